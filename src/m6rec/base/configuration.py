@@ -1,0 +1,111 @@
+"""The strict-configuration mechanism: every room's `config.py` builds on `Config`.
+
+A configuration object is keyword-only, frozen, described field by field, and checked when built. An unknown key is an
+error that names the nearest known one; a wrong value is one line: key, value received, what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from m6rec.base.errors import ConfigError, nearest
+
+
+class Config(BaseModel):
+    """Base of every configuration object. Fields are declared with `pydantic.Field(default, description=...)`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+    @classmethod
+    def build(cls, values: dict[str, Any], source: str = "configuration") -> Self:
+        """Checked object from plain values (as read from YAML).
+
+        Raises:
+            ConfigError: one line naming the key (dotted), the value received and what is allowed.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{source}: {_first_line(cls, error)}") from None
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready values, defaults included: what is saved beside every artefact."""
+        return self.model_dump(mode="json")
+
+    def fingerprint(self) -> str:
+        """Hash of the resolved values; two equal configurations have equal fingerprints."""
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+C = TypeVar("C", bound=Config)
+
+
+def set_dotted(values: dict[str, Any], assignment: str) -> None:
+    """Apply one `a.b=c` in place; the value is read as YAML (`3`, `true`, `[a, b]`, `null`, text).
+
+    Raises:
+        ConfigError: no '=', or a part of the path holds a plain value.
+    """
+    import yaml
+
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set takes key=value, got '{assignment}'; for example --set train.epochs=5")
+    parts = key.strip().split(".")
+    here = values
+    for part in parts[:-1]:
+        child = here.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {key}: '{part}' holds the value {child!r}, not a section")
+        here = child
+    try:
+        here[parts[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: '{text}' is not a YAML value; quote it") from None
+
+
+def _first_line(cls: type[Config], error: ValidationError) -> str:
+    details = error.errors()
+    # An unknown key explains the most: a misspelt key also makes the right one "missing".
+    first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
+    path = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    dotted = ".".join(str(part) for part in path)
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        owner = _owner(cls, [str(p) for p in path[:-1]])
+        known = sorted(owner.model_fields) if owner else []
+        hint = nearest(str(path[-1]), known) or (f"; known keys: {', '.join(known)}" if known else "")
+        return f"unknown key '{dotted}'{hint}{more}"
+    if first["type"] == "missing":
+        return f"'{dotted}' is required{more}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    shown = repr(first.get("input"))
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return f"'{dotted}' is {shown}: {message[:1].lower() + message[1:]}{more}" if dotted else f"{message}{more}"
+
+
+def _owner(cls: type[Config], path: list[str]) -> type[Config] | None:
+    """The Config class that the dotted `path` leads to, looking through Optional, dict and list."""
+    owner: type[Config] | None = cls
+    for part in path:
+        if owner is None:
+            return None
+        field = owner.model_fields.get(part)
+        if field is None:
+            continue  # a key of a dict[str, Config] or an index of a list
+        owner = _config_in(field.annotation)
+    return owner
+
+
+def _config_in(annotation: Any) -> type[Config] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return annotation
+    for argument in get_args(annotation):
+        found = _config_in(argument)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,91 @@
+"""`m6rec recommend`: items for a known user, for a history, for typed words or for a described person."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from m6rec.base.errors import UsageError
+from m6rec.cli.options import Answers, Json, Repeat, RunFolder
+from m6rec.cli.output import columns, print_json, print_lines
+
+if TYPE_CHECKING:
+    from m6rec.base.contracts import Scored
+
+
+def recommend(
+    run: RunFolder,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="A user of the data.")] = None,
+    history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first, separated by commas.")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="WORDS", help="What somebody nobody knows asks for.")] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="'AGE=25 ...'", help="Who somebody is: field=value pairs, or words.")
+    ] = None,
+    k: Answers = 10,
+    scenario: Annotated[str | None, typer.Option("--scenario", help="The scenario that asks.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where", metavar="FIELD=VALUE", help="Only such items; a number also as price<50. Repeated for one field: any of them."
+        ),
+    ] = None,
+    repeat: Annotated[Repeat | None, typer.Option("--repeat", help="Whether consumed items may come again.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend items from a run, best first. Give at least one of --user, --history, --text, --profile."""
+    if user is None and history is None and text is None and profile is None:
+        raise UsageError("nobody to recommend to; give --user ID, --history A,B,C, --text WORDS or --profile 'field=value ...'")
+    filters = conditions(where or [])
+    described = None if profile is None else person(profile)
+
+    from m6rec.recommender import Recommender
+
+    answers = Recommender.from_pretrained(run).recommend(
+        user=user,
+        history=None if history is None else [item.strip() for item in history.split(",") if item.strip()],
+        text=text,
+        profile=described,
+        k=k,
+        scenario=scenario,
+        where=filters or None,
+        repeat=None if repeat is None else repeat.value,
+    )
+    show_items(answers, as_json)
+
+
+def show_items(answers: list[Scored], as_json: bool) -> None:
+    """The ranked items as JSON or as a table."""
+    if as_json:
+        print_json([{"item_id": a.item_id, "title": a.title, "score": a.score, "parts": a.parts} for a in answers])
+        return
+    rows = [[str(rank), f"{answer.score:.4f}", answer.item_id, answer.title] for rank, answer in enumerate(answers, start=1)]
+    print_lines(columns(rows, ["rank", "score", "item", "title"], right=(0, 1)))
+
+
+def conditions(words: list[str]) -> dict[str, list[str]]:
+    """`["brand=Acme", "price<50"]` as `{"brand": ["Acme"], "price": ["<50"]}`. Raises UsageError for anything else."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        parts = re.fullmatch(r"([^=<>]+)(<=|>=|=|<|>)(.+)", word.strip())
+        if parts is None:
+            raise UsageError(f"--where takes field=value (a number also field<50), got '{word}'; for example --where category=boots")
+        field, sign, value = (part.strip() for part in parts.groups())
+        found.setdefault(field, []).append(value if sign == "=" else sign + value)
+    return found
+
+
+def person(profile: str) -> dict[str, str] | str:
+    """`"age=25 job='web designer'"` as fields; what has no `=` is words about a person. Raises UsageError."""
+    if "=" not in profile:
+        return profile
+    try:
+        words = [word.partition("=") for word in shlex.split(profile)]
+    except ValueError as error:
+        raise UsageError(f"--profile {profile!r}: {str(error).lower()}; for example --profile 'age=25 job=\"web designer\"'") from None
+    wrong = [word for word, equals, _ in words if not equals or not word]
+    if wrong:
+        raise UsageError(f"--profile takes field=value pairs, got '{wrong[0]}'; quote a value with blanks: 'age=25 job=\"web designer\"'")
+    return {field: value for field, _, value in words}

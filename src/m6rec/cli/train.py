@@ -1,0 +1,77 @@
+"""`m6rec train`: the main job, all stages from the logs to a model folder; a stage that is done already is skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from m6rec.base.errors import Interrupted
+from m6rec.cli.options import ConfigFile, DryRun, Json, Part, Progress, Set
+from m6rec.cli.output import columns, print_json, print_lines, wants_progress
+
+
+def train(
+    config: ConfigFile,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="FOLDER", help="The run folder; default: runs/ and the name of CONFIG.")
+    ] = None,
+    settings: Set = None,
+    without: Annotated[
+        list[Part] | None, typer.Option("--without", help="Train without this part, to see what it is worth. May be repeated.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage; --dry-run lists them.")] = None,
+    progress: Progress = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train on the data that CONFIG describes: prepare, tokenizer, pretrain, encode, fit, evaluate, report.
+
+    Stopped with Ctrl-C or killed, the same command goes on where it was.
+    """
+    from m6rec.config import load_config
+    from m6rec.training import pipeline
+
+    settled = load_config(config, settings or [])
+    parts = [part.value for part in without or []]
+    for part in parts:
+        settled = settled.without(part)
+    folder = run or default_run(config, parts)
+    if dry_run:
+        stages = pipeline.plan(settled, config.parent, folder)
+        if as_json:
+            print_json({"run": str(folder), "stages": stages})
+        else:
+            print_lines([f"run folder {folder}; nothing was written", *_plan_lines(stages)])
+        return
+    try:
+        summary = pipeline.train(settled, config.parent, folder, progress=wants_progress(progress), until=until)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped between two stages; what is finished is kept: run the same command to go on") from None
+    if as_json:
+        print_json({"run": str(folder), **summary})
+        return
+    print_lines(_summary_lines(summary, folder))
+
+
+def default_run(config: Path, without: list[str]) -> Path:
+    """`runs/<name>`, the name being that of the file, or of its folder where the file is called config; an ablation gets its own."""
+    resolved = config.resolve()
+    name = resolved.parent.name if resolved.stem == "config" and resolved.parent.name else resolved.stem
+    return Path("runs") / "-without-".join([name, *without])
+
+
+def _plan_lines(stages: list[dict[str, Any]]) -> list[str]:
+    return columns([[str(value) for value in stage.values()] for stage in stages], list(stages[0]) if stages else [])
+
+
+def _summary_lines(summary: dict[str, Any], folder: Path) -> list[str]:
+    """A line a stage: name, seconds or that it was done before, and its facts."""
+    rows = []
+    for name, facts in summary.items():
+        if isinstance(facts, dict):
+            took = "done before" if facts.get("skipped") else f"{facts['seconds']:.1f} s"
+            shown = ", ".join(f"{key}: {value}" for key, value in facts.items() if key not in ("skipped", "seconds"))
+            rows.append([name, took, shown])
+    return [*columns(rows, ["stage", "time", "what came out"], right=(1,)), f"next: m6rec recommend {folder} --user ID"]

@@ -1,0 +1,89 @@
+"""The root configuration: one YAML file, one section a room. Each section is declared beside what it configures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from m6rec.base.configuration import Config, set_dotted
+from m6rec.base.errors import ConfigError
+from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig, SplitConfig
+from m6rec.evaluation.config import EvaluationConfig
+from m6rec.language_model.config import ModelConfig
+from m6rec.tasks.config import ChooseConfig
+from m6rec.text.config import TextConfig
+from m6rec.training.config import PretrainConfig, TrainConfig
+
+
+class M6RecConfig(Config):
+    """Everything `m6rec train` needs to know. Only `data.events` has no default."""
+
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    data: DataConfig = Field(description="The files and how they are cleaned.")
+    fields: FieldsConfig = Field(default_factory=FieldsConfig, description="Declared fields of items and users.")
+    scenarios: ScenariosConfig = Field(default_factory=ScenariosConfig, description="Where events happened.")
+    split: SplitConfig = Field(default_factory=SplitConfig, description="How training, validation and test are cut.")
+    text: TextConfig = Field(default_factory=TextConfig, description="How things are worded and cut into tokens.")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The language model: one size dial.")
+    pretrain: PretrainConfig = Field(default_factory=PretrainConfig, description="Learning the words of the data.")
+    tasks: dict[str, ChooseConfig] = Field(default_factory=lambda: {"next": ChooseConfig()}, description="The questions: name -> task.")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Fitting the tasks.")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="What is measured, and beside which baselines.")
+
+    @field_validator("tasks")
+    @classmethod
+    def _one_choose(cls, tasks: dict[str, ChooseConfig]) -> dict[str, ChooseConfig]:
+        if len(tasks) != 1:
+            raise ValueError(f"{len(tasks)} tasks are declared ({', '.join(tasks) or 'none'}); this version trains exactly one choose task")
+        return tasks
+
+    @property
+    def choose(self) -> ChooseConfig:
+        """The settings of the one choose task."""
+        return next(iter(self.tasks.values()))
+
+    def without(self, part: str) -> M6RecConfig:
+        """The same configuration with one part switched off: graph, id or text.
+
+        Raises:
+            ConfigError: no such part.
+        """
+        changes: dict[str, Any] = {
+            "graph": {"prior": self.choose.prior.model_copy(update={"graph": False})},
+            "id": {"identity": False},
+            "text": {"text": False, "prior": self.choose.prior.model_copy(update={"text": False})},
+        }
+        if part not in changes:
+            raise ConfigError(f"there is no part '{part}' to leave out; parts: {', '.join(changes)}")
+        name = next(iter(self.tasks))
+        return self.model_copy(update={"tasks": {name: self.choose.model_copy(update=changes[part])}})
+
+
+def load_config(path: Path | str, assignments: list[str] | tuple[str, ...] = ()) -> M6RecConfig:
+    """Read a YAML file, apply `a.b=c` assignments, check everything.
+
+    Raises:
+        ConfigError: no such file, not UTF-8, not YAML, an unknown key (the nearest is named) or a wrong value.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration {path}: {error.strerror}; `m6rec sample DIR` writes a working one") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', None) or 'syntax error'}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds {type(values).__name__}, not sections like 'data:'; `m6rec sample DIR` writes an example")
+    for assignment in assignments:
+        set_dotted(values, assignment)
+    return M6RecConfig.build(values, source=str(path))

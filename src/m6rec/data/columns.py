@@ -1,0 +1,23 @@
+"""Names of columns, in one place."""
+
+from __future__ import annotations
+
+
+class Columns:
+    """External column names of the canonical tables."""
+
+    USER = "user_id"
+    ITEM = "item_id"
+    TIME = "time"
+    ORDER = "order"
+    SCENARIO = "scenario"
+    ACTION = "action"
+    VALUE = "value"
+    # texts
+    KIND = "kind"
+    TEXT = "text"
+    LANG = "lang"
+    # relations
+    HEAD = "head"
+    RELATION = "relation"
+    TAIL = "tail"

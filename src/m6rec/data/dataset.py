@@ -1,0 +1,80 @@
+"""The prepared data: dense ids inside, external ids outside, and the one place where they meet.
+
+Dense ids follow the order of the file, never the id's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from m6rec.base.contracts import Histories
+from m6rec.data.fields import FieldType
+
+__all__ = ["Dataset", "FieldType", "Table", "Vocabulary"]
+
+
+class Vocabulary:
+    """External ids (text) to dense integers and back; the order given is the order kept."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids = [str(i) for i in ids]
+        self._dense = {name: dense for dense, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, name: object) -> bool:
+        return str(name) in self._dense
+
+    def dense(self, name: object) -> int:
+        """Dense id, or -1 where unknown."""
+        return self._dense.get(str(name), -1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Items or users: row i of `frame` is the entity with dense id i. `fields` types the declared columns.
+
+    Canonical dtypes of `frame` after preparation: text/category/id pl.String (null: missing), tags pl.List(pl.String)
+    (empty list: missing), number pl.Float64 (null: missing), vector pl.List(pl.Float32) (null: missing).
+    """
+
+    ids: Vocabulary
+    frame: pl.DataFrame
+    fields: dict[str, FieldType]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def titles(self) -> list[str]:
+        """What to show a person: the first text field, else the first category, else the id."""
+        for kind in (FieldType.TEXT, FieldType.CATEGORY):
+            for name, type_ in self.fields.items():
+                if type_ == kind:
+                    return [title or self.ids.ids[row] for row, title in enumerate(self.frame[name].to_list())]
+        return list(self.ids.ids)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything after `prepare`. Row u of `histories` is user u of `users`; events are oldest first.
+
+    `action_names[c]` and `scenario_names[c]` name the codes in `histories`.
+    """
+
+    items: Table
+    users: Table
+    histories: Histories
+    action_names: list[str] = field(default_factory=list)
+    scenario_names: list[str] = field(default_factory=list)
+    texts: pl.DataFrame | None = None
+    relations: pl.DataFrame | None = None
+    fingerprint: str = ""
+
+    def seen_counts(self) -> np.ndarray:
+        """int64 (N,): events per item."""
+        return np.bincount(self.histories.items, minlength=len(self.items)).astype(np.int64)

@@ -1,0 +1,179 @@
+"""From files to a `Dataset`: read, check, clean, number, sort. `prepare` reads top to bottom.
+
+Sequence: where an `order` column exists it decides the order of a user's events and times may be unknown; otherwise the time decides,
+and events of equal time stay in the order of the files. Dense ids: items and users in the order of their table, then those that only
+the events know, in the order of their first event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from m6rec.base.contracts import Histories
+from m6rec.base.errors import DataError
+from m6rec.data.account import Account
+from m6rec.data.cleaning import drop_rare, drop_repeats, drop_unlisted
+from m6rec.data.columns import Columns
+from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig
+from m6rec.data.dataset import Dataset, Table, Vocabulary
+from m6rec.data.events import read_events
+from m6rec.data.fields import FieldType
+from m6rec.data.guessing import guess_fields
+from m6rec.data.readers import read_table
+from m6rec.data.schema import canonical
+from m6rec.data.side_tables import read_relations, read_texts
+from m6rec.data.store import fingerprint, load_dataset, save_dataset
+from m6rec.data.tables import empty_column, frame_to_table
+
+__all__ = ["Account", "frame_to_table", "load_dataset", "prepare", "save_dataset"]
+
+MAX_CODES = 1_000  # names of actions or scenarios; more means that the column is something else
+
+
+def prepare(
+    data: DataConfig, fields: FieldsConfig, scenarios: ScenariosConfig, folder: Path, *, now: float | None = None
+) -> tuple[Dataset, Account]:
+    """The dataset that `data` describes, and the account of what was read, kept and dropped.
+
+    Args:
+        folder: what the paths in `data` are relative to.
+        now: seconds since 1970 that times are held against; None is this moment.
+
+    Raises:
+        DataError: a file or a cell that can't be used (see `DataConfig` for what is dropped instead), or nothing to learn from.
+    """
+    account = Account()
+    now = time.time() if now is None else now
+    items = _read_entities(data, "items", data.items, fields.items, folder, account)
+    users = _read_entities(data, "users", data.users, fields.users, folder, account)
+    events = read_events(data, scenarios, folder, now=now, account=account)
+
+    events = drop_unlisted(events, None if items is None else items.frame[Columns.ITEM], data, account)
+    events = drop_repeats(events, data, account)
+    events = drop_rare(events, data, account)
+    if events.height == 0:
+        raise DataError("no events are left after cleaning; look at the account, and at data.min_user_events and data.min_item_events")
+
+    items = _catalogue(items, events, Columns.ITEM, drop_unseen=data.unseen_items == "drop", account=account)
+    users = _catalogue(users, events, Columns.USER, drop_unseen=False, account=account)
+    if len(items) < 2:
+        raise DataError(f"the catalogue has one item ('{items.ids.ids[0]}'): there is nothing to choose from; at least two are needed")
+    histories, actions, scenario_names = _histories(events, users, items)
+    texts, relations = read_texts(data, folder, account=account), read_relations(data, folder, account=account)
+    _describe(items, users, histories, account)
+
+    dataset = Dataset(items, users, histories, actions, scenario_names, texts, relations)
+    return Dataset(**{**vars(dataset), "fingerprint": fingerprint(dataset)}), account
+
+
+def _read_entities(
+    data: DataConfig, table: str, file: str | None, declared: Mapping[str, str] | None, folder: Path, account: Account
+) -> Table | None:
+    """The items or users table, or None without one."""
+    if file is None:
+        if declared:
+            raise DataError(f"fields.{table} declares {', '.join(declared)}, but there is no {table} table; say data.{table}: <file>")
+        return None
+    id_column = {"items": Columns.ITEM, "users": Columns.USER}[table]
+    frame = read_table(folder / file, separator=data.separator, encoding=data.encoding)
+    account.add(f"{table} read", frame.height, file)
+    frame = canonical(frame, table, data.columns, file)
+    if declared is None:
+        types = guess_fields(frame, id_column)
+        account.add(f"{table} fields guessed", len(types), ", ".join(f"{name}: {kind}" for name, kind in types.items()))
+    else:
+        types = {name: FieldType(kind) for name, kind in declared.items()}
+        unused = [name for name in frame.columns if name not in types and name != id_column]
+        account.add(f"{table} columns not used", len(unused), ", ".join(unused))
+    return frame_to_table(
+        frame,
+        types,
+        id_column,
+        source=file,
+        missing=data.missing,
+        tags_separator=data.tags_separator,
+        max_text_characters=data.max_text_characters,
+        account=account,
+    )
+
+
+def _catalogue(table: Table | None, events: pl.DataFrame, id_column: str, *, drop_unseen: bool, account: Account) -> Table:
+    """The table's rows, then those that only the events know, in the order of their first event."""
+    seen = events[id_column].unique(maintain_order=True)
+    if table is None:
+        return Table(Vocabulary(seen.to_list()), pl.DataFrame({id_column: seen}), {})
+    frame = table.frame
+    if drop_unseen:
+        kept = frame.filter(pl.col(id_column).is_in(seen.implode()))
+        account.add("items dropped", frame.height - kept.height, "no events (data.unseen_items: drop)")
+        frame = kept
+    new = seen.filter(~seen.is_in(frame[id_column].implode()))
+    if new.len():
+        empty = [empty_column(name, kind, new.len()) for name, kind in table.fields.items()]
+        frame = pl.concat([frame, pl.DataFrame([new, *empty])])
+    return Table(Vocabulary(frame[id_column].to_list()), frame, table.fields)
+
+
+def _histories(events: pl.DataFrame, users: Table, items: Table) -> tuple[Histories, list[str], list[str]]:
+    """Dense, sorted, compressed: one row per user of the table."""
+    sequence = Columns.ORDER if Columns.ORDER in events.columns else Columns.TIME
+    dense = events.with_columns(
+        _dense(events[Columns.USER], users.ids).alias(Columns.USER),
+        _dense(events[Columns.ITEM], items.ids).alias(Columns.ITEM),
+    ).sort(Columns.USER, sequence, maintain_order=True)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(dense[Columns.USER].to_numpy(), minlength=len(users)))]).astype(np.int64)
+    actions, action_names = _codes(events, dense, Columns.ACTION)
+    scenarios, scenario_names = _codes(events, dense, Columns.SCENARIO)
+    histories = Histories(
+        offsets=offsets,
+        items=dense[Columns.ITEM].to_numpy().astype(np.int32),
+        times=_floats(dense, Columns.TIME, np.float64),
+        actions=actions,
+        scenarios=scenarios,
+        values=_floats(dense, Columns.VALUE, np.float32),
+    )
+    return histories, action_names, scenario_names
+
+
+def _dense(names: pl.Series, vocabulary: Vocabulary) -> pl.Series:
+    known = pl.Series(vocabulary.ids, dtype=pl.String)
+    return names.replace_strict(known, pl.int_range(len(vocabulary), dtype=pl.Int32, eager=True))
+
+
+def _floats(dense: pl.DataFrame, name: str, dtype: type[np.floating]) -> np.ndarray | None:
+    if name not in dense.columns or dense[name].null_count() == dense.height:
+        return None
+    return dense[name].fill_null(float("nan")).to_numpy().astype(dtype)
+
+
+def _codes(events: pl.DataFrame, dense: pl.DataFrame, name: str) -> tuple[np.ndarray | None, list[str]]:
+    """int16 codes of the sorted events; names in the order of the file. An event without one is 'unknown'."""
+    if name not in events.columns or events[name].null_count() == events.height:
+        return None, []
+    names = events[name].fill_null("unknown").unique(maintain_order=True).to_list()
+    if len(names) > MAX_CODES:
+        raise DataError(f"column '{name}' has {len(names):,} different values ('{names[0]}', ...); at most {MAX_CODES:,} are allowed")
+    return _dense(dense[name].fill_null("unknown"), Vocabulary(names)).to_numpy().astype(np.int16), names
+
+
+def _describe(items: Table, users: Table, histories: Histories, account: Account) -> None:
+    """What came out, and what one should know about it."""
+    lengths = histories.lengths
+    seen = np.bincount(histories.items, minlength=len(items))
+    worded = [name for name, kind in items.fields.items() if kind == FieldType.TEXT]
+    if worded:
+        without = items.frame.select(pl.all_horizontal(pl.col(worded).is_null()).sum()).item()
+        account.add("items without text", without, f"none of {', '.join(worded)}; worded from their other fields, if any")
+    else:
+        account.add("items without text", len(items), "no text field is known; items are told apart by their other fields and their ids")
+    account.add("items without events", int((seen == 0).sum()), "cold: recommended by their text and fields (data.unseen_items: drop)")
+    account.add("users without events", int((lengths == 0).sum()), "known by their profile only")
+    account.add("users with one event", int((lengths == 1).sum()), "nothing follows it: it counts for popularity only")
+    account.add("items", len(items), "the catalogue")
+    account.add("users", len(users))
+    account.add("events", len(histories.items), f"{int(np.median(lengths[lengths > 0]))} a user (median)")

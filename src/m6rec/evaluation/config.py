@@ -1,0 +1,50 @@
+"""How scorers are measured. No torch, no polars."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from m6rec.base.configuration import Config
+
+Cutoff = Annotated[int, Field(ge=1)]
+
+
+class EvaluationConfig(Config):
+    """Cutoffs, candidates, intervals and slices of every evaluation, and the baselines that stand beside the model."""
+
+    cutoffs: list[Cutoff] = Field(
+        default=[1, 5, 10, 20, 50], description="The k of every metric at k: how far down the list a target still counts."
+    )
+    exclude_history: bool = Field(
+        default=True,
+        description="Items of the request's history are no candidates. Set false where people come back to the same items (repeat).",
+    )
+    resamples: int = Field(default=1000, ge=100, le=100_000, description="Bootstrap resamples over users behind every 95 % interval.")
+    cold_below: int = Field(default=1, ge=1, description="A target seen fewer times than this in training is cold (1: never seen).")
+    hot_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The most-seen items that together hold this share of the training events are hot; the others are warm.",
+    )
+    hot_from: int | None = Field(default=None, ge=1, description="Training count from which an item is hot. Null: found by hot_share.")
+    batch: int = Field(default=256, ge=1, description="Requests scored at a time: memory holds batch x items scores and no more.")
+    baselines: list[str] = Field(
+        default=["popularity", "transition_graph", "item_knn"],
+        description="Fusion members measured on the same cases and shown in every report.",
+    )
+
+    @field_validator("cutoffs")
+    @classmethod
+    def _ordered(cls, cutoffs: list[int]) -> list[int]:
+        if not cutoffs:
+            raise ValueError("give at least one cutoff, for example [10]")
+        return sorted(set(cutoffs))
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.hot_from is not None and self.hot_from < self.cold_below:
+            raise ValueError(f"hot_from ({self.hot_from}) must be at least cold_below ({self.cold_below})")
+        return self

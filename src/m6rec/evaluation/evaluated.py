@@ -1,0 +1,222 @@
+"""What an evaluation keeps: the rank of every target, from which every figure and interval can be made again.
+
+Dimension keys: C cases, T targets of all cases together (T >= C), M metrics at all cutoffs.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from m6rec.base.errors import CheckpointError, UsageError, nearest
+from m6rec.base.storage import atomic_folder, recover_folder, write_json
+from m6rec.evaluation.intervals import bootstrap_columns, paired
+from m6rec.evaluation.metrics import METRICS
+from m6rec.evaluation.slices import NAMES, Bounds, select
+
+FORMAT = 1
+FACTS_FILE = "evaluation.json"
+RANKS_FILE = "ranks.npz"
+
+
+class Estimate(NamedTuple):
+    """A mean over cases and its 95 % interval; NaN where there is no case."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass
+class Evaluation:
+    """One scorer measured on one set of cases.
+
+    ranks    float64 (T,)     expected rank of each target, from 1
+    offsets  int64 (C + 1,)   the targets of case c are ranks[offsets[c] : offsets[c + 1]]; never none
+    targets  int32 (T,)       dense item ids
+    users    int64 (C,)       dense user ids, -1 for nobody known
+    seen     int64 (T,)       training events of each target
+    """
+
+    name: str
+    ranks: np.ndarray
+    offsets: np.ndarray
+    targets: np.ndarray
+    users: np.ndarray
+    seen: np.ndarray
+    catalogue: int
+    cutoffs: list[int]
+    bounds: Bounds
+    coverage: dict[int, float] = field(default_factory=dict)
+    statements: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    milliseconds: float = 0.0
+    batch: int = 1
+    resamples: int = 1000
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def names(self) -> list[str]:
+        """The metrics this evaluation answers for: `ndcg@1`, ... in the order of METRICS and cutoffs."""
+        return [f"{metric}@{k}" for metric in METRICS for k in self.cutoffs]
+
+    def values(self, name: str) -> np.ndarray:
+        """float64 (C,): the value of one metric for every case, e.g. `values("ndcg@10")`. Any k >= 1 is allowed.
+
+        Raises:
+            UsageError: no such metric.
+        """
+        metric, _, k = name.partition("@")
+        if metric not in METRICS or not k.isdigit() or int(k) < 1:
+            hint = nearest(metric, list(METRICS)) if metric not in METRICS else ""
+            raise UsageError(f"unknown metric '{name}'{hint}; write metric@k with one of {', '.join(METRICS)}, for example ndcg@10")
+        return METRICS[metric](self.ranks, self.offsets, int(k))
+
+    def table(self) -> dict[str, Estimate]:
+        """metric@k -> (mean, low, high) over all cases."""
+        return self._estimates["all"]
+
+    def slices(self) -> dict[str, dict[str, Estimate]]:
+        """cold, warm, hot -> metric@k -> (mean, low, high); a slice without targets is left out.
+
+        A slice looks at its own targets only: a case with one hot and one cold target is a case of both slices, each
+        with one target. The candidates are the whole catalogue all the same.
+        """
+        return {name: estimates for name, estimates in self._estimates.items() if name != "all"}
+
+    def slice_sizes(self) -> dict[str, int]:
+        """Targets in each slice."""
+        counts = np.bincount(self.bounds.slice_of(self.seen), minlength=len(NAMES))
+        return {name: int(counts[code]) for code, name in enumerate(NAMES)}
+
+    def difference(self, other: Evaluation, name: str) -> Estimate:
+        """This minus `other` in one metric, paired case by case, with its 95 % interval.
+
+        Raises:
+            UsageError: the two were not measured on the same cases.
+        """
+        if (
+            not np.array_equal(self.offsets, other.offsets)
+            or not np.array_equal(self.targets, other.targets)
+            or not np.array_equal(self.users, other.users)
+        ):
+            raise UsageError(f"'{self.name}' and '{other.name}' were not measured on the same cases; evaluate both on one split")
+        return Estimate(*paired(self.values(name), other.values(name), self.resamples, self.seed, self.users))
+
+    @cached_property
+    def _estimates(self) -> dict[str, dict[str, Estimate]]:
+        """All metrics of all cases and of every slice, over one set of resamples."""
+        names = self.names()
+        codes = self.bounds.slice_of(self.seen)
+        blocks = {"all": self._columns(self.ranks, self.offsets)}  # each C M
+        for code, name in enumerate(NAMES):
+            ranks, offsets, cases = select(self.ranks, self.offsets, codes == code)
+            if len(cases):
+                blocks[name] = np.full((len(self), len(names)), np.nan)
+                blocks[name][cases] = self._columns(ranks, offsets)
+        columns = np.concatenate(list(blocks.values()), axis=1)
+        found = np.stack(bootstrap_columns(columns, self.resamples, self.seed, self.users)).T.tolist()
+        width = len(names)
+        return {
+            name: {metric: Estimate(*found[block * width + column]) for column, metric in enumerate(names)}
+            for block, name in enumerate(blocks)
+        }
+
+    def _columns(self, ranks: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        return np.stack([metric(ranks, offsets, k) for metric in METRICS.values() for k in self.cutoffs], axis=1)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready: every figure with its interval, the slices, coverage, times, and how it was measured."""
+        sizes = self.slice_sizes()
+        return {
+            "name": self.name,
+            "cases": len(self),
+            "targets": len(self.ranks),
+            "catalogue": self.catalogue,
+            "metrics": {name: estimate._asdict() for name, estimate in self.table().items()},
+            "coverage": {f"coverage@{k}": share for k, share in self.coverage.items()},
+            "slices": {
+                name: {
+                    "targets": sizes[name],
+                    "items": self.bounds.wording()[name],
+                    "metrics": {m: e._asdict() for m, e in estimates.items()},
+                }
+                for name, estimates in self.slices().items()
+            },
+            "mean_rank": float(self.ranks.mean()),
+            "median_rank": float(np.median(self.ranks)),
+            "seconds": self.seconds,
+            "milliseconds_per_case": self.milliseconds,
+            "batch": self.batch,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "statements": self.statements,
+        }
+
+    def save(self, folder: Path | str) -> None:
+        """Write `evaluation.json` (facts and figures) and `ranks.npz` (arrays, no pickle) as one folder, whole or not at all.
+
+        Raises:
+            StorageError: no space or no permission; what was there is untouched.
+        """
+        facts = {
+            "format": FORMAT,
+            "kept": {
+                "name": self.name,
+                "catalogue": self.catalogue,
+                "cutoffs": self.cutoffs,
+                "bounds": [self.bounds.warm_from, self.bounds.hot_from],
+                "coverage": [self.coverage.get(k) for k in self.cutoffs],
+                "statements": self.statements,
+                "seconds": self.seconds,
+                "milliseconds": self.milliseconds,
+                "batch": self.batch,
+                "resamples": self.resamples,
+                "seed": self.seed,
+            },
+            "figures": self.plain(),
+        }
+        with atomic_folder(folder) as temporary:
+            np.savez_compressed(
+                temporary / RANKS_FILE, ranks=self.ranks, offsets=self.offsets, targets=self.targets, users=self.users, seen=self.seen
+            )
+            write_json(temporary / FACTS_FILE, facts)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """What `save` wrote.
+
+        Raises:
+            CheckpointError: missing, truncated, from a newer version, or the two files do not match.
+        """
+        folder = Path(folder)
+        recover_folder(folder)
+        try:
+            facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+            if facts["format"] > FORMAT:
+                raise CheckpointError(
+                    f"{folder} was written in format {facts['format']}, this version reads up to {FORMAT}; update m6rec or evaluate again"
+                )
+            kept = dict(facts["kept"])
+            kept["bounds"] = Bounds(*kept["bounds"])
+            kept["coverage"] = {k: share for k, share in zip(kept["cutoffs"], kept["coverage"], strict=True) if share is not None}
+            # Opened here, so that it is closed here: numpy leaves a file that is no zip open.
+            with open(folder / RANKS_FILE, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+                loaded = cls(**kept, **{key: arrays[key] for key in ("ranks", "offsets", "targets", "users", "seen")})
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{folder} holds no evaluation: {Path(error.filename).name} is missing; run m6rec evaluate") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{folder} is damaged ({type(error).__name__}: {error}); run m6rec evaluate again") from None
+        lengths = {len(loaded.ranks), len(loaded.targets), len(loaded.seen), int(loaded.offsets[-1]) if len(loaded.offsets) else -1}
+        if len(lengths) != 1 or len(loaded.users) != len(loaded):
+            raise CheckpointError(f"{folder} is damaged: {RANKS_FILE} does not match itself; run m6rec evaluate again")
+        return loaded

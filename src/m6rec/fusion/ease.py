@@ -1,0 +1,68 @@
+"""EASE: a linear autoencoder over items, in closed form.
+
+Dimension keys: B requests, N items.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+from scipy import linalg
+
+from m6rec.base.configuration import Config
+from m6rec.base.contracts import Histories, Requests
+from m6rec.base.errors import DataError
+from m6rec.data.dataset import Table
+from m6rec.fusion.member import MEMBERS, Matrix, Member, State, dense_state, history_weights, interactions
+
+GIGABYTE = 10**9
+
+
+@MEMBERS.register("ease")
+class EASE(Member):
+    """score = x W, with x the history (recency-weighted) and W the ridge regression of every item on all others.
+
+        P = (X'X + l2 I)^-1,   W[a, b] = -P[a, b] / P[b, b],   W[a, a] = 0       (Steck 2019, arXiv 1905.03375)
+
+    X is people by items, ones where had. P is found by Cholesky in float32: about N**3 multiplications and 2 N**2 numbers of memory.
+    """
+
+    name = "ease"
+
+    class Options(Config):
+        """Regularisation, how fast the past fades, how much memory may be taken."""
+
+        l2: float = Field(300.0, gt=0, description="Ridge penalty: larger lets fewer, more popular items speak")
+        recency: float = Field(0.8, gt=0, le=1, description="Weight of a history event beside the one after it; 1: all alike")
+        memory: float = Field(4.0, gt=0, description="Most gigabytes the dense matrices may take; a larger catalogue is refused")
+
+    options: Options
+
+    def _fit(self, histories: Histories, items: Table) -> None:
+        needed = 2 * 4 * len(items) ** 2 / GIGABYTE
+        if needed > self.options.memory:
+            limit = int((self.options.memory * GIGABYTE / 8) ** 0.5)
+            raise DataError(
+                f"ease needs {needed:.1f} GB for {len(items):,} items, {self.options.memory:g} GB ({limit:,} items) are allowed; "
+                f"raise its option memory, or take item_knn"
+            )
+        had = interactions(histories, len(items))
+        gram = (had.T @ had).toarray(order="F")  # N N float32
+        gram[np.diag_indices_from(gram)] += self.options.l2
+        factor = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+        inverse, _ = linalg.lapack.spotri(factor, lower=True, overwrite_c=True)  # lower triangle of P
+        diagonal = inverse.diagonal().copy()
+        weights = np.tril(inverse, -1)
+        weights += weights.T
+        weights /= -diagonal
+        self._weights = np.ascontiguousarray(weights)
+
+    def _personal(self, requests: Requests) -> Matrix:
+        # sparse by dense: row by row, so that a batch gives to the last bit what single calls give
+        return history_weights(requests.histories, len(self._weights), self.options.recency) @ self._weights
+
+    def _state(self) -> State:
+        return {"weights": self._weights}
+
+    def _restore(self, state: State) -> None:
+        self._weights = dense_state(state, "weights")

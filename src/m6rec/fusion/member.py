@@ -1,0 +1,218 @@
+"""What every fusion member shares: options, fitting, saving, and the order of items nothing is known about.
+
+Dimension keys: B requests, N items, E events.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy import sparse
+
+from m6rec.base.configuration import Config
+from m6rec.base.contracts import Histories, Requests, Scorer
+from m6rec.base.errors import CheckpointError, ConfigError, DataError, UnknownItemError, UsageError
+from m6rec.base.plugins import Registry
+from m6rec.base.storage import atomic_file, write_json
+from m6rec.data.dataset import Table
+
+VERSION = 1
+# Scores of items without evidence lie in (-FALLBACK, 0): under every positive score, in the order of popularity.
+FALLBACK = 1e-6
+# A history event with less weight than this beside the newest is left out: it could not move a score by a visible digit.
+LEAST_WEIGHT = 1e-5
+
+Matrix = np.ndarray | sparse.csr_array
+State = dict[str, Matrix]
+
+
+class Member(Scorer):
+    """A recommender that is fitted to behaviour and catalogue at once and answers for any history afterwards.
+
+    A subclass declares `Options` and fills four hooks: `_fit` learns, `_personal` scores, `_state` and `_restore` carry what was
+    learnt through a file. It keeps no users: what it knows of a person is the history in the request, so people who came after
+    the fit, and events that came after it, are served like any other.
+
+    Where a member has no evidence about an item (its personal score is exactly 0), the item gets FALLBACK * (share - 1), with
+    share = events / (most events of an item + 1): negative, tiny, in the order of popularity. It reorders no items that have
+    evidence, breaks the ties of those that have none, and makes an empty history answer with the popular items.
+    """
+
+    class Options(Config):
+        """No options."""
+
+    name: ClassVar[str] = "member"  # type: ignore[misc]  # set by the registry's name
+
+    def __init__(self, options: Config | None = None) -> None:
+        """options: this class's own `Options`; None takes the defaults. Raises ConfigError for another class's options."""
+        if options is not None and not isinstance(options, self.Options):
+            raise ConfigError(f"{self.name} takes {type(self).__qualname__}.Options, got {type(options).__qualname__}")
+        self.options = options or self.Options()
+        self.popularity: np.ndarray | None = None  # int64 (N,)
+
+    def fit(self, histories: Histories, items: Table) -> Self:
+        """Learn from `histories` (one row a user, oldest first; rows may be empty) over the catalogue `items` (N rows).
+
+        Raises:
+            DataError: an empty catalogue, or more items than the member can hold.
+            UnknownItemError: an event with an item outside the catalogue.
+        """
+        if not len(items):
+            raise DataError(f"{self.name} can't be fitted: the catalogue has 0 items, 1 or more are needed; check data.items")
+        _check_items(histories, len(items))
+        self.popularity = np.bincount(histories.items, minlength=len(items)).astype(np.int64)
+        self._fit(histories, items)
+        return self
+
+    def scores(self, requests: Requests) -> np.ndarray:
+        """float32 (B, N), finite, higher is better; see the class for items without evidence.
+
+        Raises:
+            UsageError: the member was not fitted.
+            UnknownItemError: a history with an item outside the catalogue.
+        """
+        if self.popularity is None:
+            raise UsageError(f"{self.name} was not fitted; call fit(histories, items) or load(folder) first")
+        _check_items(requests.histories, len(self.popularity))
+        share = self.popularity / (self.popularity.max() + 1)
+        fallback = (FALLBACK * (share - 1)).astype(np.float32)  # N
+        personal = self._personal(requests)  # B N
+        dense = personal.toarray() if isinstance(personal, sparse.csr_array) else personal
+        return np.where(dense == 0, fallback, dense).astype(np.float32, copy=False)
+
+    def save(self, folder: Path) -> None:
+        """Write `member.json` and `arrays.npz` (no pickles) into the existing `folder`. Raises StorageError."""
+        if self.popularity is None:
+            raise UsageError(f"{self.name} was not fitted, there is nothing to save; call fit(histories, items) first")
+        with atomic_file(Path(folder) / "arrays.npz") as temporary, open(temporary, "wb") as handle:
+            np.savez(handle, allow_pickle=False, **_flatten({"popularity": self.popularity, **self._state()}))
+        self._save_files(Path(folder))
+        write_json(Path(folder) / "member.json", {"member": self.name, "version": VERSION, "options": self.options.plain()})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The member that `save` wrote; `Member.load` finds the class by the name in the file.
+
+        Raises:
+            CheckpointError: missing, damaged, from a newer version, or another member's folder.
+        """
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "member.json").read_text(encoding="utf-8"))
+            name, version = about["member"], int(about["version"])
+            if version > VERSION:
+                raise CheckpointError(f"{folder} has member version {version}, this m6rec reads up to {VERSION}; upgrade m6rec")
+            found = MEMBERS.get(name) if cls is Member else cls
+            if not issubclass(found, cls) or found.name != name:
+                raise CheckpointError(f"{folder} holds the member '{name}', not '{cls.name}'; load it with Member.load")
+            member = found(found.Options.build(about["options"], str(folder / "member.json")))
+            with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+                state = _unflatten({key: arrays[key] for key in arrays.files})
+            popularity = state.pop("popularity")
+            member.popularity = popularity if isinstance(popularity, np.ndarray) else None
+            member._restore(state)
+            member._load_files(folder)
+        except OSError as error:
+            raise CheckpointError(f"{folder} can't be read: {error.strerror or error}; fit the member again and save it") from None
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise CheckpointError(f"{folder} is damaged ({type(error).__name__}: {error}); fit the member again and save it") from None
+        return member
+
+    @abstractmethod
+    def _fit(self, histories: Histories, items: Table) -> None:
+        """Learn; `self.popularity` is already counted."""
+
+    @abstractmethod
+    def _personal(self, requests: Requests) -> Matrix:
+        """(B, N), finite; exactly 0 where there is no evidence, whole rows of it for empty histories."""
+
+    @abstractmethod
+    def _state(self) -> State:
+        """What `_personal` needs, by name."""
+
+    @abstractmethod
+    def _restore(self, state: State) -> None:
+        """Take what `_state` gave."""
+
+    def _save_files(self, folder: Path) -> None:
+        """Files beside the arrays, for members that have any."""
+
+    def _load_files(self, folder: Path) -> None:
+        """Read what `_save_files` wrote."""
+
+
+MEMBERS: Registry[Member] = Registry("fusion member", "m6rec.fusion")
+
+
+def history_weights(histories: Histories, items: int, recency: float) -> sparse.csr_array:
+    """How much each item of a history counts: float32 (B, N), rows sum to 1, empty histories are empty rows.
+
+    The newest event weighs 1, the one before it `recency`, then recency**2, ..., before the row is scaled; an item that occurs
+    twice gets the sum. With recency 1 all events count alike.
+    """
+    ages = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.items))  # E: events since
+    weights = np.power(float(recency), ages)  # E
+    kept = weights >= LEAST_WEIGHT
+    rows = np.repeat(np.arange(len(histories)), histories.lengths)  # E
+    totals = np.bincount(rows[kept], weights=weights[kept], minlength=len(histories))  # B
+    values = (weights[kept] / totals[rows[kept]]).astype(np.float32)
+    matrix = sparse.coo_array((values, (rows[kept], histories.items[kept])), shape=(len(histories), items)).tocsr()
+    matrix.sort_indices()
+    return matrix
+
+
+def interactions(histories: Histories, items: int) -> sparse.csr_array:
+    """Who had what: float32 (U, N) of ones, however often an item occurs in a history."""
+    rows = np.repeat(np.arange(len(histories)), histories.lengths)
+    matrix = sparse.coo_array((np.ones(len(rows), np.float32), (rows, histories.items)), shape=(len(histories), items)).tocsr()
+    matrix.data[:] = 1.0
+    matrix.sort_indices()
+    return matrix
+
+
+def _check_items(histories: Histories, items: int) -> None:
+    wrong = histories.items[(histories.items < 0) | (histories.items >= items)]
+    if len(wrong):
+        raise UnknownItemError(f"item {int(wrong[0])} is not in the catalogue (dense ids 0..{items - 1}); leave unknown items out")
+
+
+def _flatten(state: State) -> dict[str, np.ndarray]:
+    """Sparse matrices as their four arrays, `name.part`."""
+    flat: dict[str, np.ndarray] = {}
+    for name, value in state.items():
+        if isinstance(value, np.ndarray):
+            flat[name] = value
+        else:
+            flat |= {f"{name}.data": value.data, f"{name}.indices": value.indices, f"{name}.indptr": value.indptr}
+            flat[f"{name}.shape"] = np.array(value.shape, dtype=np.int64)
+    return flat
+
+
+def _unflatten(flat: dict[str, np.ndarray]) -> State:
+    state: State = {name: value for name, value in flat.items() if "." not in name}
+    for name in (key.removesuffix(".shape") for key in flat if key.endswith(".shape")):
+        parts = (flat[f"{name}.data"], flat[f"{name}.indices"], flat[f"{name}.indptr"])
+        state[name] = sparse.csr_array(parts, shape=tuple(int(size) for size in flat[f"{name}.shape"]))
+    return state
+
+
+def sparse_state(state: State, name: str) -> sparse.csr_array:
+    """The sparse matrix `name` of a restored state. Raises KeyError, TypeError (which `Member.load` reports)."""
+    value = state[name]
+    if not isinstance(value, sparse.csr_array):
+        raise TypeError(f"'{name}' is not a sparse matrix")
+    return value
+
+
+def dense_state(state: State, name: str) -> np.ndarray:
+    """The array `name` of a restored state. Raises KeyError, TypeError (which `Member.load` reports)."""
+    value = state[name]
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"'{name}' is not an array")
+    return value

@@ -1,0 +1,136 @@
+"""Settings of the compact language model: one size dial, every number of it open to be overridden. No torch here."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from m6rec.base.configuration import Config
+
+Size = Literal["tiny", "small", "base", "large"]
+
+
+class Dial(NamedTuple):
+    """What one size means; `lower_layers` of the layers read segments, `upper_layers` read rows of slots."""
+
+    width: int
+    lower_layers: int
+    upper_layers: int
+    dropout: float
+    lower_dropout: float
+
+
+DIALS: dict[Size, Dial] = {
+    "tiny": Dial(width=64, lower_layers=1, upper_layers=2, dropout=0.2, lower_dropout=0.0),
+    "small": Dial(width=128, lower_layers=2, upper_layers=2, dropout=0.3, lower_dropout=0.1),
+    "base": Dial(width=256, lower_layers=4, upper_layers=4, dropout=0.3, lower_dropout=0.1),
+    "large": Dial(width=512, lower_layers=8, upper_layers=6, dropout=0.3, lower_dropout=0.1),
+}
+HEAD_WIDTH = 32
+SHORT_HISTORY, LONG_HISTORY = 50, 200
+# Training events up to which a size is the automatic choice; a larger model only pays where there is enough to learn from.
+EVENTS_OF_SIZE: tuple[tuple[int, Size], ...] = ((5_000_000, "tiny"), (50_000_000, "small"), (500_000_000, "base"))
+
+
+class ModelShape(Config):
+    """A `ModelConfig` with every number settled: what the weights are built from, saved in config.json beside them."""
+
+    vocabulary: int = Field(description="Number of token ids, special ids included.", ge=1)
+    pad_id: int = Field(0, description="Token id of padding.", ge=0)
+    width: int = Field(description="Width D of all states.", ge=2)
+    heads: int = Field(description="Attention heads; they divide the width into even parts.", ge=1)
+    lower_layers: int = Field(description="Layers that read each segment alone.", ge=0)
+    upper_layers: int = Field(description="Layers that read a row of slots.", ge=0)
+    history: int = Field(description="History slots kept, the newest.", ge=1)
+    dropout: float = Field(description="Dropout of the upper layers.", ge=0, lt=1)
+    lower_dropout: float = Field(description="Dropout of the lower layers while they train.", ge=0, lt=1)
+    autocast: Literal["auto", "off", "bfloat16"] = Field("auto", description="The setting as given; the machine decides when it runs.")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> ModelShape:
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            allowed = [h for h in range(1, self.width // 2 + 1) if self.width % h == 0 and (self.width // h) % 2 == 0]
+            raise ValueError(
+                f"heads={self.heads} must divide width={self.width} into even parts; allowed: {', '.join(map(str, allowed)) or 'none'}"
+            )
+        return self
+
+
+class ModelConfig(Config):
+    """The `model:` section. `size` is the one dial; every other field left out follows it and the data."""
+
+    size: Literal["auto", "tiny", "small", "base", "large"] = Field(
+        "auto",
+        description="The dial: tiny d=64 1+2 layers, small d=128 2+2, base d=256 4+4, large d=512 8+6. auto: tiny up to 5 million "
+        "training events, small up to 50, base up to 500, then large; without an accelerator never above small.",
+    )
+    width: int | None = Field(None, description="Width of all states; none: from the dial.", ge=2)
+    lower_layers: int | None = Field(None, description="Layers that read each segment alone; none: from the dial.", ge=0)
+    upper_layers: int | None = Field(None, description="Layers that read the row of slots; none: from the dial.", ge=0)
+    heads: int | None = Field(None, description="Attention heads; none: width / 32, at least 1.", ge=1)
+    history: int | None = Field(
+        None, description="History slots, the newest; none: 50, or 200 where the median history has 50 events or more.", ge=1
+    )
+    dropout: float | None = Field(None, description="Dropout of the upper layers; none: from the dial (0.2 tiny, else 0.3).", ge=0, lt=1)
+    lower_dropout: float | None = Field(
+        None, description="Dropout of the lower layers in pretraining; none: from the dial (0 tiny, else 0.1).", ge=0, lt=1
+    )
+    autocast: Literal["auto", "off", "bfloat16"] = Field(
+        "auto",
+        description="bfloat16 in matrix products. auto: on an accelerator or a CPU with AVX512-BF16 or AMX; bfloat16: always; off: never.",
+    )
+
+    def resolve(
+        self, *, vocabulary: int, pad_id: int = 0, events: int = 0, median_history: float = 0.0, accelerator: bool = False
+    ) -> ModelShape:
+        """Settle every number.
+
+        Args:
+            vocabulary, pad_id: of the tokenizer.
+            events: training events in the data.
+            median_history: median number of events a training user has.
+            accelerator: True where a GPU will train the model.
+
+        Raises:
+            ConfigError: the heads do not divide the width into even parts.
+        """
+        dial = DIALS[self.size if self.size != "auto" else automatic_size(events, accelerator)]
+        width = dial.width if self.width is None else self.width
+        history = LONG_HISTORY if median_history >= SHORT_HISTORY else SHORT_HISTORY
+        values = {
+            "vocabulary": vocabulary,
+            "pad_id": pad_id,
+            "width": width,
+            "heads": max(width // HEAD_WIDTH, 1) if self.heads is None else self.heads,
+            "lower_layers": dial.lower_layers if self.lower_layers is None else self.lower_layers,
+            "upper_layers": dial.upper_layers if self.upper_layers is None else self.upper_layers,
+            "history": history if self.history is None else self.history,
+            "dropout": dial.dropout if self.dropout is None else self.dropout,
+            "lower_dropout": dial.lower_dropout if self.lower_dropout is None else self.lower_dropout,
+            "autocast": self.autocast,
+        }
+        return ModelShape.build(values, source="model")
+
+
+def automatic_size(events: int, accelerator: bool) -> Size:
+    """The dial for `size: auto`."""
+    chosen: Size = next((size for limit, size in EVENTS_OF_SIZE if events <= limit), "large")
+    return "small" if chosen in ("base", "large") and not accelerator else chosen
+
+
+class InfillingConfig(Config):
+    """How plain segments become pretraining examples, and how much each of the three losses counts."""
+
+    write_share: float = Field(0.25, ge=0, le=1, description="Share of the segments written from left to right; the others are infilled.")
+    mask_rate: float = Field(0.3, gt=0, lt=1, description="Share of an infilled segment's tokens that are masked.")
+    span: float = Field(2.0, ge=1, description="Mean length of a masked span, in tokens.")
+    show_rate: float = Field(0.1, ge=0, le=1, description="Share of the masked tokens that are shown all the same.")
+    view_keep: float = Field(0.6, gt=0, le=1, description="Share of the tokens in each of the two partial views of a segment.")
+    view_temperature: float = Field(0.1, gt=0, description="Temperature of the contest in which summaries of two views find each other.")
+    infill_weight: float = Field(1.0, ge=0, description="Weight of the infilling loss.")
+    write_weight: float = Field(1.0, ge=0, description="Weight of the left-to-right loss.")
+    view_weight: float = Field(1.0, ge=0, description="Weight of the loss on summaries.")
+    spectral_start: bool = Field(
+        True, description="Start token vectors from a singular value decomposition of the text instead of at random."
+    )

@@ -1,0 +1,70 @@
+"""Cross-entropy of states against a table of vectors, fused and chunked: the full matrix of logits is never held.
+
+Shapes: M states, V rows of the table, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_LOGITS = 4_000_000  # logits held at once: 16 MB of float32
+
+
+def linear_cross_entropy(states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int = CHUNK_LOGITS) -> Tensor:
+    """Mean over M of -log softmax(states @ table')[target].
+
+    Gradients are computed chunk by chunk in the forward pass, so memory is `chunk_logits` plus one copy of the inputs.
+
+    Args:
+        states: M D, M >= 1.
+        table: V D.
+        targets: int64 M, each in 0..V - 1.
+        chunk_logits: logits held at once.
+
+    Returns:
+        scalar float32.
+    """
+    loss: Tensor = _LinearCrossEntropy.apply(states, table, targets, chunk_logits)
+    return loss
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int) -> Tensor:
+        rows = max(chunk_logits // table.shape[0], 1)
+        wants_states, wants_table = ctx.needs_input_grad[:2]
+        grad_states = torch.empty_like(states) if wants_states else None
+        grad_table = torch.zeros_like(table, dtype=torch.float32) if wants_table else None
+        loss = torch.zeros((), dtype=torch.float32, device=states.device)
+        for start in range(0, states.shape[0], rows):
+            part, target = states[start : start + rows], targets[start : start + rows, None]
+            logits = (part @ table.T).float()  # m V
+            shifted = logits.sub_(logits.amax(dim=1, keepdim=True))
+            picked = shifted.gather(1, target)
+            probability = shifted.exp_()
+            total = probability.sum(dim=1, keepdim=True)
+            loss += (total.log() - picked).sum()
+            if grad_states is None and grad_table is None:
+                continue
+            slope = probability.div_(total * states.shape[0])  # d loss / d logits, so far without the target's -1
+            slope.scatter_add_(1, target, torch.full_like(picked, -1.0 / states.shape[0]))
+            if grad_states is not None:
+                grad_states[start : start + rows] = slope.to(part.dtype) @ table.to(part.dtype)
+            if grad_table is not None:
+                grad_table += slope.T.to(part.dtype) @ part
+        ctx.save_for_backward(grad_states, grad_table)
+        ctx.table_dtype = table.dtype
+        return loss / states.shape[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        grad_states, grad_table = ctx.saved_tensors
+        return (
+            None if grad_states is None else grad_states * grads[0].to(grad_states.dtype),
+            None if grad_table is None else (grad_table * grads[0]).to(ctx.table_dtype),
+            None,
+            None,
+        )

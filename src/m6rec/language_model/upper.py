@@ -1,0 +1,135 @@
+"""Upper layers: one causal pass over the slots of a history, whose keys and values every question then shares.
+
+Positions are relative only, so a cached history grows by one event without touching what is there. Where times are known
+a bias on the time between two slots joins the bias on their distance (after HSTU, arXiv 2402.17152; buckets after T5).
+
+Dimension keys: B histories, S slots of this call, P slots in the cache, T = P + S keys, H heads, W width, D = W / H.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m6rec.language_model.layers import Block, KeysValues, RMSNorm, append_past
+
+EXACT_DISTANCES = 32  # distances below this have a bucket of their own; larger ones share logarithmic buckets
+DISTANCE_BUCKETS = 48
+LONGEST_DISTANCE = 1024
+TIME_BUCKETS = 40  # floor(2 * log2(1 + minutes)): up to about 2 years
+
+
+@dataclass
+class SlotCache:
+    """Keys and values of slots already read: per layer two (B, H, P, D); `positions` int64 (B, P), -1 for padding; `times` (B, P) or None."""
+
+    layers: list[KeysValues]
+    positions: Tensor
+    times: Tensor | None
+
+    def next_positions(self) -> Tensor:
+        """int64 (B, 1): the position the next slot of each row takes."""
+        return self.positions.amax(dim=1, keepdim=True) + 1
+
+
+def distance_bucket(distance: Tensor) -> Tensor:
+    """Bucket of a distance >= 0 in slots: exact below EXACT_DISTANCES, then logarithmic up to LONGEST_DISTANCE."""
+    scale = (DISTANCE_BUCKETS - EXACT_DISTANCES) / math.log(LONGEST_DISTANCE / EXACT_DISTANCES)
+    far = EXACT_DISTANCES + (torch.log(distance.clamp(min=EXACT_DISTANCES) / EXACT_DISTANCES) * scale).long()
+    return torch.where(distance < EXACT_DISTANCES, distance, far.clamp(max=DISTANCE_BUCKETS - 1))
+
+
+def time_bucket(seconds: Tensor) -> Tensor:
+    """Bucket of a time gap in seconds: 0 for an unknown gap (NaN), else 1 + floor(2 log2(1 + minutes)), capped."""
+    minutes = torch.nan_to_num(seconds, nan=0.0).clamp(min=0) / 60
+    bucket = 1 + (2 * torch.log2(1 + minutes)).long().clamp(max=TIME_BUCKETS - 2)
+    return torch.where(seconds.isnan(), torch.zeros_like(bucket), bucket)
+
+
+class SlotBias(nn.Module):
+    """Additive attention bias per head from the distance in slots and, where known, the distance in time."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.distance = nn.Parameter(torch.zeros(DISTANCE_BUCKETS, heads))
+        self.time = nn.Parameter(torch.zeros(TIME_BUCKETS, heads))
+
+    def forward(self, distance: Tensor, gap: Tensor | None) -> Tensor:
+        """Buckets of distance and time gap, int64 (B or 1, S, T) each, gap None where no times are known -> (B or 1, H, S, T)."""
+        # F.embedding and not indexing: its backward adds up a table of a few rows in one pass instead of sorting all the indices.
+        bias = F.embedding(distance, self.distance)  # 1 S T H
+        if gap is not None:
+            bias = bias + F.embedding(gap, self.time, padding_idx=0)  # an unknown gap adds nothing: its row stays zero
+        return bias.movedim(-1, -3)
+
+
+class UpperLayers(nn.Module):
+    """The layers above the split: slots in, one state per slot out.
+
+    Rows are padded on the right. A slot sees only slots at or before it, so padding after the end of a row changes nothing.
+    """
+
+    def __init__(self, width: int, heads: int, layers: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.biases = nn.ModuleList(SlotBias(heads) for _ in range(layers))
+        self.norm = RMSNorm(width)
+
+    def forward(self, slots: Tensor, times: Tensor | None = None) -> Tensor:
+        """States of whole histories, nothing kept: slots (B, S, W), times (B, S) in seconds (NaN unknown) or None -> (B, S, W)."""
+        positions = torch.arange(slots.shape[1], device=slots.device)[None]  # 1 S
+        visible = positions[:, :, None] >= positions[:, None, :]
+        return self._run(slots, times, positions, None, visible)[0]
+
+    def extend(
+        self, slots: Tensor, times: Tensor | None = None, cache: SlotCache | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, SlotCache]:
+        """Read S more slots after those in `cache`; returns their states (B, S, W) and the longer cache.
+
+        lengths int64 (B,): how many of the S slots are real in each row, the others being padding; None: all.
+        """
+        batch, length, _ = slots.shape
+        step = torch.arange(length, device=slots.device).expand(batch, -1)  # B S
+        positions = step if cache is None else cache.next_positions() + step
+        if lengths is not None:
+            positions = torch.where(step < lengths[:, None], positions, -1)
+        keys = positions if cache is None else torch.cat([cache.positions, positions], dim=1)  # B T
+        visible = (keys >= 0)[:, None] & (keys[:, None] <= positions[:, :, None])  # B S T
+        visible |= (positions < 0)[:, :, None]  # padding looks anywhere, so that its softmax is finite; nobody looks at it
+        states, layers, key_times = self._run(slots, times, positions, cache, visible)
+        return states, SlotCache(layers, keys, key_times)
+
+    def question(self, slots: Tensor, cache: SlotCache, times: Tensor | None = None) -> Tensor:
+        """States of question slots (B, S, W): each sees the cached history and itself, never another question; the cache stays as it is."""
+        batch, length, _ = slots.shape
+        positions = cache.next_positions().expand(batch, length)
+        itself = torch.eye(length, dtype=torch.bool, device=slots.device).expand(batch, -1, -1)
+        visible = torch.cat([(cache.positions >= 0)[:, None].expand(-1, length, -1), itself], dim=2)  # B S T
+        return self._run(slots, times, positions, cache, visible)[0]
+
+    def _run(
+        self, slots: Tensor, times: Tensor | None, positions: Tensor, cache: SlotCache | None, visible: Tensor
+    ) -> tuple[Tensor, list[KeysValues], Tensor | None]:
+        key_positions, key_times = positions, times
+        if cache is not None:
+            key_positions = torch.cat([cache.positions, positions], dim=1)  # B T
+            key_times = None if times is None or cache.times is None else torch.cat([cache.times, times], dim=1)
+        distance = positions[:, :, None] - key_positions[:, None]  # B S T
+        distance = distance_bucket(distance.clamp(min=0))
+        gap = None if times is None or key_times is None else time_bucket((times[:, :, None] - key_times[:, None]).float())  # B S T
+        hidden = torch.zeros(visible.shape, dtype=slots.dtype, device=slots.device).masked_fill_(~visible, float("-inf"))
+        layers: list[KeysValues] = []
+        for index, (block, slot_bias) in enumerate(zip(self.layers, self.biases, strict=True)):
+            normed = block.attention_norm(slots)
+            keys_values = block.attention.keys_values(normed)
+            if cache is not None:
+                keys_values = append_past(cache.layers[index], keys_values)
+            layers.append(keys_values)
+            bias = slot_bias(distance, gap) + hidden[:, None]  # B H S T
+            slots = slots + block.dropout(block.attention.attend(block.attention.queries(normed), keys_values, bias))
+            slots = block.feed_forward(slots)
+        return self.norm(slots), layers, key_times

@@ -1,0 +1,117 @@
+"""Recommender: the library's front door, over serving/engine and training/pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import polars as pl
+
+from m6rec.base.contracts import Scored
+from m6rec.config import M6RecConfig, load_config
+from m6rec.serving.engine import Engine
+from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.training.pipeline import train
+
+Frame = pl.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
+
+
+class Recommender:
+    """A trained model with its catalogue and histories.
+
+    Made by `fit` (trains) or `from_pretrained` (loads). `engine` does the work.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def fit(
+        cls, config: Path | str | M6RecConfig, run: Path | str | None = None, *, settings: Sequence[str] = (), progress: bool = True
+    ) -> Self:
+        """Train, with the same stages as `m6rec train`, and load the result.
+
+        Args:
+            config: a YAML file, or a configuration object (paths in it are then relative to the working directory).
+            run: the run folder; None is runs/<name of the file>.
+            settings: assignments like "train.epochs=5".
+            progress: show progress on stderr.
+
+        Raises:
+            ConfigError, DataError, StorageError: in one line each.
+        """
+        if isinstance(config, M6RecConfig):
+            settled, source, name = config, Path(), "model"
+        else:
+            path = Path(config)
+            settled, source, name = load_config(path, list(settings)), path.parent, path.stem
+        folder = Path("runs") / name if run is None else Path(run)
+        train(settled, source, folder, progress=progress)
+        return cls.from_pretrained(folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, *, unknown: Literal["raise", "popular"] = "raise") -> Self:
+        """Load a run folder or a model folder.
+
+        Args:
+            unknown: what a user id nobody has seen means: "raise" UnknownUserError, or "popular": answered as for somebody
+                nothing is known of.
+
+        Raises:
+            CheckpointError: missing, truncated, from a newer version, or parts that do not belong together.
+        """
+        folder = Path(folder)
+        return cls(Engine(ChooseScorer.load(folder / "model" if (folder / "run.json").exists() else folder), unknown))
+
+    def recommend(
+        self,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        k: int = 10,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        repeat: Literal["exclude", "allow"] | None = None,
+    ) -> list[Scored]:
+        """The best k items for somebody, best first; fewer where fewer are allowed.
+
+        Args:
+            user: an id of the data: their history and profile are used.
+            history: item ids, oldest first; after the user's own where both are given.
+            text: what somebody typed.
+            profile: fields of a person ({"age": 25, "interests": [...]}) or words about them.
+            scenario: where the list will be shown.
+            where: {field: value or list of values}; numbers also "<50", ">=10", "10-50".
+            repeat: whether items of the history may come again; None is as trained.
+
+        Returns:
+            `Scored` items: log probability, title, and the share of each part of the model in it.
+
+        Raises:
+            UsageError: nobody to recommend to, k < 1, an unknown field or scenario.
+            UnknownUserError, UnknownItemError: an id nobody has seen.
+        """
+        return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat)
+
+    def similar_items(self, item: str, k: int = 10) -> list[Scored]:
+        """The k items most like `item` (cosine of item vectors). Raises UnknownItemError."""
+        return self.engine.similar_items(item, k)
+
+    def add_items(self, items: Frame) -> int:
+        """New items (item_id and any of the declared fields), recommendable at once. Returns how many. Raises DataError; nothing is added then."""
+        return self.engine.add_items(_frame(items))
+
+    def add_events(self, events: Frame) -> int:
+        """New events (user_id, item_id, ...), known to the next answer. Returns how many. Raises DataError; nothing is added then."""
+        return self.engine.add_events(_frame(events))
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write a model folder with everything added so far, whole or not at all. Raises StorageError."""
+        self.engine.save(Path(folder))
+
+
+def _frame(rows: Frame) -> pl.DataFrame:
+    return rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""Answering: the engine over a model folder, without HTTP in this version."""

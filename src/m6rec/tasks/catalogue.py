@@ -1,0 +1,137 @@
+"""The catalogue as answering needs it: the items, what is known of them, and the counted priors over them.
+
+Dimension keys: N items, L width of summaries, F bag features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.sparse import csr_array, vstack
+from torch import Tensor
+
+from m6rec.base.contracts import Histories
+from m6rec.base.errors import DataError
+from m6rec.data.dataset import FieldType, Table, Vocabulary
+from m6rec.data.transitions import count_transitions
+from m6rec.tasks.config import PriorConfig
+from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.prior import TEXT_PART, graph_tables
+from m6rec.tasks.text_reader import TextReader
+from m6rec.text.bag import Bag
+from m6rec.text.similarity import query_similarity, similarity_vectors, text_neighbours
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """N items. `matrix` csr (N, F) bag rows, `vectors` csr (N, F) their tf-idf, `contents` the same with summaries, `priors` name -> csr (N, N)."""
+
+    items: Table
+    bag: Bag
+    matrix: csr_array
+    vectors: csr_array
+    contents: Contents
+    priors: dict[str, csr_array]
+
+    @classmethod
+    def build(cls, items: Table, bag: Bag, summaries: Tensor) -> Catalogue:
+        """The catalogue before anything is counted; summaries float32 (N, L)."""
+        matrix = bag.matrix(items)
+        contents = Contents.build(summaries, matrix, vector_fields(items))
+        return cls(items, bag, matrix, similarity_vectors(matrix, bag.idf), contents, {})
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def with_priors(self, histories: Histories, config: PriorConfig) -> Catalogue:
+        """Counts of `histories`, and text neighbours (kept where they were computed before)."""
+        priors: dict[str, csr_array] = {}
+        if config.graph:
+            forward = count_transitions(histories, len(self), window=config.window, decay=config.decay, backward=0.0)
+            priors.update(graph_tables(forward, config))
+        if config.text:
+            known = self.priors.get(TEXT_PART)
+            priors[TEXT_PART] = text_neighbours(self.vectors, keep=config.similar, power=config.sharpness) if known is None else known
+        return replace(self, priors=priors)
+
+    def appended(self, new: Table, reader: TextReader, config: PriorConfig) -> Catalogue:
+        """With the items of `new` after the others: readable, similar to others, without transitions until events come.
+
+        Raises:
+            DataError: an id that the catalogue has already.
+        """
+        known = next((name for name in new.ids.ids if name in self.items.ids), None)
+        if known is not None:
+            raise DataError(f"item '{known}' is in the catalogue already; new items need ids of their own")
+        frame = pl.concat([self.items.frame, new.frame.select(self.items.frame.columns)])
+        items = Table(Vocabulary([*self.items.ids.ids, *new.ids.ids]), frame, self.items.fields)
+        matrix = csr_array(vstack([self.matrix, self.bag.matrix(new)], format="csr"))
+        vectors = similarity_vectors(matrix, self.bag.idf)
+        summaries = torch.cat([self.contents.summaries, reader.read(reader.wording.items(new))])
+        extra = len(new)
+        priors = {name: csr_array(_grown(table, extra)) for name, table in self.priors.items()}
+        if TEXT_PART in priors:
+            priors[TEXT_PART] = _linked(priors[TEXT_PART], vectors, extra, config)
+        return Catalogue(items, self.bag, matrix, vectors, Contents.build(summaries, matrix, vector_fields(items)), priors)
+
+    def typed_prior(self, bag_rows: csr_array, config: PriorConfig) -> np.ndarray:
+        """float32 (B, N): the text prior of typed words, csr (B, F) of them; rows sum to 1, or are empty where nothing is known."""
+        cosine = query_similarity(self.vectors, similarity_vectors(bag_rows, self.bag.idf)).astype(np.float64)
+        best = cosine.max(axis=1, initial=0.0, keepdims=True)
+        weights = (cosine / np.where(best > 0, best, 1.0)) ** config.sharpness
+        if len(self) > config.similar:
+            bound = -np.partition(-weights, config.similar - 1, axis=1)[:, config.similar - 1 : config.similar]
+            weights[weights < bound] = 0.0
+        total = weights.sum(axis=1, keepdims=True)
+        return (weights / np.where(total > 0, total, 1.0)).astype(np.float32)
+
+
+def vector_fields(table: Table) -> Tensor:
+    """float32 (N, V): the vector fields side by side, each scaled to unit length; zeros where missing.
+
+    Raises:
+        DataError: a field whose vectors differ in length.
+    """
+    parts = []
+    for name, kind in table.fields.items():
+        if kind != FieldType.VECTOR:
+            continue
+        column = table.frame[name].to_list()
+        lengths = {len(value) for value in column if value is not None}
+        if len(lengths) > 1:
+            raise DataError(f"vectors of field '{name}' have lengths {sorted(lengths)}; all need one length")
+        width = lengths.pop() if lengths else 0
+        rows = np.array([value if value is not None else [0.0] * width for value in column], dtype=np.float32).reshape(len(column), width)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        parts.append(rows / np.where(norms > 0, norms, 1.0))
+    return torch.from_numpy(np.concatenate(parts, axis=1)) if parts else torch.zeros(len(table), 0)
+
+
+def _grown(table: csr_array, extra: int) -> csr_array:
+    """Room for `extra` more items, without entries."""
+    size = table.shape[0] + extra
+    offsets = np.concatenate([table.indptr, np.full(extra, table.indptr[-1], dtype=table.indptr.dtype)])
+    return csr_array((table.data, table.indices, offsets), shape=(size, size))
+
+
+def _linked(table: csr_array, vectors: csr_array, extra: int, config: PriorConfig) -> csr_array:
+    """The text prior with the last `extra` items in it: they get rows, and a place in the rows of what resembles them."""
+    old = table.shape[0] - extra
+    cosine = query_similarity(vectors, csr_array(vectors[old:])).astype(np.float64)  # extra N
+    cosine[np.arange(extra), old + np.arange(extra)] = 0.0
+    reach = np.sort(cosine, axis=1)[:, ::-1][:, : config.similar]
+    cosine[cosine < reach[:, -1:]] = 0.0
+    weights = (cosine / np.maximum(reach[:, :1], 1e-9)) ** config.sharpness
+    rows = csr_array(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9))
+    below = vstack([csr_array((old, table.shape[1])), rows], format="csr")
+    # An older item gives a newcomer the share that the newcomer's own row gives it back, and its row is made to sum to 1 again.
+    beside = csr_array(below.T)
+    mixed = csr_array(table + below + beside).astype(np.float64)
+    mass = np.asarray(mixed.sum(axis=1)).ravel()
+    mixed.data /= np.repeat(np.where(mass > 0, mass, 1.0), np.diff(mixed.indptr))
+    result = csr_array(mixed, dtype=np.float32)
+    result.sort_indices()
+    return result

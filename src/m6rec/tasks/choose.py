@@ -1,0 +1,235 @@
+"""choose: an item out of the catalogue, from the state of every slot of a history at once.
+
+Slots: a start slot (with the profile, or what a person typed, where known), then one slot an event: item vector plus action,
+scenario and value. The state of a slot answers what comes next: p(i) = g0 softmax_i(state . item) + sum_m g_m prior_m(i).
+
+Dimension keys: B histories, S events of a window, R targets, N items, W width, M priors, K recent events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m6rec.base.contracts import Histories
+from m6rec.language_model.config import ModelShape
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.catalogue_softmax import mixture_loss
+from m6rec.tasks.config import ChooseConfig
+from m6rec.tasks.history_batches import Windows, batch_windows, cut_windows
+from m6rec.tasks.item_encoder import ContentEncoder, Contents, ItemEncoder
+from m6rec.tasks.prior import PriorGate, PriorValues, part_names
+from m6rec.tasks.task import TASKS, Task
+
+
+@dataclass(frozen=True)
+class ChooseSizes:
+    """Sizes of a Choose task that come from the data; saved beside its weights."""
+
+    features: int
+    vectors: int
+    profile_features: int
+    profile_vectors: int
+    actions: int
+    scenarios: int
+
+
+@dataclass(frozen=True)
+class ChooseExamples:
+    """What the task trains on. Rows of `histories` are users; `wanted` bool (E,) are the events that are targets."""
+
+    histories: Histories
+    wanted: np.ndarray
+    priors: PriorValues
+    contents: Contents
+    profiles: Contents | None
+    batch_targets: int
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Inputs of B histories: S events each, right-padded. `start` (B, W) is the first slot; times (B, S) or None."""
+
+    start: Tensor
+    items: Tensor
+    actions: Tensor | None
+    scenarios: Tensor | None
+    values: Tensor | None
+    times: Tensor | None
+
+
+@TASKS.register("choose")
+class Choose(Task):
+    """Next-item choice over the whole catalogue."""
+
+    answer: ClassVar[Literal["choose", "judge", "write"]] = "choose"
+
+    def __init__(self, config: ChooseConfig, shape: ModelShape, sizes: ChooseSizes, seen: Tensor) -> None:
+        """seen: int64 (N,), training events per item of the catalogue trained on."""
+        super().__init__()
+        width = shape.width
+        self.config, self.shape, self.sizes = config, shape, sizes
+        content = ContentEncoder(width, width, sizes.features, sizes.vectors) if config.text else None
+        self.items = ItemEncoder(content, seen, width, config.identity)
+        self.profile = ContentEncoder(width, width, sizes.profile_features, sizes.profile_vectors) if sizes.profile_features else None
+        self.start = nn.Parameter(torch.zeros(width))
+        self.typed = nn.Parameter(torch.zeros(width))
+        self.actions = nn.Embedding(sizes.actions, width) if sizes.actions > 1 else None
+        self.scenarios = nn.Embedding(sizes.scenarios, width) if sizes.scenarios > 1 else None
+        self.asked = nn.Embedding(sizes.scenarios, width) if sizes.scenarios > 1 else None  # the scenario that asks
+        self.value = nn.Parameter(torch.zeros(width))
+        self.dropout = nn.Dropout(shape.dropout)
+        self.parts = part_names(config.prior)
+        self.gate = PriorGate(width, len(self.parts), config.prior.recent)
+        self.examples: ChooseExamples | None = None
+        self._windows: Windows | None = None
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Seeded start: tables small beside the text summary's projection, so that frequent items grow their own vectors."""
+        for name, part in sorted(self.named_modules()):
+            if isinstance(part, nn.Embedding):
+                part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * (0.0 if name == "asked" else 0.02))
+            elif isinstance(part, nn.Linear) and not name.startswith("gate"):
+                part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * 0.02)
+
+    def bind(self, examples: ChooseExamples) -> None:
+        """Give the task what it trains on."""
+        self.examples = examples
+        self._windows = cut_windows(examples.histories, self.shape.history)
+
+    def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Windows of like length together, about `batch_targets` events each, in random order."""
+        assert self.examples is not None and self._windows is not None, "bind examples first"
+        yield from batch_windows(self._windows, self.examples.batch_targets, generator)
+
+    def targets(self, batch: np.ndarray) -> int:
+        assert self._windows is not None
+        return int(self._windows.lengths[batch].sum())
+
+    def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
+        """{"choose": mixture likelihood plus `own_share` of the softmax's own}, per target."""
+        assert self.examples is not None and self._windows is not None, "bind examples first"
+        examples, windows = self.examples, self._windows
+        first, last, begin = windows.first[batch], windows.last[batch], windows.begin[batch]
+        events = first[:, None] + np.arange(int((last - first).max()))  # B S
+        real = events < last[:, None]
+        events = np.minimum(events, len(examples.histories.items) - 1)
+        wanted = real & examples.wanted[events]
+        chosen = events[wanted]  # R
+        vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents)))
+        slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last, events)
+        states = self.states(model, vectors, slots)
+        if self.asked is not None and examples.histories.scenarios is not None:
+            # Half of the histories are asked "what next, in this scenario", the other half "what next, anywhere".
+            asking = torch.from_numpy(examples.histories.scenarios[events].astype(np.int64))
+            states = states + (torch.rand(len(batch), 1, 1) < 0.5) * self.asked(asking)
+        states = states[torch.from_numpy(wanted)]  # R W
+        position = torch.from_numpy((events - begin[:, None])[wanted])  # R: events before the target
+        valid = torch.from_numpy(examples.priors.valid[chosen])
+        log_gates = self.gate.log_gates(states, valid, position)
+        log_rest = self.gate.log_rest(log_gates, torch.from_numpy(examples.priors.values[chosen]), valid)
+        targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))
+        negatives, targets = self._seen_only(vectors, targets)
+        own_share = self.config.own_share if self.parts else 0.0
+        loss, _, _ = mixture_loss(states, negatives, targets, log_gates[:, 0], log_rest, own_share=own_share)
+        return {"choose": loss / max(len(chosen), 1)}
+
+    def item_vectors(self, contents: Contents, dropped: Tensor | None = None) -> Tensor:
+        """(N, W)."""
+        vectors: Tensor = self.items(contents, dropped)
+        return vectors
+
+    def start_slot(self, batch: int, profiles: Contents | None = None, typed: Contents | None = None) -> Tensor:
+        """(B, W): what is known before the first event. profiles and typed have B rows each."""
+        start = self.start.expand(batch, -1)
+        if profiles is not None and self.profile is not None:
+            start = start + self.profile(profiles)
+        if typed is not None and self.items.content is not None:
+            said = (typed.offsets[1:] > typed.offsets[:-1]).to(start.dtype)[:, None]  # B 1: 0 where nothing known was typed
+            start = start + said * (self.typed + self.items.content(typed))
+        return start
+
+    def states(self, model: LanguageModel, vectors: Tensor, slots: Slots) -> Tensor:
+        """(B, 1 + S, W): the state after the start slot and after each event."""
+        embedded, times = self.embed(vectors, slots)
+        states: Tensor = model.upper(embedded, times)
+        return states
+
+    def embed(self, vectors: Tensor, slots: Slots) -> tuple[Tensor, Tensor | None]:
+        """Slot inputs (B, 1 + S, W) and their times (B, 1 + S); the start slot has no time."""
+        events = vectors[slots.items]  # B S W
+        if self.actions is not None and slots.actions is not None:
+            events = events + self.actions(slots.actions)
+        if self.scenarios is not None and slots.scenarios is not None:
+            events = events + self.scenarios(slots.scenarios)
+        if slots.values is not None:
+            events = events + torch.nan_to_num(slots.values)[:, :, None] * self.value
+        embedded = torch.cat([slots.start[:, None], events], dim=1) * self.shape.width**0.5
+        times = slots.times
+        if times is not None:
+            times = torch.cat([torch.full_like(times[:, :1], float("nan")), times], dim=1)
+        return self.dropout(embedded), times
+
+    def _dropped(self, items: int) -> Tensor | None:
+        rate = self.config.identity_dropout
+        return torch.rand(items) < rate if self.config.identity and self.config.text and rate else None
+
+    def _seen_only(self, vectors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Unseen items are kept out of the negatives: a softmax over the seen ones, with targets renumbered among them."""
+        seen = self.items.log_seen > 0
+        if bool(seen.all()):
+            return vectors, targets
+        return vectors[seen], (torch.cumsum(seen, 0) - 1)[targets]
+
+    def _training_slots(
+        self, examples: ChooseExamples, users: np.ndarray, inputs: np.ndarray, first: np.ndarray, last: np.ndarray, events: np.ndarray
+    ) -> Slots:
+        histories, batch = examples.histories, len(users)
+        profiles = None
+        if examples.profiles is not None:
+            profiles = examples.profiles.rows(torch.from_numpy(users))
+        start = self.start.expand(batch, -1)
+        if profiles is not None and self.profile is not None:
+            kept = (torch.rand(batch, 1) >= self.config.profile_dropout).to(start.dtype)
+            start = start + kept * self.profile(profiles)
+        if self.items.content is not None and self.config.typed:
+            start = start + self._as_if_typed(examples, first, last)
+        return Slots(start=start, **gather_events(histories, inputs))
+
+    def _as_if_typed(self, examples: ChooseExamples, first: np.ndarray, last: np.ndarray) -> Tensor:
+        """(B, W): in a share of the rows, some words of one item of the window, as a person might type them; zeros elsewhere."""
+        assert self.items.content is not None
+        batch = len(first)
+        rows = torch.nonzero(torch.rand(batch) < self.config.typed).squeeze(1)
+        place = torch.rand(batch)[rows]
+        if not len(rows):
+            return self.start.new_zeros(batch, self.shape.width)
+        picked = first[rows.numpy()] + (place.numpy() * (last - first)[rows.numpy()]).astype(np.int64)
+        contents = examples.contents.rows(torch.from_numpy(examples.histories.items[picked].astype(np.int64)))
+        contents = contents.thinned(torch.rand(len(contents.features)) < 0.4)
+        # The bag alone: what is typed seldom reads like a whole item text, so half of the rows go without the summary.
+        summaries = contents.summaries * (torch.rand(len(rows), 1) < 0.5)
+        said = Contents(summaries, contents.features, contents.offsets, torch.zeros_like(contents.vectors))
+        return self.start.new_zeros(batch, self.shape.width).index_copy(0, rows, self.typed + self.items.content(said))
+
+
+def gather_events(histories: Histories, events: np.ndarray) -> dict[str, Tensor | None]:
+    """Columns of the events at positions `events` int64 (B, S), as tensors for `Slots`."""
+
+    def column(values: np.ndarray | None, dtype: type) -> Tensor | None:
+        return None if values is None else torch.from_numpy(values[events].astype(dtype))
+
+    items = torch.from_numpy(histories.items[events].astype(np.int64))
+    return {
+        "items": items,
+        "actions": column(histories.actions, np.int64),
+        "scenarios": column(histories.scenarios, np.int64),
+        "values": column(histories.values, np.float32),
+        "times": column(histories.times, np.float64),
+    }

@@ -1,0 +1,203 @@
+"""The trained model as a Scorer: log p(item | request) over the whole catalogue.
+
+Dimension keys: B requests, N items, W width, M priors, K recent events, S slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from m6rec.base.contracts import Histories, Requests, Scorer
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.catalogue import Catalogue
+from m6rec.tasks.choose import Choose, Slots, gather_events
+from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
+from m6rec.tasks.text_reader import TextReader
+from m6rec.text.bag import Bag
+
+SOFTMAX_PART = "model"
+LEAST = 1e-30  # probability of what no part knows: keeps the logarithm finite and the order of the rest
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What is known of U users beside their events: `contents` (U rows), and the bag that reads a described person."""
+
+    contents: Contents
+    bag: Bag
+
+
+class ChooseMixture(Scorer):
+    """Scores of the generative model (saved and loaded by `ChooseScorer` in model_folder.py). `switched_off`: parts of the mixture (graph, text, id) left out when answering."""
+
+    name = "m6rec"
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        task: Choose,
+        catalogue: Catalogue,
+        reader: TextReader,
+        profiles: Profiles | None = None,
+        switched_off: Sequence[str] = (),
+    ) -> None:
+        self.model, self.task, self.catalogue, self.reader, self.profiles = model, task, catalogue, reader, profiles
+        self.switched_off = tuple(switched_off)
+        self._vectors: Tensor | None = None
+
+    def refresh(self) -> None:
+        """Forget the item vectors: the weights or the catalogue changed."""
+        self._vectors = None
+
+    @property
+    def vectors(self) -> Tensor:
+        """(N, W), computed once."""
+        if self._vectors is None:
+            self.model.eval()
+            self.task.eval()
+            with torch.no_grad():
+                contents = self.catalogue.contents
+                if "text" in self.switched_off:
+                    contents = Contents(
+                        torch.zeros_like(contents.summaries),
+                        contents.features[:0],
+                        torch.zeros_like(contents.offsets),
+                        torch.zeros_like(contents.vectors),
+                    )
+                dropped = torch.ones(len(self.task.items.log_seen), dtype=torch.bool) if "id" in self.switched_off else None
+                self._vectors = self.task.item_vectors(contents, dropped)
+        return self._vectors
+
+    def scores(self, requests: Requests) -> np.ndarray:
+        """float32 (B, N): log of the mixture's probability."""
+        total = sum(self.parts(requests).values())
+        assert isinstance(total, np.ndarray)
+        scores: np.ndarray = np.log(np.maximum(total, LEAST)).astype(np.float32)
+        return scores
+
+    @torch.no_grad()
+    def parts(self, requests: Requests) -> dict[str, np.ndarray]:
+        """What each part of the mixture gives to each item: name -> float32 (B, N); they add up to the probability."""
+        batch, items = len(requests), len(self.catalogue)
+        typed = self._typed_rows(requests)
+        states = self.last_states(requests, typed)  # B W
+        softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
+        recent, known = self._recent(requests.histories)  # B K, B M K
+        typed_prior = None
+        if typed is not None and TEXT_PART in self.catalogue.priors and "text" not in self.switched_off:
+            typed_prior = self.catalogue.typed_prior(typed, self.task.config.prior)  # B N
+            known[:, self.task.parts.index(TEXT_PART), 0] |= typed_prior.any(axis=1)
+        valid = torch.from_numpy(known)
+        lengths = torch.from_numpy(requests.histories.lengths.copy())
+        gates = self.task.gate.log_gates(states, valid, lengths).exp().numpy()  # B 1+M
+        result = {SOFTMAX_PART: softmax.numpy() * gates[:, :1]}
+        weights = self.task.gate.recency_weights(valid).numpy()  # B M K
+        for number, name in enumerate(self.task.parts):
+            share = gates[:, 1 + number, None]
+            from_events = np.where(recent >= 0, weights[:, number], 0.0)  # B K
+            rows, places = np.nonzero(from_events)
+            mixed = csr_array((from_events[rows, places], (rows, recent[rows, places])), shape=(batch, items)) @ self.catalogue.priors[name]
+            given = np.asarray(mixed.todense(), dtype=np.float32)
+            if name == TEXT_PART and typed_prior is not None:
+                given = _blend(given, typed_prior)
+            result[name] = share * given
+        return result
+
+    def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
+        """(B, W): the state after the newest event (or the start slot), with the scenario that asks."""
+        histories = requests.histories.window(keep=self.task.shape.history)
+        lengths = histories.lengths
+        start = self.task.start_slot(len(requests), self._profile_contents(requests), self._typed_contents(requests, typed))
+        states = torch.zeros(len(requests), self.task.shape.width)
+        # Rows of like length together: a short history must not wait for a long one.
+        order = np.argsort(lengths, kind="stable")
+        for rows in np.array_split(order, max(1, len(order) // 64)):
+            if not len(rows):
+                continue
+            events = histories.offsets[rows][:, None] + np.arange(int(lengths[rows].max()))
+            events = np.minimum(events, max(len(histories.items) - 1, 0))
+            picked = torch.from_numpy(rows)
+            slots = Slots(start=start[picked], **gather_events(histories, events))
+            states[picked] = self.task.states(self.model, self.vectors, slots)[torch.arange(len(rows)), torch.from_numpy(lengths[rows])]
+        if self.task.asked is not None and requests.scenarios is not None:
+            asking = torch.from_numpy(requests.scenarios)
+            states = states + (asking >= 0)[:, None] * self.task.asked(asking.clamp(min=0))
+        return states
+
+    def _recent(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
+        """Newest first: item int64 (B, K), -1 where there is none; and whether it has neighbours in each prior, bool (B, M, K)."""
+        depth = self.task.config.prior.recent
+        place = histories.offsets[1:, None] - 1 - np.arange(depth)  # B K
+        inside = place >= histories.offsets[:-1, None]
+        recent = np.full(place.shape, -1, dtype=np.int64)
+        recent[inside] = histories.items[place[inside]]
+        known = np.zeros((len(histories), len(self.task.parts), depth), dtype=bool)
+        off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
+        for number, name in enumerate(self.task.parts):
+            if name not in off:
+                has_neighbours = np.diff(self.catalogue.priors[name].indptr) > 0
+                known[:, number] = inside & has_neighbours[recent]
+        return recent, known
+
+    def _profile_contents(self, requests: Requests) -> Contents | None:
+        """Profiles of known users, and of people described in words; None where nobody has one."""
+        if self.profiles is None or self.task.profile is None:
+            return None
+        bag, contents = self.profiles.bag, self.profiles.contents
+        described = requests.profiles is not None and any(requests.profiles)
+        if described:
+            assert requests.profiles is not None
+            rows = Contents.build(
+                self.reader.read(requests.profiles), bag.texts(requests.profiles), torch.zeros(len(requests), contents.vectors.shape[1])
+            )
+            if requests.users is None:
+                return rows
+        if requests.users is None or not len(contents):
+            return None
+        known = contents.rows(torch.from_numpy(np.maximum(requests.users, 0)))
+        keep = torch.from_numpy(requests.users >= 0)
+        known = replace(known, summaries=known.summaries * keep[:, None], vectors=known.vectors * keep[:, None])
+        known = known.thinned(torch.repeat_interleave(keep, known.offsets[1:] - known.offsets[:-1]))
+        return known if not described else _either(rows, known)
+
+    def _typed_rows(self, requests: Requests) -> csr_array | None:
+        """csr (B, F): bag rows of what was typed; interests named in a described profile count as typed words too."""
+        if requests.texts is None and requests.profiles is None:
+            return None
+        words = [
+            f"{text} {profile}".strip()
+            for text, profile in zip(requests.texts or [""] * len(requests), requests.profiles or [""] * len(requests), strict=True)
+        ]
+        return self.catalogue.bag.texts(words) if any(words) else None
+
+    def _typed_contents(self, requests: Requests, typed: csr_array | None) -> Contents | None:
+        if typed is None or self.task.items.content is None:
+            return None
+        summaries = self.reader.read(requests.texts) if requests.texts is not None else torch.zeros(len(requests), self.model.shape.width)
+        return Contents.build(summaries, typed, torch.zeros(len(requests), self.catalogue.contents.vectors.shape[1]))
+
+
+def _blend(from_events: np.ndarray, from_words: np.ndarray) -> np.ndarray:
+    """Both halves where both are known, else the one that is."""
+    both = from_events.any(axis=1) & from_words.any(axis=1)
+    return np.where(both[:, None], 0.5, 1.0) * (from_events + from_words)
+
+
+def _either(first: Contents, second: Contents) -> Contents:
+    """Row by row: `first` where it says something, else `second`."""
+    pick = (first.offsets[1:] > first.offsets[:-1]) | first.summaries.any(dim=1)
+    joined = Contents(
+        torch.cat([first.summaries, second.summaries]),
+        torch.cat([first.features, second.features]),
+        torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]]),
+        torch.cat([first.vectors, second.vectors]),
+    )
+    row = torch.arange(len(first))
+    return joined.rows(torch.where(pick, row, row + len(first)))

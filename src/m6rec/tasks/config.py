@@ -1,0 +1,44 @@
+"""Settings of tasks: what a `tasks:` entry may say, and how the choose answer is built."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from m6rec.base.configuration import Config
+
+
+class PriorConfig(Config):
+    """Counted priors beside the softmax: item-to-item transitions and text-field similarity, mixed in by gates learned from the user state."""
+
+    graph: bool = Field(True, description="Transitions between items, forward and backward, as parts of the mixture.")
+    text: bool = Field(True, description="Sharpened similarity of words and fields as a part of the mixture.")
+    window: int = Field(10, ge=1, description="Transitions are counted between events at most this far apart.")
+    decay: float = Field(0.9, gt=0, le=1, description="Weight of a transition shrinks by this factor for every event in between.")
+    damping: float = Field(0.5, ge=0, le=1, description="Transitions are divided by (events of the target item) ** damping.")
+    hops: int = Field(1, ge=1, description="Steps of a walk over the transitions: 1 is direct neighbours only.")
+    hop_decay: float = Field(0.3, ge=0, le=1, description="Weight of each further step of the walk.")
+    keep: int = Field(1000, ge=1, description="Neighbours kept for an item in the graph prior (the largest).")
+    similar: int = Field(50, ge=1, description="Neighbours kept for an item in the text prior.")
+    sharpness: float = Field(3.0, gt=0, description="The text prior is cosine ** sharpness, normalised.")
+    recent: int = Field(10, ge=1, description="The newest events of a history that the priors start from.")
+    folds: int = Field(8, ge=2, description="Folds of users: a training user is scored by the transitions of the other folds.")
+
+
+class ChooseConfig(Config):
+    """A `tasks:` entry that chooses an item out of the catalogue."""
+
+    answer: Literal["choose"] = Field("choose", description="The kind of answer.")
+    positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
+    weight: float = Field(1.0, gt=0, description="Weight of the task's losses.")
+    identity: bool = Field(True, description="Item embeddings by id, beside text and fields.")
+    text: bool = Field(True, description="Item vectors from text and fields: frozen summary and trained bag.")
+    identity_dropout: float = Field(0.1, ge=0, lt=1, description="Share of items whose id embedding is dropped in a training step.")
+    profile_dropout: float = Field(0.5, ge=0, le=1, description="Share of training histories whose profile is dropped.")
+    typed: float = Field(
+        0.1, ge=0, le=1, description="Share of training histories that start with words of one of their items, as if typed."
+    )
+    own_share: float = Field(0.3, ge=0, description="Weight of the softmax's own likelihood beside that of the mixture.")
+    repeat: Literal["exclude", "allow"] = Field("exclude", description="Whether consumed items may be recommended again.")
+    prior: PriorConfig = Field(default_factory=PriorConfig, description="Counted priors of the mixture.")

@@ -1,0 +1,234 @@
+"""A model folder: everything `from_pretrained` needs, and nothing pickled.
+
+config.json          shape, task settings, sizes, versions, fingerprints of data and tokenizer, the training configuration
+model.safetensors    weights of the language model and of the task
+tokenizer.json       bag.json       profile_bag.json (where users have fields)
+item_states.safetensors   user_states.safetensors   frozen text summaries
+graph.safetensors    the counted priors, compressed rows
+data/                items, users, newest histories
+templates.yaml       the user's own wording, where there is one
+README.md            the model card
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from m6rec.base.errors import CheckpointError, ConfigError
+from m6rec.base.storage import atomic_folder, recover_folder
+from m6rec.data.dataset import Dataset
+from m6rec.data.store import load_dataset, save_dataset
+from m6rec.language_model.checkpoint import (
+    FORMAT_VERSION,
+    check_tokenizer,
+    check_version,
+    load_into,
+    load_weights,
+    program_version,
+    save_weights,
+)
+from m6rec.language_model.config import ModelShape
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.catalogue import Catalogue, vector_fields
+from m6rec.tasks.choose import Choose, ChooseSizes
+from m6rec.tasks.choose_mixture import ChooseMixture, Profiles
+from m6rec.tasks.config import ChooseConfig
+from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.text_reader import TextReader
+from m6rec.text.bag import Bag
+from m6rec.text.similarity import similarity_vectors
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.wording import Wording
+
+CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.safetensors"
+TEMPLATES = "templates.yaml"
+ITEM_STATES, USER_STATES = "item_states.safetensors", "user_states.safetensors"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, for the record: the resolved training configuration, and one sentence on how the data were cut."""
+
+    training: dict[str, Any]
+    statement: str
+
+
+class ChooseScorer(ChooseMixture):
+    """The trained model with the data it answers about: `dataset` has the catalogue, the users and their newest histories."""
+
+    def __init__(self, *args: Any, dataset: Dataset, origin: Origin, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataset, self.origin = dataset, origin
+
+    def save(self, folder: Path) -> None:
+        """Write a model folder, whole or not at all; an older one stays until the new one is complete. Raises StorageError."""
+        _save(folder, self)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model folder that `save` wrote, ready to answer.
+
+        Raises:
+            CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
+        """
+        return cls(**_load(Path(folder)))
+
+
+def _save(folder: Path, scorer: ChooseScorer) -> None:
+    task, reader, catalogue, dataset = scorer.task, scorer.reader, scorer.catalogue, scorer.dataset
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "written_by": program_version(),
+        "shape": task.shape.plain(),
+        "task": task.config.plain(),
+        "sizes": vars(task.sizes),
+        "trained_items": len(task.items.log_seen),
+        "language": reader.wording.language,
+        "segment_tokens": reader.segment_tokens,
+        "tokenizer": reader.tokenizer.fingerprint(),
+        "data": dataset.fingerprint,
+        "statement": scorer.origin.statement,
+        "training": scorer.origin.training,
+    }
+    with atomic_folder(folder) as temporary:
+        weights = {f"model.{name}": value for name, value in scorer.model.state_dict().items()}
+        weights |= {f"task.{name}": value for name, value in task.state_dict().items()}
+        save_weights(temporary / WEIGHTS, weights, {"tokenizer": facts["tokenizer"]})
+        reader.tokenizer.save(temporary / "tokenizer.json")
+        catalogue.bag.save(temporary / "bag.json")
+        save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries})
+        if scorer.profiles is not None:
+            scorer.profiles.bag.save(temporary / "profile_bag.json")
+            save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries})
+        save_weights(temporary / GRAPH, _graph_tensors(catalogue.priors))
+        save_dataset(dataset, temporary / "data")
+        if reader.wording.templates is not None:
+            shutil.copyfile(reader.wording.templates, temporary / TEMPLATES)
+        (temporary / "README.md").write_text(model_card(facts, scorer), encoding="utf-8")
+        (temporary / CONFIG).write_text(json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    """Arguments of `ChooseScorer`."""
+    recover_folder(folder)
+    facts = _read_facts(folder / CONFIG)
+    try:
+        shape = ModelShape.build(facts["shape"], source=str(folder / CONFIG))
+        config = ChooseConfig.build(facts["task"], source=str(folder / CONFIG))
+        sizes = ChooseSizes(**facts["sizes"])
+        wording = Wording(facts["language"], folder / TEMPLATES if (folder / TEMPLATES).exists() else None)
+        origin = Origin(facts["training"], facts["statement"])
+        trained, segment_tokens = facts["trained_items"], facts["segment_tokens"]
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{folder / CONFIG} is damaged ({error}); restore it from a copy or train again") from None
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    check_tokenizer(facts.get("tokenizer", ""), tokenizer.fingerprint(), folder)
+    tensors, _ = load_weights(folder / WEIGHTS)
+    model = LanguageModel(shape)
+    task = Choose(config, shape, sizes, torch.zeros(trained, dtype=torch.int64))
+    for prefix, module in (("model.", model), ("task.", task)):
+        load_into(module, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, folder / WEIGHTS)
+    model.freeze_reading()
+    model.eval()
+    task.eval()
+    dataset = load_dataset(folder / "data")
+    catalogue = _catalogue(folder, dataset)
+    profiles = None
+    if (folder / "profile_bag.json").exists():
+        bag = Bag.load(folder / "profile_bag.json")
+        summaries = _summaries(folder / USER_STATES, len(dataset.users))
+        profiles = Profiles(Contents.build(summaries, bag.matrix(dataset.users), vector_fields(dataset.users)), bag)
+    reader = TextReader(model, tokenizer, wording, segment_tokens)
+    return {
+        "model": model,
+        "task": task,
+        "catalogue": catalogue,
+        "reader": reader,
+        "profiles": profiles,
+        "dataset": dataset,
+        "origin": origin,
+    }
+
+
+def model_card(facts: dict[str, Any], scorer: ChooseScorer) -> str:
+    """README.md of the folder, in Markdown."""
+    shape, dataset = facts["shape"], scorer.dataset
+    counts = {**scorer.model.count_parameters(), "task": sum(p.numel() for p in scorer.task.parameters())}
+    lines = [
+        "# Model card",
+        "",
+        "A recommender made by m6rec: it chooses items out of the catalogue below for people it knows and for people who only typed a few words.",
+        "",
+        f"- catalogue: {len(dataset.items):,} items; people: {len(dataset.users):,}; events: {len(dataset.histories.items):,}",
+        f"- model: width {shape['width']}, {shape['lower_layers']} + {shape['upper_layers']} layers, history of {shape['history']} events; "
+        f"{counts['total']:,} weights in the language model, {counts['task']:,} in the task",
+        f"- parts of the answer: softmax over the catalogue{''.join(', ' + name for name in scorer.task.parts)}",
+        f"- trained with: {facts['statement']}",
+        f"- data fingerprint {facts['data']}, tokenizer {facts['tokenizer']}, written by m6rec {facts['written_by']}",
+        "",
+        "The counts and histories are those of all events, the weights those fitted on the training part. Use:",
+        "",
+        "```python",
+        "from m6rec import Recommender",
+        'Recommender.from_pretrained("THIS FOLDER").recommend(text="what somebody types", k=5)',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _catalogue(folder: Path, dataset: Dataset) -> Catalogue:
+    bag = Bag.load(folder / "bag.json")
+    matrix = bag.matrix(dataset.items)
+    contents = Contents.build(_summaries(folder / ITEM_STATES, len(dataset.items)), matrix, vector_fields(dataset.items))
+    tensors, _ = load_weights(folder / GRAPH)
+    size = len(dataset.items)
+    priors: dict[str, csr_array] = {}
+    for name in sorted({key.partition(".")[0] for key in tensors}):
+        data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+        if len(indptr) != size + 1:
+            raise CheckpointError(
+                f"{folder / GRAPH} is of {len(indptr) - 1} items, the catalogue has {size}; keep the files of one folder together"
+            )
+        priors[name] = csr_array((data, indices, indptr), shape=(size, size))
+    return Catalogue(dataset.items, bag, matrix, similarity_vectors(matrix, bag.idf), contents, priors)
+
+
+def _graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, table in priors.items():
+        tensors[f"{name}.data"] = torch.from_numpy(table.data.astype(np.float32))
+        tensors[f"{name}.indices"] = torch.from_numpy(table.indices.astype(np.int32))
+        tensors[f"{name}.indptr"] = torch.from_numpy(table.indptr.astype(np.int64))
+    return tensors
+
+
+def _summaries(path: Path, rows: int) -> torch.Tensor:
+    tensors, _ = load_weights(path)
+    summaries = tensors.get("summaries")
+    if summaries is None or len(summaries) != rows:
+        raise CheckpointError(f"{path} does not hold {rows} summaries; keep the files of one folder together")
+    return summaries
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path.parent} is no model folder: {path.name} is missing; give a finished run, or train one with m6rec train"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be read ({error}); restore it from a copy or train again") from None
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{path} holds {type(facts).__name__}, not a configuration; restore it from a copy or train again")
+    check_version(facts, path)
+    return facts

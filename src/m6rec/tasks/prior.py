@@ -1,0 +1,144 @@
+"""The counted priors of the choose mixture: which items followed, or resemble, the recent ones.
+
+p_m(i | history) = sum over the `recent` newest events w of a[m, w] * P_m[item_w, i], where P_m has rows that sum to 1 and
+a[m, .] is a learned distribution over recency. The gates that weigh the parts against the softmax come from the user state and
+are trained by the likelihood of the mixture. No leak: a training user is scored by counts of the other folds of users.
+
+Dimension keys: R rows (targets or requests), M priors, K recent events, N items, E training events, W width of the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from m6rec.base.contracts import Histories
+from m6rec.data.transitions import count_transitions, cross_fitted, normalise, propagate, user_folds
+from m6rec.tasks.config import PriorConfig
+from m6rec.text.similarity import text_neighbours
+
+GRAPH_PARTS = ("forward", "backward")
+TEXT_PART = "text"
+
+
+@dataclass(frozen=True)
+class PriorValues:
+    """What the priors say of known targets, before recency weights.
+
+    values  float32 (R, M, K): P_m[item at recency k, target]; 0 where the history is shorter
+    valid   bool (R, M, K): whether that item has any neighbour in P_m
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+
+
+def part_names(config: PriorConfig) -> list[str]:
+    """The parts of the mixture beside the softmax, in their fixed order."""
+    return [*(GRAPH_PARTS if config.graph else ()), *((TEXT_PART,) if config.text else ())]
+
+
+def graph_tables(forward: csr_array, config: PriorConfig) -> dict[str, csr_array]:
+    """Row-normalised tables of the graph parts from forward counts (N, N)."""
+    popularity = np.asarray(forward.sum(axis=0)).ravel() + np.asarray(forward.sum(axis=1)).ravel()
+    tables = {}
+    for name, counts in zip(GRAPH_PARTS, (forward, csr_array(forward.T)), strict=True):
+        table = normalise(counts, damping=config.damping, popularity=popularity)
+        tables[name] = propagate(table, hops=config.hops, decay=config.hop_decay, keep=config.keep)
+    return tables
+
+
+def prior_tables(histories: Histories, vectors: csr_array, config: PriorConfig) -> dict[str, csr_array]:
+    """The tables that serve: counts of every training user, and similarity of `vectors` (N, F)."""
+    tables: dict[str, csr_array] = {}
+    if config.graph:
+        forward = count_transitions(histories, vectors.shape[0], window=config.window, decay=config.decay, backward=0.0)
+        tables.update(graph_tables(forward, config))
+    if config.text:
+        tables[TEXT_PART] = text_neighbours(vectors, keep=config.similar, power=config.sharpness)
+    return tables
+
+
+def training_values(histories: Histories, tables: dict[str, csr_array], config: PriorConfig, seed: int) -> PriorValues:
+    """Values for every training event given the events before it, each user by the counts of the other folds. Rows are events (R = E)."""
+    names = part_names(config)
+    events, items = len(histories.items), next(iter(tables.values())).shape[0] if tables else 0
+    values = np.zeros((events, len(names), config.recent), dtype=np.float32)
+    valid = np.zeros((events, len(names), config.recent), dtype=bool)
+    event_user = np.repeat(np.arange(len(histories)), histories.lengths)  # E
+    if config.text:
+        _fill(values, valid, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
+    if config.graph:
+        folds = user_folds(len(histories), config.folds, seed)
+        counted = cross_fitted(histories, items, folds, window=config.window, decay=config.decay, backward=0.0)
+        for fold in range(config.folds):
+            rows = np.flatnonzero(folds[event_user] == fold)
+            for name, table in graph_tables(counted[fold], config).items():
+                _fill(values, valid, names.index(name), rows, histories, table)
+            counted[fold] = csr_array((0, 0))  # one fold's table at a time
+    return PriorValues(values, valid)
+
+
+def _fill(values: np.ndarray, valid: np.ndarray, part: int, rows: np.ndarray, histories: Histories, table: csr_array) -> None:
+    """Look up P[item k events before, item of the event] for the events `rows`."""
+    begin = np.repeat(histories.offsets[:-1], histories.lengths)[rows]
+    targets = histories.items[rows]
+    has_neighbours = np.diff(table.indptr) > 0
+    for k in range(values.shape[2]):
+        before = rows - 1 - k
+        inside = before >= begin
+        sources = histories.items[before[inside]]
+        values[rows[inside], part, k] = look_up(table, sources, targets[inside])
+        valid[rows[inside], part, k] = has_neighbours[sources]
+
+
+def look_up(table: csr_array, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """float32 (R,): table[sources[r], targets[r]], by binary search in the sorted pairs of the table."""
+    width = np.int64(table.shape[1])
+    keys = np.repeat(np.arange(table.shape[0], dtype=np.int64), np.diff(table.indptr)) * width + table.indices
+    wanted = sources.astype(np.int64) * width + targets
+    order = np.argsort(wanted, kind="stable")  # sorted queries walk through memory once
+    place = np.empty(len(wanted), dtype=np.int64)
+    place[order] = np.searchsorted(keys, wanted[order])
+    place = np.minimum(place, max(len(keys) - 1, 0))
+    if not len(keys):
+        return np.zeros(len(wanted), dtype=np.float32)
+    return np.where(keys[place] == wanted, table.data[place], np.float32(0))
+
+
+class PriorGate(nn.Module):
+    """Weights of the mixture from the user state, and the learned recency of each prior."""
+
+    def __init__(self, width: int, parts: int, recent: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.gate = nn.Linear(width + 2, parts + 1)
+        self.recency = nn.Parameter(-0.7 * torch.arange(recent, dtype=torch.float32).repeat(parts, 1))  # M K: halves with each event
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+
+    def log_gates(self, states: Tensor, valid: Tensor, length: Tensor) -> Tensor:
+        """states (R, W), valid bool (R, M, K), length (R,) events of the history -> log weights (R, 1 + M), the softmax first.
+
+        A prior none of whose recent items has a neighbour gets no weight.
+        """
+        known = valid.any(dim=2)  # R M
+        seen = torch.stack([torch.log1p(length.float()) / 3, known.float().mean(dim=1)], dim=1)
+        logits = self.gate(torch.cat([states.float(), seen], dim=1))
+        dead = torch.cat([torch.zeros_like(known[:, :1]), ~known], dim=1)
+        return torch.log_softmax(logits.masked_fill(dead, float("-inf")), dim=1)
+
+    def recency_weights(self, valid: Tensor) -> Tensor:
+        """(R, M, K): a[m, .] over the recent items that have neighbours; zeros where none has."""
+        logits = self.recency.expand(valid.shape[0], -1, -1).masked_fill(~valid, float("-inf"))
+        return torch.nan_to_num(torch.softmax(logits, dim=2), nan=0.0)
+
+    def log_rest(self, log_gates: Tensor, values: Tensor, valid: Tensor) -> Tensor:
+        """log of what the priors together give to each row's target: (R,)."""
+        given = (self.recency_weights(valid) * values).sum(dim=2)  # R M
+        weights = log_gates[:, 1:].exp()
+        return torch.log((weights * given).sum(dim=1).clamp(min=1e-12))

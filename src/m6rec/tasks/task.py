@@ -1,0 +1,39 @@
+"""The contract of a task: a torch module with its examples, its parameters, its loss and its answer.
+
+The training loop knows nothing but this. Losses stay separate, under names, so that they can be weighted later.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from m6rec.base.plugins import Registry
+from m6rec.language_model.model import LanguageModel
+
+Batch = Any  # made by a task's own `batches`, read by its own `loss`; nobody else looks inside
+
+
+class Task(nn.Module, ABC):
+    """One question asked of the model. Parameters that belong to the question, not to the language model, are the task's own."""
+
+    answer: ClassVar[Literal["choose", "judge", "write"]]
+
+    @abstractmethod
+    def batches(self, generator: np.random.Generator) -> Iterator[Batch]:
+        """One epoch of training batches in random order; equal generators give equal batches."""
+
+    @abstractmethod
+    def loss(self, model: LanguageModel, batch: Batch) -> dict[str, Tensor]:
+        """Named losses to be added up with weights; each a scalar, a mean over the targets of the batch."""
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> int:
+        """How many targets the batch trains on: the unit of the examples/s shown."""
+
+
+TASKS: Registry[Task] = Registry("task", "m6rec.tasks")

@@ -1,0 +1,43 @@
+"""Words to summaries: wording, tokenizer and the frozen lower layers in one hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m6rec.base.contracts import Segment
+from m6rec.language_model.model import LanguageModel
+from m6rec.language_model.segments import batches_by_length
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.wording import Wording
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Reads texts with the lower layers. Shapes: G texts, L width of summaries."""
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    wording: Wording
+    segment_tokens: int
+
+    def segments(self, texts: list[str], causal: bool = False) -> list[Segment]:
+        """Token ids of each text, at most `segment_tokens`; an empty text is one end-of-text token."""
+        ids = self.tokenizer.encode_batch(texts, self.segment_tokens)
+        end = np.array([self.tokenizer.eos_id], dtype=np.int32)
+        return [Segment(part if len(part) else end, causal) for part in ids]
+
+    @torch.no_grad()
+    def read(self, texts: list[str]) -> Tensor:
+        """float32 (G, L): one summary a text; zeros for an empty one."""
+        summaries = torch.zeros(len(texts), self.model.shape.width)
+        training = self.model.training
+        self.model.eval()
+        for rows, batch in batches_by_length(self.segments(texts), pad_id=self.tokenizer.pad_id):
+            summaries[torch.from_numpy(rows)] = self.model.summaries(batch).float()
+        self.model.train(training)
+        summaries[torch.tensor([not text for text in texts], dtype=torch.bool)] = 0.0
+        return summaries

@@ -1,0 +1,148 @@
+"""Wording templates as checked objects: what a template file may say. `templates/en.yaml` documents the file itself."""
+
+from __future__ import annotations
+
+import string
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from m6rec.base.configuration import Config
+from m6rec.base.errors import ConfigError, nearest
+from m6rec.data.fields import FieldType
+
+Language = Literal["en", "zh"]
+NAME, VALUE = "name", "value"
+
+
+class Bands(Config):
+    """Words for the band a number falls into, instead of the number."""
+
+    edges: list[float] | Literal["round"] = Field(
+        description="rising edges, or round: 1, 1.5, 2, 3, 4, 6, 8, 10 times powers of ten; an edge belongs to the band above it"
+    )
+    whole: bool = Field(default=False, description="name the last whole number of a band (25-34) instead of the next edge (60-80)")
+    between: str = Field(default="{low}-{high}", description="words for a band; {low} and {high}")
+    below: str = Field(default="{high}", description="words below the first edge; {high} is the edge")
+    above: str = Field(default="{low}", description="words from the last edge on; {low} is the edge")
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if isinstance(self.edges, list) and (not self.edges or sorted(set(self.edges)) != self.edges):
+            raise ValueError("give one or more rising numbers, or round")
+        for words, allowed in ((self.between, ["low", "high"]), (self.below, ["high"]), (self.above, ["low"])):
+            for name in placeholders(words):
+                if name not in allowed:
+                    raise ValueError(f"unknown placeholder '{{{name}}}' in '{words}'; allowed: {', '.join(allowed)}")
+        return self
+
+
+class Part(Config):
+    """One way to say one field (`field` or `type` given) or several fields at once (neither given)."""
+
+    say: str = Field(description="the words; {value} and {name} of the field, or fields by name: '{brand} from {country}'")
+    field: str | list[str] | None = Field(
+        default=None, description="the field, or several names it may have; one the data lacks is left out"
+    )
+    type: FieldType | None = Field(default=None, description="every declared field of this type that no earlier part says")
+    values: dict[str, str] = Field(default={}, description="words for single values: {m: male}; capitals make no difference")
+    bands: Bands | None = Field(default=None, description="words for bands of numbers")
+    joiner: str = Field(default=", ", description="between several tags")
+    most: int = Field(default=16, ge=1, description="tags said at most")
+    longest: int = Field(default=600, ge=1, description="characters of one value at most; the cut is at a blank where there is one")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.field is not None and self.type is not None:
+            raise ValueError("a part has either field or type, not both")
+        found = placeholders(self.say)
+        if self.single:
+            for name in found:
+                if name not in (NAME, VALUE):
+                    hint = nearest(name, [NAME, VALUE])
+                    raise ValueError(
+                        f"unknown placeholder '{{{name}}}' in '{self.say}'; a part with field or type knows {{value}} and {{name}}{hint}"
+                    )
+        elif not found:
+            raise ValueError(f"'{self.say}' says no field; name one in braces, or give field or type")
+        return self
+
+    @property
+    def single(self) -> bool:
+        return self.field is not None or self.type is not None
+
+
+class Entity(Config):
+    """How one kind of thing (item, profile, query, ...) is worded: its parts in order, joined."""
+
+    parts: list[Part] = Field(description="in the order they are said; the first part that fits a field says it")
+    joiner: str = Field(default="; ", description="between the parts")
+    nothing: str = Field(default="", description="said when nothing is known")
+
+
+class Template(Config):
+    """A whole template file."""
+
+    version: Literal[1] = Field(default=1, description="version of the file's form")
+    entities: dict[str, Entity] = Field(default={}, description="item, profile, query, review, ...")
+    names: dict[str, str] = Field(default={}, description="what a field is called in words; others: the field's name, _ read as a blank")
+    missing: list[str] = Field(default=[], description="category and tag values that mean nothing is known; capitals make no difference")
+    decimals: int = Field(default=2, ge=0, le=9, description="decimals of a number at most; zeros at the end are dropped")
+
+
+def placeholders(words: str) -> list[str]:
+    """Names in braces, in order. `{{` and `}}` are plain braces. Raises ValueError for braces that do not pair."""
+    try:
+        parsed = list(string.Formatter().parse(words))
+    except ValueError as error:
+        raise ValueError(f"'{words}': {error}; write {{{{ or }}}} for a plain brace") from None
+    for _, name, form, conversion in parsed:
+        if name is not None and (form or conversion or not name.strip()):
+            raise ValueError(f"'{words}': a placeholder is one name in braces, such as {{value}}")
+    return [name for _, name, _, _ in parsed if name is not None]
+
+
+@cache
+def built_in(language: str) -> Template:
+    """The template packaged for a language. Raises ConfigError for a language without one."""
+    folder = resources.files("m6rec.text") / "templates"
+    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if language not in known:
+        raise ConfigError(f"no wording for language '{language}'; there are: {', '.join(known)}")
+    return Template.build(yaml.safe_load((folder / f"{language}.yaml").read_text(encoding="utf-8")), f"templates/{language}.yaml")
+
+
+def load_template(path: Path | str | None, language: str) -> tuple[Template, set[str]]:
+    """The template of a language, with what the user's file at `path` says instead (whole entities, single names), and the
+    entities that come from that file.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or says something a template can't say.
+    """
+    base = built_in(language)
+    if path is None:
+        return base, set()
+    own = Template.build(_read(Path(path)), str(path))
+    given: dict[str, Any] = {name: getattr(own, name) for name in own.model_fields_set - {"entities", "names"}}
+    merged = {"entities": {**base.entities, **own.entities}, "names": {**base.names, **own.names}, **given}
+    return base.model_copy(update=merged), set(own.entities)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"templates file {path} can't be read: {error.strerror}; check text.templates") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"templates file {path} is not UTF-8; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"templates file {path} is not YAML{where}; quote words that hold ': ' or start with '{{'") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"templates file {path} holds {type(values).__name__}, not a mapping; it starts with 'entities:'")
+    return values

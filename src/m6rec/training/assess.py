@@ -1,0 +1,41 @@
+"""`m6rec evaluate`: measuring a run again, with other baselines, with parts switched off, or on the validation cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from m6rec.evaluation.evaluated import Evaluation
+from m6rec.training.measuring import measure, page, write_page
+from m6rec.training.pipeline import open_run
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    without: Sequence[str] = (),
+    baselines: Sequence[str] | None = None,
+    split: Literal["validation", "test"] = "test",
+    report: Path | None = None,
+    progress: bool = False,
+) -> list[Evaluation]:
+    """Measure the newest training of a run folder.
+
+    Args:
+        without: parts (graph, id, text) to switch off when answering, each measured by itself. To see what a part is worth to a
+            model trained without it, train with `m6rec train --without`.
+        baselines: names of fusion members; None takes those of the run's configuration.
+        report: an HTML file to write.
+
+    Raises:
+        CheckpointError: no finished run there.  ConfigError: no such baseline or part.
+    """
+    bench = open_run(run, progress)
+    for part in without:
+        bench.config.without(part)  # says so when there is no such part
+    names = bench.config.evaluation.baselines if baselines is None else baselines
+    found = measure(bench, baselines=names, without=without, held=split)
+    if report is not None:
+        write_page(report, page(bench, found))
+    return found

@@ -1,0 +1,42 @@
+"""Settings of training: the loop, its schedule, when to stop, how to run."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from m6rec.base.configuration import Config
+from m6rec.language_model.config import InfillingConfig
+
+
+class LoopConfig(Config):
+    """One run of the training loop (AdamW, linear warm-up, cosine decay)."""
+
+    epochs: int = Field(20, ge=1, description="Passes over the training data at most.")
+    batch_targets: int = Field(3000, ge=1, description="Training targets in a step, padding counted.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
+    final_rate: float = Field(0.05, ge=0, le=1, description="Learning rate at the end, as a share of the peak.")
+    warmup: float = Field(0.5, ge=0, description="Epochs until the peak is reached.")
+    weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of matrices and tables.")
+    clip: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm at most.")
+    patience: int = Field(3, ge=1, description="Stop after this many validations without a new best.")
+    validate_every: int = Field(1, ge=1, description="Epochs between validations.")
+    checkpoint_seconds: float = Field(
+        60.0, gt=0, description="The state to resume from is written at least this often, and after every epoch."
+    )
+
+
+class TrainConfig(LoopConfig):
+    """The `train:` section: how the tasks are fitted."""
+
+    threads: int | None = Field(None, ge=1, description="CPU threads; null takes all cores the process may use.")
+    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda, ...")
+    validation_metric: str = Field("ndcg@10", description="What early stopping looks at.")
+
+
+class PretrainConfig(LoopConfig):
+    """The `pretrain:` section: the language model learns the words of the data before the tasks."""
+
+    epochs: int = Field(3, ge=0, description="Passes over all text; 0 leaves the lower layers as they start.")
+    batch_targets: int = Field(8000, ge=1, description="Tokens in a step.")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
+    objective: InfillingConfig = Field(default_factory=InfillingConfig, description="What is predicted from what.")

@@ -1,0 +1,114 @@
+"""Measuring a run: the model, its parts switched off, and the baselines, on the same held-out cases; and the report of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from m6rec.base.contracts import Histories, Scorer
+from m6rec.base.storage import atomic_file
+from m6rec.data.splits import Cases
+from m6rec.evaluation.evaluated import Evaluation
+from m6rec.evaluation.protocol import evaluate
+from m6rec.evaluation.report import Sample, html_report
+from m6rec.fusion.member import MEMBERS
+from m6rec.index.exact import top_k
+from m6rec.training.workbench import Workbench
+
+SAMPLES, SHOWN = 6, 5  # people in the report, and titles shown of each
+
+
+def measure(
+    bench: Workbench,
+    *,
+    baselines: Sequence[str],
+    without: Sequence[str] = (),
+    held: Literal["validation", "test"] = "test",
+) -> list[Evaluation]:
+    """The model first, then the model with each part of `without` switched off when answering, then the baselines fitted on the same training events."""
+    cases: Cases = getattr(bench.split, held)
+    scorers: list[tuple[str, Scorer]] = [("m6rec", bench.fitted())]
+    scorers += [(f"m6rec without {part}", bench.fitted((part,))) for part in without]
+    for name in baselines:
+        bench.progress.say(f"  fitting {name}")
+        scorers.append((name, MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items)))
+    found = []
+    for name, scorer in scorers:
+        bench.progress.say(f"  measuring {name}")
+        config, statement = bench.config.evaluation, bench.split.statement
+        found.append(evaluate(scorer, cases, bench.split.seen, config, name=name, statement=statement, seed=bench.config.seed))
+    return found
+
+
+def write_report(bench: Workbench, path: Path) -> None:
+    """report.html of a run from what its stages kept."""
+    folder = bench.folder("evaluate")
+    write_page(path, page(bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir()]))
+
+
+def write_page(path: Path, text: str) -> None:
+    """Atomically. Raises StorageError."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def page(bench: Workbench, evaluations: list[Evaluation]) -> str:
+    """The HTML report of `evaluations`, with the run's data account, settings, curves and a few people."""
+    account = json.loads((bench.folder("prepare") / "account.json").read_text(encoding="utf-8"))
+    facts = {
+        "data": {
+            "users": len(bench.dataset.users),
+            "items": len(bench.dataset.items),
+            "events": len(bench.dataset.histories.items),
+            "fingerprint": bench.dataset.fingerprint,
+        },
+        "model": {**bench.shape.plain(), **{f"weights, {name}": n for name, n in bench.model.count_parameters().items()}},
+        "configuration": bench.config.plain(),
+    }
+    return html_report(
+        evaluations,
+        title=f"m6rec: {bench.run.root.resolve().name}",
+        facts=facts,
+        account=[(row["what"], row["rows"], row["why"]) for row in account],
+        curves=[*_log(bench, "pretrain"), *_log(bench, "fit")],
+        samples=_samples(bench),
+    )
+
+
+def _log(bench: Workbench, stage: str) -> list[dict[str, Any]]:
+    """The log of a stage, one row an epoch: after a resume an epoch may stand there twice, and the later line counts."""
+    path = bench.folder(stage) / "log.jsonl"
+    if not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{"stage": stage, **row} for row in {row["epoch"]: row for row in rows}.values()]
+
+
+def _samples(bench: Workbench) -> list[Sample]:
+    """A few people drawn by seed: what they had, what is recommended, what they chose."""
+    cases, titles, ids = bench.split.test, bench.dataset.items.titles(), bench.dataset.users.ids.ids
+    rows = np.sort(np.random.default_rng(bench.config.seed).choice(len(cases), min(SAMPLES, len(cases)), replace=False))
+    requests = cases.requests.rows(rows)
+    scores = bench.fitted().scores(requests)
+    if bench.config.evaluation.exclude_history:
+        mask_history(scores, requests.histories)
+    best, _ = top_k(scores, SHOWN)
+    users = requests.users if requests.users is not None else np.full(len(rows), -1)
+    return [
+        Sample(
+            user=ids[users[i]] if users[i] >= 0 else "",
+            history=[titles[item] for item in requests.histories.row(i)[-SHOWN:]],
+            recommended=[titles[item] for item in best[i] if item >= 0],
+            answer=titles[cases.targets.row(int(rows[i]))[0]],
+        )
+        for i in range(len(rows))
+    ]
+
+
+def mask_history(scores: np.ndarray, histories: Histories) -> None:
+    """-inf for the items of each history, in place: scores (B, N)."""
+    scores[np.repeat(np.arange(len(histories)), histories.lengths), histories.items] = -np.inf

@@ -1,0 +1,108 @@
+"""`m6rec train`: prepare, tokenizer, pretrain, encode, fit, evaluate, index, report, each skipped where its inputs are unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from m6rec.base.errors import ConfigError, nearest
+from m6rec.base.storage import write_json
+from m6rec.config import M6RecConfig
+from m6rec.training.progress import Progress
+from m6rec.training.run_folder import RunFolder
+from m6rec.training.stage import Stage
+from m6rec.training.stages_data import Encode, Prepare, Pretrain, TrainTokenizer
+from m6rec.training.stages_fit import Evaluate, Fit, Index, Report
+from m6rec.training.workbench import Workbench
+
+DONE = "done.json"
+
+
+def stages() -> dict[str, Stage]:
+    """Every stage by name, in order."""
+    listed: list[Stage] = [Prepare(), TrainTokenizer(), Pretrain(), Encode(), Fit(), Evaluate(), Index(), Report()]
+    return {stage.name: stage for stage in listed}
+
+
+def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = False, until: str | None = None) -> dict[str, Any]:
+    """Run every stage that is not done yet.
+
+    Args:
+        folder: what the paths in `config` are relative to.
+        run: the run folder; created.
+        until: the last stage to run; None runs all.
+
+    Returns:
+        Facts of each stage, and seconds.
+
+    Raises:
+        M6RecError: what went wrong, in one line; finished stages and the training state are kept.
+    """
+    bench = _workbench(config, Path(folder), Path(run), progress)
+    if until is not None and until not in bench.stages:
+        raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
+    set_threads(config.train.threads)
+    # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
+    bench.run.root.mkdir(parents=True, exist_ok=True)
+    summary: dict[str, Any] = {}
+    begun = time.monotonic()
+    for name, stage in bench.stages.items():
+        summary[name] = _run_stage(bench, stage)
+        if name == until:
+            break
+    bench.run.write_record(
+        {"config": config.plain(), "source": str(Path(folder).resolve()), "keys": {name: bench.key(name) for name in bench.stages}}
+    )
+    summary["seconds"] = round(time.monotonic() - begun, 1)
+    return summary
+
+
+def plan(config: M6RecConfig, folder: Path, run: Path) -> list[dict[str, Any]]:
+    """What `train` would do: one row a stage, done or to do. Writes nothing."""
+    bench = _workbench(config, Path(folder), Path(run), False)
+    return [{"stage": name, "status": "done" if _is_done(bench, stage) else "to do"} for name, stage in bench.stages.items()]
+
+
+def open_run(run: Path, progress: bool = False) -> Workbench:
+    """The workbench of the newest training in a run folder. Raises CheckpointError when there is none."""
+    record = RunFolder(Path(run)).read_record()
+    bench = _workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), Path(run), progress)
+    bench.pin(record["keys"])
+    return bench
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of the tensor library; None takes every core this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(threads or cores or 1)
+
+
+def _workbench(config: M6RecConfig, folder: Path, run: Path, progress: bool) -> Workbench:
+    return Workbench(config, folder, RunFolder(run), stages(), Progress(visible=progress))
+
+
+def _is_done(bench: Workbench, stage: Stage) -> bool:
+    made = stage.output(bench)
+    return (bench.folder(stage.name) / DONE).exists() and (made is None or made.exists())
+
+
+def _run_stage(bench: Workbench, stage: Stage) -> dict[str, Any]:
+    done = bench.folder(stage.name) / DONE
+    if _is_done(bench, stage):
+        facts: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        bench.progress.say(f"{stage.name}: done before, skipped")
+        return {**facts, "skipped": True}
+    bench.progress.stage = stage.name
+    bench.progress.say(f"{stage.name}: {(stage.__doc__ or '').splitlines()[0]}")
+    begun = time.monotonic()
+    facts = stage.run(bench)
+    facts["seconds"] = round(time.monotonic() - begun, 2)
+    write_json(done, facts)
+    bench.run.log({"stage": stage.name, "key": bench.key(stage.name), **facts})
+    bench.progress.say("  " + ", ".join(f"{name}: {value}" for name, value in facts.items()))
+    return facts

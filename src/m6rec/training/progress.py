@@ -1,0 +1,59 @@
+"""Progress on stderr: stage, loss, examples/s, time left. Silent where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """What the loop and the stages tell the user while they work. `visible=False` shows nothing."""
+
+    def __init__(self, visible: bool) -> None:
+        self.visible = visible
+        self.console = Console(file=sys.stderr, highlight=False)
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self.stage = ""
+
+    def say(self, line: str) -> None:
+        if self.visible:
+            self.console.print(line, markup=False)
+
+    @contextmanager
+    def task(self, total: int, done: int = 0) -> Iterator[None]:
+        """A bar of `total` steps for the stage that runs."""
+        if not self.visible:
+            yield
+            return
+        columns = (
+            TextColumn("  {task.description:<9}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=self.console, transient=True) as bar:
+            self._bar, self._task = bar, bar.add_task(self.stage, total=total, completed=done, facts="")
+            try:
+                yield
+            finally:
+                self._bar, self._task = None, None
+
+    def advance(self, losses: dict[str, float], rate: float) -> None:
+        if self._bar is not None and self._task is not None:
+            shown = " ".join(f"{name.split('.')[-1]} {value:.3f}" for name, value in losses.items())
+            self._bar.update(self._task, advance=1, facts=f"{shown}  {rate:,.0f} examples/s")
+
+    def note(self, epoch: int, losses: dict[str, float], metrics: dict[str, float]) -> None:
+        """One line an epoch."""
+        parts = [f"{name.split('.')[-1]} {value:.4f}" for name, value in losses.items()]
+        parts += [f"{name} {value:.4f}" for name, value in metrics.items()]
+        self.say(f"  epoch {epoch:<3} " + "  ".join(parts))

@@ -1,0 +1,77 @@
+"""A run on disk: content-addressed stage folders, logs, the model. A stage whose inputs are unchanged is never done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m6rec.base.errors import CheckpointError
+from m6rec.base.storage import write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`runs/<name>`: stages/<stage>-<key>, logs, report.html, model, run.json (what the newest training was)."""
+
+    root: Path
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def record(self) -> Path:
+        return self.root / "run.json"
+
+    def stage(self, name: str, key: str) -> Path:
+        return self.root / "stages" / f"{name}-{key}"
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One line in logs/run.jsonl."""
+        folder = self.root / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "run.jsonl", "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        write_json(self.record, {"format": FORMAT, **record})
+
+    def read_record(self) -> dict[str, Any]:
+        """What `write_record` wrote. Raises CheckpointError."""
+        try:
+            record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+            if record["format"] > FORMAT:
+                raise CheckpointError(
+                    f"{self.root} was written by a newer m6rec (format {record['format']}, this reads {FORMAT}); upgrade m6rec"
+                )
+            return record
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{self.root} is no run folder: run.json is missing; `m6rec train CONFIG --run {self.root}` makes one"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.record} is damaged ({error}); run `m6rec train` again, finished stages are kept") from None
+
+
+def content_key(*parts: Any) -> str:
+    """12 hex digits that change when any part does."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's bytes; "missing" where there is none (the stage that reads it will say so properly)."""
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
+    except OSError:
+        return "missing"

@@ -1,0 +1,129 @@
+"""Stages that read and word: prepare, tokenizer, pretrain, encode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m6rec.base.storage import write_json
+from m6rec.data.prepare import prepare, save_dataset
+from m6rec.language_model.precision import statement
+from m6rec.language_model.store import ItemStates
+from m6rec.tasks.infill import Infill
+from m6rec.tasks.text_reader import TextReader
+from m6rec.text.bag import Bag
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.training.loop import Loop
+from m6rec.training.run_folder import file_digest
+from m6rec.training.stage import Stage
+from m6rec.training.workbench import Workbench, has_words
+
+
+class Prepare(Stage):
+    """Read, check and clean the user's files."""
+
+    name = "prepare"
+
+    def inputs(self, bench: Workbench) -> Any:
+        data = bench.config.data
+        files = [*data.event_files(), data.items, data.users, *data.text_files(), data.relations]
+        digests = {name: file_digest(bench.source / name) for name in files if name is not None}
+        return [data.plain(), bench.config.fields.plain(), bench.config.scenarios.plain(), digests]
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        dataset, account = prepare(bench.config.data, bench.config.fields, bench.config.scenarios, bench.source)
+        for line in account.lines():
+            bench.progress.say(f"  {line}")
+        folder = bench.folder(self.name)
+        save_dataset(dataset, folder / "dataset")
+        write_json(folder / "account.json", account.plain())
+        return {"users": len(dataset.users), "items": len(dataset.items), "events": len(dataset.histories.items)}
+
+
+class TrainTokenizer(Stage):
+    """Learn the tokenizer and the bags of words and fields from the user's text."""
+
+    name = "tokenizer"
+    needs = ("prepare",)
+
+    def inputs(self, bench: Workbench) -> Any:
+        templates = bench.config.text.templates
+        return [bench.config.text.plain(), None if templates is None else file_digest(bench.source / templates)]
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        folder = bench.folder(self.name)
+        texts = all_texts(bench)
+        tokenizer = Tokenizer.train(texts, bench.config.text.vocabulary)
+        tokenizer.save(folder / "tokenizer.json")
+        bag = Bag.fit(bench.dataset.items, bench.config.text.language)
+        bag.save(folder / "bag.json")
+        facts = {"tokens": tokenizer.size, "item features": bag.size}
+        if has_words(bench.dataset.users):
+            profile_bag = Bag.fit(bench.dataset.users, bench.config.text.language)
+            if profile_bag.size:
+                profile_bag.save(folder / "profile_bag.json")
+                facts["profile features"] = profile_bag.size
+        return facts
+
+
+class Pretrain(Stage):
+    """Teach the language model the words of the data: infilling and left-to-right on all text."""
+
+    name = "pretrain"
+    needs = ("tokenizer",)
+
+    def inputs(self, bench: Workbench) -> Any:
+        # The shape depends on the training events, so the split belongs here too.
+        config = bench.config
+        return [config.model.plain(), config.pretrain.plain(), config.split.plain(), config.text.segment_tokens, config.seed]
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        config = bench.config.pretrain
+        if config.epochs == 0:
+            return {"skipped": "pretrain.epochs is 0"}
+        bench.progress.say(f"  {statement(bench.config.model.autocast)}")
+        model = bench.new_model()
+        reader = TextReader(model, bench.tokenizer, bench.wording, bench.config.text.segment_tokens)
+        texts = sorted(set(all_texts(bench)))
+        tokenizer = bench.tokenizer
+        task = Infill(
+            config.objective, reader.segments(texts), batch_tokens=config.batch_targets, mask_id=tokenizer.mask_id, bos_id=tokenizer.bos_id
+        )
+        loop = Loop(
+            model,
+            {"infill": task},
+            config,
+            weights={"infill": 1.0},
+            seed=bench.config.seed,
+            folder=bench.folder(self.name),
+            precision=bench.config.model.autocast,
+            progress=bench.progress,
+        )
+        loop.run()
+        return {"texts": len(texts)}
+
+
+class Encode(Stage):
+    """Read every item and profile once with the frozen lower layers."""
+
+    name = "encode"
+    needs = ("pretrain",)
+
+    def inputs(self, bench: Workbench) -> Any:
+        return None
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        wording, reader = bench.wording, bench.reader
+        print_of_tokenizer = bench.tokenizer.fingerprint()
+        for name, texts in (("items", wording.items(bench.dataset.items)), ("users", wording.users(bench.dataset.users))):
+            states = ItemStates.compute(bench.model, reader.segments(texts), tokenizer=print_of_tokenizer)
+            states.save(bench.folder(self.name) / f"{name}.safetensors")
+        return {"items": len(bench.dataset.items), "users": len(bench.dataset.users)}
+
+
+def all_texts(bench: Workbench) -> list[str]:
+    """Every text of the data, worded: items, profiles, and the texts table."""
+    wording, dataset = bench.wording, bench.dataset
+    texts = [*wording.items(dataset.items), *wording.users(dataset.users)]
+    if dataset.texts is not None:
+        texts += dataset.texts["text"].drop_nulls().to_list()
+    return [text for text in texts if text]

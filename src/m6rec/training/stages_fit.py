@@ -1,0 +1,159 @@
+"""Stages that fit, measure and pack: fit, evaluate, index, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m6rec.base.errors import DataError
+from m6rec.base.storage import write_json
+from m6rec.evaluation.metrics import expected_ranks, ndcg
+from m6rec.tasks.choose import ChooseExamples
+from m6rec.tasks.choose_mixture import ChooseMixture
+from m6rec.tasks.prior import training_values
+from m6rec.training.loop import Loop
+from m6rec.training.measuring import measure, write_report
+from m6rec.training.stage import Stage
+from m6rec.training.workbench import Workbench
+
+MOST_VALIDATION_CASES = 20_000  # early stopping looks at no more than this many, drawn once by seed
+
+
+class Fit(Stage):
+    """Train the tasks on the frozen item states; stop early by the validation."""
+
+    name = "fit"
+    needs = ("encode",)
+
+    def inputs(self, bench: Workbench) -> Any:
+        config = bench.config
+        # How often the state is saved, and where it runs, change nothing that is asked for.
+        train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads", "device")}
+        tasks = {name: task.plain() for name, task in config.tasks.items()}
+        return [config.split.plain(), tasks, train, config.evaluation.exclude_history, config.seed]
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        config = bench.config
+        model, task = bench.model, bench.new_task()
+        bench.progress.say(f"  {bench.split.statement}")
+        task.bind(training_examples(bench))
+        scorer = bench.scorer(model, task)
+        validation = Validation(bench, scorer)
+        loop = Loop(
+            model,
+            {"choose": task},
+            config.train,
+            weights={"choose": config.choose.weight},
+            seed=config.seed,
+            folder=bench.folder(self.name),
+            precision=config.model.autocast,
+            validate=validation,
+            metric=config.train.validation_metric,
+            progress=bench.progress,
+        )
+        state = loop.run()
+        write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, config.train.validation_metric: state.best})
+        return {"best epoch": state.best_epoch + 1, f"validation {config.train.validation_metric}": round(state.best, 4)}
+
+
+class Validation:
+    """The metric that early stopping looks at, on the validation cases."""
+
+    def __init__(self, bench: Workbench, scorer: ChooseMixture) -> None:
+        cases = bench.split.validation
+        rows = np.arange(len(cases))
+        if len(rows) > MOST_VALIDATION_CASES:
+            rows = np.sort(np.random.default_rng(bench.config.seed).choice(rows, MOST_VALIDATION_CASES, replace=False))
+        self.requests, self.targets = cases.requests.rows(rows), cases.targets.rows(rows)
+        self.scorer, self.config = scorer, bench.config.evaluation
+
+    def __call__(self) -> dict[str, float]:
+        self.scorer.refresh()
+        total = 0.0
+        for start in range(0, len(self.requests), self.config.batch):
+            rows = np.arange(start, min(start + self.config.batch, len(self.requests)))
+            requests, targets = self.requests.rows(rows), self.targets.rows(rows)
+            excluded = requests.histories if self.config.exclude_history else None
+            ranks = expected_ranks(self.scorer.scores(requests), targets, excluded)
+            total += float(ndcg(ranks, targets.offsets, 10).sum())
+        self.scorer.refresh()
+        return {"ndcg@10": total / len(self.requests)}
+
+
+def training_examples(bench: Workbench) -> ChooseExamples:
+    """Histories, the wanted targets, and what the cross-fitted priors say of each.
+
+    Raises:
+        DataError: a positive action that no event has, or no target at all.
+    """
+    config, histories = bench.config.choose, bench.split.train
+    wanted = np.ones(len(histories.items), dtype=bool)
+    if config.positive is not None:
+        names = bench.dataset.action_names
+        unknown = [name for name in config.positive if name not in names]
+        if unknown:
+            raise DataError(f"tasks positive names '{unknown[0]}', an action no event has; actions: {', '.join(names) or 'none'}")
+        assert histories.actions is not None
+        wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
+    if not wanted.any():
+        raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
+    values = training_values(histories, bench.catalogue.priors, config.prior, bench.config.seed)
+    profiles = None if bench.profiles is None else bench.profiles.contents
+    return ChooseExamples(histories, wanted, values, bench.catalogue.contents, profiles, bench.config.train.batch_targets)
+
+
+class Evaluate(Stage):
+    """Measure the model and the baselines on the test cases."""
+
+    name = "evaluate"
+    needs = ("fit",)
+
+    def inputs(self, bench: Workbench) -> Any:
+        return bench.config.evaluation.plain()
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        evaluations = measure(bench, baselines=bench.config.evaluation.baselines)
+        folder = bench.folder(self.name)
+        for number, evaluation in enumerate(evaluations):
+            evaluation.save(folder / f"{number:02d}-{evaluation.name}")
+        write_json(folder / "table.json", [evaluation.plain() for evaluation in evaluations])
+        return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4)}
+
+
+class Index(Stage):
+    """Pack what serving needs into the model folder: weights, catalogue, the newest histories, counts of all events."""
+
+    name = "index"
+    needs = ("fit",)
+
+    def inputs(self, bench: Workbench) -> Any:
+        return str(bench.run.model)
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        scorer = bench.fitted()
+        # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
+        scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, bench.config.choose.prior)
+        scorer.save(bench.run.model)
+        return {"model": str(bench.run.model)}
+
+    def output(self, bench: Workbench) -> Path | None:
+        return bench.run.model / "config.json"
+
+
+class Report(Stage):
+    """Write report.html."""
+
+    name = "report"
+    needs = ("prepare", "fit", "evaluate")
+
+    def inputs(self, bench: Workbench) -> Any:
+        return str(bench.run.report)
+
+    def run(self, bench: Workbench) -> dict[str, Any]:
+        write_report(bench, bench.run.report)
+        return {"report": str(bench.run.report)}
+
+    def output(self, bench: Workbench) -> Path | None:
+        return bench.run.report

@@ -1,0 +1,171 @@
+"""What the stages hand to each other: each thing is read from its stage folder when first asked for, and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from m6rec.data.dataset import Dataset, FieldType, Table
+from m6rec.data.splits import Split, split
+from m6rec.data.store import load_dataset
+from m6rec.language_model.checkpoint import load_into, load_weights
+from m6rec.language_model.config import ModelShape
+from m6rec.language_model.model import LanguageModel
+from m6rec.language_model.store import ItemStates
+from m6rec.tasks.catalogue import Catalogue, vector_fields
+from m6rec.tasks.choose import Choose, ChooseSizes
+from m6rec.tasks.choose_mixture import Profiles
+from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.model_folder import ChooseScorer, Origin
+from m6rec.tasks.text_reader import TextReader
+from m6rec.text.bag import Bag
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.wording import Wording
+from m6rec.training.progress import Progress
+from m6rec.training.run_folder import RunFolder, content_key
+
+if TYPE_CHECKING:
+    from m6rec.config import M6RecConfig
+    from m6rec.training.stage import Stage
+
+
+@dataclass
+class Workbench:
+    """One training of one configuration in one run folder.
+
+    source: the folder that paths in the configuration are relative to.  stages: name -> stage, in order.
+    """
+
+    config: M6RecConfig
+    source: Path
+    run: RunFolder
+    stages: dict[str, Stage]
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._keys: dict[str, str] = {}
+
+    def key(self, name: str) -> str:
+        """The content key of a stage: its inputs and those of everything it needs."""
+        if name not in self._keys:
+            stage = self.stages[name]
+            self._keys[name] = content_key(name, stage.version, stage.inputs(self), [self.key(need) for need in stage.needs])
+        return self._keys[name]
+
+    def pin(self, keys: dict[str, str]) -> None:
+        """Take the keys as recorded: what was trained can be read again though the user's files have changed since."""
+        self._keys.update(keys)
+
+    def folder(self, name: str) -> Path:
+        return self.run.stage(name, self.key(name))
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return load_dataset(self.folder("prepare") / "dataset")
+
+    @cached_property
+    def split(self) -> Split:
+        return split(self.dataset, self.config.split, self.config.seed)
+
+    @cached_property
+    def wording(self) -> Wording:
+        templates = self.config.text.templates
+        return Wording(self.config.text.language, None if templates is None else self.source / templates)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.load(self.folder("tokenizer") / "tokenizer.json")
+
+    @cached_property
+    def bag(self) -> Bag:
+        return Bag.load(self.folder("tokenizer") / "bag.json")
+
+    @cached_property
+    def profile_bag(self) -> Bag | None:
+        path = self.folder("tokenizer") / "profile_bag.json"
+        return Bag.load(path) if path.exists() else None
+
+    @cached_property
+    def shape(self) -> ModelShape:
+        lengths = self.split.train.lengths
+        return self.config.model.resolve(
+            vocabulary=self.tokenizer.size,
+            pad_id=self.tokenizer.pad_id,
+            events=len(self.split.train.items),
+            median_history=float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0,
+            accelerator=torch.cuda.is_available() and self.config.train.device in ("auto", "cuda"),
+        )
+
+    def new_model(self) -> LanguageModel:
+        """The language model with fresh weights."""
+        return LanguageModel(self.shape, seed=self.config.seed)
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The pretrained language model; what reads segments is frozen."""
+        model = self.new_model()
+        best = self.folder("pretrain") / "best.safetensors"
+        if best.exists():
+            tensors, _ = load_weights(best)
+            load_into(model, {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}, best)
+        model.freeze_reading()
+        return model
+
+    @cached_property
+    def reader(self) -> TextReader:
+        return TextReader(self.model, self.tokenizer, self.wording, self.config.text.segment_tokens)
+
+    @cached_property
+    def item_states(self) -> ItemStates:
+        return ItemStates.load(self.folder("encode") / "items.safetensors")
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The catalogue with the priors counted on the training events."""
+        plain = Catalogue.build(self.dataset.items, self.bag, self.item_states.summaries)
+        return plain.with_priors(self.split.train, self.config.choose.prior)
+
+    @cached_property
+    def profiles(self) -> Profiles | None:
+        if self.profile_bag is None:
+            return None
+        states = ItemStates.load(self.folder("encode") / "users.safetensors")
+        matrix = self.profile_bag.matrix(self.dataset.users)
+        return Profiles(Contents.build(states.summaries, matrix, vector_fields(self.dataset.users)), self.profile_bag)
+
+    def new_task(self) -> Choose:
+        """The choose task with fresh, seeded weights."""
+        sizes = ChooseSizes(
+            features=self.bag.size,
+            vectors=self.catalogue.contents.vectors.shape[1],
+            profile_features=0 if self.profile_bag is None else self.profile_bag.size,
+            profile_vectors=0 if self.profiles is None else self.profiles.contents.vectors.shape[1],
+            actions=len(self.dataset.action_names),
+            scenarios=len(self.dataset.scenario_names),
+        )
+        task = Choose(self.config.choose, self.shape, sizes, torch.from_numpy(self.split.seen.astype(np.int64)))
+        task.initialise(torch.Generator().manual_seed(self.config.seed + 1))
+        return task
+
+    def scorer(self, model: LanguageModel, task: Choose, switched_off: tuple[str, ...] = ()) -> ChooseScorer:
+        origin = Origin(self.config.plain(), self.split.statement)
+        return ChooseScorer(model, task, self.catalogue, self.reader, self.profiles, switched_off, dataset=self.dataset, origin=origin)
+
+    def fitted(self, switched_off: tuple[str, ...] = ()) -> ChooseScorer:
+        """The scorer with the weights of the fit stage."""
+        best = self.folder("fit") / "best.safetensors"
+        tensors, _ = load_weights(best)
+        task = self.new_task()
+        for prefix, module in (("model.", self.model), ("task_choose.", task)):
+            load_into(module, {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, best)
+        return self.scorer(self.model, task, switched_off)
+
+
+def has_words(table: Table) -> bool:
+    """Whether anything is declared that a bag or a wording could say."""
+    return any(kind != FieldType.VECTOR for kind in table.fields.values())

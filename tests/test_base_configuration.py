@@ -1,0 +1,128 @@
+"""The strict-configuration mechanism: one-line errors that name the key, the value and the nearest allowed name."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import Field, ValidationError
+
+from m6rec.base.configuration import Config, set_dotted
+from m6rec.base.errors import ConfigError
+
+
+class Inner(Config):
+    epochs: int = Field(5, ge=1, description="How many passes.")
+    rate: float = Field(0.1, description="Step size.")
+
+
+class Outer(Config):
+    name: str = Field(description="Required.")
+    inner: Inner = Field(default_factory=Inner, description="A section.")
+    maybe: Inner | None = Field(None, description="An optional section.")
+    many: dict[str, Inner] = Field(default_factory=dict, description="Named sections.")
+
+
+def line_of(values: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Outer.build(values, source="shop.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("shop.yaml: ")
+    return message
+
+
+def test_unknown_key_names_the_nearest_known_one() -> None:
+    assert line_of({"name": "a", "iner": {}}) == "shop.yaml: unknown key 'iner'; did you mean 'inner'?"
+
+
+@pytest.mark.parametrize("section", ["inner", "maybe"])
+def test_unknown_key_inside_a_section_is_dotted(section: str) -> None:
+    assert line_of({"name": "a", section: {"epoch": 3}}) == f"shop.yaml: unknown key '{section}.epoch'; did you mean 'epochs'?"
+
+
+def test_unknown_key_inside_a_named_section() -> None:
+    assert line_of({"name": "a", "many": {"first": {"epoch": 3}}}).startswith(
+        "shop.yaml: unknown key 'many.first.epoch'; did you mean 'epochs'?"
+    )
+
+
+def test_unknown_key_without_a_near_one_lists_what_is_known() -> None:
+    assert line_of({"name": "a", "inner": {"zzzz": 3}}) == "shop.yaml: unknown key 'inner.zzzz'; known keys: epochs, rate"
+
+
+def test_unknown_key_is_named_before_the_missing_key_it_caused() -> None:
+    message = line_of({"nmae": "a"})
+    assert "unknown key 'nmae'; did you mean 'name'?" in message
+    assert "1 more" in message
+
+
+def test_missing_key() -> None:
+    assert line_of({}) == "shop.yaml: 'name' is required"
+
+
+def test_wrong_value_says_what_was_received_and_what_is_allowed() -> None:
+    message = line_of({"name": "a", "inner": {"epochs": 0}})
+    assert "'inner.epochs' is 0" in message
+    assert "greater than or equal to 1" in message
+
+
+def test_long_values_are_cut_in_the_message() -> None:
+    assert len(line_of({"name": "a", "inner": {"epochs": "x" * 10_000}})) < 300
+
+
+def test_configuration_is_frozen_and_defaults_are_checked() -> None:
+    with pytest.raises(ValidationError):
+        Inner().epochs = 7  # type: ignore[misc]
+
+    class Wrong(Config):
+        epochs: int = Field("many", description="A default of the wrong type.")  # type: ignore[assignment]
+
+    with pytest.raises(ConfigError):
+        Wrong.build({})
+
+
+def test_equal_values_have_equal_fingerprints_whatever_the_order() -> None:
+    first = Outer.build({"name": "a", "inner": {"epochs": 2, "rate": 0.5}})
+    second = Outer.build({"inner": {"rate": 0.5, "epochs": 2}, "name": "a"})
+    assert first.fingerprint() == second.fingerprint()
+    assert first.fingerprint() != Outer.build({"name": "b"}).fingerprint()
+    assert Outer.build(first.plain()) == first
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("a=3", {"a": 3}),
+        ("a.b.c=true", {"a": {"b": {"c": True}}}),
+        ("a=[1, x]", {"a": [1, "x"]}),
+        ("a=null", {"a": None}),
+        ("a=x=y", {"a": "x=y"}),
+        ("a=", {"a": None}),
+        (" a.b =1e-3", {"a": {"b": "1e-3"}}),
+    ],
+)
+def test_set_dotted_reads_values_as_yaml(assignment: str, expected: dict[str, object]) -> None:
+    values: dict[str, object] = {}
+    set_dotted(values, assignment)
+    assert values == expected
+
+
+def test_numbers_in_exponent_notation_reach_a_float_field() -> None:
+    values: dict[str, object] = {"name": "a"}
+    set_dotted(values, "inner.rate=1e-3")
+    assert Outer.build(values).inner.rate == 1e-3
+
+
+def test_set_dotted_keeps_what_is_beside_it() -> None:
+    values: dict[str, object] = {"a": {"b": 1, "c": 2}}
+    set_dotted(values, "a.b=9")
+    assert values == {"a": {"b": 9, "c": 2}}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "part"),
+    [("epochs", "key=value"), ("=5", "key=value"), ("a.b=1", "holds the value 7"), ("c={", "not a YAML value")],
+)
+def test_set_dotted_errors_are_one_line(assignment: str, part: str) -> None:
+    with pytest.raises(ConfigError, match=part) as caught:
+        set_dotted({"a": 7}, assignment)
+    assert "\n" not in str(caught.value)
