@@ -62,9 +62,7 @@ def demo(
 
     _heading(f"6. An item added a second ago: {NEW[language]['title']}")
     _add_and_find(recommender, language)
-    print(
-        f"\n{time.monotonic() - begun:.0f} seconds in all. The model is in {folder / 'run'}, its report is {folder / 'run' / 'report.html'}."
-    )
+    print(f"\n{time.monotonic() - begun:.0f} seconds in all; the report is {folder / 'run' / 'report.html'}")
     print(f"next: m6rec recommend {folder / 'run'} --user {user}")
 
 

@@ -13,7 +13,7 @@ from m6rec.base.configuration import Config
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import DataError
 from m6rec.data.dataset import Table
-from m6rec.fusion.member import MEMBERS, Matrix, Member, State, dense_state, history_weights, interactions
+from m6rec.fusion.member import MEMBERS, Matrix, Member, State, dense_state, history_weights, interactions, weigh_people
 
 GIGABYTE = 10**9
 
@@ -22,9 +22,10 @@ GIGABYTE = 10**9
 class EASE(Member):
     """score = x W, with x the history (recency-weighted) and W the ridge regression of every item on all others.
 
-        P = (X'X + l2 I)^-1,   W[a, b] = -P[a, b] / P[b, b],   W[a, a] = 0       (Steck 2019, arXiv 1905.03375)
+        P = (X'DX + l2 I)^-1,   W[a, b] = -P[a, b] / P[b, b],   W[a, a] = 0       (Steck 2019, arXiv 1905.03375)
 
-    X is people by items, ones where had. P is found by Cholesky in float32: about N**3 multiplications and 2 N**2 numbers of memory.
+    X is people by items, ones where had; D weighs a person (length of the history / mean length)**-activity, all 1 for activity 0.
+    P is found by Cholesky in float32: about N**3 multiplications and 2 N**2 numbers of memory.
     """
 
     name = "ease"
@@ -32,7 +33,8 @@ class EASE(Member):
     class Options(Config):
         """Regularisation, how fast the past fades, how much memory may be taken."""
 
-        l2: float = Field(300.0, gt=0, description="Ridge penalty: larger lets fewer, more popular items speak")
+        l2: float = Field(200.0, gt=0, description="Ridge penalty: larger lets fewer, more popular items speak")
+        activity: float = Field(0.5, ge=0, description="How much less a person with a long history says about each pair; 0: no less")
         recency: float = Field(0.8, gt=0, le=1, description="Weight of a history event beside the one after it; 1: all alike")
         memory: float = Field(4.0, gt=0, description="Most gigabytes the dense matrices may take; a larger catalogue is refused")
 
@@ -47,7 +49,7 @@ class EASE(Member):
                 f"raise its option memory, or take item_knn"
             )
         had = interactions(histories, len(items))
-        gram = (had.T @ had).toarray(order="F")  # N N float32
+        gram = (had.T @ weigh_people(had, self.options.activity)).toarray(order="F")  # N N float32
         gram[np.diag_indices_from(gram)] += self.options.l2
         factor = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
         inverse, _ = linalg.lapack.spotri(factor, lower=True, overwrite_c=True)  # lower triangle of P

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from pydantic import Field
-from scipy import sparse
+from scipy import linalg, sparse
 
 from m6rec.base.configuration import Config
 from m6rec.base.contracts import Histories, Requests
@@ -41,3 +41,48 @@ class IALS(Member):
         seed: int = Field(0, ge=0, description="Seed of the first factors")
 
     options: Options
+
+    def _fit(self, histories: Histories, items: Table) -> None:
+        options = self.options
+        als = require("implicit.cpu.als", "fusion")
+        threadpoolctl = require("threadpoolctl", "fusion")
+        # CSR matrix, not array: implicit checks for the class. Its threads and those of BLAS get in each other's way, so BLAS has one.
+        had = sparse.csr_matrix(interactions(histories, len(items)))  # U N
+        with threadpoolctl.threadpool_limits(1, "blas"):
+            model = als.AlternatingLeastSquares(
+                factors=options.factors,
+                regularization=options.l2,
+                alpha=options.alpha,
+                iterations=options.iterations,
+                num_threads=options.threads,
+                random_state=options.seed,
+            )
+            model.fit(had, show_progress=False)
+        self._restore({"items": np.ascontiguousarray(model.item_factors, dtype=np.float32)})
+
+    def fold_in(self, histories: Histories) -> np.ndarray:
+        """The factors of people known by their histories alone: float64 (B, D), zeros for an empty history."""
+        options = self.options
+        weights = history_weights(histories, len(self._items), options.recency)  # B N
+        people = np.zeros((len(histories), self._items.shape[1]))  # B D
+        for row in range(len(histories)):
+            span = slice(weights.indptr[row], weights.indptr[row + 1])
+            had = self._items[weights.indices[span]].astype(np.float64)  # E D
+            if not len(had):
+                continue
+            extra = (options.alpha - 1) * len(had) * weights.data[span].astype(np.float64)  # E: mean alpha - 1
+            system = self._gram + (had.T * extra) @ had  # D D
+            people[row] = linalg.solve(system, (1 + extra) @ had, assume_a="pos", check_finite=False)
+        return people
+
+    def _personal(self, requests: Requests) -> Matrix:
+        return (self.fold_in(requests.histories) @ self._items.T).astype(np.float32)
+
+    def _state(self) -> State:
+        return {"items": self._items}
+
+    def _restore(self, state: State) -> None:
+        self._items = dense_state(state, "items")  # N D
+        items = self._items.astype(np.float64)
+        # a whisker on the diagonal keeps the system solvable where there is no penalty and fewer items than factors
+        self._gram = items.T @ items + max(self.options.l2, 1e-6) * np.eye(items.shape[1])

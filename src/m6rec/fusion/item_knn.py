@@ -14,7 +14,7 @@ from scipy import sparse
 from m6rec.base.configuration import Config
 from m6rec.base.contracts import Histories, Requests
 from m6rec.data.dataset import Table
-from m6rec.fusion.member import MEMBERS, Matrix, Member, State, history_weights, interactions, sparse_state
+from m6rec.fusion.member import MEMBERS, Matrix, Member, State, history_weights, interactions, sparse_state, weigh_people
 
 # Cells of the co-occurrence matrix held at once; whole, it can be nearly dense.
 CELLS = 1 << 22
@@ -42,25 +42,21 @@ class ItemKNN(Member):
         weighting: Literal["cosine", "bm25"] = Field("cosine", description="How co-occurrence becomes similarity")
         neighbours: int = Field(500, ge=1, description="Most similar items kept for each item; ties with the last one stay too")
         shrink: float = Field(10.0, ge=0, description="Cosine: added under the fraction, so that pairs that few people had count less")
-        activity: float = Field(0.5, ge=0, description="Cosine: how much less a person with a long history says about each pair; 0: no less")
+        activity: float = Field(
+            0.5, ge=0, description="Cosine: how much less a person with a long history says about each pair; 0: no less"
+        )
         recency: float = Field(0.7, gt=0, le=1, description="Weight of a history event beside the one after it; 1: all alike")
 
     options: Options
 
     def _fit(self, histories: Histories, items: Table) -> None:
         had = interactions(histories, len(items))  # U N
-        lengths = np.asarray(had.sum(axis=1), dtype=np.float64).ravel()  # U
-        relative = np.maximum(lengths, 1) / max(lengths.mean(), 1e-300)  # U
         if self.options.weighting == "bm25":
-            rarity = np.maximum(np.log(max(len(had.indptr) - 1, 1)) - np.log1p(np.asarray(had.sum(axis=0)).ravel()), 0)  # N
-            saturation = (K1 + 1) / (1 + K1 * (1 - LENGTH + LENGTH * relative))  # U
-            left = sparse.csr_array((rarity[had.indices] * np.repeat(saturation, np.diff(had.indptr)), had.indices, had.indptr), shape=had.shape)
-            right, counts = left, None
+            left = right = _bm25(had)
+            counts = None
         else:
-            says = relative**-self.options.activity  # U
-            left = had.astype(np.float64)
-            right = sparse.csr_array((np.repeat(says, np.diff(had.indptr)), had.indices, had.indptr), shape=had.shape)
-            counts = np.bincount(had.indices, weights=right.data, minlength=len(items))  # N
+            left, right = had, weigh_people(had, self.options.activity)
+            counts = np.bincount(right.indices, weights=right.data, minlength=len(items))  # N
         self._similarity = self._neighbours(left.T.tocsr(), right, counts)
 
     def _neighbours(self, left: sparse.csr_array, right: sparse.csr_array, counts: np.ndarray | None) -> sparse.csr_array:
@@ -87,6 +83,16 @@ class ItemKNN(Member):
 
     def _restore(self, state: State) -> None:
         self._similarity = sparse_state(state, "similarity")
+
+
+def _bm25(had: sparse.csr_array) -> sparse.csr_array:
+    """(U, N) of ones to BM25 weights of items in people's histories."""
+    lengths = np.diff(had.indptr)  # U
+    having = np.bincount(had.indices, minlength=had.shape[1])  # N
+    rarity = np.maximum(np.log(max(had.shape[0], 1) / (1 + having)), 0)  # N
+    saturation = (K1 + 1) / (1 + K1 * (1 - LENGTH + LENGTH * lengths / max(lengths.mean(), 1e-300)))  # U
+    values = rarity[had.indices] * np.repeat(saturation, lengths)
+    return sparse.csr_array((values.astype(np.float32), had.indices, had.indptr), shape=had.shape)
 
 
 def largest(rows: np.ndarray, keep: int) -> sparse.csr_array:

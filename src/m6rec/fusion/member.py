@@ -176,6 +176,16 @@ def interactions(histories: Histories, items: int) -> sparse.csr_array:
     return matrix
 
 
+def weigh_people(had: sparse.csr_array, activity: float) -> sparse.csr_array:
+    """`interactions` with each row times (its length / the mean length)**-activity: float32 (U, N).
+
+    Someone who had everything says little about any pair of items.
+    """
+    lengths = np.diff(had.indptr)  # U
+    says = (np.maximum(lengths, 1) / max(lengths.mean(), 1e-300)) ** -activity  # U
+    return sparse.csr_array((np.repeat(says, lengths).astype(np.float32), had.indices, had.indptr), shape=had.shape)
+
+
 def _check_items(histories: Histories, items: int) -> None:
     wrong = histories.items[(histories.items < 0) | (histories.items >= items)]
     if len(wrong):

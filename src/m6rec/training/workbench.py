@@ -13,7 +13,7 @@ import torch
 from m6rec.data.dataset import Dataset, FieldType, Table
 from m6rec.data.splits import Split, split
 from m6rec.data.store import load_dataset
-from m6rec.language_model.checkpoint import load_into, load_weights
+from m6rec.language_model.checkpoint import load_into, load_weights, program_version
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.store import ItemStates
@@ -54,7 +54,7 @@ class Workbench:
         """The content key of a stage: its inputs and those of everything it needs."""
         if name not in self._keys:
             stage = self.stages[name]
-            self._keys[name] = content_key(name, stage.version, stage.inputs(self), [self.key(need) for need in stage.needs])
+            self._keys[name] = content_key(program_version(), name, stage.version, stage.inputs(self), [self.key(need) for need in stage.needs])
         return self._keys[name]
 
     def pin(self, keys: dict[str, str]) -> None:
