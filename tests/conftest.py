@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from m6rec.config import M6RecConfig
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +26,78 @@ def real_data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+TINY = (
+    "model.width=16",
+    "model.history=12",
+    "pretrain.epochs=1",
+    "train.epochs=2",
+    "train.threads=1",
+    "text.vocabulary=400",
+    "evaluation.resamples=100",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the built-in sample of 60 users and 40 items, and its config.yaml. Read it, do not change it: copy it first."""
+    from m6rec.data.sample import write_sample
+
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, users=60, items=40, events_per_user=12.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_sample: Path) -> Callable[..., M6RecConfig]:
+    """`tiny_config("train.epochs=1", ...)`: the configuration of the tiny run, changed; `tiny_config(..., folder=f)` reads that of `f`."""
+    from m6rec.config import load_config
+
+    def build(*assignments: str, folder: Path | None = None) -> M6RecConfig:
+        return load_config((folder or tiny_sample) / "config.yaml", [*TINY, *assignments])
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_sample: Path, tiny_config: Callable[..., M6RecConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder (trained once a session on `tiny_sample`); its model folder is `tiny_run / "model"`. Read only."""
+    from m6rec.training.pipeline import train
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_config(), tiny_sample, run)
+    return run
+
+
+class CommandLine(NamedTuple):
+    """What one command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """The value on standard output, of a command that went well and printed nothing else anywhere."""
+        assert (self.code, self.err) == (0, ""), self
+        return json.loads(self.out)
+
+    def error(self, code: int) -> str:
+        """The one line on standard error of a command that failed with this exit code."""
+        assert self.code == code, self
+        assert len(self.err.splitlines()) == 1, self.err
+        assert self.err.startswith("m6rec: error: ")
+        return self.err
+
+
+@pytest.fixture
+def m6rec(capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandLine]:
+    """`m6rec("train", path, ...)`: one command line, run in this process."""
+    from m6rec.cli.program import run
+
+    def call(*words: object) -> CommandLine:
+        capsys.readouterr()
+        code = run([str(word) for word in words])
+        return CommandLine(code, *capsys.readouterr())
+
+    return call

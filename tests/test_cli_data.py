@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,8 @@ import pytest
 
 from m6rec.cli.program import run
 
-Result = tuple[int, str, str]
+CommandLines = Callable[..., Any]
 SMALL = ["--users", "40", "--items", "30", "--events-per-user", "6"]
-
-
-@pytest.fixture
-def m6rec(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Exit code, standard output and standard error of one command line."""
-
-    def call(*words: object) -> Result:
-        capsys.readouterr()
-        code = run([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="session")
@@ -39,32 +25,19 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def parsed(result: Result) -> Any:
-    code, out, err = result
-    assert (code, err) == (0, ""), err
-    return json.loads(out)
-
-
-def failed(result: Result, code: int) -> str:
-    assert result[0] == code, result
-    assert result[2].startswith("m6rec: error: ")
-    assert len(result[2].splitlines()) == 1, result[2]
-    return result[2]
-
-
-def test_sample_is_written_and_says_what_to_type_next(m6rec: Callable[..., Result], tmp_path: Path) -> None:
+def test_sample_is_written_and_says_what_to_type_next(m6rec: CommandLines, tmp_path: Path) -> None:
     code, out, err = m6rec("sample", tmp_path / "shop", *SMALL)
     assert (code, err) == (0, "")
     assert f"m6rec train {tmp_path / 'shop' / 'config.yaml'}" in out
     assert {"config.yaml", "events.parquet", "items.parquet"} <= set(files(tmp_path / "shop"))
 
 
-def test_sample_json_is_the_only_thing_on_standard_output(m6rec: Callable[..., Result], tmp_path: Path) -> None:
-    written = parsed(m6rec("sample", tmp_path / "shop", *SMALL, "--json", "--language", "zh"))
+def test_sample_json_is_the_only_thing_on_standard_output(m6rec: CommandLines, tmp_path: Path) -> None:
+    written = m6rec("sample", tmp_path / "shop", *SMALL, "--json", "--language", "zh").json()
     assert (written["users"], written["items"], written["language"]) == (40, 30, "zh")
 
 
-def test_same_arguments_same_bytes(m6rec: Callable[..., Result], tmp_path: Path) -> None:
+def test_same_arguments_same_bytes(m6rec: CommandLines, tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert m6rec("sample", tmp_path / name, *SMALL, "--seed", "3", "--format", "jsonl")[0] == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == {
@@ -72,9 +45,9 @@ def test_same_arguments_same_bytes(m6rec: Callable[..., Result], tmp_path: Path)
     }
 
 
-def test_dry_runs_write_nothing(m6rec: Callable[..., Result], tmp_path: Path, shop: Path) -> None:
+def test_dry_runs_write_nothing(m6rec: CommandLines, tmp_path: Path, shop: Path) -> None:
     assert m6rec("sample", tmp_path / "shop", "--dry-run")[0] == 0
-    assert parsed(m6rec("sample", tmp_path / "shop", "--dry-run", "--json"))["written"] is False
+    assert m6rec("sample", tmp_path / "shop", "--dry-run", "--json").json()["written"] is False
     code, out, _ = m6rec("import", "table", shop, "--out", tmp_path / "new", "--dry-run")
     assert code == 0
     assert "events read" in out
@@ -82,20 +55,20 @@ def test_dry_runs_write_nothing(m6rec: Callable[..., Result], tmp_path: Path, sh
     assert files(tmp_path) == []
 
 
-def test_import_writes_tables_that_validate(m6rec: Callable[..., Result], tmp_path: Path) -> None:
+def test_import_writes_tables_that_validate(m6rec: CommandLines, tmp_path: Path) -> None:
     lines = [f"u{user} " + " ".join(f"i{(user + step) % 9}" for step in range(6)) for user in range(12)]
     (tmp_path / "log.txt").write_text("\n".join(lines), encoding="utf-8")
-    imported = parsed(m6rec("import", "auto", tmp_path / "log.txt", "--out", tmp_path / "new", "--json"))
+    imported = m6rec("import", "auto", tmp_path / "log.txt", "--out", tmp_path / "new", "--json").json()
     assert imported["format"] == "sequences"
     assert imported["written"] is True
-    checked = parsed(m6rec("validate", tmp_path / "new" / "config.yaml", "--json"))
+    checked = m6rec("validate", tmp_path / "new" / "config.yaml", "--json").json()
     assert checked["split"]["train"] == 12 * 4
     assert checked["split"]["test"] == checked["split"]["validation"] == 12
     assert any("no text" in warning for warning in checked["warnings"])
 
 
-def test_import_names_formats_and_options(m6rec: Callable[..., Result]) -> None:
-    formats = parsed(m6rec("import", "--list", "--json"))
+def test_import_names_formats_and_options(m6rec: CommandLines) -> None:
+    formats = m6rec("import", "--list", "--json").json()
     assert {"recbole", "sequences", "movielens", "table"} <= set(formats)
     assert "encoding" in formats["sequences"]["options"]
 
@@ -118,7 +91,7 @@ def test_import_names_formats_and_options(m6rec: Callable[..., Result]) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
-    words: list[str], code: int, part: str, m6rec: Callable[..., Result], tmp_path: Path, shop: Path
+    words: list[str], code: int, part: str, m6rec: CommandLines, tmp_path: Path, shop: Path
 ) -> None:
     (tmp_path / "file.yaml").write_text("just text", encoding="utf-8")
     places = {
@@ -129,12 +102,12 @@ def test_bad_input_is_one_line_and_writes_nothing(
         "CONFIG": shop / "config.yaml",
     }
     before = files(shop)
-    assert part in failed(m6rec(*(places.get(word, word) for word in words)), code)
+    assert part in m6rec(*(places.get(word, word) for word in words)).error(code)
     assert files(tmp_path) == ["file.yaml"]
     assert files(shop) == before
 
 
-def test_validate_prints_the_account_and_writes_nothing(m6rec: Callable[..., Result], shop: Path) -> None:
+def test_validate_prints_the_account_and_writes_nothing(m6rec: CommandLines, shop: Path) -> None:
     before = files(shop)
     code, out, err = m6rec("validate", shop / "config.yaml")
     assert (code, err) == (0, "")
@@ -143,15 +116,15 @@ def test_validate_prints_the_account_and_writes_nothing(m6rec: Callable[..., Res
     assert files(shop) == before
 
 
-def test_unusable_data_shows_the_account_and_exits_1(m6rec: Callable[..., Result], tmp_path: Path) -> None:
+def test_unusable_data_shows_the_account_and_exits_1(m6rec: CommandLines, tmp_path: Path) -> None:
     """Two events a user: readable, and nothing to hold out."""
     (tmp_path / "events.csv").write_text(
         "user_id,item_id,order\n" + "".join(f"u{u},i{(u + s) % 5},{s}\n" for u in range(9) for s in range(2))
     )
     (tmp_path / "shop.yaml").write_text("data: {events: events.csv}\n", encoding="utf-8")
     result = m6rec("validate", tmp_path / "shop.yaml")
-    assert "empty split" in failed(result, 1)
-    assert "events read" in result[1]
+    assert "empty split" in result.error(1)
+    assert "events read" in result.out
     result = m6rec("validate", tmp_path / "shop.yaml", "--json")
-    failed(result, 1)
-    assert result[1] == ""
+    assert "empty split" in result.error(1)
+    assert result.out == ""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,6 +217,7 @@ def test_no_space_left_leaves_the_old_file(model: LanguageModel, tmp_path: Path,
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="file size limits exist on Unix only")
     path = tmp_path / "w.safetensors"
     save_weights(path, {"w": torch.ones(3)})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

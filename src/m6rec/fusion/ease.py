@@ -34,7 +34,7 @@ class EASE(Member):
         """Regularisation, how fast the past fades, how much memory may be taken."""
 
         l2: float = Field(200.0, gt=0, description="Ridge penalty: larger lets fewer, more popular items speak")
-        activity: float = Field(0.5, ge=0, description="How much less a person with a long history says about each pair; 0: no less")
+        activity: float = Field(0.5, ge=0, description="How much less a person with a long history says about a pair; 0: no less")
         recency: float = Field(0.8, gt=0, le=1, description="Weight of a history event beside the one after it; 1: all alike")
         memory: float = Field(4.0, gt=0, description="Most gigabytes the dense matrices may take; a larger catalogue is refused")
 

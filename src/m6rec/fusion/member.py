@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -28,8 +28,8 @@ FALLBACK = 1e-6
 # A history event with less weight than this beside the newest is left out: it could not move a score by a visible digit.
 LEAST_WEIGHT = 1e-5
 
-Matrix = np.ndarray | sparse.csr_array
-State = dict[str, Matrix]
+Matrix: TypeAlias = np.ndarray | sparse.csr_array
+State: TypeAlias = dict[str, Matrix]
 
 
 class Member(Scorer):
@@ -47,7 +47,8 @@ class Member(Scorer):
     class Options(Config):
         """No options."""
 
-    name: ClassVar[str] = "member"  # type: ignore[misc]  # set by the registry's name
+    name = "member"
+    options: Config
 
     def __init__(self, options: Config | None = None) -> None:
         """options: this class's own `Options`; None takes the defaults. Raises ConfigError for another class's options."""

@@ -40,17 +40,13 @@ class TransitionGraph(Member):
 
         window: int = Field(10, ge=1, description="Longest gap, in events, between the two items of a transition")
         decay: float = Field(0.9, ge=0, le=1, description="A transition over gap g counts decay**(g - 1)")
-        backward: float | None = Field(
-            None, ge=0, description="Weight of transitions against the order of time; null: measured on the data"
-        )
+        backward: float | None = Field(None, ge=0, description="Weight of transitions against the order of time; null: measured")
         hops: int = Field(1, ge=1, description="Steps of the walk over the graph; 1: direct transitions only")
         hop_decay: float = Field(0.3, ge=0, le=1, description="Weight of a walk beside one that is a step shorter")
         neighbours: int = Field(200, ge=1, description="With hops > 1: transitions kept for each item")
         recency: float = Field(0.65, gt=0, le=1, description="Weight of a history event beside the one after it; 1: all alike")
         damping: float = Field(0.1, ge=0, description="Exponent of the popularity an item's transitions are divided by")
-        source_damping: float = Field(
-            0.5, ge=0, le=1, description="Exponent of the mass a history item's edges are divided by; 1: rows sum to 1"
-        )
+        source_damping: float = Field(0.5, ge=0, le=1, description="Exponent of the mass a row is divided by; 1: rows sum to 1")
         similarity: float = Field(0.0, ge=0, description="Weight of the text and field similarity; 0: without")
         similar_items: int = Field(50, ge=1, description="Text neighbours kept for each item")
         sharpness: float = Field(2.0, gt=0, description="Exponent of the text cosine")
@@ -64,7 +60,7 @@ class TransitionGraph(Member):
             backward = symmetry(count_transitions(histories, len(items), window=options.window, decay=1.0, backward=0.0))
         counts = count_transitions(histories, len(items), window=options.window, decay=options.decay, backward=backward)  # N N
         popularity = np.maximum(np.bincount(histories.items, minlength=len(items)), 1).astype(np.float64)  # N
-        mass = np.asarray((counts.astype(np.float64) @ popularity**-options.damping)).ravel()  # N
+        mass = np.asarray(counts.astype(np.float64) @ popularity**-options.damping).ravel()  # N
         rows = normalise(counts, damping=options.damping, popularity=popularity)  # N N, sums 1
         if options.hops > 1:
             rows = propagate(rows, hops=options.hops, decay=options.hop_decay, keep=options.neighbours)

@@ -17,18 +17,19 @@ class Dial(NamedTuple):
     width: int
     lower_layers: int
     upper_layers: int
-    dropout: float
     lower_dropout: float
 
 
 DIALS: dict[Size, Dial] = {
-    "tiny": Dial(width=64, lower_layers=1, upper_layers=2, dropout=0.2, lower_dropout=0.0),
-    "small": Dial(width=128, lower_layers=2, upper_layers=2, dropout=0.3, lower_dropout=0.1),
-    "base": Dial(width=256, lower_layers=4, upper_layers=4, dropout=0.3, lower_dropout=0.1),
-    "large": Dial(width=512, lower_layers=8, upper_layers=6, dropout=0.3, lower_dropout=0.1),
+    "tiny": Dial(width=64, lower_layers=1, upper_layers=2, lower_dropout=0.0),
+    "small": Dial(width=128, lower_layers=2, upper_layers=2, lower_dropout=0.1),
+    "base": Dial(width=256, lower_layers=4, upper_layers=4, lower_dropout=0.1),
+    "large": Dial(width=512, lower_layers=8, upper_layers=6, lower_dropout=0.1),
 }
 HEAD_WIDTH = 32
 SHORT_HISTORY, LONG_HISTORY = 50, 200
+# Short histories mean many items seen a few times each: they are learnt by heart within epochs unless much is dropped.
+SPARSE_DROPOUT, DENSE_DROPOUT = 0.5, 0.2
 # Training events up to which a size is the automatic choice; a larger model only pays where there is enough to learn from.
 EVENTS_OF_SIZE: tuple[tuple[int, Size], ...] = ((5_000_000, "tiny"), (50_000_000, "small"), (500_000_000, "base"))
 
@@ -72,7 +73,12 @@ class ModelConfig(Config):
     history: int | None = Field(
         None, description="History slots, the newest; none: 50, or 200 where the median history has 50 events or more.", ge=1
     )
-    dropout: float | None = Field(None, description="Dropout of the upper layers; none: from the dial (0.2 tiny, else 0.3).", ge=0, lt=1)
+    dropout: float | None = Field(
+        None,
+        description="Dropout of the upper layers and their inputs; none: 0.2 where the median history has 50 events or more, else 0.5.",
+        ge=0,
+        lt=1,
+    )
     lower_dropout: float | None = Field(
         None, description="Dropout of the lower layers in pretraining; none: from the dial (0 tiny, else 0.1).", ge=0, lt=1
     )
@@ -97,7 +103,8 @@ class ModelConfig(Config):
         """
         dial = DIALS[self.size if self.size != "auto" else automatic_size(events, accelerator)]
         width = dial.width if self.width is None else self.width
-        history = LONG_HISTORY if median_history >= SHORT_HISTORY else SHORT_HISTORY
+        long = median_history >= SHORT_HISTORY
+        history = LONG_HISTORY if long else SHORT_HISTORY
         values = {
             "vocabulary": vocabulary,
             "pad_id": pad_id,
@@ -106,7 +113,7 @@ class ModelConfig(Config):
             "lower_layers": dial.lower_layers if self.lower_layers is None else self.lower_layers,
             "upper_layers": dial.upper_layers if self.upper_layers is None else self.upper_layers,
             "history": history if self.history is None else self.history,
-            "dropout": dial.dropout if self.dropout is None else self.dropout,
+            "dropout": (DENSE_DROPOUT if long else SPARSE_DROPOUT) if self.dropout is None else self.dropout,
             "lower_dropout": dial.lower_dropout if self.lower_dropout is None else self.lower_dropout,
             "autocast": self.autocast,
         }

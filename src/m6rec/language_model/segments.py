@@ -105,7 +105,8 @@ def rows_by_length(lengths: np.ndarray, order: np.ndarray, tokens: int) -> list[
     """Cut `order` (indices of segments, shorter ones first) into runs of at most `tokens` tokens with padding, at least one each."""
     runs, start = [], 0
     while start < len(order):
-        area = np.arange(1, len(order) - start + 1) * lengths[order[start:]]  # the last row is the longest
+        ahead = lengths[order[start : start + tokens]]
+        area = np.arange(1, len(ahead) + 1) * ahead  # the last row is the longest
         end = start + max(int(np.searchsorted(area, tokens, side="right")), 1)
         runs.append(order[start:end])
         start = end

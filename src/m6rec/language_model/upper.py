@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +124,8 @@ class UpperLayers(nn.Module):
         gap = None if times is None or key_times is None else time_bucket((times[:, :, None] - key_times[:, None]).float())  # B S T
         hidden = torch.zeros(visible.shape, dtype=slots.dtype, device=slots.device).masked_fill_(~visible, float("-inf"))
         layers: list[KeysValues] = []
-        for index, (block, slot_bias) in enumerate(zip(self.layers, self.biases, strict=True)):
+        for index, slot_bias in enumerate(self.biases):
+            block = cast(Block, self.layers[index])
             normed = block.attention_norm(slots)
             keys_values = block.attention.keys_values(normed)
             if cache is not None:

@@ -74,7 +74,7 @@ class Engine:
         if repeat == "exclude":
             allowed[requests.histories.items] = False
         parts = self.scorer.parts(requests)
-        total: np.ndarray = sum(part[0] for part in parts.values())  # type: ignore[assignment]
+        total = np.sum([part[0] for part in parts.values()], axis=0)
         scores = np.where(allowed, np.log(np.maximum(total, 1e-30)), -np.inf).astype(np.float32)
         best, values = top_k(scores[None], k)
         titles, ids = self._titles(), self.items.ids.ids
@@ -155,7 +155,7 @@ class Engine:
         scenario: str | None,
     ) -> Requests:
         row = -1
-        past = Histories.from_lists([[]])
+        past = Histories(offsets=np.zeros(2, dtype=np.int64), items=np.zeros(0, dtype=np.int32))
         if user is not None:
             row = self.users.ids.dense(user)
             if row < 0 and self.unknown == "raise":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ def allowed_items(items: Table, where: Mapping[str, Any]) -> np.ndarray:
             raise UsageError(
                 f"items have no field '{name}' to filter by{nearest(name, list(items.fields)) or '; fields: ' + ', '.join(items.fields)}"
             )
-        values: Sequence[Any] = wanted if isinstance(wanted, list | tuple | set) else [wanted]
+        values = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
         met = np.zeros(len(items), dtype=bool)
         for value in values:
             met |= _meets(items.frame[name], items.fields[name], name, value)

@@ -105,7 +105,8 @@ class Choose(Task):
 
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """Windows of like length together, about `batch_targets` events each, in random order."""
-        assert self.examples is not None and self._windows is not None, "bind examples first"
+        assert self.examples is not None
+        assert self._windows is not None
         yield from batch_windows(self._windows, self.examples.batch_targets, generator)
 
     def targets(self, batch: np.ndarray) -> int:
@@ -114,7 +115,8 @@ class Choose(Task):
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
         """{"choose": mixture likelihood plus `own_share` of the softmax's own}, per target."""
-        assert self.examples is not None and self._windows is not None, "bind examples first"
+        assert self.examples is not None
+        assert self._windows is not None
         examples, windows = self.examples, self._windows
         first, last, begin = windows.first[batch], windows.last[batch], windows.begin[batch]
         events = first[:, None] + np.arange(int((last - first).max()))  # B S
@@ -200,7 +202,7 @@ class Choose(Task):
             start = start + kept * self.profile(profiles)
         if self.items.content is not None and self.config.typed:
             start = start + self._as_if_typed(examples, first, last)
-        return Slots(start=start, **gather_events(histories, inputs))
+        return gather_slots(start, histories, inputs)
 
     def _as_if_typed(self, examples: ChooseExamples, first: np.ndarray, last: np.ndarray) -> Tensor:
         """(B, W): in a share of the rows, some words of one item of the window, as a person might type them; zeros elsewhere."""
@@ -219,17 +221,17 @@ class Choose(Task):
         return self.start.new_zeros(batch, self.shape.width).index_copy(0, rows, self.typed + self.items.content(said))
 
 
-def gather_events(histories: Histories, events: np.ndarray) -> dict[str, Tensor | None]:
-    """Columns of the events at positions `events` int64 (B, S), as tensors for `Slots`."""
+def gather_slots(start: Tensor, histories: Histories, events: np.ndarray) -> Slots:
+    """Slots of the events at positions `events` int64 (B, S), after the start slots (B, W)."""
 
     def column(values: np.ndarray | None, dtype: type) -> Tensor | None:
         return None if values is None else torch.from_numpy(values[events].astype(dtype))
 
-    items = torch.from_numpy(histories.items[events].astype(np.int64))
-    return {
-        "items": items,
-        "actions": column(histories.actions, np.int64),
-        "scenarios": column(histories.scenarios, np.int64),
-        "values": column(histories.values, np.float32),
-        "times": column(histories.times, np.float64),
-    }
+    return Slots(
+        start=start,
+        items=torch.from_numpy(histories.items[events].astype(np.int64)),
+        actions=column(histories.actions, np.int64),
+        scenarios=column(histories.scenarios, np.int64),
+        values=column(histories.values, np.float32),
+        times=column(histories.times, np.float64),
+    )

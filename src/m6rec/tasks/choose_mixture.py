@@ -16,7 +16,7 @@ from torch import Tensor
 from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.catalogue import Catalogue
-from m6rec.tasks.choose import Choose, Slots, gather_events
+from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.tasks.text_reader import TextReader
@@ -35,7 +35,10 @@ class Profiles:
 
 
 class ChooseMixture(Scorer):
-    """Scores of the generative model (saved and loaded by `ChooseScorer` in model_folder.py). `switched_off`: parts of the mixture (graph, text, id) left out when answering."""
+    """Scores of the generative model; `ChooseScorer` in model_folder.py adds how it is saved and loaded.
+
+    switched_off: parts of the model (graph, text, id) left out when answering.
+    """
 
     name = "m6rec"
 
@@ -124,7 +127,7 @@ class ChooseMixture(Scorer):
             events = histories.offsets[rows][:, None] + np.arange(int(lengths[rows].max()))
             events = np.minimum(events, max(len(histories.items) - 1, 0))
             picked = torch.from_numpy(rows)
-            slots = Slots(start=start[picked], **gather_events(histories, events))
+            slots = gather_slots(start[picked], histories, events)
             states[picked] = self.task.states(self.model, self.vectors, slots)[torch.arange(len(rows)), torch.from_numpy(lengths[rows])]
         if self.task.asked is not None and requests.scenarios is not None:
             asking = torch.from_numpy(requests.scenarios)
@@ -186,8 +189,8 @@ class ChooseMixture(Scorer):
 
 def _blend(from_events: np.ndarray, from_words: np.ndarray) -> np.ndarray:
     """Both halves where both are known, else the one that is."""
-    both = from_events.any(axis=1) & from_words.any(axis=1)
-    return np.where(both[:, None], 0.5, 1.0) * (from_events + from_words)
+    both = from_events.any(axis=1, keepdims=True) & from_words.any(axis=1, keepdims=True)
+    return np.where(both, np.float32(0.5), np.float32(1.0)) * (from_events + from_words)
 
 
 def _either(first: Contents, second: Contents) -> Contents:

@@ -71,6 +71,8 @@ class ContentEncoder(nn.Module):
 class ItemEncoder(nn.Module):
     """Vectors of the catalogue. The gate of the id embedding depends on how often the item was seen; an unseen item has none."""
 
+    log_seen: Tensor
+
     def __init__(self, content: ContentEncoder | None, seen: Tensor, width: int, identity: bool) -> None:
         """seen: int64 (N,) training events per item."""
         super().__init__()

@@ -11,8 +11,10 @@ from m6rec.language_model.config import InfillingConfig
 class LoopConfig(Config):
     """One run of the training loop (AdamW, linear warm-up, cosine decay)."""
 
-    epochs: int = Field(20, ge=1, description="Passes over the training data at most.")
-    batch_targets: int = Field(3000, ge=1, description="Training targets in a step, padding counted.")
+    epochs: int = Field(10, ge=1, description="Passes over the training data at most.")
+    batch_targets: int | None = Field(
+        None, ge=1, description="Training targets in a step, padding counted; null: a sixtieth of an epoch, but 256 to 4000."
+    )
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
     final_rate: float = Field(0.05, ge=0, le=1, description="Learning rate at the end, as a share of the peak.")
     warmup: float = Field(0.5, ge=0, description="Epochs until the peak is reached.")
@@ -24,12 +26,15 @@ class LoopConfig(Config):
         60.0, gt=0, description="The state to resume from is written at least this often, and after every epoch."
     )
 
+    def step_targets(self, events: int) -> int:
+        """Targets of a step for an epoch of `events`: small data need many small steps, large data full ones."""
+        return self.batch_targets or min(max(events // 60, 256), 4000)
+
 
 class TrainConfig(LoopConfig):
     """The `train:` section: how the tasks are fitted."""
 
     threads: int | None = Field(None, ge=1, description="CPU threads; null takes all cores the process may use.")
-    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda, ...")
     validation_metric: str = Field("ndcg@10", description="What early stopping looks at.")
 
 
@@ -37,6 +42,6 @@ class PretrainConfig(LoopConfig):
     """The `pretrain:` section: the language model learns the words of the data before the tasks."""
 
     epochs: int = Field(3, ge=0, description="Passes over all text; 0 leaves the lower layers as they start.")
-    batch_targets: int = Field(8000, ge=1, description="Tokens in a step.")
+    batch_targets: int | None = Field(4000, ge=1, description="Tokens in a step.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
     objective: InfillingConfig = Field(default_factory=InfillingConfig, description="What is predicted from what.")

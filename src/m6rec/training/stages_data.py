@@ -85,8 +85,15 @@ class Pretrain(Stage):
         reader = TextReader(model, bench.tokenizer, bench.wording, bench.config.text.segment_tokens)
         texts = sorted(set(all_texts(bench)))
         tokenizer = bench.tokenizer
+        segments = reader.segments(texts)
+        if config.objective.spectral_start:
+            model.start_from_text(segments, bench.config.seed)
         task = Infill(
-            config.objective, reader.segments(texts), batch_tokens=config.batch_targets, mask_id=tokenizer.mask_id, bos_id=tokenizer.bos_id
+            config.objective,
+            segments,
+            batch_tokens=config.step_targets(sum(len(segment.ids) for segment in segments)),
+            mask_id=tokenizer.mask_id,
+            bos_id=tokenizer.bos_id,
         )
         loop = Loop(
             model,

@@ -30,7 +30,7 @@ class Fit(Stage):
     def inputs(self, bench: Workbench) -> Any:
         config = bench.config
         # How often the state is saved, and where it runs, change nothing that is asked for.
-        train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads", "device")}
+        train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads")}
         tasks = {name: task.plain() for name, task in config.tasks.items()}
         return [config.split.plain(), tasks, train, config.evaluation.exclude_history, config.seed]
 
@@ -101,7 +101,9 @@ def training_examples(bench: Workbench) -> ChooseExamples:
         raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
     values = training_values(histories, bench.catalogue.priors, config.prior, bench.config.seed)
     profiles = None if bench.profiles is None else bench.profiles.contents
-    return ChooseExamples(histories, wanted, values, bench.catalogue.contents, profiles, bench.config.train.batch_targets)
+    return ChooseExamples(
+        histories, wanted, values, bench.catalogue.contents, profiles, bench.config.train.step_targets(len(histories.items))
+    )
 
 
 class Evaluate(Stage):

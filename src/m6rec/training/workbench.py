@@ -54,7 +54,9 @@ class Workbench:
         """The content key of a stage: its inputs and those of everything it needs."""
         if name not in self._keys:
             stage = self.stages[name]
-            self._keys[name] = content_key(program_version(), name, stage.version, stage.inputs(self), [self.key(need) for need in stage.needs])
+            self._keys[name] = content_key(
+                program_version(), name, stage.version, stage.inputs(self), [self.key(need) for need in stage.needs]
+            )
         return self._keys[name]
 
     def pin(self, keys: dict[str, str]) -> None:
@@ -98,7 +100,6 @@ class Workbench:
             pad_id=self.tokenizer.pad_id,
             events=len(self.split.train.items),
             median_history=float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0,
-            accelerator=torch.cuda.is_available() and self.config.train.device in ("auto", "cuda"),
         )
 
     def new_model(self) -> LanguageModel:
