@@ -42,7 +42,7 @@ def test_the_tree_is_what_is_on_disk(page: str) -> None:
     lines = [line.split(maxsplit=1) for line in tree.splitlines()[1:]]
     assert all(len(line) == 2 for line in lines), "every entry says what it is"
     rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if any(path.glob("*.py"))}
-    files = {path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py"}
+    files = {path.name for path in PACKAGE.glob("[!_]*.py")}
     assert {line[0] for line in lines} == rooms | files
 
 

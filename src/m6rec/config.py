@@ -44,6 +44,11 @@ class M6RecConfig(Config):
         """The settings of the one choose task."""
         return next(iter(self.tasks.values()))
 
+    @property
+    def measured(self) -> EvaluationConfig:
+        """The evaluation settings in force: where consumed items may be recommended again, they are candidates too."""
+        return self.evaluation.model_copy(update={"exclude_history": False}) if self.choose.repeat == "allow" else self.evaluation
+
     def without(self, part: str) -> M6RecConfig:
         """The same configuration with one part switched off: graph, id or text.
 

@@ -9,10 +9,12 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from m6rec.base.contracts import Scored
+from m6rec.base.errors import DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.serving.engine import Engine
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.training.pipeline import train
+from m6rec.training.run_folder import default_folder
 
 Frame = pl.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 
@@ -34,19 +36,23 @@ class Recommender:
 
         Args:
             config: a YAML file, or a configuration object (paths in it are then relative to the working directory).
-            run: the run folder; None is runs/<name of the file>.
-            settings: assignments like "train.epochs=5".
+            run: the run folder; None is that of `m6rec train`: runs/<name of the file>, or of its folder where the file is called config;
+                runs/model for a configuration object.
+            settings: assignments like "train.epochs=5", applied to the file.
             progress: show progress on stderr.
 
         Raises:
             ConfigError, DataError, StorageError: in one line each.
+            UsageError: settings with a configuration object.
         """
         if isinstance(config, M6RecConfig):
-            settled, source, name = config, Path(), "model"
+            if settings:
+                raise UsageError("settings change a file as it is read; build the configuration object with them instead")
+            settled, source, folder = config, Path(), Path("runs") / "model"
         else:
             path = Path(config)
-            settled, source, name = load_config(path, list(settings)), path.parent, path.stem
-        folder = Path("runs") / name if run is None else Path(run)
+            settled, source, folder = load_config(path, list(settings)), path.parent, default_folder(path)
+        folder = folder if run is None else Path(run)
         train(settled, source, folder, progress=progress)
         return cls.from_pretrained(folder)
 
@@ -55,8 +61,8 @@ class Recommender:
         """Load a run folder or a model folder.
 
         Args:
-            unknown: what a user id nobody has seen means: "raise" UnknownUserError, or "popular": answered as for somebody
-                nothing is known of.
+            unknown: what an id nobody has seen means: "raise" UnknownUserError (UnknownItemError for an item of a history), or
+                "popular": such a user is answered like somebody nothing is known of, such an item is left out of the history.
 
         Raises:
             CheckpointError: missing, truncated, from a newer version, or parts that do not belong together.
@@ -101,17 +107,39 @@ class Recommender:
         return self.engine.similar_items(item, k)
 
     def add_items(self, items: Frame) -> int:
-        """New items (item_id and any of the declared fields), recommendable at once. Returns how many. Raises DataError; nothing is added then."""
-        return self.engine.add_items(_frame(items))
+        """New items (item_id and any of the declared fields), recommendable at once; returns how many.
+
+        Raises:
+            DataError: no item_id, a wrong cell, or an id that the catalogue has already; nothing is added then.
+        """
+        return self.engine.add_items(frame_of(items))
 
     def add_events(self, events: Frame) -> int:
-        """New events (user_id, item_id, ...), known to the next answer. Returns how many. Raises DataError; nothing is added then."""
-        return self.engine.add_events(_frame(events))
+        """New events (user_id, item_id, and time, order, action, scenario or value where known), used by the next answer; returns how many.
+
+        A user nobody has seen becomes known. An event with a time takes its place among those of the user.
+
+        Raises:
+            DataError: a wrong cell, or an unknown item, action or scenario; nothing is added then.
+        """
+        return self.engine.add_events(frame_of(events))
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write a model folder with everything added so far, whole or not at all. Raises StorageError."""
+        """Write a model folder with everything added so far, whole or not at all.
+
+        Raises:
+            StorageError: no space or no permission; what was there is untouched.
+            UsageError: `folder` holds something that is no part of a model folder, and would be lost.
+        """
         self.engine.save(Path(folder))
 
 
-def _frame(rows: Frame) -> pl.DataFrame:
-    return rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows)
+def frame_of(rows: Frame) -> pl.DataFrame:
+    """A table of what a caller gave: a polars frame, a dict of columns, or dicts. Raises DataError."""
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"these rows make no table ({reason}); give a polars frame, a dict of columns of one length, or dicts") from None

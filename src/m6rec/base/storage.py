@@ -61,6 +61,8 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         recover_folder(path)
         raise StorageError(f"could not write {path}: {error.strerror or error}; nothing was changed there") from error
+    except StorageError as error:  # of a file inside: the user knows the folder, not its temporary name
+        raise StorageError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -19,8 +19,8 @@ SHOWN = 5
 NEW_ITEM = "brand-new"
 # What somebody nobody knows types, who they are, and the item added while they look: by language, as the sample's texts are.
 WORDS = {
-    Language.EN: ("something warm for hiking in the mountains", {"occupation": "physicist", "interests": "science fiction"}),
-    Language.ZH: ("去山里徒步穿的保暖装备", {"occupation": "物理学家", "interests": "科幻"}),
+    Language.EN: ("something warm for hiking in the mountains", {"occupation": "physicist", "interests": ["science fiction"]}),
+    Language.ZH: ("去山里徒步穿的保暖装备", {"occupation": "物理学家", "interests": ["科幻"]}),
 }
 NEW = {
     Language.EN: {
@@ -57,7 +57,7 @@ def demo(
     typed, profile = WORDS[language]
     _heading(f'4. Somebody nobody knows types: "{typed}"')
     show_items(recommender.recommend(text=typed, k=SHOWN), as_json=False)
-    _heading(f"5. Somebody described in a few words: {', '.join(profile.values())}")
+    _heading(f"5. Somebody described by {profile}")
     show_items(recommender.recommend(profile=profile, k=SHOWN), as_json=False)
 
     _heading(f"6. An item added a second ago: {NEW[language]['title']}")

@@ -56,10 +56,11 @@ def train(
 
 
 def default_run(config: Path, without: list[str]) -> Path:
-    """`runs/<name>`, the name being that of the file, or of its folder where the file is called config; an ablation gets its own."""
-    resolved = config.resolve()
-    name = resolved.parent.name if resolved.stem == "config" and resolved.parent.name else resolved.stem
-    return Path("runs") / "-without-".join([name, *without])
+    """That of `Recommender.fit`; an ablation gets its own."""
+    from m6rec.training.run_folder import default_folder
+
+    folder = default_folder(config)
+    return folder.with_name("-without-".join([folder.name, *without]))
 
 
 def _plan_lines(stages: list[dict[str, Any]]) -> list[str]:

@@ -23,6 +23,7 @@ from m6rec.data.sample_events import draw_events, plant
 from m6rec.data.sample_tables import draw_lengths, draw_outcomes, named, relation_table, text_table
 from m6rec.data.sample_tastes import SCENARIOS, Truth
 from m6rec.data.sample_titles import Language, load_words, word_items, word_users
+from m6rec.data.store import write_csv, write_ndjson, write_parquet
 
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS = ("parquet", "csv", "jsonl")
@@ -204,12 +205,12 @@ def _canonical(frame: pl.DataFrame, fields: dict[str, FieldType]) -> pl.DataFram
 def _write(frame: pl.DataFrame, path: Path, format: str) -> None:
     """One table as `format`; lists become text joined by | in CSV."""
     if format == "parquet":
-        frame.write_parquet(path)
+        write_parquet(frame, path)
     elif format == "csv":
         lists = [name for name, dtype in frame.schema.items() if dtype == pl.List(pl.String)]
-        frame.with_columns(pl.col(lists).list.join("|")).write_csv(path)
+        write_csv(frame.with_columns(pl.col(lists).list.join("|")), path)
     else:
-        frame.write_ndjson(path)
+        write_ndjson(frame, path)
 
 
 def _configuration(sample: Sample, format: str, seed: int) -> str:

@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -23,8 +25,22 @@ FRAMES = ("texts", "relations")
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
     """Raises OSError when the disk is full, as every writer should; polars, left to write by itself, calls that a ComputeError."""
+    _write(frame.write_parquet, path)
+
+
+def write_csv(frame: pl.DataFrame, path: Path) -> None:
+    """Raises OSError, as `write_parquet` does."""
+    _write(frame.write_csv, path)
+
+
+def write_ndjson(frame: pl.DataFrame, path: Path) -> None:
+    """JSON Lines. Raises OSError, as `write_parquet` does."""
+    _write(frame.write_ndjson, path)
+
+
+def _write(writer: Callable[[BinaryIO], object], path: Path) -> None:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer)
+    writer(buffer)
     path.write_bytes(buffer.getbuffer())
 
 

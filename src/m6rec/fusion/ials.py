@@ -33,10 +33,10 @@ class IALS(Member):
         """Size, confidence, regularisation, how fast the past fades."""
 
         factors: int = Field(128, ge=1, description="Numbers that describe an item")
-        alpha: float = Field(10.0, ge=1, description="Confidence in what was had; what was not had has 1")
-        l2: float = Field(1.0, ge=0, description="Ridge penalty")
+        alpha: float = Field(20.0, ge=1, description="Confidence in what was had; what was not had has 1")
+        l2: float = Field(30.0, ge=0, description="Ridge penalty")
         iterations: int = Field(15, ge=1, description="Rounds of alternating least squares")
-        recency: float = Field(0.8, gt=0, le=1, description="Weight of a history event beside the one after it; 1: all alike")
+        recency: float = Field(0.6, gt=0, le=1, description="Weight of a history event beside the one after it; 1: all alike")
         threads: int = Field(1, ge=1, description="Threads of the fit; with more than one the sums may differ in the last digit")
         seed: int = Field(0, ge=0, description="Seed of the first factors")
 

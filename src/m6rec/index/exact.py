@@ -31,6 +31,8 @@ class ExactIndex(VectorIndex):
         queries = np.asarray(queries, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.vectors.shape[1]:
             raise UsageError(f"queries have shape {queries.shape}, the index holds vectors of width {self.vectors.shape[1]}")
+        if allowed is not None and allowed.shape not in ((len(self),), (len(queries), len(self))):
+            raise UsageError(f"allowed has shape {allowed.shape}; it needs ({len(self)},) or ({len(queries)}, {len(self)})")
         rows = max(1, BLOCK_SCORES // max(1, len(self)))
         blocks = [slice(start, start + rows) for start in range(0, len(queries), rows)]
 
@@ -50,7 +52,10 @@ class ExactIndex(VectorIndex):
         return np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers])
 
     def add(self, vectors: np.ndarray) -> None:
-        self.vectors = np.concatenate([self.vectors, np.asarray(vectors, dtype=np.float32)])
+        vectors = np.asarray(vectors, dtype=np.float32)
+        if vectors.ndim != 2 or vectors.shape[1] != self.vectors.shape[1]:
+            raise UsageError(f"new vectors have shape {vectors.shape}, the index holds vectors of width {self.vectors.shape[1]}")
+        self.vectors = np.concatenate([self.vectors, vectors])
 
     def save(self, path: Path) -> None:
         with atomic_file(path) as temporary, open(temporary, "wb") as handle:
@@ -59,9 +64,14 @@ class ExactIndex(VectorIndex):
     @classmethod
     def load(cls, path: Path) -> Self:
         try:
-            return cls(np.load(path, allow_pickle=False))
+            with open(path, "rb") as handle:
+                vectors = np.lib.format.read_array(handle, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise CheckpointError(f"the index {path} can't be read ({error}); build the model folder again") from None
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CheckpointError(f"the index {path} can't be read ({reason}); build the model folder again") from None
+        if vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise CheckpointError(f"{path} holds {vectors.dtype} of shape {vectors.shape}, not an index; build the model folder again")
+        return cls(vectors)
 
 
 def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,35 +12,44 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import torch
 
 from m6rec.base.contracts import Histories, Requests, Scored
-from m6rec.base.errors import DataError, UnknownItemError, UnknownUserError, UsageError, nearest
+from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, Table, Vocabulary
+from m6rec.data.schema import shown
 from m6rec.data.store import fingerprint
-from m6rec.data.tables import frame_to_table
+from m6rec.data.tables import empty_column, frame_to_table
 from m6rec.index.exact import ExactIndex, top_k
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
+from m6rec.serving.new_events import read_new_events
+from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, Profiles
+from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
 
 Repeat = Literal["exclude", "allow"]
 Unknown = Literal["raise", "popular"]
+MOST_SUGGESTED = 2_000  # ids that a misspelt one is compared with: more would keep the caller waiting
 
 
 class Engine:
     """Answers over one model folder; not tied to HTTP.
 
-    unknown: what a user id without events and without a row in the users table means: "raise" UnknownUserError, or "popular":
-        answer as for somebody nothing is known of.
+    unknown: what an id nobody has seen means. "raise": UnknownUserError for a user without events and without a row in the users
+        table, UnknownItemError for an item of a history. "popular": such a user is answered like somebody nothing is known of, such
+        an item is left out of the history.
     """
 
     def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise") -> None:
         self.scorer = scorer
         self.unknown = unknown
-        self.histories = HistoryStore(scorer.dataset.histories)
+        dataset = scorer.dataset
+        self.histories = HistoryStore(dataset.histories, dataset.action_names, dataset.scenario_names)
         self.users = scorer.dataset.users
         self._index: ExactIndex | None = None
+        self._titled: tuple[Table, list[str]] | None = None
 
     @property
     def items(self) -> Table:
@@ -75,11 +84,11 @@ class Engine:
             allowed[requests.histories.items] = False
         parts = self.scorer.parts(requests)
         total = np.sum([part[0] for part in parts.values()], axis=0)
-        scores = np.where(allowed, np.log(np.maximum(total, 1e-30)), -np.inf).astype(np.float32)
+        scores = np.where(allowed, np.log(np.maximum(total, LEAST)), -np.inf).astype(np.float32)
         best, values = top_k(scores[None], k)
         titles, ids = self._titles(), self.items.ids.ids
         return [
-            Scored(ids[item], float(value), titles[item], {name: float(part[0, item] / total[item]) for name, part in parts.items()})
+            Scored(ids[item], float(value), titles[item], _shares({name: float(part[0, item]) for name, part in parts.items()}))
             for item, value in zip(best[0], values[0], strict=True)
             if item >= 0
         ]
@@ -114,24 +123,22 @@ class Engine:
         return len(new)
 
     def add_events(self, frame: pl.DataFrame) -> int:
-        """Append events (user_id, item_id, and optionally time, action, scenario, value) in the order of the frame; returns how many.
+        """Append events (user_id, item_id, and optionally time, order, action, scenario, value) and return how many.
 
-        A user not seen before becomes known. With times, an event takes its place by time among those of the user.
+        Columns may have their canonical names or those of the training's files. Without times, events follow each other as in the
+        frame (or by order); with them, an event takes its place by time among those of the user. A user not seen before becomes known.
 
         Raises:
-            DataError: a missing column or cell.  UnknownItemError: an item that is not in the catalogue. Nothing is added then.
+            DataError: a missing column or cell, an action or scenario that training did not know, a time in the future.
+            UnknownItemError: an item that is not in the catalogue. Nothing is added then.
         """
-        for name in (Columns.USER, Columns.ITEM):
-            if name not in frame.columns:
-                raise DataError(f"new events have no column '{name}'; columns: {', '.join(frame.columns)}")
-            if frame[name].null_count():
-                raise DataError(f"new events have {frame[name].null_count()} rows without {name}; every event needs one")
-        users = frame[Columns.USER].cast(pl.String).to_list()
-        items = np.array([self._item(item) for item in frame[Columns.ITEM].cast(pl.String).to_list()], dtype=np.int32)
-        fresh = list(dict.fromkeys(user for user in users if user not in self.users.ids))
-        known = self._with_users(fresh)
-        columns = self.histories.columns(frame, self.dataset.action_names, self.dataset.scenario_names)
-        self.histories.append(np.array([known.ids.dense(user) for user in users], dtype=np.int64), len(known), items, columns)
+        events = read_new_events(frame, self.scorer.origin.training)
+        items = np.array([self._item(item) for item in events.items], dtype=np.int32)
+        columns = self.histories.columns(events)
+        known = self._with_users([user for user in dict.fromkeys(events.users) if user not in self.users.ids])
+        self.histories.append(np.array([known.ids.dense(user) for user in events.users], dtype=np.int64), len(known), items, columns)
+        if self.scorer.profiles is not None:
+            self.scorer.profiles = _widened(self.scorer.profiles, len(known))
         self.users = known
         self._changed(users=known)
         return frame.height
@@ -155,25 +162,25 @@ class Engine:
         scenario: str | None,
     ) -> Requests:
         row = -1
-        past = Histories(offsets=np.zeros(2, dtype=np.int64), items=np.zeros(0, dtype=np.int32))
         if user is not None:
             row = self.users.ids.dense(user)
             if row < 0 and self.unknown == "raise":
                 raise UnknownUserError(
-                    f"user '{user}' is not known: no events and no row in the users table; give history, text or profile instead, or add events first"
+                    f"user {shown(user)} is not known: no events and no row in the users table; "
+                    "give history, text or profile instead, or add events first"
                 )
-            if row >= 0:
-                past = self.histories.row(row)
+        past = self.histories.row(row)
         if history is not None:
-            named = Histories.from_lists([[self._item(item) for item in history]])
-            past = named if not len(past.items) else self.histories.joined(past, named)
+            if isinstance(history, str):
+                raise UsageError(f"history is the text {shown(history)}; give a list of item ids, oldest first")
+            named = [self._item(item) for item in history if self.unknown == "raise" or item in self.items.ids]
+            past = self.histories.joined(past, Histories.from_lists([named]))
         asking = -1
         if scenario is not None:
             names = self.dataset.scenario_names
             if scenario not in names:
-                raise UsageError(
-                    f"there is no scenario '{scenario}'{nearest(scenario, names) or '; scenarios: ' + (', '.join(names) or 'none')}"
-                )
+                hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
+                raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
             asking = names.index(scenario)
         words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
         return Requests(
@@ -192,27 +199,48 @@ class Engine:
         wording = self.scorer.reader.wording
         said = [wording.profile(told, fields) if told else "", wording.profile(rest) if rest else ""]
         # Named once more as "field value", the form in which the bag of the profiles knows numbers and categories.
-        said += [f"{name} {one}" for name, value in told.items() for one in (value if isinstance(value, list | tuple) else [value])]
+        several = {name: value if isinstance(value, list | tuple | set) else [value] for name, value in told.items() if value is not None}
+        said += [f"{name} {one}" for name, values in several.items() for one in values]
         return "; ".join(part for part in said if part)
 
     def _item(self, item: str) -> int:
         row = self.items.ids.dense(item)
         if row < 0:
-            raise UnknownItemError(
-                f"item '{item}' is not in the catalogue{nearest(str(item), self.items.ids.ids[:100_000])}; add it with add_items"
-            )
+            hint = nearest(str(item)[:100], self.items.ids.ids[:MOST_SUGGESTED])
+            raise UnknownItemError(f"item {shown(item)} is not in the catalogue{hint}; add it with add_items")
         return row
 
     def _with_users(self, fresh: list[str]) -> Table:
         if not fresh:
             return self.users
-        ids = Vocabulary([*self.users.ids.ids, *fresh])
-        empty = self.users.frame.clear().select([]) if not self.users.frame.width else self.users.frame.clear(len(fresh))
-        if Columns.USER in empty.columns:
-            empty = empty.with_columns(pl.Series(Columns.USER, fresh, dtype=pl.String))
-        return Table(ids, pl.concat([self.users.frame, empty]) if empty.width else self.users.frame, self.users.fields)
+        nothing = [empty_column(name, kind, len(fresh)) for name, kind in self.users.fields.items()]
+        rows = pl.DataFrame([pl.Series(Columns.USER, fresh, dtype=pl.String), *nothing])
+        frame = pl.concat([self.users.frame, rows.select(self.users.frame.columns)])
+        return Table(Vocabulary([*self.users.ids.ids, *fresh]), frame, self.users.fields)
 
     def _titles(self) -> list[str]:
-        if getattr(self, "_titled", None) is not self.items:
-            self._titled, self._title_list = self.items, self.items.titles()
-        return self._title_list
+        """Titles of the catalogue, made once for each state of it."""
+        if self._titled is None or self._titled[0] is not self.items:
+            self._titled = (self.items, self.items.titles())
+        return self._titled[1]
+
+
+def _shares(parts: dict[str, float]) -> dict[str, float]:
+    """Parts of a probability as shares of it; what no part knows is the softmax's alone."""
+    total = sum(parts.values())
+    if total > 0:
+        return {name: part / total for name, part in parts.items()}
+    return {name: float(name == SOFTMAX_PART) for name in parts}
+
+
+def _widened(profiles: Profiles, users: int) -> Profiles:
+    """With empty rows for the users that came after."""
+    old = profiles.contents
+    extra = users - len(old)
+    contents = Contents(
+        torch.cat([old.summaries, old.summaries.new_zeros(extra, old.summaries.shape[1])]),
+        old.features,
+        torch.cat([old.offsets, old.offsets[-1:].expand(extra)]),
+        torch.cat([old.vectors, old.vectors.new_zeros(extra, old.vectors.shape[1])]),
+    )
+    return Profiles(contents, profiles.bag)

@@ -24,9 +24,8 @@ def allowed_items(items: Table, where: Mapping[str, Any]) -> np.ndarray:
     mask = np.ones(len(items), dtype=bool)
     for name, wanted in where.items():
         if name not in items.fields:
-            raise UsageError(
-                f"items have no field '{name}' to filter by{nearest(name, list(items.fields)) or '; fields: ' + ', '.join(items.fields)}"
-            )
+            hint = nearest(name, list(items.fields)) or f"; fields: {', '.join(items.fields) or 'none'}"
+            raise UsageError(f"items have no field '{name}' to filter by{hint}")
         values = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
         met = np.zeros(len(items), dtype=bool)
         for value in values:
@@ -40,7 +39,8 @@ def _meets(column: pl.Series, kind: FieldType, name: str, value: Any) -> np.ndar
         return _number(column, name, value)
     if kind == FieldType.VECTOR:
         raise UsageError(f"'{name}' is a vector; filter by a category, tags, id, number or text field")
-    word = str(value).casefold()
+    # Polars makes the small letters on both sides: Python's own differ from its in a few scripts.
+    word = pl.Series([str(value)]).str.to_lowercase()[0]
     if kind == FieldType.TAGS:
         met = column.list.eval(pl.element().str.to_lowercase() == word).list.any()
     elif kind == FieldType.TEXT:
@@ -52,6 +52,8 @@ def _meets(column: pl.Series, kind: FieldType, name: str, value: Any) -> np.ndar
 
 def _number(column: pl.Series, name: str, value: Any) -> np.ndarray:
     numbers = column.to_numpy()
+    if isinstance(value, int | float):
+        return np.asarray(numbers == value)
     text = str(value).strip()
     try:
         for sign, compare in (("<=", np.less_equal), (">=", np.greater_equal), ("<", np.less), (">", np.greater)):

@@ -1,4 +1,7 @@
-"""The newest histories: the compact ones that were loaded, and the rows that have grown since."""
+"""The newest histories: the compact ones that were loaded, and the rows that have grown since.
+
+Dimension keys: U users, E events.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +12,50 @@ import polars as pl
 
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import DataError, nearest
-from m6rec.data.columns import Columns
+from m6rec.data.schema import shown
+from m6rec.serving.new_events import NewEvents
+
+Column = np.ndarray | None
+UNKNOWN = "unknown"  # the name that events without an action or scenario got in preparation, if there were any
 
 
 class HistoryStore:
-    """Histories by dense user. A row that grows is kept apart until `compact`."""
+    """Histories by dense user. A row that grows is kept apart until `compact`.
 
-    def __init__(self, base: Histories) -> None:
+    actions, scenarios: names of the codes in `base`.
+    """
+
+    def __init__(self, base: Histories, actions: list[str], scenarios: list[str]) -> None:
         self.base = base
         self.grown: dict[int, Histories] = {}
+        self.rows = len(base)
+        self.names = {"actions": actions, "scenarios": scenarios}
+        self.usual = {name: _usual(getattr(base, name), names) for name, names in self.names.items()}
 
     def row(self, user: int) -> Histories:
-        """The events of one user, as one-row histories."""
+        """The events of one user, as one-row histories; none for a user without any (or -1)."""
         if user in self.grown:
             return self.grown[user]
-        if user < len(self.base):
-            return self.base.rows(np.array([user]))
-        return self.base.rows(np.array([], dtype=np.int64)).pick(np.array([], dtype=np.int64), np.array([0, 0]))
+        begin, end = (self.base.offsets[user], self.base.offsets[user + 1]) if 0 <= user < len(self.base) else (0, 0)
+        return self.base.pick(np.arange(begin, end), np.array([0, end - begin]))
 
-    def columns(self, frame: pl.DataFrame, actions: list[str], scenarios: list[str]) -> dict[str, np.ndarray | None]:
-        """Event columns of `frame` as the loaded histories have them: what they lack is ignored, what the frame lacks is unknown.
+    def columns(self, events: NewEvents) -> dict[str, Column]:
+        """Event columns as the loaded histories have them: what those lack is left out, what the events lack is unknown.
 
         Raises:
-            DataError: an action or scenario that training did not know, a value or time that is no number.
+            DataError: an action or scenario that training did not know.
         """
-        found: dict[str, np.ndarray | None] = {}
-        for column, name, names in (("actions", Columns.ACTION, actions), ("scenarios", Columns.SCENARIO, scenarios)):
-            if getattr(self.base, column) is not None:
-                found[column] = _codes(frame, name, names)
-        for column, name, dtype in (("times", Columns.TIME, np.float64), ("values", Columns.VALUE, np.float32)):
-            if getattr(self.base, column) is not None:
-                found[column] = _floats(frame, name).astype(dtype)
+        found: dict[str, Column] = {}
+        for column, singular, given in (("actions", "action", events.actions), ("scenarios", "scenario", events.scenarios)):
+            if getattr(self.base, column) is not None and given is not None:
+                found[column] = _codes(given, singular, self.names[column], self.usual[column])
+        for column, numbers, dtype in (("times", events.times, np.float64), ("values", events.values, np.float32)):
+            if getattr(self.base, column) is not None and numbers is not None:
+                found[column] = numbers.fill_null(float("nan")).to_numpy().astype(dtype)
         return found
 
-    def append(self, users: np.ndarray, rows: int, items: np.ndarray, columns: Mapping[str, np.ndarray | None]) -> None:
-        """Add events, in their order; a known time puts an event in its place by time."""
+    def append(self, users: np.ndarray, rows: int, items: np.ndarray, columns: Mapping[str, Column]) -> None:
+        """Add events of the dense `users` (E,), in their order; a known time puts an event in its place by time. rows: U from now on."""
         for user in np.unique(users):
             picked = np.flatnonzero(users == user)
             new = Histories(
@@ -52,52 +64,61 @@ class HistoryStore:
                 **{name: None if values is None else values[picked] for name, values in columns.items()},
             )
             self.grown[int(user)] = self.joined(self.row(int(user)), new)
-        self.total = max(rows, len(self.base))
+        self.rows = max(self.rows, rows)
 
     def joined(self, first: Histories, second: Histories) -> Histories:
-        """One row: the events of both, by time where all times are known (stable), else one after the other."""
-        merged: dict[str, np.ndarray | None] = {"items": np.concatenate([first.items, second.items]).astype(np.int32)}
-        for name, unknown in (("times", np.nan), ("actions", 0), ("scenarios", 0), ("values", np.nan)):
+        """One row: the events of both, one after the other; by time where all times are known and `first` is in their order already.
+
+        Columns are those of the loaded histories. What `second` lacks is unknown: no time, no value, the usual action and scenario.
+        """
+        merged: dict[str, Column] = {"items": np.concatenate([first.items, second.items]).astype(np.int32)}
+        for name, unknown in (("times", np.nan), ("actions", None), ("scenarios", None), ("values", np.nan)):
             mine, theirs = getattr(first, name), getattr(second, name)
             if mine is not None:
-                merged[name] = np.concatenate([mine, np.full(len(second.items), unknown, mine.dtype) if theirs is None else theirs])
+                lacking = self.usual[name] if unknown is None else unknown
+                merged[name] = np.concatenate([mine, np.full(len(second.items), lacking, mine.dtype) if theirs is None else theirs])
         joined = Histories(offsets=np.array([0, len(first.items) + len(second.items)]), **merged)  # type: ignore[arg-type]
-        if joined.times is not None and not np.isnan(joined.times).any():
-            joined = joined.pick(np.argsort(joined.times, kind="stable"), joined.offsets)
-        return joined
+        if joined.times is None or first.times is None or np.isnan(joined.times).any() or np.any(np.diff(first.times) < 0):
+            return joined
+        return joined.pick(np.argsort(joined.times, kind="stable"), joined.offsets)
 
     def compact(self) -> Histories:
         """All rows in one piece."""
-        if not self.grown:
+        if not self.grown and self.rows == len(self.base):
             return self.base
-        rows = [self.row(user) for user in range(self.total)]
-        offsets = np.concatenate([[0], np.cumsum([len(row.items) for row in rows])])
+        # The grown rows stand behind the old events; every row then is a slice of that.
+        lengths = np.zeros(self.rows, dtype=np.int64)
+        starts = np.zeros(self.rows, dtype=np.int64)
+        lengths[: len(self.base)], starts[: len(self.base)] = self.base.lengths, self.base.offsets[:-1]
+        place = len(self.base.items)
+        for user, row in self.grown.items():
+            starts[user], lengths[user] = place, len(row.items)
+            place += len(row.items)
         columns = {
-            name: None if getattr(self.base, name) is None else np.concatenate([getattr(row, name) for row in rows])
+            name: np.concatenate([getattr(self.base, name), *[getattr(row, name) for row in self.grown.values()]])
             for name in Histories.EVENT_COLUMNS
+            if getattr(self.base, name) is not None
         }
-        self.base, self.grown = Histories(offsets=offsets, **columns), {}
+        behind = Histories(offsets=np.array([0, place]), **columns)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        self.base = behind.pick(np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1]), offsets)
+        self.grown = {}
         return self.base
 
 
-def _codes(frame: pl.DataFrame, name: str, names: list[str]) -> np.ndarray:
-    if name not in frame.columns:
-        return np.zeros(frame.height, dtype=np.int16)
-    values = frame[name].cast(pl.String).to_list()
-    unknown = next((value for value in values if value is not None and value not in names), None)
-    if unknown is not None:
-        raise DataError(
-            f"new events have the {name} '{unknown}', which training did not know{nearest(unknown, names) or '; known: ' + ', '.join(names)}"
-        )
-    return np.array([0 if value is None else names.index(value) for value in values], dtype=np.int16)
+def _usual(codes: np.ndarray | None, names: list[str]) -> int:
+    """The code of an event whose action (or scenario) nobody said: that of "unknown" where training had such events, else the commonest."""
+    if codes is None or not len(codes):
+        return 0
+    return names.index(UNKNOWN) if UNKNOWN in names else int(np.bincount(codes).argmax())
 
 
-def _floats(frame: pl.DataFrame, name: str) -> np.ndarray:
-    if name not in frame.columns:
-        return np.full(frame.height, np.nan)
-    try:
-        return frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    except pl.exceptions.InvalidOperationError:
-        raise DataError(
-            f"new events have a {name} that is no number: {frame[name][0]!r}; give seconds since 1970 (time) or a number (value)"
-        ) from None
+def _codes(given: pl.Series, singular: str, names: list[str], usual: int) -> np.ndarray:
+    """int16 (E,)."""
+    code = {name: number for number, name in enumerate(names)}
+    values = given.to_list()
+    strange = next((value for value in values if value is not None and value not in code), None)
+    if strange is not None:
+        hint = nearest(strange, names) or "; known: " + ", ".join(names)
+        raise DataError(f"new events have the {singular} {shown(strange)}, which training did not know{hint}")
+    return np.array([usual if value is None else code[value] for value in values], dtype=np.int16)

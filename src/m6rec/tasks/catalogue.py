@@ -16,13 +16,12 @@ from torch import Tensor
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import DataError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
-from m6rec.data.transitions import count_transitions
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.prior import TEXT_PART, graph_tables
+from m6rec.tasks.prior import TEXT_PART, prior_tables
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
-from m6rec.text.similarity import query_similarity, similarity_vectors, text_neighbours
+from m6rec.text.similarity import query_similarity, similarity_vectors
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,7 @@ class Catalogue:
 
     def with_priors(self, histories: Histories, config: PriorConfig) -> Catalogue:
         """Counts of `histories`, and text neighbours (kept where they were computed before)."""
-        priors: dict[str, csr_array] = {}
-        if config.graph:
-            forward = count_transitions(histories, len(self), window=config.window, decay=config.decay, backward=0.0)
-            priors.update(graph_tables(forward, config))
-        if config.text:
-            known = self.priors.get(TEXT_PART)
-            priors[TEXT_PART] = text_neighbours(self.vectors, keep=config.similar, power=config.sharpness) if known is None else known
-        return replace(self, priors=priors)
+        return replace(self, priors=prior_tables(histories, self.vectors, config, self.priors.get(TEXT_PART)))
 
     def appended(self, new: Table, reader: TextReader, config: PriorConfig) -> Catalogue:
         """With the items of `new` after the others: readable, similar to others, without transitions until events come.

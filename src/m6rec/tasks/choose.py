@@ -88,6 +88,7 @@ class Choose(Task):
         self.gate = PriorGate(width, len(self.parts), config.prior.recent)
         self.examples: ChooseExamples | None = None
         self._windows: Windows | None = None
+        self._wanted_before = np.zeros(1, dtype=np.int64)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -101,7 +102,9 @@ class Choose(Task):
     def bind(self, examples: ChooseExamples) -> None:
         """Give the task what it trains on."""
         self.examples = examples
-        self._windows = cut_windows(examples.histories, self.shape.history)
+        # One event more than is read: the newest event of a full history is a target, not an input.
+        self._windows = cut_windows(examples.histories, self.shape.history + 1)
+        self._wanted_before = np.concatenate([[0], np.cumsum(examples.wanted)])  # E + 1
 
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """Windows of like length together, about `batch_targets` events each, in random order."""
@@ -111,7 +114,8 @@ class Choose(Task):
 
     def targets(self, batch: np.ndarray) -> int:
         assert self._windows is not None
-        return int(self._windows.lengths[batch].sum())
+        first, last = self._windows.first[batch], self._windows.last[batch]
+        return int((self._wanted_before[last] - self._wanted_before[first]).sum())
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
         """{"choose": mixture likelihood plus `own_share` of the softmax's own}, per target."""
@@ -175,7 +179,7 @@ class Choose(Task):
         embedded = torch.cat([slots.start[:, None], events], dim=1) * self.shape.width**0.5
         times = slots.times
         if times is not None:
-            times = torch.cat([torch.full_like(times[:, :1], float("nan")), times], dim=1)
+            times = torch.cat([times.new_full((len(times), 1), float("nan")), times], dim=1)
         return self.dropout(embedded), times
 
     def _dropped(self, items: int) -> Tensor | None:

@@ -89,19 +89,18 @@ class ChooseMixture(Scorer):
     def parts(self, requests: Requests) -> dict[str, np.ndarray]:
         """What each part of the mixture gives to each item: name -> float32 (B, N); they add up to the probability."""
         batch, items = len(requests), len(self.catalogue)
-        typed = self._typed_rows(requests)
+        typed = None if "text" in self.switched_off else self._typed_rows(requests)
         states = self.last_states(requests, typed)  # B W
         softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
         recent, known = self._recent(requests.histories)  # B K, B M K
+        weights = self.task.gate.recency_weights(torch.from_numpy(known)).numpy()  # B M K
         typed_prior = None
-        if typed is not None and TEXT_PART in self.catalogue.priors and "text" not in self.switched_off:
+        if typed is not None and TEXT_PART in self.catalogue.priors:
             typed_prior = self.catalogue.typed_prior(typed, self.task.config.prior)  # B N
-            known[:, self.task.parts.index(TEXT_PART), 0] |= typed_prior.any(axis=1)
-        valid = torch.from_numpy(known)
+            known[:, self.task.parts.index(TEXT_PART), 0] |= typed_prior.any(axis=1)  # the words count as one more event
         lengths = torch.from_numpy(requests.histories.lengths.copy())
-        gates = self.task.gate.log_gates(states, valid, lengths).exp().numpy()  # B 1+M
+        gates = self.task.gate.log_gates(states, torch.from_numpy(known), lengths).exp().numpy()  # B 1+M
         result = {SOFTMAX_PART: softmax.numpy() * gates[:, :1]}
-        weights = self.task.gate.recency_weights(valid).numpy()  # B M K
         for number, name in enumerate(self.task.parts):
             share = gates[:, 1 + number, None]
             from_events = np.where(recent >= 0, weights[:, number], 0.0)  # B K
@@ -130,7 +129,7 @@ class ChooseMixture(Scorer):
             slots = gather_slots(start[picked], histories, events)
             states[picked] = self.task.states(self.model, self.vectors, slots)[torch.arange(len(rows)), torch.from_numpy(lengths[rows])]
         if self.task.asked is not None and requests.scenarios is not None:
-            asking = torch.from_numpy(requests.scenarios)
+            asking = torch.from_numpy(requests.scenarios.astype(np.int64))
             states = states + (asking >= 0)[:, None] * self.task.asked(asking.clamp(min=0))
         return states
 

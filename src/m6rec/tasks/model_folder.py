@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from m6rec.base.errors import CheckpointError, ConfigError
+from m6rec.base.errors import CheckpointError, ConfigError, UsageError
 from m6rec.base.storage import atomic_folder, recover_folder
 from m6rec.data.dataset import Dataset
 from m6rec.data.store import load_dataset, save_dataset
@@ -50,7 +50,11 @@ from m6rec.text.wording import Wording
 
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.safetensors"
 TEMPLATES = "templates.yaml"
+TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES = "item_states.safetensors", "user_states.safetensors"
+DATA, CARD = "data", "README.md"
+PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, DATA, CARD}
+TOGETHER = "keep the files of one folder together"
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,13 @@ class ChooseScorer(ChooseMixture):
         self.dataset, self.origin = dataset, origin
 
     def save(self, folder: Path) -> None:
-        """Write a model folder, whole or not at all; an older one stays until the new one is complete. Raises StorageError."""
-        _save(folder, self)
+        """Write a model folder, whole or not at all; an older one stays until the new one is complete.
+
+        Raises:
+            StorageError: no space or no permission; what was there is untouched.
+            UsageError: `folder` holds something that is no part of a model folder, and would be lost.
+        """
+        _save(Path(folder), self)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -83,6 +92,7 @@ class ChooseScorer(ChooseMixture):
 
 
 def _save(folder: Path, scorer: ChooseScorer) -> None:
+    _refuse_foreign(folder)
     task, reader, catalogue, dataset = scorer.task, scorer.reader, scorer.catalogue, scorer.dataset
     facts = {
         "format_version": FORMAT_VERSION,
@@ -98,21 +108,22 @@ def _save(folder: Path, scorer: ChooseScorer) -> None:
         "statement": scorer.origin.statement,
         "training": scorer.origin.training,
     }
+    belongs = {"tokenizer": facts["tokenizer"], "data": facts["data"]}
     with atomic_folder(folder) as temporary:
         weights = {f"model.{name}": value for name, value in scorer.model.state_dict().items()}
         weights |= {f"task.{name}": value for name, value in task.state_dict().items()}
-        save_weights(temporary / WEIGHTS, weights, {"tokenizer": facts["tokenizer"]})
-        reader.tokenizer.save(temporary / "tokenizer.json")
-        catalogue.bag.save(temporary / "bag.json")
-        save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries})
+        save_weights(temporary / WEIGHTS, weights, belongs)
+        reader.tokenizer.save(temporary / TOKENIZER)
+        catalogue.bag.save(temporary / BAG)
+        save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries}, belongs)
         if scorer.profiles is not None:
-            scorer.profiles.bag.save(temporary / "profile_bag.json")
-            save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries})
-        save_weights(temporary / GRAPH, _graph_tensors(catalogue.priors))
-        save_dataset(dataset, temporary / "data")
+            scorer.profiles.bag.save(temporary / PROFILE_BAG)
+            save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
+        save_weights(temporary / GRAPH, _graph_tensors(catalogue.priors), belongs)
+        save_dataset(dataset, temporary / DATA)
         if reader.wording.templates is not None:
             shutil.copyfile(reader.wording.templates, temporary / TEMPLATES)
-        (temporary / "README.md").write_text(model_card(facts, scorer), encoding="utf-8")
+        (temporary / CARD).write_text(model_card(facts, scorer), encoding="utf-8")
         (temporary / CONFIG).write_text(json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -126,25 +137,27 @@ def _load(folder: Path) -> dict[str, Any]:
         sizes = ChooseSizes(**facts["sizes"])
         wording = Wording(facts["language"], folder / TEMPLATES if (folder / TEMPLATES).exists() else None)
         origin = Origin(facts["training"], facts["statement"])
-        trained, segment_tokens = facts["trained_items"], facts["segment_tokens"]
+        model = LanguageModel(shape)
+        task = Choose(config, shape, sizes, torch.zeros(facts["trained_items"], dtype=torch.int64))
+        segment_tokens, trained_with, data = facts["segment_tokens"], facts["tokenizer"], facts["data"]
     except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is damaged ({error}); restore it from a copy or train again") from None
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    check_tokenizer(facts.get("tokenizer", ""), tokenizer.fingerprint(), folder)
-    tensors, _ = load_weights(folder / WEIGHTS)
-    model = LanguageModel(shape)
-    task = Choose(config, shape, sizes, torch.zeros(trained, dtype=torch.int64))
+        raise CheckpointError(f"{folder / CONFIG} is damaged ({_one_line(error)}); restore it from a copy or train again") from None
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    check_tokenizer(trained_with, tokenizer.fingerprint(), folder)
+    tensors = _tensors(folder / WEIGHTS, facts)
     for prefix, module in (("model.", model), ("task.", task)):
         load_into(module, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, folder / WEIGHTS)
     model.freeze_reading()
     model.eval()
     task.eval()
-    dataset = load_dataset(folder / "data")
-    catalogue = _catalogue(folder, dataset)
+    dataset = load_dataset(folder / DATA)
+    if dataset.fingerprint != data:
+        raise CheckpointError(f"{folder / DATA} is not the data that {CONFIG} names; {TOGETHER}")
+    catalogue = _catalogue(folder, facts, dataset, task)
     profiles = None
-    if (folder / "profile_bag.json").exists():
-        bag = Bag.load(folder / "profile_bag.json")
-        summaries = _summaries(folder / USER_STATES, len(dataset.users))
+    if sizes.profile_features:
+        bag = _bag(folder / PROFILE_BAG, sizes.profile_features)
+        summaries = _summaries(folder / USER_STATES, facts, len(dataset.users))
         profiles = Profiles(Contents.build(summaries, bag.matrix(dataset.users), vector_fields(dataset.users)), bag)
     reader = TextReader(model, tokenizer, wording, segment_tokens)
     return {
@@ -185,20 +198,34 @@ def model_card(facts: dict[str, Any], scorer: ChooseScorer) -> str:
     return "\n".join(lines)
 
 
-def _catalogue(folder: Path, dataset: Dataset) -> Catalogue:
-    bag = Bag.load(folder / "bag.json")
+def _refuse_foreign(folder: Path) -> None:
+    """Saving replaces the whole folder: nothing but an older model may be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder to save the model in")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in PARTS) if folder.exists() else []
+    if foreign:
+        raise UsageError(
+            f"{folder} holds '{foreign[0]}', which is no part of a model folder and would be lost; name another, e.g. {folder / 'model'}"
+        )
+
+
+def _catalogue(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose) -> Catalogue:
+    bag = _bag(folder / BAG, task.sizes.features)
     matrix = bag.matrix(dataset.items)
-    contents = Contents.build(_summaries(folder / ITEM_STATES, len(dataset.items)), matrix, vector_fields(dataset.items))
-    tensors, _ = load_weights(folder / GRAPH)
+    summaries = _summaries(folder / ITEM_STATES, facts, len(dataset.items))
+    contents = Contents.build(summaries, matrix, vector_fields(dataset.items))
+    tensors = _tensors(folder / GRAPH, facts)
     size = len(dataset.items)
     priors: dict[str, csr_array] = {}
-    for name in sorted({key.partition(".")[0] for key in tensors}):
-        data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-        if len(indptr) != size + 1:
-            raise CheckpointError(
-                f"{folder / GRAPH} is of {len(indptr) - 1} items, the catalogue has {size}; keep the files of one folder together"
-            )
-        priors[name] = csr_array((data, indices, indptr), shape=(size, size))
+    try:
+        for name in task.parts:
+            data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+            if len(indptr) != size + 1:
+                raise CheckpointError(f"{folder / GRAPH} is of {len(indptr) - 1} items, the catalogue has {size}; {TOGETHER}")
+            priors[name] = csr_array((data, indices, indptr), shape=(size, size))
+            priors[name].check_format(full_check=True)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{folder / GRAPH} is not the graph of this model ({_one_line(error)}); {TOGETHER}") from None
     return Catalogue(dataset.items, bag, matrix, similarity_vectors(matrix, bag.idf), contents, priors)
 
 
@@ -211,12 +238,31 @@ def _graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _summaries(path: Path, rows: int) -> torch.Tensor:
-    tensors, _ = load_weights(path)
-    summaries = tensors.get("summaries")
-    if summaries is None or len(summaries) != rows:
-        raise CheckpointError(f"{path} does not hold {rows} summaries; keep the files of one folder together")
+def _tensors(path: Path, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Tensors of a file of this folder. Raises CheckpointError when it was saved with another tokenizer or other data."""
+    tensors, metadata = load_weights(path)
+    for name in ("tokenizer", "data"):
+        if metadata.get(name) != facts[name]:
+            raise CheckpointError(f"{path} was saved with another {name} than {CONFIG} names; {TOGETHER}")
+    return tensors
+
+
+def _summaries(path: Path, facts: dict[str, Any], rows: int) -> torch.Tensor:
+    summaries = _tensors(path, facts).get("summaries")
+    if summaries is None or summaries.shape != (rows, facts["shape"]["width"]):
+        raise CheckpointError(f"{path} does not hold {rows} summaries of width {facts['shape']['width']}; {TOGETHER}")
     return summaries
+
+
+def _bag(path: Path, features: int) -> Bag:
+    bag = Bag.load(path)
+    if bag.size != features:
+        raise CheckpointError(f"{path} has {bag.size} features, the weights were trained on {features}; {TOGETHER}")
+    return bag
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
@@ -227,7 +273,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
             f"{path.parent} is no model folder: {path.name} is missing; give a finished run, or train one with m6rec train"
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} can't be read ({error}); restore it from a copy or train again") from None
+        raise CheckpointError(f"{path} can't be read ({_one_line(error)}); restore it from a copy or train again") from None
     if not isinstance(facts, dict):
         raise CheckpointError(f"{path} holds {type(facts).__name__}, not a configuration; restore it from a copy or train again")
     check_version(facts, path)

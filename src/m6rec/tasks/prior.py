@@ -10,9 +10,11 @@ Dimension keys: R rows (targets or requests), M priors, K recent events, N items
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
@@ -21,8 +23,16 @@ from m6rec.data.transitions import count_transitions, cross_fitted, normalise, p
 from m6rec.tasks.config import PriorConfig
 from m6rec.text.similarity import text_neighbours
 
-GRAPH_PARTS = ("forward", "backward")
+GRAPH_PARTS = ("next", "forward", "backward")
 TEXT_PART = "text"
+
+
+class Counting(TypedDict):
+    """Arguments of data/transitions.py."""
+
+    window: int
+    decay: float
+    backward: float
 
 
 @dataclass(frozen=True)
@@ -42,25 +52,33 @@ def part_names(config: PriorConfig) -> list[str]:
     return [*(GRAPH_PARTS if config.graph else ()), *((TEXT_PART,) if config.text else ())]
 
 
-def graph_tables(forward: csr_array, config: PriorConfig) -> dict[str, csr_array]:
-    """Row-normalised tables of the graph parts from forward counts (N, N)."""
-    popularity = np.asarray(forward.sum(axis=0)).ravel() + np.asarray(forward.sum(axis=1)).ravel()
+def graph_tables(near: csr_array, wide: csr_array, config: PriorConfig) -> dict[str, csr_array]:
+    """Row-normalised tables of the graph parts, from forward counts (N, N) of direct successors (`near`) and of the whole window (`wide`).
+
+    Three, because data differ in what order means: one thing leads to the next, things belong together in order, or in any order.
+    """
+    popularity = np.asarray(wide.sum(axis=0)).ravel() + np.asarray(wide.sum(axis=1)).ravel()
     tables = {}
-    for name, counts in zip(GRAPH_PARTS, (forward, csr_array(forward.T)), strict=True):
+    for name, counts in zip(GRAPH_PARTS, (near, wide, csr_array(wide.T)), strict=True):
         table = normalise(counts, damping=config.damping, popularity=popularity)
         tables[name] = propagate(table, hops=config.hops, decay=config.hop_decay, keep=config.keep)
     return tables
 
 
-def prior_tables(histories: Histories, vectors: csr_array, config: PriorConfig) -> dict[str, csr_array]:
-    """The tables that serve: counts of every training user, and similarity of `vectors` (N, F)."""
+def prior_tables(histories: Histories, vectors: csr_array, config: PriorConfig, text: csr_array | None = None) -> dict[str, csr_array]:
+    """The tables that serve: counts of every user in `histories`, and similarity of `vectors` (N, F), or `text` where that is at hand."""
     tables: dict[str, csr_array] = {}
     if config.graph:
-        forward = count_transitions(histories, vectors.shape[0], window=config.window, decay=config.decay, backward=0.0)
-        tables.update(graph_tables(forward, config))
+        near, wide = (count_transitions(histories, vectors.shape[0], **how) for how in _countings(config))
+        tables.update(graph_tables(near, wide, config))
     if config.text:
-        tables[TEXT_PART] = text_neighbours(vectors, keep=config.similar, power=config.sharpness)
+        tables[TEXT_PART] = text_neighbours(vectors, keep=config.similar, power=config.sharpness) if text is None else text
     return tables
+
+
+def _countings(config: PriorConfig) -> tuple[Counting, Counting]:
+    """How the direct successors and the whole window are counted."""
+    return {"window": 1, "decay": 1.0, "backward": 0.0}, {"window": config.window, "decay": config.decay, "backward": 0.0}
 
 
 def training_values(histories: Histories, tables: dict[str, csr_array], config: PriorConfig, seed: int) -> PriorValues:
@@ -74,12 +92,11 @@ def training_values(histories: Histories, tables: dict[str, csr_array], config: 
         _fill(values, valid, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
     if config.graph:
         folds = user_folds(len(histories), config.folds, seed)
-        counted = cross_fitted(histories, items, folds, window=config.window, decay=config.decay, backward=0.0)
+        near, wide = (cross_fitted(histories, items, folds, **how) for how in _countings(config))
         for fold in range(config.folds):
             rows = np.flatnonzero(folds[event_user] == fold)
-            for name, table in graph_tables(counted[fold], config).items():
+            for name, table in graph_tables(near[fold], wide[fold], config).items():
                 _fill(values, valid, names.index(name), rows, histories, table)
-            counted[fold] = csr_array((0, 0))  # one fold's table at a time
     return PriorValues(values, valid)
 
 
@@ -127,9 +144,10 @@ class PriorGate(nn.Module):
         A prior none of whose recent items has a neighbour gets no weight.
         """
         known = valid.any(dim=2)  # R M
-        seen = torch.stack([torch.log1p(length.float()) / 3, known.float().mean(dim=1)], dim=1)
+        share = known.sum(dim=1) / max(self.parts, 1)  # R: of the priors that know anything
+        seen = torch.stack([torch.log1p(length.float()) / 3, share], dim=1)
         logits = self.gate(torch.cat([states.float(), seen], dim=1))
-        dead = torch.cat([torch.zeros_like(known[:, :1]), ~known], dim=1)
+        dead = F.pad(~known, (1, 0))  # R 1+M: the softmax is always there
         return torch.log_softmax(logits.masked_fill(dead, float("-inf")), dim=1)
 
     def recency_weights(self, valid: Tensor) -> Tensor:

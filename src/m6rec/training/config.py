@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+from typing import ClassVar
+
+from pydantic import Field, field_validator
 
 from m6rec.base.configuration import Config
 from m6rec.language_model.config import InfillingConfig
@@ -10,6 +13,8 @@ from m6rec.language_model.config import InfillingConfig
 
 class LoopConfig(Config):
     """One run of the training loop (AdamW, linear warm-up, cosine decay)."""
+
+    section: ClassVar[str] = "train"  # of the configuration file, for messages
 
     epochs: int = Field(10, ge=1, description="Passes over the training data at most.")
     batch_targets: int | None = Field(
@@ -35,11 +40,22 @@ class TrainConfig(LoopConfig):
     """The `train:` section: how the tasks are fitted."""
 
     threads: int | None = Field(None, ge=1, description="CPU threads; null takes all cores the process may use.")
-    validation_metric: str = Field("ndcg@10", description="What early stopping looks at.")
+    validation_metric: str = Field(
+        "ndcg@10", description="What early stopping looks at: ndcg, hit_rate, recall, mrr or precision, @ and any k."
+    )
+
+    @field_validator("validation_metric")
+    @classmethod
+    def _metric_at_k(cls, name: str) -> str:
+        if not re.fullmatch(r"(ndcg|hit_rate|recall|mrr|precision)@[1-9]\d*", name):
+            raise ValueError("write ndcg, hit_rate, recall, mrr or precision with @ and a k, for example ndcg@10")
+        return name
 
 
 class PretrainConfig(LoopConfig):
     """The `pretrain:` section: the language model learns the words of the data before the tasks."""
+
+    section: ClassVar[str] = "pretrain"
 
     epochs: int = Field(3, ge=0, description="Passes over all text; 0 leaves the lower layers as they start.")
     batch_targets: int | None = Field(4000, ge=1, description="Tokens in a step.")

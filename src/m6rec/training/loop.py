@@ -7,7 +7,6 @@ number of threads.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,9 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.precision import Setting, autocast
 from m6rec.tasks.task import Batch, Task
 from m6rec.training.config import LoopConfig
+from m6rec.training.interruption import held_interrupt
 from m6rec.training.progress import Progress
+from m6rec.training.training_log import TrainingLog
 
 
 @dataclass
@@ -38,7 +39,8 @@ class LoopState:
     best_epoch: int = -1
     since_best: int = 0
     done: bool = False
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)  # of each loss, times the targets it is a mean of
+    counts: dict[str, int] = field(default_factory=dict)  # those targets
     targets: int = 0
     seconds: float = 0.0
 
@@ -73,6 +75,7 @@ class Loop:
         self.module = nn.ModuleDict({"model": model, **{f"task_{name}": task for name, task in tasks.items()}})
         self.optimizer = _optimizer(self.module, config)
         self.state = LoopState()
+        self.log = TrainingLog(folder)
 
     @property
     def best_file(self) -> Path:
@@ -101,10 +104,13 @@ class Loop:
                     self._train_epoch(per_epoch)
                     self._finish_epoch()
         except KeyboardInterrupt:
-            self._save()
+            with held_interrupt():
+                self._save()
             raise Interrupted(
                 f"stopped at epoch {self.state.epoch + 1}, step {self.state.step}; the state is saved: run the same command to go on"
             ) from None
+        finally:
+            self.log.close()
         if self.best_file.exists():
             tensors, _ = load_weights(self.best_file)
             self.module.load_state_dict(tensors)
@@ -125,16 +131,19 @@ class Loop:
         for number, (name, batch) in enumerate(self._epoch(state.epoch)):
             if number < state.step:
                 continue
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * self._rate(state.steps, per_epoch)
-            losses = self._step(name, batch)
-            targets = self.tasks[name].targets(batch)
-            for loss_name, value in losses.items():
-                state.sums[f"{name}.{loss_name}"] = state.sums.get(f"{name}.{loss_name}", 0.0) + value * targets
-            state.targets += targets
-            state.step, state.steps = number + 1, state.steps + 1
-            now = time.monotonic()
-            state.seconds, begun = state.seconds + now - begun, now
+            with held_interrupt():
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.config.learning_rate * self._rate(state.steps, per_epoch)
+                losses = self._step(name, batch)
+                targets = self.tasks[name].targets(batch)
+                for loss_name, value in losses.items():
+                    key = f"{name}.{loss_name}"
+                    state.sums[key] = state.sums.get(key, 0.0) + value * targets
+                    state.counts[key] = state.counts.get(key, 0) + targets
+                state.targets += targets
+                state.step, state.steps = number + 1, state.steps + 1
+                now = time.monotonic()
+                state.seconds, begun = state.seconds + now - begun, now
             self.progress.advance(self._running(), state.targets / max(state.seconds, 1e-9))
             if now - saved >= self.config.checkpoint_seconds:
                 self._save()
@@ -149,7 +158,7 @@ class Loop:
         if not torch.isfinite(total):
             raise DataError(
                 f"the loss of task '{name}' became {total.item()} at step {self.state.steps + 1}; "
-                f"lower train.learning_rate (now {self.config.learning_rate}) or look for extreme values in number and vector fields"
+                f"lower {self.config.section}.learning_rate (now {self.config.learning_rate:g}) or look for extreme values in number and vector fields"
             )
         total.backward()
         nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
@@ -165,6 +174,14 @@ class Loop:
             self.module.eval()
             with torch.no_grad():
                 metrics = self.validate()
+        with held_interrupt():
+            self._close_epoch(losses, metrics, last)
+        self.progress.note(state.epoch, losses, metrics)
+
+    def _close_epoch(self, losses: dict[str, float], metrics: dict[str, float], last: bool) -> None:
+        """Note the epoch: best weights, early stopping, log, the state to resume from."""
+        state = self.state
+        if metrics:
             value = metrics[self.metric]
             if value > state.best:
                 state.best, state.best_epoch, state.since_best = value, state.epoch, 0
@@ -172,7 +189,7 @@ class Loop:
             else:
                 state.since_best += 1
                 state.done = state.since_best >= self.config.patience
-        self._log(
+        self.log.write(
             {
                 "epoch": state.epoch + 1,
                 "step": state.steps,
@@ -182,26 +199,20 @@ class Loop:
             }
         )
         state.epoch, state.step = state.epoch + 1, 0
-        state.sums, state.targets, state.seconds = {}, 0, 0.0
+        state.sums, state.counts, state.targets, state.seconds = {}, {}, 0, 0.0
         if self.validate is None and last:
             save_weights(self.best_file, self.module.state_dict(), {"epoch": state.epoch - 1})
         self._save()
-        self.progress.note(state.epoch, losses, metrics)
 
     def _running(self) -> dict[str, float]:
         """Mean losses of the epoch so far."""
-        return {name: value / max(self.state.targets, 1) for name, value in self.state.sums.items()}
+        return {name: value / max(self.state.counts[name], 1) for name, value in self.state.sums.items()}
 
     def _rate(self, step: int, per_epoch: int) -> float:
         """Share of the peak learning rate: linear warm-up, then cosine down to `final_rate`."""
         warm = min(1.0, (step + 1) / max(1.0, self.config.warmup * per_epoch))
         done = step / max(1, per_epoch * self.config.epochs)
         return warm * (self.config.final_rate + (1 - self.config.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
-
-    def _log(self, row: dict[str, float]) -> None:
-        # A run resumed after a kill writes its last epoch again: the later line of an epoch is the valid one.
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row) + "\n")
 
     def _save(self) -> None:
         tensors = {f"module.{name}": value for name, value in self.module.state_dict().items()}

@@ -39,7 +39,7 @@ def measure(
     found = []
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")
-        config, statement = bench.config.evaluation, bench.split.statement
+        config, statement = bench.config.measured, bench.split.statement
         found.append(evaluate(scorer, cases, bench.split.seen, config, name=name, statement=statement, seed=bench.config.seed))
     return found
 
@@ -94,7 +94,7 @@ def _samples(bench: Workbench) -> list[Sample]:
     rows = np.sort(np.random.default_rng(bench.config.seed).choice(len(cases), min(SAMPLES, len(cases)), replace=False))
     requests = cases.requests.rows(rows)
     scores = bench.fitted().scores(requests)
-    if bench.config.evaluation.exclude_history:
+    if bench.config.measured.exclude_history:
         mask_history(scores, requests.histories)
     best, _ = top_k(scores, SHOWN)
     users = requests.users if requests.users is not None else np.full(len(rows), -1)

@@ -14,13 +14,11 @@ from m6rec.base.errors import ConfigError, nearest
 from m6rec.base.storage import write_json
 from m6rec.config import M6RecConfig
 from m6rec.training.progress import Progress
-from m6rec.training.run_folder import RunFolder
+from m6rec.training.run_folder import DONE, RunFolder
 from m6rec.training.stage import Stage
 from m6rec.training.stages_data import Encode, Prepare, Pretrain, TrainTokenizer
 from m6rec.training.stages_fit import Evaluate, Fit, Index, Report
 from m6rec.training.workbench import Workbench
-
-DONE = "done.json"
 
 
 def stages() -> dict[str, Stage]:
@@ -100,6 +98,9 @@ def _run_stage(bench: Workbench, stage: Stage) -> dict[str, Any]:
     bench.progress.stage = stage.name
     bench.progress.say(f"{stage.name}: {(stage.__doc__ or '').splitlines()[0]}")
     begun = time.monotonic()
+    if stage.output(bench) is not None:
+        # One place for the runs of every configuration: what an earlier one left there counts as done no longer.
+        bench.run.forget(stage.name)
     facts = stage.run(bench)
     facts["seconds"] = round(time.monotonic() - begun, 2)
     write_json(done, facts)

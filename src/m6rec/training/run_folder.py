@@ -12,6 +12,7 @@ from m6rec.base.errors import CheckpointError
 from m6rec.base.storage import write_json
 
 FORMAT = 1
+DONE = "done.json"  # in the folder of a finished stage: its facts
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class RunFolder:
 
     def stage(self, name: str, key: str) -> Path:
         return self.root / "stages" / f"{name}-{key}"
+
+    def forget(self, name: str) -> None:
+        """Every folder of the stage `name`, whatever its key, counts as not done."""
+        for done in self.root.glob(f"stages/{name}-*/{DONE}"):
+            done.unlink()
 
     def log(self, row: dict[str, Any]) -> None:
         """One line in logs/run.jsonl."""
@@ -60,6 +66,12 @@ class RunFolder:
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.record} is damaged ({error}); run `m6rec train` again, finished stages are kept") from None
+
+
+def default_folder(config: Path) -> Path:
+    """`runs/<name>`, the name being that of the file, or of its folder where the file is called config."""
+    resolved = config.resolve()
+    return Path("runs") / (resolved.parent.name if resolved.stem == "config" and resolved.parent.name else resolved.stem)
 
 
 def content_key(*parts: Any) -> str:

@@ -74,7 +74,8 @@ class Pretrain(Stage):
     def inputs(self, bench: Workbench) -> Any:
         # The shape depends on the training events, so the split belongs here too.
         config = bench.config
-        return [config.model.plain(), config.pretrain.plain(), config.split.plain(), config.text.segment_tokens, config.seed]
+        pretrain = {k: v for k, v in config.pretrain.plain().items() if k != "checkpoint_seconds"}
+        return [config.model.plain(), pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config = bench.config.pretrain

@@ -9,7 +9,7 @@ import numpy as np
 
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
-from m6rec.evaluation.metrics import expected_ranks, ndcg
+from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.prior import training_values
@@ -32,7 +32,7 @@ class Fit(Stage):
         # How often the state is saved, and where it runs, change nothing that is asked for.
         train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads")}
         tasks = {name: task.plain() for name, task in config.tasks.items()}
-        return [config.split.plain(), tasks, train, config.evaluation.exclude_history, config.seed]
+        return [config.split.plain(), tasks, train, config.measured.exclude_history, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config = bench.config
@@ -67,19 +67,20 @@ class Validation:
         if len(rows) > MOST_VALIDATION_CASES:
             rows = np.sort(np.random.default_rng(bench.config.seed).choice(rows, MOST_VALIDATION_CASES, replace=False))
         self.requests, self.targets = cases.requests.rows(rows), cases.targets.rows(rows)
-        self.scorer, self.config = scorer, bench.config.evaluation
+        self.scorer, self.config, self.name = scorer, bench.config.measured, bench.config.train.validation_metric
 
     def __call__(self) -> dict[str, float]:
         self.scorer.refresh()
+        metric, _, k = self.name.partition("@")
         total = 0.0
         for start in range(0, len(self.requests), self.config.batch):
             rows = np.arange(start, min(start + self.config.batch, len(self.requests)))
             requests, targets = self.requests.rows(rows), self.targets.rows(rows)
             excluded = requests.histories if self.config.exclude_history else None
             ranks = expected_ranks(self.scorer.scores(requests), targets, excluded)
-            total += float(ndcg(ranks, targets.offsets, 10).sum())
+            total += float(METRICS[metric](ranks, targets.offsets, int(k)).sum())
         self.scorer.refresh()
-        return {"ndcg@10": total / len(self.requests)}
+        return {self.name: total / len(self.requests)}
 
 
 def training_examples(bench: Workbench) -> ChooseExamples:

@@ -1,0 +1,76 @@
+"""New events as they come in: the user's own column names, units and types, read as the training read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from m6rec.base.errors import DataError
+from m6rec.data.columns import Columns
+from m6rec.data.config import DataConfig, ScenariosConfig
+from m6rec.data.schema import canonical, ids, more, numbers, orders, words
+from m6rec.data.times import future_error, future_rows, to_seconds
+
+SOURCE = "new events"  # what messages call the frame
+
+
+@dataclass(frozen=True)
+class NewEvents:
+    """E events in the order in which they are to be appended; a column that the frame lacks is None.
+
+    times: float64 seconds since 1970, null unknown.  values: float64, null unknown.  actions, scenarios: names, null unknown.
+    """
+
+    users: list[str]
+    items: list[str]
+    times: pl.Series | None
+    values: pl.Series | None
+    actions: pl.Series | None
+    scenarios: pl.Series | None
+
+
+def read_new_events(frame: pl.DataFrame, training: Mapping[str, Any], now: float | None = None) -> NewEvents:
+    """Checked events of a frame with the columns of the training's event files (or their canonical names).
+
+    Args:
+        training: the resolved training configuration: its column names, time unit and policy for times in the future hold here too.
+        now: seconds since 1970 that times are held against; None is this moment.
+
+    Raises:
+        DataError: a missing column, an event without user or item, a cell that can't be read, a time in the future.
+    """
+    data = DataConfig.build(training.get("data", {"events": SOURCE}), source="the training configuration")
+    named = ScenariosConfig.build(training.get("scenarios", {}), source="the training configuration").column
+    frame = canonical(frame, "events", data.columns, SOURCE)
+    if named is not None and named in frame.columns:
+        frame = frame.with_columns(pl.col(named).alias(Columns.SCENARIO))
+    if Columns.ORDER in frame.columns:
+        frame = frame.with_columns(orders(frame[Columns.ORDER], SOURCE)).sort(Columns.ORDER, maintain_order=True, nulls_last=True)
+    known: dict[str, pl.Series] = {}
+    for name in (Columns.USER, Columns.ITEM):
+        known[name] = ids(frame[name], SOURCE)
+        missing = known[name].is_null()
+        if missing.any():
+            raise DataError(f"{SOURCE}: row {int(missing.arg_true()[0]) + 1} has no {name}{more(missing)}; every event needs one")
+    if Columns.TIME in frame.columns:
+        known[Columns.TIME], _ = to_seconds(frame[Columns.TIME], data.time_unit, SOURCE)
+        future = future_rows(known[Columns.TIME], time.time() if now is None else now)
+        if future.any() and data.future_times != "keep":
+            raise future_error(frame[Columns.TIME], known[Columns.TIME], future, SOURCE)
+    if Columns.VALUE in frame.columns:
+        known[Columns.VALUE] = numbers(frame[Columns.VALUE], SOURCE)
+    for name in (Columns.ACTION, Columns.SCENARIO):
+        if name in frame.columns:
+            known[name] = words(frame[name], SOURCE)
+    return NewEvents(
+        users=known[Columns.USER].to_list(),
+        items=known[Columns.ITEM].to_list(),
+        times=known.get(Columns.TIME),
+        values=known.get(Columns.VALUE),
+        actions=known.get(Columns.ACTION),
+        scenarios=known.get(Columns.SCENARIO),
+    )
