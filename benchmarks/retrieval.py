@@ -29,9 +29,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="a folder that m6rec import reads; may be repeated")
     parser.add_argument("--work", type=Path, default=Path("runs/retrieval"), help="where imports, runs and results go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--ablations", nargs="*", default=["graph"], choices=["graph", "id", "text"], help="trained again without this part")
+    parser.add_argument(
+        "--ablations", nargs="*", default=["graph"], choices=["graph", "id", "text"], help="trained again without this part"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    parser.add_argument("--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5; then it is no longer the default")
+    parser.add_argument(
+        "--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5; then it is no longer the default"
+    )
     parser.add_argument("--baselines", nargs="*", default=BASELINES)
     arguments = parser.parse_args()
     results = [measure_data(folder, arguments) for folder in arguments.data]
@@ -137,7 +141,9 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {row['hit_rate@10'][0]:.4f} | {mean:.4f} ({low:.4f}-{high:.4f}) | {row['hit_rate@50'][0]:.4f} | {gap} |")
     lines.append("")
     for training in result["trainings"]:
-        lines.append(f"- {training['name']}: trained in {training['seconds'] / 60:.1f} min, peak memory {training['peak_mb'] / 1024:.2f} GB")
+        lines.append(
+            f"- {training['name']}: trained in {training['seconds'] / 60:.1f} min, peak memory {training['peak_mb'] / 1024:.2f} GB"
+        )
     lines.append(f"- one warm user, one core: p50 {result['latency']['p50_ms']} ms, p95 {result['latency']['p95_ms']} ms")
     return "\n".join(lines)
 

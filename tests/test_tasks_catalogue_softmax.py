@@ -84,8 +84,13 @@ def test_loss_and_all_gradients(monkeypatch: pytest.MonkeyPatch, own_share: floa
 
 @settings(max_examples=40, deadline=None)
 @given(
-    rows=st.integers(1, 12), items=st.integers(1, 9), width=st.integers(1, 5), seed=st.integers(0, 10**6), excluded=st.booleans(),
-    own_share=st.floats(0, 2), chunk=st.integers(1, 60),
+    rows=st.integers(1, 12),
+    items=st.integers(1, 9),
+    width=st.integers(1, 5),
+    seed=st.integers(0, 10**6),
+    excluded=st.booleans(),
+    own_share=st.floats(0, 2),
+    chunk=st.integers(1, 60),
 )
 def test_any_shape(rows: int, items: int, width: int, seed: int, excluded: bool, own_share: float, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -34,14 +34,16 @@ def random_vectors(items: int, seed: int, features: int = 6) -> csr_array:
 
 def brute_graph(rows: list[list[int]], items: int, config: PriorConfig) -> dict[str, np.ndarray]:
     """One loop over every pair of events; hops 1."""
-    counts = np.zeros((items, items))
+    near, wide = np.zeros((items, items)), np.zeros((items, items))
     for row in rows:
         for place, later in enumerate(row):
             for gap in range(1, min(config.window, place) + 1):
-                counts[row[place - gap], later] += config.decay ** (gap - 1)
-    popularity = np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)
+                wide[row[place - gap], later] += config.decay ** (gap - 1)
+            if place:
+                near[row[place - 1], later] += 1
+    popularity = np.maximum(wide.sum(axis=0) + wide.sum(axis=1), 1)
     tables = {}
-    for name, table in (("forward", counts), ("backward", counts.T)):
+    for name, table in (("next", near), ("forward", wide), ("backward", wide.T)):
         damped = table / popularity**config.damping
         mass = damped.sum(axis=1, keepdims=True)
         tables[name] = np.divide(damped, mass, out=np.zeros_like(damped), where=mass > 0)
@@ -65,7 +67,7 @@ def test_training_values_equal_brute_force() -> None:
     event = 0
     for user, row in enumerate(rows):
         graph = brute_graph([other for place, other in enumerate(rows) if folds[place] != folds[user]], items, CONFIG)
-        tables = [graph["forward"], graph["backward"], text]
+        tables = [*graph.values(), text]
         for place, target in enumerate(row):
             for part, table in enumerate(tables):
                 for k in range(CONFIG.recent):
@@ -81,10 +83,10 @@ def test_serving_tables_equal_brute_force() -> None:
     histories, vectors = random_histories(14, 8, seed=3), random_vectors(8, seed=4)
     tables = prior_tables(histories, vectors, CONFIG)
     wanted = brute_graph([histories.row(user).tolist() for user in range(len(histories))], 8, CONFIG)
-    assert list(tables) == part_names(CONFIG) == ["forward", "backward", "text"]
-    np.testing.assert_allclose(tables["forward"].toarray(), wanted["forward"], atol=1e-6)
-    np.testing.assert_allclose(tables["backward"].toarray(), wanted["backward"], atol=1e-6)
-    np.testing.assert_allclose(tables["text"].toarray(), brute_text(vectors, CONFIG), atol=1e-6)
+    wanted["text"] = brute_text(vectors, CONFIG)
+    assert list(tables) == part_names(CONFIG) == list(wanted)
+    for name, table in tables.items():
+        np.testing.assert_allclose(table.toarray(), wanted[name], atol=1e-6, err_msg=name)
 
 
 def test_own_transitions_never_score_their_user() -> None:
@@ -95,7 +97,7 @@ def test_own_transitions_never_score_their_user() -> None:
         histories = Histories.from_lists(lists)
         vectors = csr_array((10, 4), dtype=np.float32)
         tables = prior_tables(histories, vectors, CONFIG)
-        assert tables["forward"][8, 9] == 1.0  # it is in the tables that serve
+        assert tables["forward"][8, 9] == tables["next"][8, 9] == 1.0  # it is in the tables that serve
         got = training_values(histories, tables, CONFIG, seed)
         lonely = histories.offsets[seed] + 1
         assert not got.values[lonely].any()
@@ -132,7 +134,7 @@ def test_no_events_and_no_words() -> None:
     histories = Histories.from_lists([[], [], []])
     tables = prior_tables(histories, csr_array((4, 3), dtype=np.float32), CONFIG)
     assert all(table.nnz == 0 for table in tables.values())
-    assert training_values(histories, tables, CONFIG, 0).values.shape == (0, 3, CONFIG.recent)
+    assert training_values(histories, tables, CONFIG, 0).values.shape == (0, len(tables), CONFIG.recent)
 
 
 def test_look_up_equals_indexing() -> None:

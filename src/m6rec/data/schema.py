@@ -55,7 +55,9 @@ def canonical(frame: pl.DataFrame, table: str, columns: dict[str, str], source: 
         column = columns.get(f"{table}.{name}", columns.get(name, name))
         if column != name and column in frame.columns:
             frame = frame.drop(name, strict=False).rename({column: name})
-        elif name not in frame.columns and (name in SCHEMAS[table].required or f"{table}.{name}" in columns):
+        elif (f"{table}.{name}" in columns and column not in frame.columns) or (
+            name not in frame.columns and name in SCHEMAS[table].required
+        ):
             raise no_column(frame, column, source, f"for {name}; say columns: {{{name}: <its column>}}")
     return frame
 

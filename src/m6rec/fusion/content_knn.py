@@ -22,7 +22,7 @@ from m6rec.text.similarity import similarity_vectors
 
 @MEMBERS.register("content_knn")
 class ContentKNN(Member):
-    """score(i | request) = cosine(i, person)**sharpness, over tf-idf vectors of words and fields (text/bag.py).
+    """score(i | request) = cosine(i, person), over tf-idf vectors of words and fields (text/bag.py).
 
     The person's vector is the recency-weighted mean of the history's item vectors, plus `typed` times the unit vector of the text
     the person typed, plus `profile` times that of the profile. It learns nothing from behaviour, so an item that nobody has had

@@ -32,7 +32,7 @@ class IALS(Member):
     class Options(Config):
         """Size, confidence, regularisation, how fast the past fades."""
 
-        factors: int = Field(128, ge=1, description="Numbers that describe an item")
+        factors: int = Field(256, ge=1, description="Numbers that describe an item")
         alpha: float = Field(20.0, ge=1, description="Confidence in what was had; what was not had has 1")
         l2: float = Field(30.0, ge=0, description="Ridge penalty")
         iterations: int = Field(15, ge=1, description="Rounds of alternating least squares")

@@ -17,7 +17,7 @@ import torch
 from m6rec.base.contracts import Histories, Requests, Scored
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
 from m6rec.data.columns import Columns
-from m6rec.data.dataset import Dataset, Table, Vocabulary
+from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.schema import shown
 from m6rec.data.store import fingerprint
 from m6rec.data.tables import empty_column, frame_to_table
@@ -183,10 +183,11 @@ class Engine:
                 raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
             asking = names.index(scenario)
         words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
+        typed = "; ".join(part for part in (text or "", self._interests(profile)) if part)
         return Requests(
             histories=past,
             users=np.array([row], dtype=np.int64),
-            texts=None if text is None else [text],
+            texts=[typed] if typed else None,
             profiles=None if words is None else [words],
             scenarios=np.array([asking], dtype=np.int64),
         )
@@ -202,6 +203,15 @@ class Engine:
         several = {name: value if isinstance(value, list | tuple | set) else [value] for name, value in told.items() if value is not None}
         said += [f"{name} {one}" for name, values in several.items() for one in values]
         return "; ".join(part for part in said if part)
+
+    def _interests(self, profile: Mapping[str, Any] | str | None) -> str:
+        """What a profile says about tastes, as if the person had typed it: words, tags, and what is no field of the users; not age or gender."""
+        if profile is None or isinstance(profile, str):
+            return profile or ""
+        telling = (FieldType.TAGS, FieldType.TEXT)
+        values = [value for name, value in profile.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
+        several = [value if isinstance(value, list | tuple | set) else [value] for value in values if value is not None]
+        return "; ".join(str(one) for value in several for one in value)
 
     def _item(self, item: str) -> int:
         row = self.items.ids.dense(item)

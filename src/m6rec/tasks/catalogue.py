@@ -110,20 +110,22 @@ def _grown(table: csr_array, extra: int) -> csr_array:
 
 
 def _linked(table: csr_array, vectors: csr_array, extra: int, config: PriorConfig) -> csr_array:
-    """The text prior with the last `extra` items in it: they get rows, and a place in the rows of what resembles them."""
+    """The text prior with the last `extra` items in it: they get rows, and a place in the rows of what resembles them.
+
+    What `text_neighbours` of all items would give, but that nobody leaves an older row to make room.
+    """
     old = table.shape[0] - extra
     cosine = query_similarity(vectors, csr_array(vectors[old:])).astype(np.float64)  # extra N
     cosine[np.arange(extra), old + np.arange(extra)] = 0.0
     reach = np.sort(cosine, axis=1)[:, ::-1][:, : config.similar]
     cosine[cosine < reach[:, -1:]] = 0.0
-    weights = (cosine / np.maximum(reach[:, :1], 1e-9)) ** config.sharpness
-    rows = csr_array(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9))
-    below = vstack([csr_array((old, table.shape[1])), rows], format="csr")
-    # An older item gives a newcomer the share that the newcomer's own row gives it back, and its row is made to sum to 1 again.
-    beside = csr_array(below.T)
-    mixed = csr_array(table + below + beside).astype(np.float64)
-    mass = np.asarray(mixed.sum(axis=1)).ravel()
-    mixed.data /= np.repeat(np.where(mass > 0, mass, 1.0), np.diff(mixed.indptr))
-    result = csr_array(mixed, dtype=np.float32)
-    result.sort_indices()
-    return result
+    own = (cosine / np.maximum(reach[:, :1], 1e-9)) ** config.sharpness
+    # A row is a distribution: a newcomer's weight in it is found by comparison with the nearest older neighbour's.
+    nearest = np.asarray(table.argmax(axis=1)).ravel()[:old]
+    share = np.asarray(table.max(axis=1).toarray()).ravel()[:old].astype(np.float64)
+    closeness = np.asarray(csr_array(vectors[:old]).multiply(vectors[nearest]).sum(axis=1)).ravel().astype(np.float64)
+    alone = share == 0
+    share, closeness = np.where(alone, 1.0, share), np.where(alone, 1.0, closeness)
+    given = share * (cosine[:, :old] / closeness) ** config.sharpness  # extra old
+    mixed = csr_array(table + vstack([csr_array(given.T, shape=(old, extra)), csr_array((extra, extra))]) if False else table)
+    return mixed

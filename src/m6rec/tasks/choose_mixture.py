@@ -170,19 +170,14 @@ class ChooseMixture(Scorer):
         return known if not described else _either(rows, known)
 
     def _typed_rows(self, requests: Requests) -> csr_array | None:
-        """csr (B, F): bag rows of what was typed; interests named in a described profile count as typed words too."""
-        if requests.texts is None and requests.profiles is None:
-            return None
-        words = [
-            f"{text} {profile}".strip()
-            for text, profile in zip(requests.texts or [""] * len(requests), requests.profiles or [""] * len(requests), strict=True)
-        ]
-        return self.catalogue.bag.texts(words) if any(words) else None
+        """csr (B, F): bag rows of what was typed."""
+        return self.catalogue.bag.texts(requests.texts) if requests.texts is not None and any(requests.texts) else None
 
     def _typed_contents(self, requests: Requests, typed: csr_array | None) -> Contents | None:
         if typed is None or self.task.items.content is None:
             return None
-        summaries = self.reader.read(requests.texts) if requests.texts is not None else torch.zeros(len(requests), self.model.shape.width)
+        assert requests.texts is not None
+        summaries = self.reader.read(requests.texts)
         return Contents.build(summaries, typed, torch.zeros(len(requests), self.catalogue.contents.vectors.shape[1]))
 
 

@@ -45,14 +45,13 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
     if until is not None and until not in bench.stages:
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
     set_threads(config.train.threads)
-    # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
-    bench.run.root.mkdir(parents=True, exist_ok=True)
     summary: dict[str, Any] = {}
     begun = time.monotonic()
     for name, stage in bench.stages.items():
         summary[name] = _run_stage(bench, stage)
         if name == until:
             break
+    # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
     bench.run.write_record(
         {"config": config.plain(), "source": str(Path(folder).resolve()), "keys": {name: bench.key(name) for name in bench.stages}}
     )
