@@ -258,13 +258,17 @@ def test_no_space_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytes
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     written = []
 
-    def full(frame: pl.DataFrame, path: Path) -> None:
+    real = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
         written.append(path)
         if len(written) == 3:
             raise OSError(28, "No space left on device")
-        path.write_bytes(b"half")
+        return real(path, content)
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
-    with pytest.raises(StorageError, match="No space left on device; nothing was changed"):
-        write_sample(tmp_path, users=10, items=10, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(StorageError, match="No space left on device; nothing was changed"):
+            write_sample(tmp_path, users=10, items=10, seed=1)
+    assert len(written) == 3
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

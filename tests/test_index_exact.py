@@ -106,7 +106,13 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     ExactIndex(integers((20, 3), 12)).save(path)
     whole = path.read_bytes()
     np.save(tmp_path / "words.npy", np.array(["a", "b"]))
-    damaged = {"cut": whole[:-20], "header": whole[:9], "empty": b"", "noise": b"not an array", "words": (tmp_path / "words.npy").read_bytes()}
+    damaged = {
+        "cut": whole[:-20],
+        "header": whole[:9],
+        "empty": b"",
+        "noise": b"not an array",
+        "words": (tmp_path / "words.npy").read_bytes(),
+    }
     for name, content in damaged.items():
         path.write_bytes(content)
         with pytest.raises(CheckpointError) as caught:

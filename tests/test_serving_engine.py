@@ -325,7 +325,13 @@ def test_saved_and_loaded_answers_the_same(fresh: Engine, tmp_path: Path) -> Non
         assert loaded.users.ids.ids == fresh.users.ids.ids
         for user in ("u01", "u05", "zed", f"guest {turn}"):
             assert items_of(loaded, user) == items_of(fresh, user)
-        for who in ({"user": "u01"}, {"user": "zed"}, {"user": "u05", "scenario": "feed"}, {"text": "warm boots"}, {"profile": {"age": 30}}):
+        for who in (
+            {"user": "u01"},
+            {"user": "zed"},
+            {"user": "u05", "scenario": "feed"},
+            {"text": "warm boots"},
+            {"profile": {"age": 30}},
+        ):
             assert loaded.recommend(**who, k=99) == fresh.recommend(**who, k=99)
         assert loaded.similar_items(f"new {turn}", 99) == fresh.similar_items(f"new {turn}", 99)
         fresh = loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import DataError
+from m6rec.data.dataset import FieldType
+from m6rec.serving.additions import NewEvents, read_new_events, read_new_items
 from m6rec.serving.histories import HistoryStore
-from m6rec.serving.new_events import NewEvents, read_new_events
 
 NOW = 1_750_000_000.0
 ACTIONS, SCENARIOS = ["view", "buy"], ["shop", "video"]
@@ -106,7 +108,7 @@ def test_compact_keeps_every_row(events: list[tuple[int, int]], cuts: list[int])
     """However the events come in portions, the rows are those of plain lists."""
     grown, expected = store(), [[1, 2, 3], [], [4], [], [], []]
     bounds = [0, *sorted(cuts), len(events)]
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         portion = events[begin:end]
         added(grown, [user for user, _ in portion], [item for _, item in portion])
         if begin % 2:
@@ -117,7 +119,12 @@ def test_compact_keeps_every_row(events: list[tuple[int, int]], cuts: list[int])
     rows = [grown.row(user) for user in range(6)]
     compact = grown.compact()
     assert [compact.row(user).tolist() for user in range(len(compact))] == expected
-    assert (compact.items.dtype, compact.offsets.dtype, compact.actions.dtype, compact.values.dtype) == ("int32", "int64", "int16", "float32")
+    assert (compact.items.dtype, compact.offsets.dtype, compact.actions.dtype, compact.values.dtype) == (
+        "int32",
+        "int64",
+        "int16",
+        "float32",
+    )
     for user, row in enumerate(rows):
         for name in Histories.EVENT_COLUMNS:
             np.testing.assert_array_equal(getattr(compact.rows(np.array([user])), name), getattr(row, name))
@@ -144,6 +151,15 @@ def test_the_columns_of_the_training_files_are_understood() -> None:
         placed = {"data": {"events": "e.csv"}, "scenarios": {"column": "place"}}
         events = read_new_events(pl.DataFrame({"user_id": ["u"], "item_id": ["i"], column: ["shop"]}), placed, NOW)
         assert events.scenarios.to_list() == ["shop"]
+
+
+def test_items_are_read_as_in_training() -> None:
+    training = {"data": {"events": "e.csv", "columns": {"items.item_id": "asin", "item_id": "sku"}, "tags_separator": "/"}}
+    fields = {"title": FieldType.TEXT, "tags": FieldType.TAGS, "price": FieldType.NUMBER}
+    for column in ("asin", "item_id"):
+        table = read_new_items(pl.DataFrame({column: [7], "tags": ["a|b/c"], "colour": ["red"]}), fields, training)
+        assert table.ids.ids == ["7"]
+        assert table.frame.to_dicts() == [{"item_id": "7", "title": None, "tags": ["a|b", "c"], "price": None}]
 
 
 def test_an_order_column_sorts_the_frame() -> None:

@@ -16,13 +16,14 @@ from scipy.sparse import csr_array
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import DataError
 from m6rec.data.columns import Columns
-from m6rec.data.dataset import FieldType, Table
+from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.data.tables import frame_to_table
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.text.bag import Bag
+from m6rec.text.similarity import text_neighbours
 
 NOBODY = Histories.from_lists([[]])
 
@@ -98,6 +99,17 @@ def test_rows_stay_distributions_and_old_things_stay(scorer: ChooseScorer) -> No
         np.testing.assert_allclose(np.exp(scores).sum(), 1.0, atol=1e-4)
 
 
+@pytest.mark.parametrize("extra", [1, 7, 40])
+def test_the_text_prior_is_what_all_items_together_would_have(scorer: ChooseScorer, extra: int) -> None:
+    """With room for every neighbour, appending equals computing it again."""
+    config = scorer.task.config.prior.model_copy(update={"similar": 200})
+    rows = [{**twin(scorer, row, f"new{row}"), "category": None, "description": f"{row} hiking"} for row in range(extra)]
+    whole = scorer.catalogue.with_priors(NOBODY, config)  # 50 neighbours were enough for 40 items
+    grown = whole.appended(new_items(scorer, rows), scorer.reader, config)
+    wanted = text_neighbours(grown.vectors, keep=200, power=config.sharpness)
+    np.testing.assert_allclose(grown.priors[TEXT_PART].toarray(), wanted.toarray(), atol=1e-6)
+
+
 def test_one_after_another(scorer: ChooseScorer) -> None:
     append(scorer, [twin(scorer, 3, "a")])
     append(scorer, [twin(scorer, 5, "b")])
@@ -161,8 +173,9 @@ def test_no_vector_field_has_no_width(scorer: ChooseScorer) -> None:
 
 
 def test_vectors_of_two_lengths_are_refused() -> None:
+    frame = pl.DataFrame({"look": [[3.0, 4.0], [1.0]]})
     with pytest.raises(DataError, match=r"look.*\[1, 2\]"):
-        vector_fields(table(look=[[3.0, 4.0], [1.0]]))
+        vector_fields(Table(Vocabulary(["a", "b"]), frame, {"look": FieldType.VECTOR}))
 
 
 def test_appended_vectors_are_used_and_checked(scorer: ChooseScorer) -> None:

@@ -205,14 +205,14 @@ def uncrossed_values(histories: Histories, tables: list, task: Choose) -> PriorV
     recent, events = task.config.prior.recent, np.arange(len(histories.items))
     begin = np.repeat(histories.offsets[:-1], histories.lengths)
     values = np.zeros((len(events), len(tables), recent), dtype=np.float32)
-    valid = np.zeros(values.shape, dtype=bool)
+    evidence = np.zeros(values.shape, dtype=np.float32)
     for part, table in enumerate(tables):
         for k in range(recent):
             inside = events - 1 - k >= begin
             sources = histories.items[events[inside] - 1 - k]
             values[inside, part, k] = look_up(table, sources, histories.items[inside])
-            valid[inside, part, k] = np.diff(table.indptr)[sources] > 0
-    return PriorValues(values, valid)
+            evidence[inside, part, k] = np.log1p(np.diff(table.indptr)[sources])
+    return PriorValues(values, evidence)
 
 
 def test_a_state_knows_nothing_of_its_target_or_later(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,15 @@ Dimension keys: U users, N items, E events, M priors, K recent events, R rows.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
+from torch import Tensor
 
 from m6rec.base.contracts import Histories
 from m6rec.data.transitions import user_folds
@@ -74,7 +77,8 @@ def test_training_values_equal_brute_force() -> None:
                     source = row[place - 1 - k] if place - 1 - k >= 0 else None
                     wanted = 0.0 if source is None else table[source, target]
                     assert got.values[event, part, k] == pytest.approx(wanted, abs=1e-6)
-                    assert got.valid[event, part, k] == (source is not None and table[source].any())
+                    neighbours = 0 if source is None else np.count_nonzero(table[source])
+                    assert got.evidence[event, part, k] == pytest.approx(np.log1p(neighbours), abs=1e-6)
             event += 1
     assert event == len(got.values)
 
@@ -101,7 +105,7 @@ def test_own_transitions_never_score_their_user() -> None:
         got = training_values(histories, tables, CONFIG, seed)
         lonely = histories.offsets[seed] + 1
         assert not got.values[lonely].any()
-        assert not got.valid[lonely].any()
+        assert not got.evidence[lonely].any()
         crowd = histories.offsets[seed + 1] + 1
         assert got.values[crowd, 0, 0] > 0.3  # others' evidence for the same step stays
 
@@ -116,7 +120,7 @@ def test_renumbering_items_changes_nothing(hops: int) -> None:
     before = training_values(histories, prior_tables(histories, vectors, config), config, 0)
     after = training_values(renamed, prior_tables(renamed, moved, config), config, 0)
     np.testing.assert_allclose(after.values, before.values, atol=1e-7)
-    np.testing.assert_array_equal(after.valid, before.valid)
+    np.testing.assert_array_equal(after.evidence, before.evidence)
 
 
 @settings(max_examples=25, deadline=None)
@@ -154,21 +158,27 @@ def random_gate(parts: int, recent: int, seed: int = 0) -> PriorGate:
     return gate
 
 
+def random_evidence(rows: int, parts: int, recent: int, generator: torch.Generator) -> Tensor:
+    """log(1 + neighbours), more than half of the items without any."""
+    neighbours = torch.randint(1, 50, (rows, parts, recent), generator=generator)
+    return torch.log1p(neighbours * (torch.rand(rows, parts, recent, generator=generator) < 0.4).float())
+
+
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 6), parts=st.integers(0, 3), recent=st.integers(1, 4), seed=st.integers(0, 10**6))
 def test_gates_and_recency_are_distributions_over_what_is_alive(rows: int, parts: int, recent: int, seed: int) -> None:
     gate, generator = random_gate(parts, recent), torch.Generator().manual_seed(seed)
-    valid = torch.rand(rows, parts, recent, generator=generator) < 0.4
+    evidence = random_evidence(rows, parts, recent, generator)
     states, length = torch.randn(rows, 5, generator=generator), torch.randint(50, (rows,), generator=generator)
-    weights = gate.log_gates(states, valid, length).exp()
+    weights = gate.log_gates(states, evidence, length).exp()
     assert weights.shape == (rows, 1 + parts)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(rows))
-    alive = valid.any(dim=2)
+    alive = (evidence > 0).any(dim=2)
     assert (weights[:, 0] > 0).all()
     assert (weights[:, 1:][~alive] == 0).all()
     assert (weights[:, 1:][alive] > 0).all()
-    recency = gate.recency_weights(valid)
-    assert (recency[~valid] == 0).all()
+    recency = gate.recency_weights(evidence)
+    assert (recency[evidence == 0] == 0).all()
     torch.testing.assert_close(recency.sum(dim=2), alive.float())
 
 
@@ -177,23 +187,28 @@ def test_what_the_priors_give_by_hand() -> None:
     gate = PriorGate(2, 2, 2)
     with torch.no_grad():
         gate.recency.zero_()
+        gate.strength.copy_(torch.tensor([1.0, 0.0]))
     values = torch.tensor([[[0.4, 0.2], [0.9, 0.9]]])
-    both = torch.ones(1, 2, 2, dtype=torch.bool)
+    both = torch.ones(1, 2, 2)  # evidence
     states, length = torch.zeros(1, 2), torch.tensor([2])
     gates = gate.log_gates(states, both, length)
     assert gate.log_rest(gates, values, both).exp().item() == pytest.approx((0.3 + 0.9) / 3)
-    dead = both & torch.tensor([True, False])[None, :, None]
+    dead = both * torch.tensor([1.0, 0.0])[None, :, None]
     gates = gate.log_gates(states, dead, length)
     assert gate.log_rest(gates, values, dead).exp().item() == pytest.approx(0.3 / 2)
+    # ln 3 more evidence for the newer event: it counts three times as much, .75 * .4 + .25 * .2.
+    newer = both + torch.tensor([[[math.log(3), 0.0], [0.0, 0.0]]])
+    gates = gate.log_gates(states, newer, length)
+    assert gate.log_rest(gates, values, newer).exp().item() == pytest.approx((0.35 + 0.9) / 3)
 
 
 def test_gradients_are_finite_where_every_prior_is_dead() -> None:
     gate = random_gate(3, 4)
-    valid = torch.zeros(2, 3, 4, dtype=torch.bool)
-    valid[1, 0, 2] = True
+    evidence = torch.zeros(2, 3, 4)
+    evidence[1, 0, 2] = 1.5
     states = torch.randn(2, 5, requires_grad=True)
-    gates = gate.log_gates(states, valid, torch.tensor([0, 3]))
-    (gate.log_rest(gates, torch.rand(2, 3, 4) * valid, valid).sum() + gates[:, 0].sum()).backward()
+    gates = gate.log_gates(states, evidence, torch.tensor([0, 3]))
+    (gate.log_rest(gates, torch.rand(2, 3, 4) * (evidence > 0), evidence).sum() + gates[:, 0].sum()).backward()
     for tensor in (states, *gate.parameters()):
         assert tensor.grad is not None
         assert torch.isfinite(tensor.grad).all()

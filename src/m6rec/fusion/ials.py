@@ -23,7 +23,7 @@ class IALS(Member):
         p = (Q'Q + alpha' sum_h w_h q_h q_h' + l2 I)^-1 sum_h (1 + alpha' w_h) q_h,        alpha' = alpha - 1
 
     That is the least-squares step of Hu, Koren & Volinsky 2008 with confidence alpha on what was had (1 elsewhere) and w_h the
-    recency weight of the event, mean 1 over the history. People unseen in training cost nothing extra, and nothing of `implicit`
+    recency weight of the event, mean 1 over the items of the history. People unseen in training cost nothing extra, and nothing of `implicit`
     is needed after the fit. One thread and a fixed seed: the same data give the same factors.
     """
 
@@ -57,6 +57,7 @@ class IALS(Member):
                 num_threads=options.threads,
                 random_state=options.seed,
             )
+            model.user_factors, model.item_factors = first_factors(had, options.factors, options.seed)
             model.fit(had, show_progress=False)
         self._restore({"items": np.ascontiguousarray(model.item_factors, dtype=np.float32)})
 
@@ -68,11 +69,15 @@ class IALS(Member):
         for row in range(len(histories)):
             span = slice(weights.indptr[row], weights.indptr[row + 1])
             had = self._items[weights.indices[span]].astype(np.float64)  # E D
-            if not len(had):
-                continue
             extra = (options.alpha - 1) * len(had) * weights.data[span].astype(np.float64)  # E: mean alpha - 1
-            system = self._gram + (had.T * extra) @ had  # D D
-            people[row] = linalg.solve(system, (1 + extra) @ had, assume_a="pos", check_finite=False)
+            if 0 < len(had) < had.shape[1]:
+                # (G + H'EH)^-1 H' = G^-1 H' (I + E H G^-1 H')^-1: a system of the history's size, not of the factors'
+                known = had @ self._inverse  # E D
+                system = np.eye(len(had)) + extra[:, None] * (known @ had.T)  # E E
+                people[row] = linalg.solve(system, 1 + extra, check_finite=False) @ known
+            elif len(had):
+                system = self._gram + (had.T * extra) @ had  # D D
+                people[row] = linalg.solve(system, (1 + extra) @ had, assume_a="pos", check_finite=False)
         return people
 
     def _personal(self, requests: Requests) -> Matrix:
@@ -85,4 +90,16 @@ class IALS(Member):
         self._items = dense_state(state, "items")  # N D
         items = self._items.astype(np.float64)
         # a whisker on the diagonal keeps the system solvable where there is no penalty and fewer items than factors
-        self._gram = items.T @ items + max(self.options.l2, 1e-6) * np.eye(items.shape[1])
+        self._gram = items.T @ items + max(self.options.l2, 1e-6) * np.eye(items.shape[1])  # D D
+        self._inverse = linalg.inv(self._gram)
+
+
+def first_factors(had: sparse.csr_matrix, factors: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the alternation starts: float32 (U, D) small and random, (N, D) made of the people who had the item.
+
+    Random item factors would tie the result to how the items happen to be numbered.
+    """
+    people = np.random.default_rng(seed).standard_normal((had.shape[0], factors), dtype=np.float32) * np.float32(0.01)
+    counts = np.bincount(had.indices, minlength=had.shape[1])  # N
+    items = (had.T @ people) / np.sqrt(np.maximum(counts, 1), dtype=np.float32)[:, None]
+    return people, np.ascontiguousarray(items, dtype=np.float32)

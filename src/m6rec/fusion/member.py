@@ -113,14 +113,15 @@ class Member(Scorer):
             if not issubclass(found, cls) or found.name != name:
                 raise CheckpointError(f"{folder} holds the member '{name}', not '{cls.name}'; load it with Member.load")
             member = found(found.Options.build(about["options"], str(folder / "member.json")))
-            with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            with open(folder / "arrays.npz", "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 state = _unflatten({key: arrays[key] for key in arrays.files})
-            popularity = state.pop("popularity")
-            member.popularity = popularity if isinstance(popularity, np.ndarray) else None
+            member.popularity = dense_state(state, "popularity")
             member._restore(state)
             member._load_files(folder)
         except OSError as error:
             raise CheckpointError(f"{folder} can't be read: {error.strerror or error}; fit the member again and save it") from None
+        except ConfigError as error:
+            raise CheckpointError(f"{folder} does not suit this m6rec: {error}; fit the member again and save it") from None
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise CheckpointError(f"{folder} is damaged ({type(error).__name__}: {error}); fit the member again and save it") from None
         return member

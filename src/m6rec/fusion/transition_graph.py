@@ -5,6 +5,8 @@ Dimension keys: B requests, N items.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -50,6 +52,7 @@ class TransitionGraph(Member):
         similarity: float = Field(0.0, ge=0, description="Weight of the text and field similarity; 0: without")
         similar_items: int = Field(50, ge=1, description="Text neighbours kept for each item")
         sharpness: float = Field(2.0, gt=0, description="Exponent of the text cosine")
+        language: Literal["en", "zh"] = Field("en", description="Language of the catalogue's texts")
 
     options: Options
 
@@ -66,7 +69,7 @@ class TransitionGraph(Member):
             rows = propagate(rows, hops=options.hops, decay=options.hop_decay, keep=options.neighbours)
         edges = sparse.diags_array(mass ** (1 - options.source_damping)) @ rows
         if options.similarity > 0:
-            bag = Bag.fit(items)
+            bag = Bag.fit(items, options.language)
             vectors = similarity_vectors(bag.matrix(items), bag.idf)
             edges = edges + options.similarity * text_neighbours(vectors, keep=options.similar_items, power=options.sharpness)
         self._edges = sparse.csr_array(edges, dtype=np.float32)

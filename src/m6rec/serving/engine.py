@@ -20,11 +20,11 @@ from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.schema import shown
 from m6rec.data.store import fingerprint
-from m6rec.data.tables import empty_column, frame_to_table
+from m6rec.data.tables import empty_column
 from m6rec.index.exact import ExactIndex, top_k
+from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
-from m6rec.serving.new_events import read_new_events
 from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
@@ -115,7 +115,7 @@ class Engine:
             DataError: no item_id, a wrong cell, or an id that the catalogue has already; nothing is added then.
         """
         scorer = self.scorer
-        new = frame_to_table(frame, dict(self.items.fields), Columns.ITEM, source="new items", partial=True)
+        new = read_new_items(frame, self.items.fields, scorer.origin.training)
         scorer.catalogue = scorer.catalogue.appended(new, scorer.reader, scorer.task.config.prior)
         self._changed(items=scorer.catalogue.items)
         scorer.refresh()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 import torch
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array, hstack, vstack
 from torch import Tensor
 
 from m6rec.base.contracts import Histories
@@ -127,5 +127,10 @@ def _linked(table: csr_array, vectors: csr_array, extra: int, config: PriorConfi
     alone = share == 0
     share, closeness = np.where(alone, 1.0, share), np.where(alone, 1.0, closeness)
     given = share * (cosine[:, :old] / closeness) ** config.sharpness  # extra old
-    mixed = csr_array(table + vstack([csr_array(given.T, shape=(old, extra)), csr_array((extra, extra))]) if False else table)
-    return mixed
+    above = hstack([csr_array((old, old)), csr_array(given.T)], format="csr")
+    mixed = csr_array(table + vstack([above, csr_array(own)], format="csr")).astype(np.float64)
+    mass = np.asarray(mixed.sum(axis=1)).ravel()
+    mixed.data /= np.repeat(np.where(mass > 0, mass, 1.0), np.diff(mixed.indptr))
+    result = csr_array(mixed, dtype=np.float32)
+    result.sort_indices()
+    return result

@@ -137,9 +137,9 @@ class Choose(Task):
             states = states + (torch.rand(len(batch), 1, 1) < 0.5) * self.asked(asking)
         states = states[torch.from_numpy(wanted)]  # R W
         position = torch.from_numpy((events - begin[:, None])[wanted])  # R: events before the target
-        valid = torch.from_numpy(examples.priors.valid[chosen])
-        log_gates = self.gate.log_gates(states, valid, position)
-        log_rest = self.gate.log_rest(log_gates, torch.from_numpy(examples.priors.values[chosen]), valid)
+        evidence = torch.from_numpy(examples.priors.evidence[chosen])
+        log_gates = self.gate.log_gates(states, evidence, position)
+        log_rest = self.gate.log_rest(log_gates, torch.from_numpy(examples.priors.values[chosen]), evidence)
         targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))
         negatives, targets = self._seen_only(vectors, targets)
         own_share = self.config.own_share if self.parts else 0.0

@@ -18,7 +18,7 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
+from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART, row_evidence
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 
@@ -92,14 +92,16 @@ class ChooseMixture(Scorer):
         typed = None if "text" in self.switched_off else self._typed_rows(requests)
         states = self.last_states(requests, typed)  # B W
         softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
-        recent, known = self._recent(requests.histories)  # B K, B M K
-        weights = self.task.gate.recency_weights(torch.from_numpy(known)).numpy()  # B M K
+        recent, evidence = self._recent(requests.histories)  # B K, B M K
+        weights = self.task.gate.recency_weights(torch.from_numpy(evidence)).numpy()  # B M K
         typed_prior = None
         if typed is not None and TEXT_PART in self.catalogue.priors:
             typed_prior = self.catalogue.typed_prior(typed, self.task.config.prior)  # B N
-            known[:, self.task.parts.index(TEXT_PART), 0] |= typed_prior.any(axis=1)  # the words count as one more event
+            told = np.log1p(np.count_nonzero(typed_prior, axis=1))
+            newest = evidence[:, self.task.parts.index(TEXT_PART), 0]
+            np.maximum(newest, told, out=newest)  # the words count as one more event
         lengths = torch.from_numpy(requests.histories.lengths.copy())
-        gates = self.task.gate.log_gates(states, torch.from_numpy(known), lengths).exp().numpy()  # B 1+M
+        gates = self.task.gate.log_gates(states, torch.from_numpy(evidence), lengths).exp().numpy()  # B 1+M
         result = {SOFTMAX_PART: softmax.numpy() * gates[:, :1]}
         for number, name in enumerate(self.task.parts):
             share = gates[:, 1 + number, None]
@@ -112,6 +114,7 @@ class ChooseMixture(Scorer):
             result[name] = share * given
         return result
 
+    @torch.no_grad()
     def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
         """(B, W): the state after the newest event (or the start slot), with the scenario that asks."""
         histories = requests.histories.window(keep=self.task.shape.history)
@@ -134,19 +137,18 @@ class ChooseMixture(Scorer):
         return states
 
     def _recent(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-        """Newest first: item int64 (B, K), -1 where there is none; and whether it has neighbours in each prior, bool (B, M, K)."""
+        """Newest first: item int64 (B, K), -1 where there is none; and its evidence in each prior, float32 (B, M, K)."""
         depth = self.task.config.prior.recent
         place = histories.offsets[1:, None] - 1 - np.arange(depth)  # B K
         inside = place >= histories.offsets[:-1, None]
         recent = np.full(place.shape, -1, dtype=np.int64)
         recent[inside] = histories.items[place[inside]]
-        known = np.zeros((len(histories), len(self.task.parts), depth), dtype=bool)
+        evidence = np.zeros((len(histories), len(self.task.parts), depth), dtype=np.float32)
         off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
         for number, name in enumerate(self.task.parts):
             if name not in off:
-                has_neighbours = np.diff(self.catalogue.priors[name].indptr) > 0
-                known[:, number] = inside & has_neighbours[recent]
-        return recent, known
+                evidence[:, number] = inside * row_evidence(self.catalogue.priors[name])[recent]
+        return recent, evidence
 
     def _profile_contents(self, requests: Requests) -> Contents | None:
         """Profiles of known users, and of people described in words; None where nobody has one."""

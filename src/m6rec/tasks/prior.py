@@ -1,7 +1,7 @@
 """The counted priors of the choose mixture: which items followed, or resemble, the recent ones.
 
 p_m(i | history) = sum over the `recent` newest events w of a[m, w] * P_m[item_w, i], where P_m has rows that sum to 1 and
-a[m, .] is a learned distribution over recency. The gates that weigh the parts against the softmax come from the user state and
+a[m, .] is a learned distribution over recency and evidence (an item with many neighbours says more than one with a single one). The gates that weigh the parts against the softmax come from the user state and
 are trained by the likelihood of the mixture. No leak: a training user is scored by counts of the other folds of users.
 
 Dimension keys: R rows (targets or requests), M priors, K recent events, N items, E training events, W width of the state.
@@ -39,12 +39,12 @@ class Counting(TypedDict):
 class PriorValues:
     """What the priors say of known targets, before recency weights.
 
-    values  float32 (R, M, K): P_m[item at recency k, target]; 0 where the history is shorter
-    valid   bool (R, M, K): whether that item has any neighbour in P_m
+    values    float32 (R, M, K): P_m[item at recency k, target]; 0 where the history is shorter
+    evidence  float32 (R, M, K): log(1 + neighbours of that item in P_m); 0 where it has none
     """
 
     values: np.ndarray
-    valid: np.ndarray
+    evidence: np.ndarray
 
 
 def part_names(config: PriorConfig) -> list[str]:
@@ -86,31 +86,36 @@ def training_values(histories: Histories, tables: dict[str, csr_array], config: 
     names = part_names(config)
     events, items = len(histories.items), next(iter(tables.values())).shape[0] if tables else 0
     values = np.zeros((events, len(names), config.recent), dtype=np.float32)
-    valid = np.zeros((events, len(names), config.recent), dtype=bool)
+    evidence = np.zeros((events, len(names), config.recent), dtype=np.float32)
     event_user = np.repeat(np.arange(len(histories)), histories.lengths)  # E
     if config.text:
-        _fill(values, valid, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
+        _fill(values, evidence, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
     if config.graph:
         folds = user_folds(len(histories), config.folds, seed)
         near, wide = (cross_fitted(histories, items, folds, **how) for how in _countings(config))
         for fold in range(config.folds):
             rows = np.flatnonzero(folds[event_user] == fold)
             for name, table in graph_tables(near[fold], wide[fold], config).items():
-                _fill(values, valid, names.index(name), rows, histories, table)
-    return PriorValues(values, valid)
+                _fill(values, evidence, names.index(name), rows, histories, table)
+    return PriorValues(values, evidence)
 
 
-def _fill(values: np.ndarray, valid: np.ndarray, part: int, rows: np.ndarray, histories: Histories, table: csr_array) -> None:
+def _fill(values: np.ndarray, evidence: np.ndarray, part: int, rows: np.ndarray, histories: Histories, table: csr_array) -> None:
     """Look up P[item k events before, item of the event] for the events `rows`."""
     begin = np.repeat(histories.offsets[:-1], histories.lengths)[rows]
     targets = histories.items[rows]
-    has_neighbours = np.diff(table.indptr) > 0
+    known = row_evidence(table)
     for k in range(values.shape[2]):
         before = rows - 1 - k
         inside = before >= begin
         sources = histories.items[before[inside]]
         values[rows[inside], part, k] = look_up(table, sources, targets[inside])
-        valid[rows[inside], part, k] = has_neighbours[sources]
+        evidence[rows[inside], part, k] = known[sources]
+
+
+def row_evidence(table: csr_array) -> np.ndarray:
+    """float32 (N,): log(1 + neighbours) of each item, how much its row can be relied on; 0 for an empty row."""
+    return np.log1p(np.diff(table.indptr)).astype(np.float32)
 
 
 def look_up(table: csr_array, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -128,35 +133,37 @@ def look_up(table: csr_array, sources: np.ndarray, targets: np.ndarray) -> np.nd
 
 
 class PriorGate(nn.Module):
-    """Weights of the mixture from the user state, and the learned recency of each prior."""
+    """Weights of the mixture from the user state and the evidence, and for each prior the learned weights of the recent events.
+
+    a[m, k] = softmax over k of (recency[m, k] + strength[m] * evidence[m, k]), over the recent items that have neighbours.
+    """
 
     def __init__(self, width: int, parts: int, recent: int) -> None:
         super().__init__()
-        self.parts = parts
-        self.gate = nn.Linear(width + 2, parts + 1)
+        self.gate = nn.Linear(width + 1 + parts, parts + 1)
         self.recency = nn.Parameter(-0.7 * torch.arange(recent, dtype=torch.float32).repeat(parts, 1))  # M K: halves with each event
+        self.strength = nn.Parameter(torch.full((parts,), 0.5))
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
 
-    def log_gates(self, states: Tensor, valid: Tensor, length: Tensor) -> Tensor:
-        """states (R, W), valid bool (R, M, K), length (R,) events of the history -> log weights (R, 1 + M), the softmax first.
+    def log_gates(self, states: Tensor, evidence: Tensor, length: Tensor) -> Tensor:
+        """states (R, W), evidence float (R, M, K), length (R,) events of the history -> log weights (R, 1 + M), the softmax first.
 
         A prior none of whose recent items has a neighbour gets no weight.
         """
-        known = valid.any(dim=2)  # R M
-        share = known.sum(dim=1) / max(self.parts, 1)  # R: of the priors that know anything
-        seen = torch.stack([torch.log1p(length.float()) / 3, share], dim=1)
+        told = (self.recency_weights(evidence).detach() * evidence).sum(dim=2)  # R M
+        seen = torch.cat([torch.log1p(length.float())[:, None], told], dim=1) / 3
         logits = self.gate(torch.cat([states.float(), seen], dim=1))
-        dead = F.pad(~known, (1, 0))  # R 1+M: the softmax is always there
+        dead = F.pad(~(evidence > 0).any(dim=2), (1, 0))  # R 1+M: the softmax is always there
         return torch.log_softmax(logits.masked_fill(dead, float("-inf")), dim=1)
 
-    def recency_weights(self, valid: Tensor) -> Tensor:
-        """(R, M, K): a[m, .] over the recent items that have neighbours; zeros where none has."""
-        logits = self.recency.expand(valid.shape[0], -1, -1).masked_fill(~valid, float("-inf"))
-        return torch.nan_to_num(torch.softmax(logits, dim=2), nan=0.0)
+    def recency_weights(self, evidence: Tensor) -> Tensor:
+        """(R, M, K): a[m, .]; zeros where no recent item has neighbours."""
+        logits = self.recency + self.strength[:, None] * evidence
+        return torch.nan_to_num(torch.softmax(logits.masked_fill(evidence <= 0, float("-inf")), dim=2), nan=0.0)
 
-    def log_rest(self, log_gates: Tensor, values: Tensor, valid: Tensor) -> Tensor:
+    def log_rest(self, log_gates: Tensor, values: Tensor, evidence: Tensor) -> Tensor:
         """log of what the priors together give to each row's target: (R,)."""
-        given = (self.recency_weights(valid) * values).sum(dim=2)  # R M
+        given = (self.recency_weights(evidence) * values).sum(dim=2)  # R M
         weights = log_gates[:, 1:].exp()
         return torch.log((weights * given).sum(dim=1).clamp(min=1e-12))

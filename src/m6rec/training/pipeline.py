@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from m6rec.base.errors import ConfigError, nearest
+from m6rec.base.errors import ConfigError, StorageError, nearest
 from m6rec.base.storage import write_json
 from m6rec.config import M6RecConfig
 from m6rec.training.progress import Progress
@@ -48,7 +48,15 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
     summary: dict[str, Any] = {}
     begun = time.monotonic()
     for name, stage in bench.stages.items():
-        summary[name] = _run_stage(bench, stage)
+        try:
+            summary[name] = _run_stage(bench, stage)
+        except BrokenPipeError:
+            raise  # who read what we print has gone: nothing is wrong with the disk
+        except OSError as error:
+            where = error.filename or bench.folder(name)
+            raise StorageError(
+                f"could not write {where}: {error.strerror or error}; finished stages are kept: put it right and run the same command"
+            ) from error
         if name == until:
             break
     # Read by a new process: an evaluation of this run needs the configuration and where its paths start.

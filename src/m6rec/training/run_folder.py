@@ -59,7 +59,8 @@ class RunFolder:
                 raise CheckpointError(
                     f"{self.root} was written by a newer m6rec (format {record['format']}, this reads {FORMAT}); upgrade m6rec"
                 )
-            return record
+            # A damaged record shows here, not wherever it is first used.
+            return {name: record[name] for name in ("format", "config", "source", "keys")}
         except FileNotFoundError:
             raise CheckpointError(
                 f"{self.root} is no run folder: run.json is missing; `m6rec train CONFIG --run {self.root}` makes one"

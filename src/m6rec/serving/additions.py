@@ -1,4 +1,4 @@
-"""New events as they come in: the user's own column names, units and types, read as the training read them."""
+"""New items and events as they come in: the user's own column names, units and separators, read as the training read them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import polars as pl
 from m6rec.base.errors import DataError
 from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, ScenariosConfig
+from m6rec.data.dataset import FieldType, Table
 from m6rec.data.schema import canonical, ids, more, numbers, orders, words
+from m6rec.data.tables import frame_to_table
 from m6rec.data.times import future_error, future_rows, to_seconds
 
 SOURCE = "new events"  # what messages call the frame
+TRAINING = "the training configuration"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,27 @@ class NewEvents:
     scenarios: pl.Series | None
 
 
+def read_new_items(frame: pl.DataFrame, fields: Mapping[str, FieldType], training: Mapping[str, Any]) -> Table:
+    """Checked items of a frame with the columns of the training's items table; fields that it lacks are missing.
+
+    Args:
+        training: the resolved training configuration: its column names, tag separator and longest text hold here too.
+
+    Raises:
+        DataError: no item_id, a wrong cell, one id with two different contents.
+    """
+    data = _data(training)
+    return frame_to_table(
+        _renamed(frame, "items", data, "new items"),
+        dict(fields),
+        Columns.ITEM,
+        source="new items",
+        partial=True,
+        tags_separator=data.tags_separator,
+        max_text_characters=data.max_text_characters,
+    )
+
+
 def read_new_events(frame: pl.DataFrame, training: Mapping[str, Any], now: float | None = None) -> NewEvents:
     """Checked events of a frame with the columns of the training's event files (or their canonical names).
 
@@ -43,9 +67,9 @@ def read_new_events(frame: pl.DataFrame, training: Mapping[str, Any], now: float
     Raises:
         DataError: a missing column, an event without user or item, a cell that can't be read, a time in the future.
     """
-    data = DataConfig.build(training.get("data", {"events": SOURCE}), source="the training configuration")
-    named = ScenariosConfig.build(training.get("scenarios", {}), source="the training configuration").column
-    frame = canonical(frame, "events", data.columns, SOURCE)
+    data = _data(training)
+    named = ScenariosConfig.build(training.get("scenarios", {}), source=TRAINING).column
+    frame = _renamed(frame, "events", data, SOURCE)
     if named is not None and named in frame.columns:
         frame = frame.with_columns(pl.col(named).alias(Columns.SCENARIO))
     if Columns.ORDER in frame.columns:
@@ -74,3 +98,12 @@ def read_new_events(frame: pl.DataFrame, training: Mapping[str, Any], now: float
         actions=known.get(Columns.ACTION),
         scenarios=known.get(Columns.SCENARIO),
     )
+
+
+def _data(training: Mapping[str, Any]) -> DataConfig:
+    return DataConfig.build(training.get("data", {"events": SOURCE}), source=TRAINING)
+
+
+def _renamed(frame: pl.DataFrame, table: str, data: DataConfig, source: str) -> pl.DataFrame:
+    """Canonical names where the frame has the training's; a frame with canonical names already is as good."""
+    return canonical(frame, table, {name: column for name, column in data.columns.items() if column in frame.columns}, source)
