@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from m6rec.base.contracts import Histories, Requests
-from m6rec.base.errors import ConfigError, DataError, MissingExtraError
+from m6rec.base.errors import ConfigError, DataError, MissingExtraError, UsageError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.fusion import ials
 from m6rec.fusion.item_knn import largest
@@ -211,6 +211,14 @@ def test_ease_against_the_dense_formula(monkeypatch: pytest.MonkeyPatch, activit
 def test_ease_refuses_a_catalogue_that_does_not_fit() -> None:
     with pytest.raises(DataError, match=r"ease needs 4 GB for 31,623 items, 2 GB \(22,360 items\) are allowed"):
         fitted("ease", [[0]], table(31_623))
+
+
+def test_a_fit_that_fails_leaves_nothing_half_fitted() -> None:
+    member = fitted("ease", [[0, 1]], table(2))
+    with pytest.raises(DataError):
+        member.fit(Histories.from_lists([[0]]), table(31_623))
+    with pytest.raises(UsageError, match="was not fitted"):
+        member.scores(ask([0]))
 
 
 # --- iALS

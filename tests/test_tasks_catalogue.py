@@ -92,7 +92,9 @@ def test_rows_stay_distributions_and_old_things_stay(scorer: ChooseScorer) -> No
         assert after.priors[name].nnz == before.priors[name].nnz
     torch.testing.assert_close(scorer.vectors[:40], vectors_before)
     torch.testing.assert_close(scorer.vectors[40], scorer.vectors[42])
-    for requests in (Requests(NOBODY), Requests(Histories.from_lists([[1, 40, 41]])), Requests(NOBODY, texts=["qqq"])):
+    unlike = Histories.from_lists([[1, 40, 41]])  # the newest resembles nothing
+    title = after.items.titles()[3]
+    for requests in (Requests(NOBODY), Requests(unlike), Requests(NOBODY, texts=["qqq"]), Requests(unlike, texts=[title])):
         scores = scorer.scores(requests)
         assert scores.shape == (1, 44)
         assert np.isfinite(scores).all()

@@ -215,6 +215,23 @@ def uncrossed_values(histories: Histories, tables: list, task: Choose) -> PriorV
     return PriorValues(values, evidence)
 
 
+def test_the_gate_counts_all_earlier_events_in_every_window(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, task = deterministic(bench)
+    assert task.examples is not None
+    assert task._windows is not None
+    histories, windows = task.examples.histories, np.arange(len(task._windows.user))
+    assert len(windows) > np.count_nonzero(histories.lengths), "no history is longer than a window"
+    lengths: list[Tensor] = []
+    original = task.gate.log_gates
+    monkeypatch.setattr(
+        task.gate, "log_gates", lambda states, evidence, length: (lengths.append(length), original(states, evidence, length))[1]
+    )
+    with torch.no_grad():
+        task.loss(scorer.model, windows)
+    pieces = zip(task._windows.first, task._windows.last, task._windows.begin, strict=True)
+    np.testing.assert_array_equal(lengths[0].numpy(), np.concatenate([np.arange(first, last) - begin for first, last, begin in pieces]))
+
+
 def test_a_state_knows_nothing_of_its_target_or_later(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, task = deterministic(bench)
     assert task.examples is not None

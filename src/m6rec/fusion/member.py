@@ -67,8 +67,9 @@ class Member(Scorer):
         if not len(items):
             raise DataError(f"{self.name} can't be fitted: the catalogue has 0 items, 1 or more are needed; check data.items")
         _check_items(histories, len(items))
-        self.popularity = np.bincount(histories.items, minlength=len(items)).astype(np.int64)
+        self.popularity = None  # a fit that fails leaves nothing half-fitted behind
         self._fit(histories, items)
+        self.popularity = np.bincount(histories.items, minlength=len(items)).astype(np.int64)
         return self
 
     def scores(self, requests: Requests) -> np.ndarray:
@@ -128,7 +129,7 @@ class Member(Scorer):
 
     @abstractmethod
     def _fit(self, histories: Histories, items: Table) -> None:
-        """Learn; `self.popularity` is already counted."""
+        """Learn from checked histories over a catalogue of at least one item."""
 
     @abstractmethod
     def _personal(self, requests: Requests) -> Matrix:
