@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-BASELINES = ["popularity", "transition_graph", "item_knn", "ease", "ials", "content_knn"]
-VARIANTS = {"transition_graph + similarity": ("transition_graph", {"similarity": 1.0})}
+BASELINES = ["popularity", "transition_graph", "transition_graph_text", "item_knn", "ease", "ials", "content_knn"]
 METRICS = ["hit_rate@10", "ndcg@10", "hit_rate@50"]
 
 
@@ -90,19 +89,10 @@ def command(words: list[str], watch: bool = False) -> float:
 
 
 def assess(run: str, baselines: list[str]) -> list[dict[str, Any]]:
-    """The model, then the baselines and their variants, on the test cases."""
-    from m6rec.evaluation.protocol import evaluate
-    from m6rec.fusion.member import MEMBERS
+    """The model, then the baselines, on the test cases."""
     from m6rec.training.assess import evaluate_run
-    from m6rec.training.pipeline import open_run
 
     found = evaluate_run(Path(run), baselines=baselines)
-    if baselines:
-        bench = open_run(Path(run))
-        for name, (member, options) in VARIANTS.items():
-            kind = MEMBERS.get(member)
-            scorer = kind(kind.Options(**options)).fit(bench.split.train, bench.dataset.items)
-            found.append(evaluate(scorer, bench.split.test, bench.split.seen, bench.config.evaluation, name=name))
     rows = []
     for evaluation in found:
         table = {metric: [round(value, 5) for value in evaluation.table()[metric]] for metric in METRICS}

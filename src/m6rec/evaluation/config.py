@@ -32,7 +32,7 @@ class EvaluationConfig(Config):
     hot_from: int | None = Field(default=None, ge=1, description="Training count from which an item is hot. Null: found by hot_share.")
     batch: int = Field(default=256, ge=1, description="Requests scored at a time: memory holds batch x items scores and no more.")
     baselines: list[str] = Field(
-        default=["popularity", "transition_graph", "item_knn"],
+        default=["popularity", "transition_graph", "transition_graph_text", "item_knn"],
         description="Fusion members measured on the same cases and shown in every report.",
     )
 

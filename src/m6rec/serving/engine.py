@@ -25,7 +25,7 @@ from m6rec.index.exact import ExactIndex, top_k
 from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
-from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, Profiles
+from m6rec.tasks.choose_mixture import SOFTMAX_PART, Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
 
@@ -82,10 +82,8 @@ class Engine:
         repeat = repeat or self.scorer.task.config.repeat
         if repeat == "exclude":
             allowed[requests.histories.items] = False
-        parts = self.scorer.parts(requests)
-        total = np.sum([part[0] for part in parts.values()], axis=0)
-        scores = np.where(allowed, np.log(np.maximum(total, LEAST)), -np.inf).astype(np.float32)
-        best, values = top_k(scores[None], k)
+        scores, parts = self.scorer.answer(requests)
+        best, values = top_k(np.where(allowed, scores, -np.inf), k)
         titles, ids = self._titles(), self.items.ids.ids
         return [
             Scored(ids[item], float(value), titles[item], _shares({name: float(part[0, item]) for name, part in parts.items()}))

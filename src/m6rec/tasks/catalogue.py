@@ -6,6 +6,7 @@ Dimension keys: N items, L width of summaries, F bag features.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from m6rec.base.errors import DataError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.prior import TEXT_PART, prior_tables
+from m6rec.tasks.prior import TEXT_PART, prior_tables, row_mass
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 from m6rec.text.similarity import query_similarity, similarity_vectors
@@ -44,6 +45,11 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @cached_property
+    def masses(self) -> dict[str, np.ndarray]:
+        """float32 (N,) for each prior: how much each item's row can be relied on."""
+        return {name: row_mass(table) for name, table in self.priors.items()}
 
     def with_priors(self, histories: Histories, config: PriorConfig) -> Catalogue:
         """Counts of `histories`, and text neighbours (kept where they were computed before)."""

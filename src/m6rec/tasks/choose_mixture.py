@@ -15,10 +15,11 @@ from torch import Tensor
 
 from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART, row_evidence
+from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 
@@ -32,6 +33,17 @@ class Profiles:
 
     contents: Contents
     bag: Bag
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A batch of requests as the priors need it: typed csr (B, F), words (B, N) the text prior of what was typed, recent (B, K), evidence (B, M, K)."""
+
+    requests: Requests
+    typed: csr_array | None
+    words: np.ndarray | None
+    recent: np.ndarray
+    evidence: np.ndarray
 
 
 class ChooseMixture(Scorer):
@@ -50,9 +62,11 @@ class ChooseMixture(Scorer):
         reader: TextReader,
         profiles: Profiles | None = None,
         switched_off: Sequence[str] = (),
+        agreement: Agreement | None = None,
     ) -> None:
         self.model, self.task, self.catalogue, self.reader, self.profiles = model, task, catalogue, reader, profiles
         self.switched_off = tuple(switched_off)
+        self.agreement = agreement or Agreement()
         self._vectors: Tensor | None = None
 
     def refresh(self) -> None:
@@ -79,40 +93,68 @@ class ChooseMixture(Scorer):
         return self._vectors
 
     def scores(self, requests: Requests) -> np.ndarray:
-        """float32 (B, N): log of the mixture's probability."""
-        total = sum(self.parts(requests).values())
-        assert isinstance(total, np.ndarray)
-        scores: np.ndarray = np.log(np.maximum(total, LEAST)).astype(np.float32)
-        return scores
+        """float32 (B, N): log of the mixture's probability, plus what counting and model gain by agreeing."""
+        return self.answer(requests)[0]
 
-    @torch.no_grad()
     def parts(self, requests: Requests) -> dict[str, np.ndarray]:
         """What each part of the mixture gives to each item: name -> float32 (B, N); they add up to the probability."""
-        batch, items = len(requests), len(self.catalogue)
+        return self.answer(requests)[1]
+
+    def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`scores` and `parts` in one go."""
+        asked = self._ask(requests)
+        parts = self._mixture(asked)
+        scores = np.log(np.maximum(np.sum(list(parts.values()), axis=0), LEAST)).astype(np.float32)
+        if self.agreement.weight:
+            scores += self.agreement.gain(self._counted(asked, self.agreement.recency))
+        return scores, parts
+
+    def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
+        """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, float32 (B, N)."""
+        return self._counted(self._ask(requests), recency)
+
+    def _ask(self, requests: Requests) -> _Asked:
         typed = None if "text" in self.switched_off else self._typed_rows(requests)
-        states = self.last_states(requests, typed)  # B W
-        softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
-        recent, evidence = self._recent(requests.histories)  # B K, B M K
-        weights = self.task.gate.recency_weights(torch.from_numpy(evidence)).numpy()  # B M K
-        typed_prior = None
+        words = None
         if typed is not None and TEXT_PART in self.catalogue.priors:
-            typed_prior = self.catalogue.typed_prior(typed, self.task.config.prior)  # B N
-            told = np.log1p(np.count_nonzero(typed_prior, axis=1))
+            words = self.catalogue.typed_prior(typed, self.task.config.prior)
+        return _Asked(requests, typed, words, *self._recent(requests.histories))
+
+    @torch.no_grad()
+    def _mixture(self, asked: _Asked) -> dict[str, np.ndarray]:
+        states = self.last_states(asked.requests, asked.typed)  # B W
+        softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
+        evidence = asked.evidence.copy()  # B M K
+        weights = self.task.gate.recency_weights(torch.from_numpy(evidence)).numpy()  # B M K
+        if asked.words is not None:
             newest = evidence[:, self.task.parts.index(TEXT_PART), 0]
-            np.maximum(newest, told, out=newest)  # the words count as one more event
-        lengths = torch.from_numpy(requests.histories.lengths.copy())
+            np.maximum(newest, np.log1p(asked.words.sum(axis=1)), out=newest)  # the words count as one more event
+        lengths = torch.from_numpy(asked.requests.histories.lengths.copy())
         gates = self.task.gate.log_gates(states, torch.from_numpy(evidence), lengths).exp().numpy()  # B 1+M
         result = {SOFTMAX_PART: softmax.numpy() * gates[:, :1]}
         for number, name in enumerate(self.task.parts):
-            share = gates[:, 1 + number, None]
-            from_events = np.where(recent >= 0, weights[:, number], 0.0)  # B K
-            rows, places = np.nonzero(from_events)
-            mixed = csr_array((from_events[rows, places], (rows, recent[rows, places])), shape=(batch, items)) @ self.catalogue.priors[name]
-            given = np.asarray(mixed.todense(), dtype=np.float32)
-            if name == TEXT_PART and typed_prior is not None:
-                given = _blend(given, typed_prior)
-            result[name] = share * given
+            mass = self.catalogue.masses[name][asked.recent]
+            given = self._sum_rows(name, asked.recent, weights[:, number] / np.maximum(mass, 1e-9))
+            if name == TEXT_PART and asked.words is not None:
+                given = _blend(given, asked.words)
+            result[name] = gates[:, 1 + number, None] * given
         return result
+
+    def _counted(self, asked: _Asked, recency: float) -> dict[str, np.ndarray]:
+        weights = recency ** np.arange(asked.recent.shape[1], dtype=np.float32)
+        result = {}
+        for number, name in enumerate(self.task.parts):
+            result[name] = self._sum_rows(name, asked.recent, weights * (asked.evidence[:, number] > 0))
+            if name == TEXT_PART and asked.words is not None:
+                result[name] = result[name] + asked.words
+        return result
+
+    def _sum_rows(self, name: str, recent: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """float32 (B, N): rows of the prior's table for the recent items (B, K), times their weights (B, K)."""
+        kept = np.where(recent >= 0, weights, 0.0)
+        rows, places = np.nonzero(kept)
+        sources = csr_array((kept[rows, places].astype(np.float32), (rows, recent[rows, places])), shape=(len(recent), len(self.catalogue)))
+        return np.asarray((sources @ self.catalogue.priors[name]).todense(), dtype=np.float32)
 
     @torch.no_grad()
     def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
@@ -147,7 +189,7 @@ class ChooseMixture(Scorer):
         off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
         for number, name in enumerate(self.task.parts):
             if name not in off:
-                evidence[:, number] = inside * row_evidence(self.catalogue.priors[name])[recent]
+                evidence[:, number] = inside * np.log1p(self.catalogue.masses[name])[recent]
         return recent, evidence
 
     def _profile_contents(self, requests: Requests) -> Contents | None:

@@ -37,6 +37,7 @@ from m6rec.language_model.checkpoint import (
 )
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import ChooseMixture, Profiles
@@ -103,6 +104,7 @@ def _save(folder: Path, scorer: ChooseScorer) -> None:
         "trained_items": len(task.items.log_seen),
         "language": reader.wording.language,
         "segment_tokens": reader.segment_tokens,
+        "agreement": scorer.agreement.plain(),
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -137,6 +139,7 @@ def _load(folder: Path) -> dict[str, Any]:
         sizes = ChooseSizes(**facts["sizes"])
         wording = Wording(facts["language"], folder / TEMPLATES if (folder / TEMPLATES).exists() else None)
         origin = Origin(facts["training"], facts["statement"])
+        agreement = Agreement(**facts["agreement"])
         model = LanguageModel(shape)
         task = Choose(config, shape, sizes, torch.zeros(facts["trained_items"], dtype=torch.int64))
         segment_tokens, trained_with, data = facts["segment_tokens"], facts["tokenizer"], facts["data"]
@@ -168,6 +171,7 @@ def _load(folder: Path) -> dict[str, Any]:
         "profiles": profiles,
         "dataset": dataset,
         "origin": origin,
+        "agreement": agreement,
     }
 
 

@@ -1,14 +1,16 @@
 """The counted priors of the choose mixture: which items followed, or resemble, the recent ones.
 
-p_m(i | history) = sum over the `recent` newest events w of a[m, w] * P_m[item_w, i], where P_m has rows that sum to 1 and
-a[m, .] is a learned distribution over recency and evidence (an item with many neighbours says more than one with a single one). The gates that weigh the parts against the softmax come from the user state and
-are trained by the likelihood of the mixture. No leak: a training user is scored by counts of the other folds of users.
+p_m(i | history) = sum over the `recent` newest events w of a[m, w] * P_m[item_w, i], where P_m are the table's rows made to sum to 1 and
+a[m, .] is a learned distribution over recency and evidence (an item with many neighbours says more than one with a single one).
+The gates that weigh the parts against the softmax come from the user state and are trained by the likelihood of the mixture.
+No leak: a training user is scored by counts of the other folds of users.
 
 Dimension keys: R rows (targets or requests), M priors, K recent events, N items, E training events, W width of the state.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -40,7 +42,7 @@ class PriorValues:
     """What the priors say of known targets, before recency weights.
 
     values    float32 (R, M, K): P_m[item at recency k, target]; 0 where the history is shorter
-    evidence  float32 (R, M, K): log(1 + neighbours of that item in P_m); 0 where it has none
+    evidence  float32 (R, M, K): log(1 + row mass of that item); 0 where it has no neighbours
     """
 
     values: np.ndarray
@@ -53,15 +55,20 @@ def part_names(config: PriorConfig) -> list[str]:
 
 
 def graph_tables(near: csr_array, wide: csr_array, config: PriorConfig) -> dict[str, csr_array]:
-    """Row-normalised tables of the graph parts, from forward counts (N, N) of direct successors (`near`) and of the whole window (`wide`).
+    """Tables of the graph parts, from forward counts (N, N) of direct successors (`near`) and of the whole window (`wide`).
 
+    With A[h, i] = T[h, i] / popularity_i**damping and mass_h = sum over i of A[h, i], a row is A[h, .] / sqrt(mass_h): it sums to
+    sqrt(mass_h), so that an item whose successors are well known says more than one seen once.
     Three, because data differ in what order means: one thing leads to the next, things belong together in order, or in any order.
     """
     popularity = np.asarray(wide.sum(axis=0)).ravel() + np.asarray(wide.sum(axis=1)).ravel()
     tables = {}
     for name, counts in zip(GRAPH_PARTS, (near, wide, csr_array(wide.T)), strict=True):
-        table = normalise(counts, damping=config.damping, popularity=popularity)
-        tables[name] = propagate(table, hops=config.hops, decay=config.hop_decay, keep=config.keep)
+        mass = counts.astype(np.float64) @ np.maximum(popularity, 1.0) ** -config.damping
+        rows = normalise(counts, damping=config.damping, popularity=popularity)
+        rows = propagate(rows, hops=config.hops, decay=config.hop_decay, keep=config.keep)
+        rows.data *= np.repeat(np.sqrt(mass), np.diff(rows.indptr)).astype(np.float32)
+        tables[name] = rows
     return tables
 
 
@@ -104,18 +111,18 @@ def _fill(values: np.ndarray, evidence: np.ndarray, part: int, rows: np.ndarray,
     """Look up P[item k events before, item of the event] for the events `rows`."""
     begin = np.repeat(histories.offsets[:-1], histories.lengths)[rows]
     targets = histories.items[rows]
-    known = row_evidence(table)
+    mass = row_mass(table)
     for k in range(values.shape[2]):
         before = rows - 1 - k
         inside = before >= begin
         sources = histories.items[before[inside]]
-        values[rows[inside], part, k] = look_up(table, sources, targets[inside])
-        evidence[rows[inside], part, k] = known[sources]
+        values[rows[inside], part, k] = look_up(table, sources, targets[inside]) / np.maximum(mass[sources], 1e-9)
+        evidence[rows[inside], part, k] = np.log1p(mass[sources])
 
 
-def row_evidence(table: csr_array) -> np.ndarray:
-    """float32 (N,): log(1 + neighbours) of each item, how much its row can be relied on; 0 for an empty row."""
-    return np.log1p(np.diff(table.indptr)).astype(np.float32)
+def row_mass(table: csr_array) -> np.ndarray:
+    """float32 (N,): sum of each row, how much it can be relied on; 0 for an empty row."""
+    return np.asarray(table.sum(axis=1), dtype=np.float32).ravel()
 
 
 def look_up(table: csr_array, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -135,14 +142,17 @@ def look_up(table: csr_array, sources: np.ndarray, targets: np.ndarray) -> np.nd
 class PriorGate(nn.Module):
     """Weights of the mixture from the user state and the evidence, and for each prior the learned weights of the recent events.
 
-    a[m, k] = softmax over k of (recency[m, k] + strength[m] * evidence[m, k]), over the recent items that have neighbours.
+    a[m, k] = softmax over k of (FAST * recency[m, k] + strength[m] * evidence[m, k]), over the recent items that have neighbours.
     """
+
+    FAST = 10.0  # Adam moves every weight by about the learning rate: a scalar that has far to go is held in units of ten
 
     def __init__(self, width: int, parts: int, recent: int) -> None:
         super().__init__()
         self.gate = nn.Linear(width + 1 + parts, parts + 1)
-        self.recency = nn.Parameter(-0.7 * torch.arange(recent, dtype=torch.float32).repeat(parts, 1))  # M K: halves with each event
-        self.strength = nn.Parameter(torch.full((parts,), 0.5))
+        start = math.log(0.65) * torch.arange(recent, dtype=torch.float32)
+        self.recency = nn.Parameter(start.repeat(parts, 1) / self.FAST)  # M K: each event weighs .65 of the one after it
+        self.strength = nn.Parameter(torch.ones(parts))  # masses are roots: the weight of a row grows with the root of its evidence
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
 
@@ -159,7 +169,7 @@ class PriorGate(nn.Module):
 
     def recency_weights(self, evidence: Tensor) -> Tensor:
         """(R, M, K): a[m, .]; zeros where no recent item has neighbours."""
-        logits = self.recency + self.strength[:, None] * evidence
+        logits = self.FAST * self.recency + self.strength[:, None] * evidence
         return torch.nan_to_num(torch.softmax(logits.masked_fill(evidence <= 0, float("-inf")), dim=2), nan=0.0)
 
     def log_rest(self, log_gates: Tensor, values: Tensor, evidence: Tensor) -> Tensor:

@@ -75,6 +75,14 @@ def default_folder(config: Path) -> Path:
     return Path("runs") / (resolved.parent.name if resolved.stem == "config" and resolved.parent.name else resolved.stem)
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises CheckpointError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be read ({error}); delete its folder to do this stage again") from None
+
+
 def content_key(*parts: Any) -> str:
     """12 hex digits that change when any part does."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
@@ -13,10 +14,11 @@ from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.prior import training_values
+from m6rec.training.calibration import calibrate
 from m6rec.training.loop import Loop
 from m6rec.training.measuring import measure, write_report
 from m6rec.training.stage import Stage
-from m6rec.training.workbench import Workbench
+from m6rec.training.workbench import AGREEMENT, Workbench
 
 MOST_VALIDATION_CASES = 20_000  # early stopping looks at no more than this many, drawn once by seed
 
@@ -54,8 +56,12 @@ class Fit(Stage):
             progress=bench.progress,
         )
         state = loop.run()
+        with torch.no_grad():
+            agreement, agreed = calibrate(bench, scorer)
+        write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
         write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, config.train.validation_metric: state.best})
-        return {"best epoch": state.best_epoch + 1, f"validation {config.train.validation_metric}": round(state.best, 4)}
+        reached = {f"validation {config.train.validation_metric}": round(state.best, 4), "with agreement": round(agreed, 4)}
+        return {"best epoch": state.best_epoch + 1, **reached}
 
 
 class Validation:

@@ -17,6 +17,7 @@ from m6rec.language_model.checkpoint import load_into, load_weights, program_ver
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.store import ItemStates
+from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
@@ -27,11 +28,13 @@ from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
 from m6rec.training.progress import Progress
-from m6rec.training.run_folder import RunFolder, content_key
+from m6rec.training.run_folder import RunFolder, content_key, read_json
 
 if TYPE_CHECKING:
     from m6rec.config import M6RecConfig
     from m6rec.training.stage import Stage
+
+AGREEMENT = "agreement.json"
 
 
 @dataclass
@@ -164,7 +167,9 @@ class Workbench:
         task = self.new_task()
         for prefix, module in (("model.", self.model), ("task_choose.", task)):
             load_into(module, {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, best)
-        return self.scorer(self.model, task, switched_off)
+        scorer = self.scorer(self.model, task, switched_off)
+        scorer.agreement = Agreement(**read_json(self.folder("fit") / AGREEMENT))
+        return scorer
 
 
 def has_words(table: Table) -> bool:
