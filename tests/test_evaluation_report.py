@@ -287,4 +287,4 @@ def test_short_fits(text: str, room: int) -> None:
 
 
 def test_config_defaults_are_plain() -> None:
-    assert EvaluationConfig().plain()["baselines"] == ["popularity", "transition_graph", "item_knn"]
+    assert EvaluationConfig().plain()["baselines"] == ["popularity", "transition_graph", "transition_graph_text", "item_knn"]

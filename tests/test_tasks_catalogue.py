@@ -148,7 +148,7 @@ def test_text_neighbours_are_kept_when_only_events_changed(scorer: ChooseScorer)
     config = PriorConfig()
     again = scorer.catalogue.with_priors(Histories.from_lists([[0, 1], [0, 1]]), config)
     assert again.priors[TEXT_PART] is scorer.catalogue.priors[TEXT_PART]
-    assert again.priors["forward"][0, 1] == 1.0
+    assert again.priors["forward"][0, 1] > 0
     assert TEXT_PART not in scorer.catalogue.with_priors(NOBODY, PriorConfig(text=False)).priors
     assert list(scorer.catalogue.with_priors(NOBODY, PriorConfig(graph=False)).priors) == [TEXT_PART]
 

@@ -36,7 +36,7 @@ def random_vectors(items: int, seed: int, features: int = 6) -> csr_array:
 
 
 def brute_graph(rows: list[list[int]], items: int, config: PriorConfig) -> dict[str, np.ndarray]:
-    """One loop over every pair of events; hops 1."""
+    """One loop over every pair of events; hops 1. A row sums to the root of what was counted in it."""
     near, wide = np.zeros((items, items)), np.zeros((items, items))
     for row in rows:
         for place, later in enumerate(row):
@@ -49,7 +49,7 @@ def brute_graph(rows: list[list[int]], items: int, config: PriorConfig) -> dict[
     for name, table in (("next", near), ("forward", wide), ("backward", wide.T)):
         damped = table / popularity**config.damping
         mass = damped.sum(axis=1, keepdims=True)
-        tables[name] = np.divide(damped, mass, out=np.zeros_like(damped), where=mass > 0)
+        tables[name] = np.divide(damped, np.sqrt(mass), out=np.zeros_like(damped), where=mass > 0)
     return tables
 
 
@@ -75,10 +75,10 @@ def test_training_values_equal_brute_force() -> None:
             for part, table in enumerate(tables):
                 for k in range(CONFIG.recent):
                     source = row[place - 1 - k] if place - 1 - k >= 0 else None
-                    wanted = 0.0 if source is None else table[source, target]
+                    mass = 0.0 if source is None else table[source].sum()
+                    wanted = table[source, target] / mass if mass else 0.0
                     assert got.values[event, part, k] == pytest.approx(wanted, abs=1e-6)
-                    neighbours = 0 if source is None else np.count_nonzero(table[source])
-                    assert got.evidence[event, part, k] == pytest.approx(np.log1p(neighbours), abs=1e-6)
+                    assert got.evidence[event, part, k] == pytest.approx(np.log1p(mass), abs=1e-6)
             event += 1
     assert event == len(got.values)
 
@@ -101,7 +101,8 @@ def test_own_transitions_never_score_their_user() -> None:
         histories = Histories.from_lists(lists)
         vectors = csr_array((10, 4), dtype=np.float32)
         tables = prior_tables(histories, vectors, CONFIG)
-        assert tables["forward"][8, 9] == tables["next"][8, 9] == 1.0  # it is in the tables that serve
+        assert tables["forward"][8, 9] > 0  # it is in the tables that serve
+        assert tables["next"][8, 9] > 0
         got = training_values(histories, tables, CONFIG, seed)
         lonely = histories.offsets[seed] + 1
         assert not got.values[lonely].any()
@@ -120,17 +121,19 @@ def test_renumbering_items_changes_nothing(hops: int) -> None:
     before = training_values(histories, prior_tables(histories, vectors, config), config, 0)
     after = training_values(renamed, prior_tables(renamed, moved, config), config, 0)
     np.testing.assert_allclose(after.values, before.values, atol=1e-7)
-    np.testing.assert_array_equal(after.evidence, before.evidence)
+    np.testing.assert_allclose(after.evidence, before.evidence, atol=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
 @given(users=st.integers(1, 12), items=st.integers(1, 9), seed=st.integers(0, 10**6), hops=st.integers(1, 3), keep=st.integers(1, 9))
-def test_every_row_of_a_table_is_a_distribution(users: int, items: int, seed: int, hops: int, keep: int) -> None:
+def test_rows_are_never_negative_and_text_rows_are_distributions(users: int, items: int, seed: int, hops: int, keep: int) -> None:
     config = CONFIG.model_copy(update={"hops": hops, "keep": keep, "similar": keep})
     for name, table in prior_tables(random_histories(users, items, seed), random_vectors(items, seed), config).items():
         mass = np.asarray(table.sum(axis=1)).ravel()
         stored = np.diff(table.indptr) > 0
-        np.testing.assert_allclose(mass[stored], 1.0, atol=1e-5, err_msg=name)
+        assert (mass[stored] > 0).all()
+        if name == "text":
+            np.testing.assert_allclose(mass[stored], 1.0, atol=1e-5)
         assert (table.data >= 0).all()
 
 
@@ -228,5 +231,6 @@ def test_walks_reach_further_than_one_step() -> None:
     forward = csr_array(np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=np.float32))
     assert graph_tables(forward, forward, CONFIG)["forward"][0, 2] == 0
     table = graph_tables(forward, forward, CONFIG.model_copy(update={"hops": 2, "hop_decay": 0.5}))["forward"]
-    assert table[0, 2] == pytest.approx(1 / 3)  # 1 : 0.5
-    assert table[0, 1] == pytest.approx(2 / 3)
+    mass = np.sqrt(2**-0.5)  # one transition, to an item with two of them and damping 0.5
+    assert table[0, 2] == pytest.approx(mass / 3)  # 1 : 0.5
+    assert table[0, 1] == pytest.approx(mass * 2 / 3)
