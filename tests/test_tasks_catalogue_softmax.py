@@ -1,6 +1,6 @@
 """The fused softmax over the catalogue: loss and every gradient are those of the plain formula, and no more than a chunk of logits is held.
 
-Dimension keys: R rows, N items, W width, X excluded pairs.
+Dimension keys: R rows, N items, W width.
 """
 
 from __future__ import annotations
@@ -26,37 +26,28 @@ class Problem:
     targets: Tensor  # R
     log_gate: Tensor  # R
     log_rest: Tensor  # R
-    excluded: Tensor | None  # 2 X
 
     def leaves(self) -> list[Tensor]:
         return [t.detach().clone().requires_grad_() for t in (self.states, self.items, self.log_gate, self.log_rest)]
 
 
-def problem(rows: int, items: int, width: int, seed: int, excluded: bool = False) -> Problem:
+def problem(rows: int, items: int, width: int, seed: int) -> Problem:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
     targets = torch.randint(items, (rows,), generator=generator)
-    pairs = None
-    if excluded:  # half of everything, targets among them: those must stay
-        pairs = torch.nonzero(torch.rand(rows, items, generator=generator) < 0.5).T.contiguous()
     gate = torch.sigmoid(normal(rows))
     rest = (1 - gate) * torch.sigmoid(normal(rows))
-    return Problem(normal(rows, width), normal(items, width), targets, gate.log(), rest.log(), pairs)
+    return Problem(normal(rows, width), normal(items, width), targets, gate.log(), rest.log())
 
 
 def plain_loss(
-    states: Tensor, items: Tensor, log_gate: Tensor, log_rest: Tensor, targets: Tensor, own_share: float, pairs: Tensor | None
+    states: Tensor, items: Tensor, log_gate: Tensor, log_rest: Tensor, targets: Tensor, own_share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """-sum log(gate * softmax(target) + rest) - own_share * sum log softmax(target), in float64, all logits at once."""
     logits = states.double() @ items.double().T  # R N
-    if pairs is not None:
-        hidden = torch.zeros(logits.shape, dtype=torch.bool)
-        hidden[pairs[0], pairs[1]] = True
-        hidden[torch.arange(len(targets)), targets] = False
-        logits = logits.masked_fill(hidden, float("-inf"))
     own = torch.log_softmax(logits, dim=1)[torch.arange(len(targets)), targets]
     mixture = torch.log(log_gate.double().exp() * own.exp() + log_rest.double().exp())
     return -(mixture.sum() + own_share * own.sum()), -mixture.sum(), -own.sum()
@@ -64,8 +55,8 @@ def plain_loss(
 
 def compare(case: Problem, own_share: float) -> None:
     fused, plain = case.leaves(), case.leaves()
-    got = mixture_loss(fused[0], fused[1], case.targets, fused[2], fused[3], own_share=own_share, excluded=case.excluded)
-    wanted = plain_loss(*plain, case.targets, own_share, case.excluded)
+    got = mixture_loss(fused[0], fused[1], case.targets, fused[2], fused[3], own_share=own_share)
+    wanted = plain_loss(*plain, case.targets, own_share)
     for one, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=2e-5, atol=1e-5)
     (1.7 * got[0]).backward()  # not 1: the incoming gradient must be passed on
@@ -75,11 +66,10 @@ def compare(case: Problem, own_share: float) -> None:
 
 
 @pytest.mark.parametrize("own_share", [0.0, 0.3, 2.0])
-@pytest.mark.parametrize("excluded", [False, True])
 @pytest.mark.parametrize("chunk", [1, 37, 10_000])
-def test_loss_and_all_gradients(monkeypatch: pytest.MonkeyPatch, own_share: float, excluded: bool, chunk: int) -> None:
+def test_loss_and_all_gradients(monkeypatch: pytest.MonkeyPatch, own_share: float, chunk: int) -> None:
     monkeypatch.setattr(catalogue_softmax, "CHUNK_NUMBERS", chunk)
-    compare(problem(9, 7, 4, seed=1, excluded=excluded), own_share)
+    compare(problem(9, 7, 4, seed=1), own_share)
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,14 +78,13 @@ def test_loss_and_all_gradients(monkeypatch: pytest.MonkeyPatch, own_share: floa
     items=st.integers(1, 9),
     width=st.integers(1, 5),
     seed=st.integers(0, 10**6),
-    excluded=st.booleans(),
     own_share=st.floats(0, 2),
     chunk=st.integers(1, 60),
 )
-def test_any_shape(rows: int, items: int, width: int, seed: int, excluded: bool, own_share: float, chunk: int) -> None:
+def test_any_shape(rows: int, items: int, width: int, seed: int, own_share: float, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue_softmax, "CHUNK_NUMBERS", chunk)
-        compare(problem(rows, items, width, seed, excluded), own_share)
+        compare(problem(rows, items, width, seed), own_share)
 
 
 def test_plain_softmax_is_a_case_of_it() -> None:
@@ -163,15 +152,12 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("excluded", [False, True])
-def test_the_full_logit_matrix_is_never_held(monkeypatch: pytest.MonkeyPatch, excluded: bool) -> None:
+def test_the_full_logit_matrix_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """256 x 128 logits, 1024 allowed at a time: nothing larger than that is ever made, forward or backward."""
     monkeypatch.setattr(catalogue_softmax, "CHUNK_NUMBERS", 1024)
     case = problem(256, 128, 4, seed=5)
-    if excluded:
-        case.excluded = torch.stack([torch.arange(256), torch.arange(256) % 128])
     states, items, gate, rest = case.leaves()
     with LargestTensor() as seen:
-        loss, _, _ = mixture_loss(states, items, case.targets, gate, rest, own_share=0.3, excluded=case.excluded)
+        loss, _, _ = mixture_loss(states, items, case.targets, gate, rest, own_share=0.3)
         loss.backward()
     assert 0 < seen.largest <= 1024

@@ -1,6 +1,6 @@
 """Softmax over the catalogue, chunked and fused with the likelihood of a mixture: the full logit matrix is never held.
 
-Dimension keys: R rows (one per training target), N items among the negatives, W width, C rows of a chunk, X excluded pairs.
+Dimension keys: R rows (one per training target), N items among the negatives, W width, C rows of a chunk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class _MixtureLoss(torch.autograd.Function):
         log_gate: Tensor,
         log_rest: Tensor,
         own_share: float,
-        excluded: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows, count = states.shape[0], items.shape[0]
         chunk = max(1, CHUNK_NUMBERS // count)
@@ -35,20 +34,10 @@ class _MixtureLoss(torch.autograd.Function):
         mixture = states.new_zeros((), dtype=torch.float32)
         own = states.new_zeros((), dtype=torch.float32)
         transposed = items.t()
-        bounds = (
-            None
-            if excluded is None
-            else torch.searchsorted(excluded[0].contiguous(), torch.arange(0, rows + chunk, chunk, device=states.device))
-        )
-        for number, start in enumerate(range(0, rows, chunk)):
+        for start in range(0, rows, chunk):
             part = slice(start, min(rows, start + chunk))
             wanted = targets[part]
             logits = torch.matmul(states[part], transposed).float()  # C N
-            if excluded is not None and bounds is not None:
-                pairs = excluded[:, bounds[number] : bounds[number + 1]]
-                kept = logits.gather(1, wanted[:, None])
-                logits[pairs[0] - start, pairs[1]] = float("-inf")
-                logits.scatter_(1, wanted[:, None], kept)  # the target itself always counts
             top = logits.amax(dim=1, keepdim=True)
             at_target = logits.gather(1, wanted[:, None]) - top
             share = logits.sub_(top).exp_()
@@ -73,7 +62,7 @@ class _MixtureLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         grad_states, grad_items, grad_gate, grad_rest = ctx.saved_tensors
-        return grad * grad_states, grad * grad_items, None, grad * grad_gate, grad * grad_rest, None, None
+        return grad * grad_states, grad * grad_items, None, grad * grad_gate, grad * grad_rest, None
 
 
 def mixture_loss(
@@ -84,7 +73,6 @@ def mixture_loss(
     log_rest: Tensor,
     *,
     own_share: float = 0.0,
-    excluded: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Negative log-likelihood of p(i) = gate * softmax_i(state . item) + rest(i), summed over rows, plus a share of the softmax's own.
 
@@ -93,10 +81,9 @@ def mixture_loss(
         log_gate: float32 (R,), log of the weight of the softmax; 0 with `log_rest` -inf is the plain softmax.
         log_rest: float32 (R,), log of what the other parts of the mixture give to the target.
         own_share: weight of the softmax's own negative log-likelihood, so that it also learns where a prior explains all.
-        excluded: int64 (2, X), pairs (row, item) sorted by row that are left out of the softmax (consumed items); the target stays.
 
     Returns:
         (loss to differentiate, mixture part, softmax part), three sums; the last two carry no gradient.
     """
-    loss, mixture, own = _MixtureLoss.apply(states, items, targets, log_gate, log_rest, own_share, excluded)
+    loss, mixture, own = _MixtureLoss.apply(states, items, targets, log_gate, log_rest, own_share)
     return loss, mixture, own
