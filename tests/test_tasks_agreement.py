@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from m6rec.tasks.agreement import Agreement, choose_agreement
+from m6rec.tasks.agreement import Agreement, choose_agreement, typed_gain
 
 
 def test_the_gain_by_hand() -> None:
@@ -49,3 +49,7 @@ def test_useless_counts_leave_the_mixture_alone() -> None:
     found = choose_agreement(["forward"], lambda recency: {"forward": np.ones((2, 3), dtype=np.float32) * [1, 2, 3]}, quality)
     assert found.weight == 0.0
     assert choose_agreement([], lambda recency: {}, quality) == Agreement()
+
+
+def test_typed_words_gain_by_hand() -> None:
+    np.testing.assert_allclose(typed_gain(np.array([[0.0, 0.01, 0.5]])), [[0.0, np.log(2), np.log(51)]], rtol=1e-6)

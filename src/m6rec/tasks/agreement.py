@@ -7,7 +7,8 @@ timid: what the model *and* the counts name is better than what either names alo
     G = sum over priors m of share[m] * sum over recent events k of recency^k * row_m[item_k]
 
 with the rows as counted (a row's mass grows with the root of its evidence). The few numbers are chosen on validation cases,
-which the weights of the model have not seen: there the counts are worth what they will be worth in service.
+which the weights of the model have not seen: there the counts are worth what they will be worth in service. Words that somebody
+typed gain in the same way (`typed_gain`), so that what is asked for stands above what is merely likely, new items included.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import Any
 import numpy as np
 
 from m6rec.tasks.prior import TEXT_PART
+
+# What somebody typed is asked for, not merely likely: no validation case types anything, so this weight is set and not searched.
+TYPED_WEIGHT, TYPED_FLOOR = 1.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Agreement:
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
         return {**asdict(self), "shares": dict(self.shares)}
+
+
+def typed_gain(words: np.ndarray) -> np.ndarray:
+    """float32 (B, N) to add to log p where words were typed; `words` (B, N) is the text prior of them, rows of sum 1 or 0."""
+    return (TYPED_WEIGHT * np.log1p(words / TYPED_FLOOR)).astype(np.float32)
 
 
 GRID: dict[str, tuple[float, ...]] = {

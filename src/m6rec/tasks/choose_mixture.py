@@ -15,7 +15,7 @@ from torch import Tensor
 
 from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.language_model.model import LanguageModel
-from m6rec.tasks.agreement import Agreement
+from m6rec.tasks.agreement import Agreement, typed_gain
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.item_encoder import Contents
@@ -93,7 +93,7 @@ class ChooseMixture(Scorer):
         return self._vectors
 
     def scores(self, requests: Requests) -> np.ndarray:
-        """float32 (B, N): log of the mixture's probability, plus what counting and model gain by agreeing."""
+        """float32 (B, N): log of the mixture's probability, plus what items gain that the counts, or the typed words, name too."""
         return self.answer(requests)[0]
 
     def parts(self, requests: Requests) -> dict[str, np.ndarray]:
@@ -107,6 +107,8 @@ class ChooseMixture(Scorer):
         scores = np.log(np.maximum(np.sum(list(parts.values()), axis=0), LEAST)).astype(np.float32)
         if self.agreement.weight:
             scores += self.agreement.gain(self._counted(asked, self.agreement.recency))
+        if asked.words is not None:
+            scores += typed_gain(asked.words)
         return scores, parts
 
     def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
@@ -145,8 +147,6 @@ class ChooseMixture(Scorer):
         result = {}
         for number, name in enumerate(self.task.parts):
             result[name] = self._sum_rows(name, asked.recent, weights * (asked.evidence[:, number] > 0))
-            if name == TEXT_PART and asked.words is not None:
-                result[name] = result[name] + asked.words
         return result
 
     def _sum_rows(self, name: str, recent: np.ndarray, weights: np.ndarray) -> np.ndarray:
