@@ -86,9 +86,8 @@ def test_anybody_gets_finite_ordered_scores_with_parts(name: str, engine: Engine
     answers = engine.recommend(**who, k=99, repeat="allow")
     assert sorted(ids(answers)) == sorted(engine.items.ids.ids)
     scores = [answer.score for answer in answers]
-    assert all(math.isfinite(score) and score <= 0 for score in scores)
+    assert all(map(math.isfinite, scores))
     assert scores == sorted(scores, reverse=True)
-    assert math.isclose(sum(math.exp(score) for score in scores), 1, abs_tol=1e-4), "a probability over the catalogue"
     titles = dict(zip(engine.items.ids.ids, engine.items.titles(), strict=True))
     for answer in answers:
         assert answer.title == titles[answer.item_id]

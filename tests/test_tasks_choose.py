@@ -17,6 +17,7 @@ from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import DataError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.tasks import choose as choose_module
+from m6rec.tasks.agreement import typed_gain
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import SOFTMAX_PART
 from m6rec.tasks.history_batches import batch_windows, cut_windows
@@ -89,7 +90,9 @@ def test_parts_add_up_to_a_distribution(scorer: ChooseScorer, everybody: Request
     total = sum(parts.values())
     assert isinstance(total, np.ndarray)
     np.testing.assert_allclose(total.sum(axis=1), 1.0, atol=1e-5)
-    np.testing.assert_allclose(scorer.scores(everybody), np.log(total), rtol=1e-5)
+    asked = scorer._ask(everybody)
+    gain = scorer.agreement.gain(scorer._counted(asked, scorer.agreement.recency)) + typed_gain(asked.words)
+    np.testing.assert_allclose(scorer.scores(everybody), np.log(total) + gain, rtol=1e-5)
     assert len({np.argmax(row) for row in total}) > 3  # not one answer for all
 
 

@@ -94,7 +94,7 @@ class Recommender:
             repeat: whether items of the history may come again; None is as trained.
 
         Returns:
-            `Scored` items: log probability, title, and the share of each part of the model in it.
+            `Scored` items: score (log probability plus the gain for what counts or typed words name too), title, shares of the parts.
 
         Raises:
             UsageError: nobody to recommend to, k < 1, an unknown field or scenario.
