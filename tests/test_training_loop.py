@@ -37,6 +37,14 @@ from m6rec.training.training_log import TrainingLog
 SHAPE = ModelShape(vocabulary=8, width=4, heads=1, lower_layers=0, upper_layers=0, history=2, dropout=0.0, lower_dropout=0.0)
 
 
+@pytest.fixture(autouse=True)
+def keyboard() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a test run started in the background inherits a SIGINT that is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Toy(Task):
     """Pulls a point towards numbers: two losses, a batch is one number, and `said` hears of every batch before it is trained on."""
 
