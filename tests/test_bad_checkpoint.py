@@ -172,7 +172,7 @@ def test_the_command_line_says_the_same(name: str, model: Path, m6rec: CommandLi
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda run: shutil.rmtree(run / "model"), "is no model folder"),
+        (lambda run: shutil.rmtree(run / "model"), "is not finished"),
         (lambda run: cut(run / "run.json"), "run.json is damaged"),
         (lambda run: (run / "run.json").unlink(), "run.json is missing"),
         (lambda run: (run / "run.json").write_text('{"format": 99}'), "upgrade m6rec"),
@@ -181,7 +181,7 @@ def test_the_command_line_says_the_same(name: str, model: Path, m6rec: CommandLi
 def test_damaged_runs_are_one_line(damage: Callable[[Path], Any], words: str, tiny_run: Path, tmp_path: Path, m6rec: CommandLines) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     damage(run)
-    command = ["recommend", run, "--user", "u01"] if "model folder" in words else ["evaluate", run, "--baselines", "none"]
+    command = ["recommend", run, "--user", "u01"] if "not finished" in words else ["evaluate", run, "--baselines", "none"]
     assert words in m6rec(*command).error(1)
 
 

@@ -117,7 +117,7 @@ def test_where_keeps_only_what_was_asked_for(m6rec: CommandLines, tiny_run: Path
     wanted = items.filter((pl.col("category") == category) & (pl.col("price") < 40))["item_id"].to_list()
     assert wanted
     found = m6rec(
-        "recommend", tiny_run, "--text", "gift", "--where", f"category={category}", "--where", "price<40", "-k", 40, "--json"
+        "recommend", tiny_run, "--text", items["title"][0], "--where", f"category={category}", "--where", "price<40", "-k", 40, "--json"
     ).json()
     assert sorted(answer["item_id"] for answer in found) == sorted(wanted)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from m6rec.base.contracts import Scored
-from m6rec.base.errors import DataError, UsageError
+from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.serving.engine import Engine
 from m6rec.tasks.model_folder import ChooseScorer
@@ -68,7 +68,9 @@ class Recommender:
             CheckpointError: missing, truncated, from a newer version, or parts that do not belong together.
         """
         folder = Path(folder)
-        return cls(Engine(ChooseScorer.load(folder / "model" if (folder / "run.json").exists() else folder), unknown))
+        if (folder / "stages").is_dir() and not (folder / "model").is_dir():
+            raise CheckpointError(f"the training in {folder} is not finished; run the same `m6rec train` command to go on")
+        return cls(Engine(ChooseScorer.load(folder / "model" if (folder / "model").is_dir() else folder), unknown))
 
     def recommend(
         self,
@@ -101,6 +103,10 @@ class Recommender:
             UnknownUserError, UnknownItemError: an id nobody has seen.
         """
         return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat)
+
+    def understands(self, text: str) -> bool:
+        """Whether any word of `text` stands in an item or names one of its categories or tags; if not, `recommend` has only the rest to go by."""
+        return self.engine.understands(text)
 
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items most like `item` (cosine of item vectors). Raises UnknownItemError."""

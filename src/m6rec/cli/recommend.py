@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +30,9 @@ def recommend(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            "--where", metavar="FIELD=VALUE", help="Only such items; a number also as price<50. Repeated for one field: any of them."
+            "--where",
+            metavar="FIELD=VALUE",
+            help="Only such items; a number also as price<50. A range: price=20-60. Repeated for one field: any of them.",
         ),
     ] = None,
     repeat: Annotated[Repeat | None, typer.Option("--repeat", help="Whether consumed items may come again.")] = None,
@@ -38,12 +41,15 @@ def recommend(
     """Recommend items from a run, best first. Give at least one of --user, --history, --text, --profile."""
     if user is None and history is None and text is None and profile is None:
         raise UsageError("nobody to recommend to; give --user ID, --history A,B,C, --text WORDS or --profile 'field=value ...'")
+    if text is not None and not text.strip():
+        raise UsageError("--text is empty; type some words, or leave it out")
     filters = conditions(where or [])
     described = None if profile is None else person(profile)
 
     from m6rec.recommender import Recommender
 
-    answers = Recommender.from_pretrained(run).recommend(
+    recommender = Recommender.from_pretrained(run)
+    answers = recommender.recommend(
         user=user,
         history=None if history is None else [item.strip() for item in history.split(",") if item.strip()],
         text=text,
@@ -53,6 +59,10 @@ def recommend(
         where=filters or None,
         repeat=None if repeat is None else repeat.value,
     )
+    if text is not None and not recommender.understands(text):
+        print("m6rec: note: no word of the text stands in any item; the list goes by everything else", file=sys.stderr)
+    if not answers:
+        print("m6rec: note: no item is left; loosen --where, or see --repeat", file=sys.stderr)
     show_items(answers, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,8 +47,13 @@ def read_new_items(frame: pl.DataFrame, fields: Mapping[str, FieldType], trainin
         DataError: no item_id, a wrong cell, one id with two different contents.
     """
     data = _data(training)
+    renamed = _renamed(frame, "items", data, "new items")
+    for name in renamed.columns:
+        meant = difflib.get_close_matches(name, [field for field in fields if field not in renamed.columns], n=1, cutoff=0.75)
+        if name not in fields and name != Columns.ITEM and meant:
+            raise DataError(f"new items have a column '{name}', which is no field; did you mean '{meant[0]}'?")
     return frame_to_table(
-        _renamed(frame, "items", data, "new items"),
+        renamed,
         dict(fields),
         Columns.ITEM,
         source="new items",

@@ -91,6 +91,10 @@ class Engine:
             if item >= 0
         ]
 
+    def understands(self, text: str) -> bool:
+        """Whether any word of `text` stands in an item or names one of its categories or tags."""
+        return bool(self.scorer.catalogue.search[0].text(text).nnz)
+
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items whose vectors are nearest to that of `item` by cosine."""
         row = self._item(item)
@@ -194,6 +198,9 @@ class Engine:
         """A described person in the words of the users' template; what is no field of the users is said as it stands."""
         fields = self.users.fields
         told = {name: value for name, value in profile.items() if name in fields}
+        for name, value in told.items():
+            if fields[name] == FieldType.NUMBER and value is not None and not _is_number(value):
+                raise UsageError(f"'{name}' of a profile is a number, got '{value}'")
         rest = {name: value for name, value in profile.items() if name not in fields}
         wording = self.scorer.reader.wording
         said = [wording.profile(told, fields) if told else "", wording.profile(rest) if rest else ""]
@@ -252,3 +259,11 @@ def _widened(profiles: Profiles, users: int) -> Profiles:
         torch.cat([old.vectors, old.vectors.new_zeros(extra, old.vectors.shape[1])]),
     )
     return Profiles(contents, profiles.bag)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -21,6 +21,8 @@ def allowed_items(items: Table, where: Mapping[str, Any]) -> np.ndarray:
     Raises:
         UsageError: an unknown field (the nearest is named) or a value that its type can't be compared with.
     """
+    if not isinstance(where, Mapping):
+        raise UsageError(f"where takes {{field: value}}, got {where!r}; for example where={{'price': '<50'}}")
     mask = np.ones(len(items), dtype=bool)
     for name, wanted in where.items():
         if name not in items.fields:

@@ -75,9 +75,19 @@ class Catalogue:
             priors[TEXT_PART] = _linked(priors[TEXT_PART], vectors, extra, config)
         return Catalogue(items, self.bag, matrix, vectors, Contents.build(summaries, matrix, vector_fields(items)), priors)
 
-    def typed_prior(self, bag_rows: csr_array, config: PriorConfig) -> np.ndarray:
-        """float32 (B, N): the text prior of typed words, csr (B, F) of them; rows sum to 1, or are empty where nothing is known."""
-        cosine = query_similarity(self.vectors, similarity_vectors(bag_rows, self.bag.idf)).astype(np.float64)
+    @cached_property
+    def search(self) -> tuple[Bag, csr_array]:
+        """What typed words are looked up in: a bag with the words of single items too (nothing is trained on those), and its tf-idf rows.
+
+        Made when first asked for, so that the words of items added a moment ago are in it.
+        """
+        bag = Bag.fit(self.items, self.bag.language, min_count=1)
+        return bag, similarity_vectors(bag.matrix(self.items), bag.idf)
+
+    def typed_prior(self, texts: list[str], config: PriorConfig) -> np.ndarray:
+        """float32 (B, N): the text prior of typed words; rows sum to 1, or are empty where no word is known."""
+        bag, vectors = self.search
+        cosine = query_similarity(vectors, similarity_vectors(bag.texts(texts), bag.idf)).astype(np.float64)
         best = cosine.max(axis=1, initial=0.0, keepdims=True)
         weights = (cosine / np.where(best > 0, best, 1.0)) ** config.sharpness
         if len(self) > config.similar:

@@ -119,7 +119,8 @@ class ChooseMixture(Scorer):
         typed = None if "text" in self.switched_off else self._typed_rows(requests)
         words = None
         if typed is not None and TEXT_PART in self.catalogue.priors:
-            words = self.catalogue.typed_prior(typed, self.task.config.prior)
+            assert requests.texts is not None
+            words = self.catalogue.typed_prior(requests.texts, self.task.config.prior)
         return _Asked(requests, typed, words, *self._recent(requests.histories))
 
     @torch.no_grad()

@@ -75,7 +75,10 @@ def plan(config: M6RecConfig, folder: Path, run: Path) -> list[dict[str, Any]]:
 
 def open_run(run: Path, progress: bool = False) -> Workbench:
     """The workbench of the newest training in a run folder. Raises CheckpointError when there is none."""
-    record = RunFolder(Path(run)).read_record()
+    run = Path(run)
+    if not (run / "run.json").exists() and run.name == "model" and (run.parent / "run.json").exists():
+        run = run.parent  # the model folder inside a run was meant
+    record = RunFolder(run).read_record()
     bench = _workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), Path(run), progress)
     bench.pin(record["keys"])
     return bench
