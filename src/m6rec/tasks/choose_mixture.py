@@ -24,6 +24,7 @@ from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 
 SOFTMAX_PART = "model"
+FEW_ROWS = 64  # up to so many rows of a prior are added one by one: for one person, making a sparse matrix costs more than using it
 LEAST = 1e-30  # probability of what no part knows: keeps the logarithm finite and the order of the rest
 
 
@@ -152,10 +153,18 @@ class ChooseMixture(Scorer):
 
     def _sum_rows(self, name: str, recent: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """float32 (B, N): rows of the prior's table for the recent items (B, K), times their weights (B, K)."""
-        kept = np.where(recent >= 0, weights, 0.0)
+        kept = np.where(recent >= 0, weights, 0.0).astype(np.float32)
         rows, places = np.nonzero(kept)
-        sources = csr_array((kept[rows, places].astype(np.float32), (rows, recent[rows, places])), shape=(len(recent), len(self.catalogue)))
-        return np.asarray((sources @ self.catalogue.priors[name]).todense(), dtype=np.float32)
+        table, shape = self.catalogue.priors[name], (len(recent), len(self.catalogue))
+        if len(rows) > FEW_ROWS:
+            sources = csr_array((kept[rows, places], (rows, recent[rows, places])), shape=shape)
+            return np.asarray((sources @ table).todense(), dtype=np.float32)
+        total = np.zeros(shape, dtype=np.float32)
+        for row, place in zip(rows, places, strict=True):
+            item = recent[row, place]
+            span = slice(table.indptr[item], table.indptr[item + 1])
+            total[row, table.indices[span]] += kept[row, place] * table.data[span]  # a row names an item once
+        return total
 
     @torch.no_grad()
     def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
