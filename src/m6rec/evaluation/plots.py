@@ -47,8 +47,8 @@ def bar_chart(key: str, title: str, description: str, groups: dict[str, list[Bar
         key: unique on the page; becomes part of ids.
     """
     bars = [bar for group in groups.values() for bar in group]
-    left = min(150.0, 14 + LETTER * max((columns(bar.label) for bar in bars), default=0))
-    room = int((left - 10) / LETTER)
+    left = min(150.0, 28 + LETTER * max((columns(bar.label) for bar in bars), default=0))
+    room = int((left - 24) / LETTER)
     right = 62.0
     ticks = nice_ticks(0.0, max((_finite(bar.high, bar.mean, 0.0) for bar in bars), default=0.0), 4)
     scale = (WIDTH - left - right) / (ticks[-1] or 1.0)

@@ -80,12 +80,13 @@ def page(bench: Workbench, evaluations: list[Evaluation]) -> str:
 
 
 def _log(bench: Workbench, stage: str) -> list[dict[str, Any]]:
-    """The log of a stage, one row an epoch: after a resume an epoch may stand there twice, and the later line counts."""
+    """The log of a stage, one row an epoch (after a resume an epoch may stand there twice, and the later line counts); losses called so."""
     path = bench.folder(stage) / "log.jsonl"
     if not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{"stage": stage, **row} for row in {row["epoch"]: row for row in rows}.values()]
+    newest = {row["epoch"]: row for row in rows}.values()
+    return [{"stage": stage, **{f"loss {name}" if "." in name else name: value for name, value in row.items()}} for row in newest]
 
 
 def _samples(bench: Workbench) -> list[Sample]:
