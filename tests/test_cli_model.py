@@ -158,6 +158,7 @@ def test_evaluate_as_json_with_an_ablation_and_a_report(m6rec: CommandLines, tin
 
 def test_evaluate_prints_the_table(m6rec: CommandLines, tiny_run: Path) -> None:
     shown = m6rec("evaluate", tiny_run, "--baselines", "none", "--split", "validation")
+    assert "<svg" in (tiny_run / "evaluation.html").read_text(encoding="utf-8")
     assert (shown.code, shown.err) == (0, "")
     assert "NDCG@10" in shown.out
     assert "popularity" not in shown.out

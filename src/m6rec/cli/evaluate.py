@@ -22,7 +22,10 @@ def evaluate(
         typer.Option("--baselines", metavar="NAMES", help="Baselines, separated by commas; 'none' for none. Default: those of the run."),
     ] = None,
     split: Annotated[Held, typer.Option("--split", help="Which held-out part.")] = Held.TEST,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report there.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Where the self-contained HTML report goes; default: evaluation.html in RUN."),
+    ] = None,
     progress: Progress = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -30,23 +33,23 @@ def evaluate(
     """Print the evaluation table of a run: full ranking, ties at their expected rank, 95 % intervals over users."""
     names = None if baselines is None else [] if baselines == "none" else [name.strip() for name in baselines.split(",") if name.strip()]
     parts = [part.value for part in without or []]
+    page = report or (run.parent if run.name == "model" else run) / "evaluation.html"
     if dry_run:
-        plan = {"run": str(run), "split": split.value, "without": parts, "baselines": names, "report": report and str(report)}
+        plan = {"run": str(run), "split": split.value, "without": parts, "baselines": names, "report": str(page)}
         if as_json:
             print_json(plan)
         else:
             print_lines([f"{key}: {value if value is not None else 'as in the run'}" for key, value in plan.items() if key != "report"])
-            print_lines([f"would write {report}" if report else "would write nothing"])
+            print_lines([f"would write {page}"])
         return
 
     from m6rec.training.assess import evaluate_run
 
-    found = evaluate_run(run, without=parts, baselines=names, split=split.value, report=report, progress=wants_progress(progress))
+    found = evaluate_run(run, without=parts, baselines=names, split=split.value, report=page, progress=wants_progress(progress))
     if as_json:
         print_json([evaluation.plain() for evaluation in found])
         return
     from m6rec.evaluation.report import text_table
 
     print(text_table(found))
-    if report:
-        print(f"\nwrote {report}")
+    print(f"\nwrote {page}")
