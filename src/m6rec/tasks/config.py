@@ -33,6 +33,9 @@ class ChooseConfig(Config):
     positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
     weight: float = Field(1.0, gt=0, description="Weight of the task's losses.")
     identity: bool = Field(True, description="Item embeddings by id, beside text and fields.")
+    spectral_start: bool = Field(
+        True, description="Start the id embeddings from the leading eigenvectors of the item-to-item transitions instead of at random."
+    )
     text: bool = Field(True, description="Item vectors from text and fields: frozen summary and trained bag.")
     identity_dropout: float = Field(0.1, ge=0, lt=1, description="Share of items whose id embedding is dropped in a training step.")
     profile_dropout: float = Field(0.5, ge=0, le=1, description="Share of training histories whose profile is dropped.")

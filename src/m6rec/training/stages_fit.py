@@ -14,6 +14,7 @@ from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.prior import training_values
+from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.training.calibration import calibrate
 from m6rec.training.loop import Loop
 from m6rec.training.measuring import measure, write_report
@@ -40,6 +41,9 @@ class Fit(Stage):
         config = bench.config
         model, task = bench.model, bench.new_task()
         bench.progress.say(f"  {bench.split.statement}")
+        if task.items.identity is not None and config.choose.spectral_start:
+            start = spectral_identity(bench.split.train, len(bench.dataset.items), bench.shape.width, config.choose.prior, config.seed)
+            task.items.identity.weight.data.copy_(start)
         task.bind(training_examples(bench))
         scorer = bench.scorer(model, task)
         validation = Validation(bench, scorer)
