@@ -1,6 +1,9 @@
-"""How long one answer takes: one warm user at a time, one thread. Prints p50, p95 and p99 in milliseconds, and loading time and memory.
+"""How long one answer takes, and how many users a second a batch answers.
 
-python benchmarks/latency.py runs/ml-1m [--requests 500] [--k 10] [--seed 0]
+One user at a time on one thread: wall time p50, p95 and p99, and the median of the CPU time (what counts on a busy machine), in milliseconds.
+"read anew" is a user whose history is read for this answer; "state kept" one who was answered before and had no new event since.
+
+python benchmarks/latency.py runs/ml-1m [--requests 500] [--k 10] [--seed 0] [--threads 2]
 """
 
 from __future__ import annotations
@@ -17,19 +20,22 @@ import torch
 
 from m6rec import Recommender
 
-WARM_UP = 20  # answers before the clock starts: the first ones fill caches
+WARM_UP = 20  # answers before the clock starts: the first ones load code and tables
 
 
-def milliseconds(answer: Callable[[int], object], requests: int) -> np.ndarray:
-    """float64 (requests,): wall time of `answer(number)` for each request."""
+def milliseconds(answer: Callable[[int], object], requests: int, before: Callable[[], object]) -> tuple[np.ndarray, np.ndarray]:
+    """float64 (requests,) each: wall and CPU time of `answer(number)`; `before` runs ahead of each one, off the clock."""
     for number in range(min(WARM_UP, requests)):
+        before()
         answer(number)
-    took = np.empty(requests)
+    wall, cpu = np.empty(requests), np.empty(requests)
     for number in range(requests):
-        begun = time.perf_counter()
+        before()
+        begun, used = time.perf_counter(), time.process_time()
         answer(number)
-        took[number] = 1000 * (time.perf_counter() - begun)
-    return took
+        cpu[number] = 1000 * (time.process_time() - used)
+        wall[number] = 1000 * (time.perf_counter() - begun)
+    return wall, cpu
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=500, help="answers of each kind")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the users asked for")
+    parser.add_argument("--threads", type=int, default=2, help="of the batch of all users")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
 
@@ -56,16 +63,30 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"{len(titles):,} items, {len(lengths):,} users (median history {np.median(lengths[warm]):.0f}), {torch.get_num_threads()} thread"
     )
-    print(f"{'':<24}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}")
+    print(f"{'':<36}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'CPU p50':>9}")
     kinds: dict[str, Callable[[int], object]] = {
-        "recommend(user=)": lambda number: rec.recommend(user=users[number], k=options.k),
+        "recommend(user=), read anew": lambda number: rec.recommend(user=users[number], k=options.k),
+        "recommend(user=), state kept": lambda number: rec.recommend(user=users[number], k=options.k),
         "recommend(text=)": lambda number: rec.recommend(text=texts[number], k=options.k),
         "recommend(history=[3])": lambda number: rec.recommend(history=(items * 2)[number : number + 3], k=options.k),
         "similar_items": lambda number: rec.similar_items(items[number], k=options.k),
     }
     for name, answer in kinds.items():
-        shares = np.percentile(milliseconds(answer, options.requests), [50, 95, 99])
-        print(f"{name:<24}" + "".join(f"{share:>9.2f}" for share in shares))
+        if name.endswith("kept"):
+            for number in range(options.requests):
+                answer(number)
+        wall, cpu = milliseconds(answer, options.requests, (lambda: None) if name.endswith("kept") else engine.scorer.forget_states)
+        shares = np.percentile(wall, [50, 95, 99])
+        print(f"{name:<36}" + "".join(f"{share:>9.2f}" for share in (*shares, np.median(cpu))))
+    everybody = [engine.users.ids.ids[user] for user in warm]
+    rec.recommend_many(everybody[:600], k=options.k, threads=options.threads)  # makes the dense copies
+    begun, used = time.perf_counter(), time.process_time()
+    rec.recommend_many(everybody, k=options.k, threads=options.threads)
+    seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - used
+    print(
+        f"recommend_many of {len(everybody):,} users, {options.threads} threads: {seconds:.2f} s, {len(everybody) / seconds:,.0f} users/s; "
+        f"{cpu_seconds:.2f} CPU s, {len(everybody) / cpu_seconds:,.0f} users a CPU second"
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     print(f"loading {loading:.2f} s, peak memory {peak:,.0f} MB")
     return 0

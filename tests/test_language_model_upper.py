@@ -145,3 +145,29 @@ def test_buckets_by_hand() -> None:
     minute = 60.0
     gaps = torch.tensor([math.nan, 0.0, minute, 3 * minute, 1e12], dtype=torch.float64)
     assert time_bucket(gaps).tolist() == [0, 1, 3, 5, 39]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_last_state_alone_is_that_of_the_whole_pass(upper: UpperLayers, slots: Tensor, times: Tensor, known: bool) -> None:
+    place = torch.tensor([SLOTS - 1, 3, 0])
+    told = times if known else None
+    close(upper.last(slots, told, place), upper(slots, told)[torch.arange(ROWS), place])
+
+
+def test_the_bias_of_a_whole_row_is_that_of_its_buckets(upper: UpperLayers, times: Tensor) -> None:
+    """Read along the diagonals of one vector, it is what looking up every pair gives, values and gradients alike; the future is shut out."""
+    bias = upper.biases[0]
+    length = 60  # distances beyond the exact ones too
+    place = torch.arange(length)
+    pairs = distance_bucket((place[:, None] - place[None]).clamp(min=0))[None]
+    past = (place[:, None] >= place[None])[None, None]
+    whole, looked_up = bias.causal(length, None), bias(pairs, None)
+    assert torch.equal(whole.masked_fill(~past, 0), looked_up.masked_fill(~past, 0))
+    assert torch.isneginf(whole[~past.expand_as(whole)]).all()
+    weights = torch.randn(whole.shape, generator=torch.Generator().manual_seed(3)).masked_fill(~past, 0)
+    grads = [torch.autograd.grad((b.masked_fill(~past, 0) * weights).sum(), bias.distance)[0] for b in (whole, looked_up)]
+    torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-4)
+    gap = time_bucket((times[:, :, None] - times[:, None]).float())
+    with_times = bias.causal(SLOTS, gap)
+    at = (times[1, 5] - times[1, 2]).float()
+    assert with_times[1, 0, 5, 2] == bias.distance[3, 0] + bias.time[time_bucket(at), 0]

@@ -104,6 +104,31 @@ class Recommender:
         """
         return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat)
 
+    def recommend_many(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        k: int = 10,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        repeat: Literal["exclude", "allow"] | None = None,
+        threads: int | None = None,
+    ) -> pl.DataFrame:
+        """What `recommend(user=...)` answers, for many users at once and many times faster a user.
+
+        Args:
+            users: ids of the data; None is everybody known.
+            k, scenario, where, repeat: as in `recommend`.
+            threads: blocks of users answered side by side; None is M6REC_THREADS, else as many threads as torch uses.
+
+        Returns:
+            user_id, rank (int32, from 1), item_id, score (float32): up to k rows a user, in the order of the users.
+
+        Raises:
+            UsageError: k < 1, an unknown field or scenario.  UnknownUserError: an id nobody has seen.
+        """
+        return self.engine.recommend_many(users, k=k, scenario=scenario, where=where, repeat=repeat, threads=threads)
+
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags; if not, `recommend` has only the rest to go by."""
         return self.engine.understands(text)

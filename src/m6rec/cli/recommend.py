@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +17,8 @@ from m6rec.cli.output import columns, print_json, print_lines
 
 if TYPE_CHECKING:
     from m6rec.base.contracts import Scored
+
+WRITERS = {".parquet": "write_parquet", ".csv": "write_csv", ".jsonl": "write_ndjson"}
 
 
 def recommend(
@@ -36,9 +40,18 @@ def recommend(
         ),
     ] = None,
     repeat: Annotated[Repeat | None, typer.Option("--repeat", help="Whether consumed items may come again.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Answer every known user, into the file of --out.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="With --all: where the answers go, .parquet, .csv or .jsonl.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend items from a run, best first. Give at least one of --user, --history, --text, --profile."""
+    """Recommend items from a run, best first. Give at least one of --user, --history, --text, --profile; or --all --out FILE."""
+    if everybody or out is not None:
+        if out is None or not everybody or any(given is not None for given in (user, history, text, profile)):
+            raise UsageError("--all and --out go together, without --user, --history, --text and --profile: --all --out answers.parquet")
+        answer_everybody(run, out, k, scenario, conditions(where or []), None if repeat is None else repeat.value, as_json)
+        return
     if user is None and history is None and text is None and profile is None:
         raise UsageError("nobody to recommend to; give --user ID, --history A,B,C, --text WORDS or --profile 'field=value ...'")
     if text is not None and not text.strip():
@@ -64,6 +77,35 @@ def recommend(
     if not answers:
         print("m6rec: note: no item is left; loosen --where, or see --repeat", file=sys.stderr)
     show_items(answers, as_json)
+
+
+def answer_everybody(
+    run: Path,
+    out: Path,
+    k: int,
+    scenario: str | None,
+    where: dict[str, list[str]],
+    repeat: Literal["exclude", "allow"] | None,
+    as_json: bool,
+) -> None:
+    """The best k items of every known user as one table. Raises UsageError for a file of another kind, StorageError."""
+    if out.suffix not in WRITERS:
+        raise UsageError(f"--out {out} is no table that can be written; end it in {', '.join(WRITERS)}, for example --out answers.parquet")
+
+    from m6rec.base.storage import atomic_file
+    from m6rec.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(run)
+    begun = time.perf_counter()
+    answers = recommender.recommend_many(k=k, scenario=scenario, where=where or None, repeat=repeat)
+    seconds = time.perf_counter() - begun
+    with atomic_file(out) as temporary:
+        getattr(answers, WRITERS[out.suffix])(temporary)
+    users = answers["user_id"].n_unique()
+    if as_json:
+        print_json({"out": str(out), "users": users, "rows": answers.height, "seconds": round(seconds, 3)})
+        return
+    print_lines([f"{answers.height:,} answers for {users:,} users in {seconds:.1f} s ({users / max(seconds, 1e-9):,.0f} users/s): {out}"])
 
 
 def show_items(answers: list[Scored], as_json: bool) -> None:

@@ -28,6 +28,7 @@ DIALS: dict[Size, Dial] = {
 }
 HEAD_WIDTH = 32
 SHORT_HISTORY, LONG_HISTORY = 50, 200
+ENOUGH_GAPS = 0.5  # below this share of known gaps between events their bias is paid for by all and says something of few
 # Short histories mean many items seen a few times each: they are learnt by heart within epochs unless much is dropped.
 SPARSE_DROPOUT, DENSE_DROPOUT = 0.5, 0.2
 # Training events up to which a size is the automatic choice; a larger model only pays where there is enough to learn from.
@@ -46,6 +47,7 @@ class ModelShape(Config):
     history: int = Field(description="History slots kept, the newest.", ge=1)
     dropout: float = Field(description="Dropout of the upper layers.", ge=0, lt=1)
     lower_dropout: float = Field(description="Dropout of the lower layers while they train.", ge=0, lt=1)
+    times: bool = Field(True, description="Whether the time between slots biases the attention of the upper layers.")
     autocast: Literal["auto", "off", "bfloat16"] = Field("auto", description="The setting as given; the machine decides when it runs.")
 
     @model_validator(mode="after")
@@ -82,13 +84,25 @@ class ModelConfig(Config):
     lower_dropout: float | None = Field(
         None, description="Dropout of the lower layers in pretraining; none: from the dial (0 tiny, else 0.1).", ge=0, lt=1
     )
+    time_bias: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Attention reads the time between events, for about a tenth of a training step. auto: where the times of at least "
+        "half of the neighbouring events are known.",
+    )
     autocast: Literal["auto", "off", "bfloat16"] = Field(
         "auto",
         description="bfloat16 in matrix products. auto: on an accelerator or a CPU with AVX512-BF16 or AMX; bfloat16: always; off: never.",
     )
 
     def resolve(
-        self, *, vocabulary: int, pad_id: int = 0, events: int = 0, median_history: float = 0.0, accelerator: bool = False
+        self,
+        *,
+        vocabulary: int,
+        pad_id: int = 0,
+        events: int = 0,
+        median_history: float = 0.0,
+        known_gaps: float = 1.0,
+        accelerator: bool = False,
     ) -> ModelShape:
         """Settle every number.
 
@@ -96,6 +110,7 @@ class ModelConfig(Config):
             vocabulary, pad_id: of the tokenizer.
             events: training events in the data.
             median_history: median number of events a training user has.
+            known_gaps: share of neighbouring events whose times are both known.
             accelerator: True where a GPU will train the model.
 
         Raises:
@@ -115,6 +130,7 @@ class ModelConfig(Config):
             "history": history if self.history is None else self.history,
             "dropout": (DENSE_DROPOUT if long else SPARSE_DROPOUT) if self.dropout is None else self.dropout,
             "lower_dropout": dial.lower_dropout if self.lower_dropout is None else self.lower_dropout,
+            "times": self.time_bias == "on" or (self.time_bias == "auto" and known_gaps >= ENOUGH_GAPS),
             "autocast": self.autocast,
         }
         return ModelShape.build(values, source="model")

@@ -5,6 +5,8 @@ Shapes: B rows, S query positions, P key positions (past ones first), D width, H
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +24,46 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)  # ... D
+        if x.is_cuda or not torch.is_grad_enabled():
+            return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)  # ... D
+        normed: Tensor = _RMSNorm.apply(x.float(), self.weight.float(), self.eps)
+        return normed.to(x.dtype)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """The same with its gradient in a few passes: on a CPU torch makes it of a dozen small operations."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()  # ... 1
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, scale = ctx.saved_tensors
+        shape = x * scale  # ... D: x without its length
+        slope = grads[0] * shape
+        along = (slope @ weight).unsqueeze(-1).div_(x.shape[-1])  # ... 1: what only changes the length
+        return (grads[0] * weight).addcmul_(shape, along, value=-1).mul_(scale), slope.flatten(0, -2).sum(0), None
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask costs a sixth on a CPU: 16 random bits decide an element, so the rate is rounded to 1 / 65536."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.rate:
+            return x
+        if x.is_cuda:
+            return F.dropout(x, self.rate)
+        dropped = round(self.rate * 65536)
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), 2**63 - 1).view(torch.int16)
+        kept = bits[: x.numel()].view(x.shape) >= dropped - 32768
+        return x * kept.to(x.dtype).mul_(65536 / (65536 - dropped))
 
 
 class GatedMLP(nn.Module):
@@ -78,6 +119,10 @@ class Attention(nn.Module):
         k, v = keys_values
         if bias is not None and bias.dtype != torch.bool:
             bias = bias.to(q.dtype)
+            if bias.requires_grad and not q.is_cuda:
+                # torch's own kernel has no gradient of the bias on a CPU, and its stand-in looks at every row for rows that see nothing.
+                scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # B H S P
+                return self.out((torch.softmax(scores.add_(bias), dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)  # B H S C
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -110,7 +155,7 @@ class Block(nn.Module):
         self.attention = Attention(width, heads)
         self.mlp_norm = RMSNorm(width)
         self.mlp = GatedMLP(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

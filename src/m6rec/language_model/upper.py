@@ -67,6 +67,17 @@ class SlotBias(nn.Module):
             bias = bias + F.embedding(gap, self.time, padding_idx=0)  # an unknown gap adds nothing: its row stays zero
         return bias.movedim(-1, -3)
 
+    def causal(self, length: int, gap: Tensor | None) -> Tensor:
+        """The same for `length` slots in a row that see themselves and what is before them: -inf at what is after (B or 1, H, S, S).
+
+        A bias of distances alone is equal along its diagonals: one vector a head, read from S places.
+        """
+        buckets = distance_bucket(torch.arange(length - 1, -1, -1, device=self.distance.device))  # S: of distances S - 1 .. 0
+        known = F.embedding(buckets, self.distance).T  # H S
+        lines = F.pad(known, (0, length - 1), value=float("-inf"))  # H 2S-1: at S - 1 + j - i stands what slot i adds for slot j
+        bias = lines.unfold(1, length, 1).flip(1)[None]  # 1 H S S
+        return bias if gap is None else bias + F.embedding(gap, self.time, padding_idx=0).movedim(-1, -3)
+
 
 class UpperLayers(nn.Module):
     """The layers above the split: slots in, one state per slot out.
@@ -82,9 +93,31 @@ class UpperLayers(nn.Module):
 
     def forward(self, slots: Tensor, times: Tensor | None = None) -> Tensor:
         """States of whole histories, nothing kept: slots (B, S, W), times (B, S) in seconds (NaN unknown) or None -> (B, S, W)."""
-        positions = torch.arange(slots.shape[1], device=slots.device)[None]  # 1 S
-        visible = positions[:, :, None] >= positions[:, None, :]
-        return self._run(slots, times, positions, None, visible)[0]
+        return self._whole(slots, times, None)
+
+    def last(self, slots: Tensor, times: Tensor | None, place: Tensor) -> Tensor:
+        """As `forward`, the state at one slot of each row only: place int64 (B,) -> (B, W). The last layer is spared everything else."""
+        return self._whole(slots, times, place)[:, 0]
+
+    def _whole(self, slots: Tensor, times: Tensor | None, place: Tensor | None) -> Tensor:
+        batch, length, _ = slots.shape
+        if times is not None and bool(times.isnan().all()):
+            times = None  # no gap is known, and an unknown gap adds nothing (a slot with a time has a gap of 0 to itself)
+        gap = None if times is None else time_bucket((times[:, :, None] - times[:, None]).float())  # B S S
+        every = torch.arange(batch, device=slots.device)
+        for index, slot_bias in enumerate(self.biases):
+            block = cast(Block, self.layers[index])
+            bias = cast(SlotBias, slot_bias).causal(length, gap)  # B H S S
+            normed = block.attention_norm(slots)
+            keys_values = block.attention.keys_values(normed)
+            if place is not None and index == len(self.biases) - 1:
+                slots, normed = slots[every, place][:, None], normed[every, place][:, None]  # B 1 W
+                bias = bias.expand(batch, -1, -1, -1)[every, :, place][:, :, None]  # B H 1 S
+            slots = slots + block.dropout(block.attention.attend(block.attention.queries(normed), keys_values, bias))
+            slots = block.feed_forward(slots)
+        if place is not None and not len(self.biases):
+            slots = slots[every, place][:, None]
+        return cast(Tensor, self.norm(slots))
 
     def extend(
         self, slots: Tensor, times: Tensor | None = None, cache: SlotCache | None = None, lengths: Tensor | None = None

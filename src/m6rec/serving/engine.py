@@ -16,6 +16,7 @@ import torch
 
 from m6rec.base.contracts import Histories, Requests, Scored
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
+from m6rec.base.threads import threads_set
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.schema import shown
@@ -25,6 +26,7 @@ from m6rec.index.exact import ExactIndex, top_k
 from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
+from m6rec.serving.many import MANY, best_allowed, best_of_many
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
@@ -90,6 +92,48 @@ class Engine:
             for item, value in zip(best[0], values[0], strict=True)
             if item >= 0
         ]
+
+    def recommend_many(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        k: int = 10,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        repeat: Repeat | None = None,
+        threads: int | None = None,
+    ) -> pl.DataFrame:
+        """The best k items of many users at once; see `Recommender.recommend_many`."""
+        if k < 1:
+            raise UsageError(f"k is {k}; ask for 1 or more items")
+        if isinstance(users, str):
+            raise UsageError(f"users is the text {shown(users)}; give a list of user ids, or None for everybody")
+        names = self.users.ids.ids if users is None else list(users)
+        rows = np.arange(len(names)) if users is None else np.array([self._user(name) for name in names], dtype=np.int64)
+        allowed = None if where is None else allowed_items(self.items, where)
+        exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
+        asking = self._scenario(scenario)
+        histories = self.histories.compact()
+        if len(rows) >= MANY:
+            self.scorer.catalogue.densify()
+
+        def answer(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            requests = Requests(self.histories.many(block), users=block, scenarios=np.full(len(block), asking, dtype=np.int64))
+            return best_allowed(self.scorer.scores(requests), requests, k, exclude=exclude, allowed=allowed)
+
+        lengths = (
+            np.where(rows < len(histories), histories.lengths[np.minimum(rows, len(histories) - 1)], 0) if len(histories) else rows * 0
+        )
+        best, values = best_of_many(rows, lengths, len(self.items), answer, k, threads or threads_set())
+        row, place = np.nonzero(best >= 0)
+        return pl.DataFrame(
+            {
+                Columns.USER: pl.Series(names, dtype=pl.String)[row],
+                "rank": (place + 1).astype(np.int32),
+                Columns.ITEM: pl.Series(self.items.ids.ids, dtype=pl.String)[best[row, place]],
+                "score": values[row, place],
+            }
+        )
 
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags."""
@@ -163,27 +207,14 @@ class Engine:
         profile: Mapping[str, Any] | str | None,
         scenario: str | None,
     ) -> Requests:
-        row = -1
-        if user is not None:
-            row = self.users.ids.dense(user)
-            if row < 0 and self.unknown == "raise":
-                raise UnknownUserError(
-                    f"user {shown(user)} is not known: no events and no row in the users table; "
-                    "give history, text or profile instead, or add events first"
-                )
+        row = -1 if user is None else self._user(user)
         past = self.histories.row(row)
         if history is not None:
             if isinstance(history, str):
                 raise UsageError(f"history is the text {shown(history)}; give a list of item ids, oldest first")
             named = [self._item(item) for item in history if self.unknown == "raise" or item in self.items.ids]
             past = self.histories.joined(past, Histories.from_lists([named]))
-        asking = -1
-        if scenario is not None:
-            names = self.dataset.scenario_names
-            if scenario not in names:
-                hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
-                raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
-            asking = names.index(scenario)
+        asking = self._scenario(scenario)
         words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
         typed = "; ".join(part for part in (text or "", self._interests(profile)) if part)
         return Requests(
@@ -217,6 +248,26 @@ class Engine:
         values = [value for name, value in profile.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
         several = [value if isinstance(value, list | tuple | set) else [value] for value in values if value is not None]
         return "; ".join(str(one) for value in several for one in value)
+
+    def _user(self, user: str) -> int:
+        """The dense user, -1 for somebody unknown where that is allowed."""
+        row = self.users.ids.dense(user)
+        if row < 0 and self.unknown == "raise":
+            raise UnknownUserError(
+                f"user {shown(user)} is not known: no events and no row in the users table; "
+                "give history, text or profile instead, or add events first"
+            )
+        return row
+
+    def _scenario(self, scenario: str | None) -> int:
+        """The code of a scenario, -1 for none."""
+        if scenario is None:
+            return -1
+        names = self.dataset.scenario_names
+        if scenario not in names:
+            hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
+            raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
+        return names.index(scenario)
 
     def _item(self, item: str) -> int:
         row = self.items.ids.dense(item)

@@ -39,6 +39,12 @@ class HistoryStore:
         begin, end = (self.base.offsets[user], self.base.offsets[user + 1]) if 0 <= user < len(self.base) else (0, 0)
         return self.base.pick(np.arange(begin, end), np.array([0, end - begin]))
 
+    def many(self, users: np.ndarray) -> Histories:
+        """The events of several users (B,), as histories of B rows."""
+        base = self.compact()
+        known = base.rows(np.where((users >= 0) & (users < len(base)), users, 0)) if len(base) else Histories.from_lists([[]] * len(users))
+        return known.window(drop_last=np.where((users >= 0) & (users < len(base)), 0, known.lengths))
+
     def columns(self, events: NewEvents) -> dict[str, Column]:
         """Event columns as the loaded histories have them: what those lack is left out, what the events lack is unknown.
 

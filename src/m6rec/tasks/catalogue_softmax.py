@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_NUMBERS = 4_000_000  # logits held at a time: 16 MB in float32, about the cache of a server core
+CHUNK_NUMBERS = 1_000_000  # logits held at a time: 4 MB in float32, a core's share of the cache of a server
 
 
 class _MixtureLoss(torch.autograd.Function):
@@ -27,34 +27,37 @@ class _MixtureLoss(torch.autograd.Function):
         own_share: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows, count = states.shape[0], items.shape[0]
-        chunk = max(1, CHUNK_NUMBERS // count)
+        chunk = max(1, min(rows, CHUNK_NUMBERS // count))
         grad_states = torch.empty_like(states)
         grad_items = torch.zeros_like(items)
         grad_gate, grad_rest = torch.empty_like(log_gate), torch.empty_like(log_rest)
         mixture = states.new_zeros((), dtype=torch.float32)
         own = states.new_zeros((), dtype=torch.float32)
         transposed = items.t()
+        at_targets = items[targets]  # R W
+        weights = torch.empty_like(log_gate)  # R: how much a row's softmax counts
         for start in range(0, rows, chunk):
             part = slice(start, min(rows, start + chunk))
-            wanted = targets[part]
             logits = torch.matmul(states[part], transposed).float()  # C N
-            top = logits.amax(dim=1, keepdim=True)
-            at_target = logits.gather(1, wanted[:, None]) - top
-            share = logits.sub_(top).exp_()
-            total = share.sum(dim=1, keepdim=True)
-            log_own = (at_target - total.log()).squeeze(1)  # C: log p(target) of the softmax alone
+            top = logits.amax(dim=1)
+            at_target = logits.gather(1, targets[part, None]).squeeze(1)
+            share = torch.softmax(logits, dim=1)
+            total = top - share.amax(dim=1).log()  # C: log of the sum of the exponentials, the largest share being exp(top - total)
+            log_own = at_target - total  # C: log p(target) of the softmax alone
             joint = log_gate[part] + log_own
             log_mix = torch.logaddexp(joint, log_rest[part])
             blame = (joint - log_mix).exp()  # responsibility of the softmax for the target
-            weight = blame + own_share
+            weights[part] = weight = blame + own_share
             mixture -= log_mix.sum()
             own -= log_own.sum()
             grad_gate[part], grad_rest[part] = -blame, blame - 1
-            share.mul_((weight / total.squeeze(1))[:, None])
-            share.scatter_add_(1, wanted[:, None], -weight[:, None])
             share = share.to(items.dtype)
             grad_states[part] = torch.matmul(share, items)
-            grad_items.addmm_(share.t(), states[part])
+            # Rows are weighed, and targets taken off, on the narrow side of the products: the wide one is read once.
+            grad_items.addmm_(share.t(), states[part] * weight[:, None].to(states.dtype))
+        narrow = weights[:, None].to(states.dtype)
+        grad_states.sub_(at_targets).mul_(narrow)
+        grad_items.index_add_(0, targets, states * narrow, alpha=-1)
         ctx.save_for_backward(grad_states, grad_items, grad_gate, grad_rest)
         ctx.mark_non_differentiable(mixture, own)
         return mixture + own_share * own, mixture, own

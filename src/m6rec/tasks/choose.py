@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from m6rec.base.contracts import Histories
 from m6rec.language_model.config import ModelShape
+from m6rec.language_model.layers import Dropout
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.catalogue_softmax import mixture_loss
 from m6rec.tasks.config import ChooseConfig
@@ -83,7 +84,7 @@ class Choose(Task):
         self.scenarios = nn.Embedding(sizes.scenarios, width) if sizes.scenarios > 1 else None
         self.asked = nn.Embedding(sizes.scenarios, width) if sizes.scenarios > 1 else None  # the scenario that asks
         self.value = nn.Parameter(torch.zeros(width))
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.parts = part_names(config.prior)
         self.gate = PriorGate(width, len(self.parts), config.prior.recent)
         self.examples: ChooseExamples | None = None
@@ -167,6 +168,11 @@ class Choose(Task):
         states: Tensor = model.upper(embedded, times)
         return states
 
+    def last_states(self, model: LanguageModel, vectors: Tensor, slots: Slots, lengths: Tensor) -> Tensor:
+        """(B, W): the state after the newest event of each history; lengths int64 (B,) events."""
+        embedded, times = self.embed(vectors, slots)
+        return model.upper.last(embedded, times, lengths)
+
     def embed(self, vectors: Tensor, slots: Slots) -> tuple[Tensor, Tensor | None]:
         """Slot inputs (B, 1 + S, W) and their times (B, 1 + S); the start slot has no time."""
         events = vectors[slots.items]  # B S W
@@ -177,7 +183,7 @@ class Choose(Task):
         if slots.values is not None:
             events = events + torch.nan_to_num(slots.values)[:, :, None] * self.value
         embedded = torch.cat([slots.start[:, None], events], dim=1) * self.shape.width**0.5
-        times = slots.times
+        times = slots.times if self.shape.times else None
         if times is not None:
             times = torch.cat([times.new_full((len(times), 1), float("nan")), times], dim=1)
         return self.dropout(embedded), times

@@ -20,11 +20,13 @@ from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
+from m6rec.tasks.prior_sums import sum_rows
+from m6rec.tasks.state_cache import StateCache, key_of
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 
 SOFTMAX_PART = "model"
-FEW_ROWS = 64  # up to so many rows of a prior are added one by one: for one person, making a sparse matrix costs more than using it
+ROWS_TOGETHER = 64  # histories read at a time
 LEAST = 1e-30  # probability of what no part knows: keeps the logarithm finite and the order of the rest
 
 
@@ -69,10 +71,16 @@ class ChooseMixture(Scorer):
         self.switched_off = tuple(switched_off)
         self.agreement = agreement or Agreement()
         self._vectors: Tensor | None = None
+        self._states = StateCache()
 
     def refresh(self) -> None:
-        """Forget the item vectors: the weights or the catalogue changed."""
+        """Forget the item vectors and the states made of them: the weights or the catalogue changed."""
         self._vectors = None
+        self.forget_states()
+
+    def forget_states(self) -> None:
+        """Drop the states of people answered before: the next answer reads their history again."""
+        self._states.clear()
 
     @property
     def vectors(self) -> Tensor:
@@ -104,10 +112,11 @@ class ChooseMixture(Scorer):
     def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """`scores` and `parts` in one go."""
         asked = self._ask(requests)
-        parts = self._mixture(asked)
-        scores = np.log(np.maximum(np.sum(list(parts.values()), axis=0), LEAST)).astype(np.float32)
+        parts, counted = self._mixture(asked)
+        total = sum(parts.values(), start=np.float32(0))
+        scores: np.ndarray = np.log(np.maximum(total, LEAST)).astype(np.float32, copy=False)
         if self.agreement.weight:
-            scores += self.agreement.gain(self._counted(asked, self.agreement.recency))
+            scores += self.agreement.gain(counted)
         if asked.words is not None:
             scores += typed_gain(asked.words)
         return scores, parts
@@ -125,7 +134,8 @@ class ChooseMixture(Scorer):
         return _Asked(requests, typed, words, *self._recent(requests.histories))
 
     @torch.no_grad()
-    def _mixture(self, asked: _Asked) -> dict[str, np.ndarray]:
+    def _mixture(self, asked: _Asked) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Parts of the probability, and what the agreement reads (empty without one), each name -> float32 (B, N)."""
         states = self.last_states(asked.requests, asked.typed)  # B W
         softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
         evidence = asked.evidence.copy()  # B M K
@@ -135,57 +145,63 @@ class ChooseMixture(Scorer):
             np.maximum(newest, np.log1p(asked.words.sum(axis=1)), out=newest)  # the words count as one more event
         lengths = torch.from_numpy(asked.requests.histories.lengths.copy())
         gates = self.task.gate.log_gates(states, torch.from_numpy(evidence), lengths).exp().numpy()  # B 1+M
-        result = {SOFTMAX_PART: softmax.numpy() * gates[:, :1]}
+        result, counted = {SOFTMAX_PART: softmax.mul_(torch.from_numpy(gates[:, :1].copy())).numpy()}, {}
         for number, name in enumerate(self.task.parts):
             mass = self.catalogue.masses[name][asked.recent]
-            given = self._sum_rows(name, asked.recent, weights[:, number] / np.maximum(mass, 1e-9))
+            weighings = [weights[:, number] / np.maximum(mass, 1e-9)]
+            if self.agreement.weight:
+                weighings.append(self._counting(asked, number, self.agreement.recency))
+            given, *rest = self._sums(name, asked.recent, np.stack(weighings))  # the rows are found once for both
+            if rest:
+                counted[name] = rest[0]
             if name == TEXT_PART and asked.words is not None:
                 given = _blend(given, asked.words)
-            result[name] = gates[:, 1 + number, None] * given
-        return result
+            given *= gates[:, 1 + number, None]
+            result[name] = given
+        return result, counted
 
     def _counted(self, asked: _Asked, recency: float) -> dict[str, np.ndarray]:
-        weights = recency ** np.arange(asked.recent.shape[1], dtype=np.float32)
-        result = {}
-        for number, name in enumerate(self.task.parts):
-            result[name] = self._sum_rows(name, asked.recent, weights * (asked.evidence[:, number] > 0))
-        return result
+        parts = enumerate(self.task.parts)
+        return {name: self._sums(name, asked.recent, self._counting(asked, number, recency)[None])[0] for number, name in parts}
 
-    def _sum_rows(self, name: str, recent: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """float32 (B, N): rows of the prior's table for the recent items (B, K), times their weights (B, K)."""
-        kept = np.where(recent >= 0, weights, 0.0).astype(np.float32)
-        rows, places = np.nonzero(kept)
-        table, shape = self.catalogue.priors[name], (len(recent), len(self.catalogue))
-        if len(rows) > FEW_ROWS:
-            sources = csr_array((kept[rows, places], (rows, recent[rows, places])), shape=shape)
-            return np.asarray((sources @ table).todense(), dtype=np.float32)
-        total = np.zeros(shape, dtype=np.float32)
-        for row, place in zip(rows, places, strict=True):
-            item = recent[row, place]
-            span = slice(table.indptr[item], table.indptr[item + 1])
-            total[row, table.indices[span]] += kept[row, place] * table.data[span]  # a row names an item once
-        return total
+    def _counting(self, asked: _Asked, number: int, recency: float) -> np.ndarray:
+        """float32 (B, K): the weights of the recent events in what the agreement reads of one prior."""
+        return recency ** np.arange(asked.recent.shape[1], dtype=np.float32) * (asked.evidence[:, number] > 0)
+
+    def _sums(self, name: str, recent: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """float32 (V, B, N): rows of the prior's table for the recent items (B, K), times each of the weighings (V, B, K)."""
+        return sum_rows(self.catalogue.priors[name], recent, weights, self.catalogue.dense.get(name))
 
     @torch.no_grad()
     def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
         """(B, W): the state after the newest event (or the start slot), with the scenario that asks."""
         histories = requests.histories.window(keep=self.task.shape.history)
+        vectors = self.vectors
+        key = key_of(requests, histories)
+        kept = None if key is None else self._states.get(key)
+        states = self._read(requests, histories, vectors, typed) if kept is None else kept[None]
+        if key is not None and kept is None:
+            self._states.put(key, states[0])
+        if self.task.asked is not None and requests.scenarios is not None:
+            asking = torch.from_numpy(requests.scenarios.astype(np.int64))
+            states = states + (asking >= 0)[:, None] * self.task.asked(asking.clamp(min=0))
+        return states
+
+    def _read(self, requests: Requests, histories: Histories, vectors: Tensor, typed: csr_array | None) -> Tensor:
+        """(B, W): the state after the newest event, whoever asks from where."""
         lengths = histories.lengths
         start = self.task.start_slot(len(requests), self._profile_contents(requests), self._typed_contents(requests, typed))
         states = torch.zeros(len(requests), self.task.shape.width)
         # Rows of like length together: a short history must not wait for a long one.
         order = np.argsort(lengths, kind="stable")
-        for rows in np.array_split(order, max(1, len(order) // 64)):
+        for rows in np.array_split(order, max(1, len(order) // ROWS_TOGETHER)):
             if not len(rows):
                 continue
             events = histories.offsets[rows][:, None] + np.arange(int(lengths[rows].max()))
             events = np.minimum(events, max(len(histories.items) - 1, 0))
             picked = torch.from_numpy(rows)
             slots = gather_slots(start[picked], histories, events)
-            states[picked] = self.task.states(self.model, self.vectors, slots)[torch.arange(len(rows)), torch.from_numpy(lengths[rows])]
-        if self.task.asked is not None and requests.scenarios is not None:
-            asking = torch.from_numpy(requests.scenarios.astype(np.int64))
-            states = states + (asking >= 0)[:, None] * self.task.asked(asking.clamp(min=0))
+            states[picked] = self.task.last_states(self.model, vectors, slots, torch.from_numpy(lengths[rows])).float()
         return states
 
     def _recent(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +215,7 @@ class ChooseMixture(Scorer):
         off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
         for number, name in enumerate(self.task.parts):
             if name not in off:
-                evidence[:, number] = inside * np.log1p(self.catalogue.masses[name])[recent]
+                evidence[:, number] = inside * np.log1p(self.catalogue.masses[name][recent])
         return recent, evidence
 
     def _profile_contents(self, requests: Requests) -> Contents | None:

@@ -26,15 +26,28 @@ def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float
     scorer.refresh()
     scorer.agreement = Agreement()
     blocks = [np.arange(start, min(start + config.batch, count)) for start in range(0, count, config.batch)]
-    mixture = np.concatenate([scorer.scores(requests.rows(block)) for block in blocks])  # B N
+    # Written block by block into place: a list of blocks and its concatenation would be held at once.
+    mixture = np.empty((count, len(bench.dataset.items)), dtype=np.float32)  # B N
+    for block in blocks:
+        mixture[block] = scorer.scores(requests.rows(block))
 
     def quality(gain: np.ndarray | None) -> float:
-        ranks = expected_ranks(mixture if gain is None else mixture + gain, targets, excluded)
-        return float(METRICS[metric](ranks, targets.offsets, int(k)).mean())
+        ranks = [
+            expected_ranks(
+                mixture[block] if gain is None else mixture[block] + gain[block],
+                targets.rows(block),
+                None if excluded is None else excluded.rows(block),
+            )
+            for block in blocks
+        ]
+        return float(METRICS[metric](np.concatenate(ranks), targets.offsets, int(k)).mean())
 
     def counted(recency: float) -> Mapping[str, np.ndarray]:
-        found = [scorer.counted(requests.rows(block), recency) for block in blocks]
-        return {name: np.concatenate([part[name] for part in found]) for name in scorer.task.parts}
+        found = {name: np.empty_like(mixture) for name in scorer.task.parts}
+        for block in blocks:
+            for name, part in scorer.counted(requests.rows(block), recency).items():
+                found[name][block] = part
+        return found
 
     best = choose_agreement(scorer.task.parts, counted, quality)
     return best, quality(best.gain(counted(best.recency)) if best.weight else None)

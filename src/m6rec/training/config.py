@@ -39,7 +39,9 @@ class LoopConfig(Config):
 class TrainConfig(LoopConfig):
     """The `train:` section: how the tasks are fitted."""
 
-    threads: int | None = Field(None, ge=1, description="CPU threads; null takes all cores the process may use.")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; null takes those of M6REC_THREADS, else all cores the process may use."
+    )
     validation_metric: str = Field(
         "ndcg@10", description="What early stopping looks at: ndcg, hit_rate, recall, mrr or precision, @ and any k."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from m6rec.base.errors import ConfigError, StorageError, nearest
 from m6rec.base.storage import write_json
+from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import DONE, RunFolder
@@ -85,9 +85,8 @@ def open_run(run: Path, progress: bool = False) -> Workbench:
 
 
 def set_threads(threads: int | None) -> None:
-    """CPU threads of the tensor library; None takes every core this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(threads or cores or 1)
+    """CPU threads of the tensor library; None takes M6REC_THREADS, else every core this process may use."""
+    torch.set_num_threads(threads_wanted(threads))
 
 
 def _workbench(config: M6RecConfig, folder: Path, run: Path, progress: bool) -> Workbench:

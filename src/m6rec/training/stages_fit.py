@@ -60,6 +60,7 @@ class Fit(Stage):
             progress=bench.progress,
         )
         state = loop.run()
+        task.examples = None  # the calibration needs the memory
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())

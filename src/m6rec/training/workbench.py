@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from m6rec.base.contracts import Histories
 from m6rec.data.dataset import Dataset, FieldType, Table
 from m6rec.data.splits import Split, split
 from m6rec.data.store import load_dataset
@@ -103,6 +104,7 @@ class Workbench:
             pad_id=self.tokenizer.pad_id,
             events=len(self.split.train.items),
             median_history=float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0,
+            known_gaps=known_gaps(self.split.train),
         )
 
     def new_model(self) -> LanguageModel:
@@ -170,6 +172,16 @@ class Workbench:
         scorer = self.scorer(self.model, task, switched_off)
         scorer.agreement = Agreement(**read_json(self.folder("fit") / AGREEMENT))
         return scorer
+
+
+def known_gaps(histories: Histories) -> float:
+    """Share of neighbouring events of one history whose times are both known; 0 where there are no times."""
+    if histories.times is None or len(histories.items) < 2:
+        return 0.0
+    known = ~np.isnan(histories.times)
+    inside = np.ones(len(known) - 1, dtype=bool)  # pairs (e, e + 1) of one history
+    inside[histories.offsets[1:-1][(histories.offsets[1:-1] > 0) & (histories.offsets[1:-1] < len(known))] - 1] = False
+    return float((known[1:] & known[:-1])[inside].mean()) if inside.any() else 0.0
 
 
 def has_words(table: Table) -> bool:
