@@ -85,7 +85,8 @@ class Pretrain(Stage):
         # The shape depends on the training events, so the split belongs here too.
         config = bench.config
         pretrain = {k: v for k, v in config.pretrain.plain().items() if k != "checkpoint_seconds"}
-        return [config.model.plain(), pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
+        model = {k: v for k, v in config.model.plain().items() if k != "history"}  # segments know no history
+        return [model, pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config = bench.config.pretrain
