@@ -181,7 +181,9 @@ class Evaluation:
                 {
                     "events": word,
                     "cases": cases,
-                    "metrics": {name: {part: _number(v) for part, v in rows[place][2]._asdict().items()} for name, rows in by_given.items()},
+                    "metrics": {
+                        name: {part: _number(v) for part, v in rows[place][2]._asdict().items()} for name, rows in by_given.items()
+                    },
                 }
                 for place, (word, cases, _) in enumerate(next(iter(by_given.values()), []))
             ],
@@ -259,7 +261,7 @@ class Evaluation:
             beyond = kept.pop("beyond", [])
             # Opened here, so that it is closed here: numpy leaves a file that is no zip open.
             with open(folder / RANKS_FILE, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
-                kept["given"] = arrays["given"] if "given" in arrays else None
+                kept["given"] = arrays.get("given")
                 kept["beyond"] = dict(zip(beyond, arrays["beyond"], strict=True)) if beyond else {}
                 loaded = cls(**kept, **{key: arrays[key] for key in ("ranks", "offsets", "targets", "users", "seen")})
         except FileNotFoundError as error:

@@ -53,7 +53,13 @@ class Axes:
     top, bottom, right = 24.0, 216.0, WIDTH - 14.0
 
     def __init__(
-        self, xs: Sequence[float], ys: Sequence[float], *, log_x: bool = False, from_zero: bool = False, x_words: dict[float, str] | None = None
+        self,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        *,
+        log_x: bool = False,
+        from_zero: bool = False,
+        x_words: dict[float, str] | None = None,
     ) -> None:
         xs, ys = list(xs) or [0.0, 1.0], list(ys) or [0.0, 1.0]
         self.y_ticks = nice_ticks(0.0 if from_zero else min(ys), max(ys), 5)
@@ -96,7 +102,9 @@ class Axes:
         low, high = self.x_low, self.x_high
         if self.x_words is not None:
             return [(self.across(x), word) for x, word in self.x_words.items()]
-        ticks = [t for t in (log_ticks(low, high) if self.log_x else nice_ticks(low, high, 5)) if low <= t <= high]
+        ticks = log_ticks(low, high) if self.log_x else []
+        if len(ticks) < 3:  # a short logarithmic axis is read more easily with even steps than with one number
+            ticks = [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high and (tick > 0 or not self.log_x)]
         return [(self.across(tick), f"{tick:g}" if self.log_x and tick < 1 else number(tick, ticks)) for tick in ticks]
 
 
@@ -130,7 +138,7 @@ def bar_chart(key: str, title: str, description: str, groups: dict[str, list[Bar
             )
             parts.append(_bar(bar, left, middle, scale, digits))
             y += ROW
-    return _svg(key, title, description, height, parts)
+    return svg(key, title, description, height, parts)
 
 
 def line_chart(
@@ -166,7 +174,7 @@ def line_chart(
         parts.append(f'<text class="label{strong}" x="{x + 31}" y="{y}">{escape(short(line.label, 23))}</text>')
         if index % 2 or index == len(lines) - 1:
             y += 19
-    return _svg(key, title, description, y - 8, parts)
+    return svg(key, title, description, y - 8, parts)
 
 
 def nice_ticks(low: float, high: float, about: int) -> list[float]:
@@ -248,7 +256,8 @@ def _style(index: int) -> str:
     return f"c{index % COLOURS} d{index % 5}" + (" first" if index == 0 else "")
 
 
-def _svg(key: str, title: str, description: str, height: float, parts: list[str]) -> str:
+def svg(key: str, title: str, description: str, height: float, parts: Sequence[str]) -> str:
+    """The whole picture, with a title and a description for people who do not see it; `key` is unique on the page."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-labelledby="{key}-title {key}-desc" xmlns="http://www.w3.org/2000/svg">'
         f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>{"".join(parts)}</svg>'
