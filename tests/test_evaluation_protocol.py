@@ -322,6 +322,7 @@ def test_lists_and_histories_are_kept(tmp_path: Path) -> None:
     table, cases, seen = random_cases(3)
     contents = sparse.csr_array(np.random.default_rng(0).integers(0, 2, size=(25, 4)))
     found = evaluate(Fixed(table), cases, seen, CONFIG, contents=contents)
+    assert "diversity@1" not in found.beyond  # a list of one has no pair
     found.save(tmp_path / "e")
     loaded = Evaluation.load(tmp_path / "e")
     assert loaded.beyond_accuracy == found.beyond_accuracy

@@ -117,8 +117,9 @@ class ListValues:
     def __init__(self, seen: np.ndarray, contents: sparse.csr_array | None, cutoffs: list[int], cases: int) -> None:
         self.cutoffs, self.measures = cutoffs, {"novelty": self_information(seen), "popularity": seen.astype(np.float64)}
         self.contents = unit_rows(contents) if contents is not None and contents.nnz else None
-        names = [*self.measures, *(["diversity"] if self.contents is not None else [])]
-        self.values = {f"{name}@{k}": np.empty(cases) for name in names for k in cutoffs}
+        self.values = {f"{name}@{k}": np.empty(cases) for name in self.measures for k in cutoffs}
+        if self.contents is not None:
+            self.values |= {f"diversity@{k}": np.empty(cases) for k in cutoffs if k > 1}  # a list of one has no pair
         self.covered = {k: np.zeros(len(seen), dtype=bool) for k in cutoffs}
         self.shown = {k: np.zeros(len(seen)) for k in cutoffs}
 
@@ -131,7 +132,7 @@ class ListValues:
                 self.shown[k] += lists.exposure(len(self.shown[k]))
                 for name, of_items in self.measures.items():
                     self.values[f"{name}@{k}"][here] = lists.mean(of_items)
-                if self.contents is not None:
+                if self.contents is not None and k > 1:
                     self.values[f"diversity@{k}"][here] = diversity(lists, self.contents)
 
 
