@@ -14,7 +14,7 @@ from m6rec.base.contracts import Histories
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.data.config import SplitConfig
 from m6rec.data.dataset import Dataset, Table, Vocabulary
-from m6rec.data.splits import Cases, Split, split
+from m6rec.data.splits import Cases, Split, held_out_users, split
 
 ITEMS = 12
 DAY = 86400.0
@@ -261,7 +261,7 @@ def test_cold_items_are_nowhere_but_in_the_targets(events: list[list[tuple[int, 
 @given(
     events=EVENTS,
     numbering=st.permutations(range(ITEMS)),
-    protocol=st.sampled_from(["leave_one_out", "time", "cold_items"]),
+    protocol=st.sampled_from(["leave_one_out", "time", "cold_items", "cold_users"]),
     seed=st.integers(0, 3),
 )
 def test_relabelling_items_changes_nothing_else(
@@ -286,3 +286,62 @@ def test_relabelling_items_changes_nothing_else(
         np.testing.assert_array_equal(one.offsets, other.offsets)
     assert first[1].statement == second[1].statement
     np.testing.assert_array_equal(first[1].seen, second[1].seen[names])
+
+
+def test_cold_users_by_hand() -> None:
+    rows = [[0, 1, 2, 3], [3, 2], [4, 5, 6], [], [7], [8, 9, 10, 11]]
+    cut = split(dataset(rows), config("cold_users", cold_fraction=0.4, given=[3, 0, 1, 1]), seed=2)
+    validated, tested = ({user for user, *_ in plain(cases)} for cases in (cut.validation, cut.test))
+    assert (len(validated), len(tested)) == (1, 1)
+    assert not validated & tested
+    assert 3 not in validated | tested  # somebody without events is no case
+    for cases, users in ((cut.validation, validated), (cut.test, tested)):
+        assert plain(cases) == [(user, rows[user][:n], [rows[user][n]]) for user in sorted(users) for n in (0, 1, 3) if n < len(rows[user])]
+    held = validated | tested
+    assert lists(cut.train) == [[] if user in held else row for user, row in enumerate(rows)]
+    assert cut.seen.tolist() == np.bincount([i for user, row in enumerate(rows) if user not in held for i in row], minlength=ITEMS).tolist()
+    assert "no event of 2 of 5 users is trained on" in cut.statement
+    assert "first 0, 1, 3 events" in cut.statement
+    assert "are left out" not in cut.statement  # min_history has no say
+    assert held_out_users(cut, config("cold_users")).tolist() == sorted(held)
+    assert held_out_users(cut, config("leave_one_out")).tolist() == []
+
+
+def test_cold_users_are_asked_at_the_time_of_their_target() -> None:
+    rows, times = [[0, 1, 2], [3, 4, 5], [6, 7, 8]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    cut = split(dataset(rows, times), config("cold_users", cold_fraction=0.5, given=[0, 2]), seed=0)
+    ((user, _, _), *_) = plain(cut.test)
+    assert cut.test.requests.now is not None
+    assert cut.test.requests.now.tolist() == [times[user][0], times[user][2]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "message"),
+    [
+        ([[1, 2], [3, 4]], {}, "2 users have more than 0 events, too few to hold 2 of them out"),
+        ([[1], [2], [3]], {"given": [1, 4]}, "0 users have more than 1 events"),
+    ],
+)
+def test_too_few_cold_users(rows: list[list[int]], values: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        split(dataset(rows), config("cold_users", **values), seed=0)
+
+
+def test_given_is_checked() -> None:
+    for wrong in ([], [-1], ["x"]):
+        with pytest.raises(ConfigError, match=r"given"):
+            config("cold_users", given=wrong)
+
+
+@settings(deadline=None, max_examples=30)
+@given(events=EVENTS, seed=st.integers(0, 3))
+def test_cold_users_teach_nothing(events: list[list[tuple[int, int]]], seed: int) -> None:
+    made = cut_or_none(events, config("cold_users", cold_fraction=0.4, given=[0, 1, 4]), seed)
+    if made is None:
+        return
+    data, cut = made
+    held = held_out_users(cut, config("cold_users"))
+    assert (cut.train.lengths[held] == 0).all()
+    others = np.setdiff1d(np.arange(len(cut.train)), held)
+    assert lists(cut.train.rows(others)) == lists(data.histories.rows(others))
+    assert cut.seen.sum() == len(cut.train.items)

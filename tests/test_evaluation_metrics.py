@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m6rec.base.contracts import Histories
-from m6rec.evaluation.metrics import METRICS, candidate_scores, expected_ranks, hit_rate, mrr, ndcg, precision, recall, top_items
+from m6rec.evaluation.beyond_accuracy import top_lists
+from m6rec.evaluation.metrics import METRICS, candidate_scores, expected_ranks, hit_rate, mrr, ndcg, precision, recall
 
 
 def rows(*lists: list[int]) -> Histories:
@@ -133,6 +134,12 @@ def test_every_metric_lies_between_0_and_1_and_only_grows_with_better_scores(see
 def test_no_cases_give_no_values() -> None:
     for metric in METRICS.values():
         assert metric(np.zeros(0), np.array([0]), 10).shape == (0,)
+
+
+def top_items(candidates: np.ndarray, cutoffs: list[int]) -> dict[int, np.ndarray]:
+    """k -> the items that coverage@k counts."""
+    ((_, lists),) = top_lists(candidates, cutoffs)
+    return {k: np.unique(found.covered()) for k, found in lists.items()}
 
 
 def test_coverage_sets_by_hand() -> None:

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.base.errors import CheckpointError, ConfigError, DataError, M6RecError, UsageError
@@ -16,7 +17,7 @@ from m6rec.data.splits import Cases
 from m6rec.evaluation.config import EvaluationConfig
 from m6rec.evaluation.evaluated import FACTS_FILE, FORMAT, RANKS_FILE, Evaluation
 from m6rec.evaluation.protocol import distinct, evaluate
-from m6rec.evaluation.slices import Bounds, find_bounds
+from m6rec.evaluation.slices import Bounds, find_bounds, given_groups
 
 
 class Fixed(Scorer):
@@ -284,3 +285,56 @@ def test_newer_and_foreign_folders_are_told(saved: tuple[Evaluation, Path], tmp_
         Evaluation.load(folder)
     with pytest.raises(CheckpointError, match="holds no evaluation"):
         Evaluation.load(tmp_path / "nowhere")
+
+
+# beyond accuracy, and by events given
+
+
+def test_what_lists_are_worth_by_hand() -> None:
+    table = np.array([[4, 3, 2, 1], [1, 2, 3, 4]], dtype=np.float32)
+    seen, contents = np.array([4, 2, 1, 1]), sparse.csr_array(np.array([[1, 1], [1, 0], [1, 0], [0, 1]]))
+    found = evaluate(Fixed(table), cases_of([[0], []], [[2], [3]]), seen, EvaluationConfig(cutoffs=[2], resamples=100), contents=contents)
+    # The lists: items 1, 2 (item 0 is history) and 3, 2. Bits: 1, 2, 3, 3.
+    assert found.beyond["novelty@2"].tolist() == [2.5, 3.0]
+    assert found.beyond["popularity@2"].tolist() == [1.5, 1.0]
+    assert found.beyond["diversity@2"].tolist() == pytest.approx([0.0, 1.0])
+    # Popular for the first user: item 1, then 2 and 3 tied for places 2 and 3; for the second 0 and 1: only there is the target a surprise.
+    assert found.beyond["serendipity@2"].tolist() == [1.0, 1.0]
+    assert found.gini[2] == pytest.approx(1 / 2 * (-3 * 0 - 1 * 1 + 1 * 1 + 3 * 2) / (2 * 4) * 1)
+    assert found.beyond_accuracy["novelty@2"].mean == 2.75
+    assert found.plain()["beyond_accuracy"]["gini@2"] == found.gini[2]
+    without = evaluate(Fixed(table), cases_of([[0], []], [[2], [3]]), seen, CONFIG)
+    assert not any(name.startswith("diversity") for name in without.beyond)
+
+
+def test_quality_by_events_given() -> None:
+    table = np.array([[4, 3, 2, 1]] * 4, dtype=np.float32)
+    found = evaluate(Fixed(table), cases_of([[], [1], [2], [1, 2]], [[0], [0], [3], [3]]), np.ones(4), CONFIG)
+    rows = found.by_given("hit_rate@1")
+    assert [(word, cases, estimate.mean) for word, cases, estimate in rows] == [("0", 1, 1.0), ("1", 2, 0.5), ("2", 1, 0.0)]
+    assert [row["events"] for row in found.plain()["given"]] == ["0", "1", "2"]
+    groups = given_groups(np.arange(0, 400, 3))
+    assert [word for word, _ in groups] == ["0", "3 to 4", "5 to 9", "10 to 19", "20 to 49", "50 to 99", "100 to 199", "200 or more"]
+    assert sum(inside.sum() for _, inside in groups) == 134
+
+
+def test_lists_and_histories_are_kept(tmp_path: Path) -> None:
+    table, cases, seen = random_cases(3)
+    contents = sparse.csr_array(np.random.default_rng(0).integers(0, 2, size=(25, 4)))
+    found = evaluate(Fixed(table), cases, seen, CONFIG, contents=contents)
+    assert "diversity@1" not in found.beyond  # a list of one has no pair
+    found.save(tmp_path / "e")
+    loaded = Evaluation.load(tmp_path / "e")
+    assert loaded.beyond_accuracy == found.beyond_accuracy
+    assert loaded.gini == found.gini
+    assert loaded.by_given("ndcg@10") == found.by_given("ndcg@10")
+    # What the first format wrote is read as well.
+    facts = json.loads((tmp_path / "e" / FACTS_FILE).read_text())
+    facts["format"] = 1
+    del facts["kept"]["gini"], facts["kept"]["beyond"]
+    (tmp_path / "e" / FACTS_FILE).write_text(json.dumps(facts))
+    np.savez(tmp_path / "e" / RANKS_FILE, **{name: getattr(found, name) for name in ("ranks", "offsets", "targets", "users", "seen")})
+    old = Evaluation.load(tmp_path / "e")
+    assert old.table() == found.table()
+    assert old.beyond_accuracy == {}
+    assert old.by_given("ndcg@10") == []

@@ -224,6 +224,34 @@ def test_what_can_not_stand_in_one_table() -> None:
         text_table([first, second])
 
 
+def measured(name: str, ranks: list[float]) -> Evaluation:
+    """With what lists are worth, and few different numbers of events given."""
+    found = evaluation(name, ranks)
+    rng = np.random.default_rng(len(name))
+    found.given = np.arange(len(ranks)) % 3
+    found.beyond = {f"{metric}@{k}": rng.random(len(ranks)) for metric in ("novelty", "popularity", "serendipity") for k in found.cutoffs}
+    found.gini = {1: 0.9, 10: 0.5, 50: 0.25}
+    return found
+
+
+def test_what_lists_are_worth_and_events_given_are_shown() -> None:
+    pair = [measured("model", [1.0, 2.0, 30.0] * 5), measured("popularity", [5.0, 9.0, 2.0] * 5)]
+    page = html_report(pair, title="t")
+    assert Page(page).open == []
+    assert "Beyond accuracy" in page
+    assert "Events given" in page
+    assert f"{pair[0].beyond_accuracy['novelty@10'].mean:.2f}" in page
+    assert "Diversity@10</th>" not in page  # not measured: the items have no content
+    assert len(re.findall("<svg", page)) == 2 + 1 + 1 + 1 + 3
+    text = text_table(pair)
+    assert re.search(r"NDCG@10 by events given +0 \(5\) +1 \(5\) +2 \(5\)", text)
+    assert "Gini@10" in text
+    assert "0.500" in text
+    plain = text_table(two())
+    assert "Beyond" not in plain
+    assert "events given" not in plain
+
+
 # curves and plots
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -120,17 +120,25 @@ class SplitConfig(Config):
     leave_one_out  the last event of every user is the test, the one before it the validation
     time           every event from a moment on; the moments are given, or are quantiles of all event times
     cold_items     a share of the items is never trained on; every event with one of them is a target
+    cold_users     a share of the users is never trained on; what each of them did after their first n events is asked, for every n of `given`
     """
 
-    protocol: Literal["leave_one_out", "time", "cold_items"] = Field("leave_one_out", description="How validation and test are cut off.")
+    protocol: Literal["leave_one_out", "time", "cold_items", "cold_users"] = Field(
+        "leave_one_out", description="How validation and test are cut off."
+    )
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="time: share of the events between training and test.")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="time: share of the events (the newest) that are tested.")
     validation_from: float | str | None = Field(
         None, description="time: validation starts here (seconds since 1970 or ISO); null: by fraction."
     )
     test_from: float | str | None = Field(None, description="time: test starts here (seconds since 1970 or ISO); null: by fraction.")
-    cold_fraction: float = Field(0.1, gt=0, lt=1, description="cold_items: share of items held out, half for validation, half for test.")
-    min_history: int = Field(1, ge=0, description="Cases whose history is shorter than this are left out.")
+    cold_fraction: float = Field(
+        0.1, gt=0, lt=1, description="cold_items, cold_users: share of the items or users held out, half for validation, half for test."
+    )
+    given: list[Annotated[int, Field(ge=0)]] = Field(
+        [0, 1, 2, 5, 10], description="cold_users: how many first events of a held-out user are known when the next one is asked for."
+    )
+    min_history: int = Field(1, ge=0, description="Cases whose history is shorter than this are left out (cold_users: `given` decides).")
     shuffle_ties: bool = Field(False, description="Shuffle events of equal time (seeded) instead of keeping the order of the file.")
 
     @field_validator("validation_from", "test_from")
@@ -142,6 +150,13 @@ class SplitConfig(Config):
             except ValueError:
                 raise ValueError("a moment is seconds since 1970 or an ISO date like 2024-05-01T00:00:00") from None
         return value
+
+    @field_validator("given")
+    @classmethod
+    def _some_numbers(cls, value: list[int]) -> list[int]:
+        if not value:
+            raise ValueError("give at least one number of known events, for example [0, 1, 5]")
+        return sorted(set(value))
 
     @model_validator(mode="after")
     def _room_for_training(self) -> Self:

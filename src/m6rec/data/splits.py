@@ -1,4 +1,4 @@
-"""Cutting a dataset into training, validation and test: leave-one-out, global time, cold items.
+"""Cutting a dataset into training, validation and test: leave-one-out, global time, cold items, cold users.
 
 Every cut keeps the order within a user, says in one sentence what it did (ties included), and depends on the seed and the order of
 the rows only, never on how items happen to be numbered.
@@ -51,7 +51,7 @@ class Split:
 
 
 def split(dataset: Dataset, config: SplitConfig, seed: int) -> Split:
-    """Cut `dataset` by `config.protocol`; the seed decides the shuffle of ties and the choice of cold items.
+    """Cut `dataset` by `config.protocol`; the seed decides the shuffle of ties and the choice of cold items and users.
 
     leave_one_out: users with 3 or more events give their last one to the test and the one before it to the validation; the test
         history holds the validation item. Shorter histories are trained on whole.
@@ -60,6 +60,9 @@ def split(dataset: Dataset, config: SplitConfig, seed: int) -> Split:
     cold_items: events with a held-out item are in no training sequence and in no history; each of them is a case, with what the user
         did before it. Half of the held-out items are for validation, the others for test. A user's later events stay in training: the
         protocol asks what is known of new items, not of the future.
+    cold_users: no event of a held-out user is in training. For every n of `given`, a held-out user with more than n events is a case:
+        the first n are the history, the next one is the target. Half of the held-out users are for validation, the others for test.
+        Who they are (the row of the users table) may be known; what they did may not.
 
     Raises:
         DataError: no times where times are needed, or nothing left to train on, validate or test ("empty split").
@@ -68,7 +71,7 @@ def split(dataset: Dataset, config: SplitConfig, seed: int) -> Split:
     if not len(dataset.histories.items):
         raise DataError("empty split: the data hold no events; check data.events and the account that `m6rec validate` prints")
     histories, ties = _order_ties(dataset.histories, config, seed)
-    cut = {"leave_one_out": _leave_one_out, "time": _time, "cold_items": _cold_items}[config.protocol]
+    cut = {"leave_one_out": _leave_one_out, "time": _time, "cold_items": _cold_items, "cold_users": _cold_users}[config.protocol]
     train, validation, test, how = cut(histories, config, seed)
     for name, cases in (("validation", validation), ("test", test)):
         if not len(cases):
@@ -76,7 +79,7 @@ def split(dataset: Dataset, config: SplitConfig, seed: int) -> Split:
     if not len(train.items):
         raise DataError("empty split: nothing is left to train on; type: --set split.protocol=leave_one_out, or give more events")
     fewer = "no earlier event" if config.min_history == 1 else f"fewer than {config.min_history} earlier events"
-    short = "" if config.min_history == 0 else f"; cases with {fewer} are left out"
+    short = "" if config.min_history == 0 or config.protocol == "cold_users" else f"; cases with {fewer} are left out"
     statement = f"{how} ({len(validation)} validation and {len(test)} test cases{short}); {ties}."
     seen = np.bincount(train.items, minlength=len(dataset.items)).astype(np.int64)
     return Split(train=train, validation=validation, test=test, statement=statement, seen=seen)
@@ -141,6 +144,40 @@ def _cold_items(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
     how = f"cold items: {count} of {len(present)} items are in no training sequence and no history, every event with one is a case"
     how += f", {count // 2} of them for validation and {count - count // 2} others for test"
     return train, cases[0], cases[1], how
+
+
+def _cold_users(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+    able = np.flatnonzero(histories.lengths > config.given[0])  # users that are a case for at least one number of given events
+    count = max(2, round(config.cold_fraction * len(able)))
+    if count >= len(able):
+        raise DataError(
+            f"empty split: {len(able)} users have more than {config.given[0]} events, too few to hold {count} of them out; "
+            "type: --set split.protocol=leave_one_out"
+        )
+    held = np.random.default_rng([seed, 3]).permutation(able)[:count]
+    trained = np.ones(len(histories), dtype=bool)
+    trained[held] = False
+    train = _keep(histories, np.repeat(trained, histories.lengths))
+    given = np.array(config.given)
+    cases = []
+    for chosen in (held[: count // 2], held[count // 2 :]):
+        users, known = np.repeat(np.sort(chosen), len(given)), np.tile(given, len(chosen))
+        enough = known < histories.lengths[users]
+        users, known = users[enough], known[enough]
+        starts = histories.offsets[users]
+        cases.append(_cases(_slices(histories, starts, known), users, histories, starts + known))
+    numbers = ", ".join(map(str, config.given))
+    how = f"cold users: no event of {count} of {len(able)} users is trained on; their next event is asked for after their first {numbers} events"
+    how += f", {count // 2} of them for validation and {count - count // 2} others for test"
+    return train, cases[0], cases[1], how
+
+
+def held_out_users(split: Split, config: SplitConfig) -> np.ndarray:
+    """int64: dense users none of whose events may teach anything (cold_users), ascending; empty under the other protocols."""
+    if config.protocol != "cold_users":
+        return np.zeros(0, dtype=np.int64)
+    users = [cases.requests.users for cases in (split.validation, split.test) if cases.requests.users is not None]
+    return np.unique(np.concatenate(users))
 
 
 def _order_ties(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, str]:
@@ -249,5 +286,6 @@ def _empty(name: str, config: SplitConfig, users: int, events: int) -> str:
         "time": "no user has a new item in that period after enough history; type: --set split.test_fraction=0.2 (or set test_from), "
         "or lower split.min_history",
         "cold_items": "no held-out item follows enough history; type: --set split.cold_fraction=0.2, or lower split.min_history",
+        "cold_users": "no held-out user has an event after the given ones; type: --set split.cold_fraction=0.2, or --set split.given=[0,1,2]",
     }[config.protocol]
     return f"empty split: no {name} cases from {users} users and {events} events; {advice}"

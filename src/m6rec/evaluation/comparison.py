@@ -10,6 +10,9 @@ from m6rec.evaluation.evaluated import Estimate, Evaluation
 from m6rec.evaluation.metrics import METRICS
 
 LABELS = {"ndcg": "NDCG", "hit_rate": "Hit rate", "recall": "Recall", "mrr": "MRR", "precision": "Precision", "coverage": "Coverage"}
+LABELS |= {"novelty": "Novelty", "popularity": "Popularity", "diversity": "Diversity", "serendipity": "Serendipity", "gini": "Gini"}
+# Of a list: in bits, in training events an item, as 1 - mean similarity, as a share of the targets.
+BEYOND = {"novelty": 2, "popularity": 1, "diversity": 3, "serendipity": 4}  # metric -> decimals worth showing
 
 
 class Difference(NamedTuple):
@@ -64,6 +67,13 @@ def headline(evaluation: Evaluation) -> list[str]:
 def main_cutoff(cutoffs: list[int]) -> int:
     """The cutoff nearest to 10 (the smaller of two)."""
     return min(cutoffs, key=lambda k: (abs(k - 10), k))
+
+
+def beyond_metrics(evaluations: list[Evaluation]) -> list[str]:
+    """What is shown beyond accuracy, at the cutoff nearest to 10: measured for every scorer, and known of some list."""
+    k = main_cutoff(evaluations[0].cutoffs)
+    names = [f"{metric}@{k}" for metric in BEYOND]
+    return [name for name in names if all(name in e.beyond_accuracy and not math.isnan(e.beyond_accuracy[name].mean) for e in evaluations)]
 
 
 def best(evaluations: list[Evaluation], name: str) -> set[str]:

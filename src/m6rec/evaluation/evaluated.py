@@ -6,6 +6,7 @@ Dimension keys: C cases, T targets of all cases together (T >= C), M metrics at 
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -19,9 +20,9 @@ from m6rec.base.errors import CheckpointError, UsageError, nearest
 from m6rec.base.storage import atomic_folder, recover_folder, write_json
 from m6rec.evaluation.intervals import bootstrap_columns, paired
 from m6rec.evaluation.metrics import METRICS
-from m6rec.evaluation.slices import NAMES, Bounds, select
+from m6rec.evaluation.slices import NAMES, Bounds, given_groups, select
 
-FORMAT = 1
+FORMAT = 2  # 1 had no history lengths and nothing beyond accuracy
 FACTS_FILE = "evaluation.json"
 RANKS_FILE = "ranks.npz"
 
@@ -43,6 +44,9 @@ class Evaluation:
     targets  int32 (T,)       dense item ids
     users    int64 (C,)       dense user ids, -1 for nobody known
     seen     int64 (T,)       training events of each target
+    given    int64 (C,)       events in the history of each case, or None where that was not kept
+    beyond   metric@k -> float64 (C,): novelty, popularity, diversity, serendipity of each case's list; NaN where there is none
+    gini     k -> how unevenly the lists of k show the catalogue
     """
 
     name: str
@@ -55,6 +59,9 @@ class Evaluation:
     cutoffs: list[int]
     bounds: Bounds
     coverage: dict[int, float] = field(default_factory=dict)
+    given: np.ndarray | None = None
+    beyond: dict[str, np.ndarray] = field(default_factory=dict)
+    gini: dict[int, float] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
     seconds: float = 0.0
     milliseconds: float = 0.0
@@ -113,6 +120,27 @@ class Evaluation:
         return Estimate(*paired(self.values(name), other.values(name), self.resamples, self.seed, self.users))
 
     @cached_property
+    def beyond_accuracy(self) -> dict[str, Estimate]:
+        """novelty@k, popularity@k, diversity@k, serendipity@k -> (mean, low, high) over the cases that have one."""
+        if not self.beyond:
+            return {}
+        found = np.stack(bootstrap_columns(np.stack(list(self.beyond.values()), axis=1), self.resamples, self.seed, self.users)).T
+        return {name: Estimate(*row) for name, row in zip(self.beyond, found.tolist(), strict=True)}
+
+    def by_given(self, name: str) -> list[tuple[str, int, Estimate]]:
+        """(events given, cases, one metric) for cases with a like number of events in the history; empty where that was not kept.
+
+        Raises:
+            UsageError: no such metric.
+        """
+        if self.given is None or not len(self):
+            return []
+        groups, values = given_groups(self.given), self.values(name)
+        columns = np.stack([np.where(inside, values, np.nan) for _, inside in groups], axis=1)
+        found = np.stack(bootstrap_columns(columns, self.resamples, self.seed, self.users)).T.tolist()
+        return [(word, int(inside.sum()), Estimate(*row)) for (word, inside), row in zip(groups, found, strict=True)]
+
+    @cached_property
     def _estimates(self) -> dict[str, dict[str, Estimate]]:
         """All metrics of all cases and of every slice, over one set of resamples."""
         names = self.names()
@@ -135,8 +163,9 @@ class Evaluation:
         return np.stack([metric(ranks, offsets, k) for metric in METRICS.values() for k in self.cutoffs], axis=1)
 
     def plain(self) -> dict[str, Any]:
-        """JSON-ready: every figure with its interval, the slices, coverage, times, and how it was measured."""
+        """JSON-ready: every figure with its interval, the slices, coverage, times, and how it was measured. What is unknown is None."""
         sizes = self.slice_sizes()
+        by_given = {name: self.by_given(name) for name in self.names()} if self.given is not None and len(self) else {}
         return {
             "name": self.name,
             "cases": len(self),
@@ -144,6 +173,20 @@ class Evaluation:
             "catalogue": self.catalogue,
             "metrics": {name: estimate._asdict() for name, estimate in self.table().items()},
             "coverage": {f"coverage@{k}": share for k, share in self.coverage.items()},
+            "beyond_accuracy": {
+                **{name: {part: _number(v) for part, v in e._asdict().items()} for name, e in self.beyond_accuracy.items()},
+                **{f"gini@{k}": _number(value) for k, value in self.gini.items()},
+            },
+            "given": [
+                {
+                    "events": word,
+                    "cases": cases,
+                    "metrics": {
+                        name: {part: _number(v) for part, v in rows[place][2]._asdict().items()} for name, rows in by_given.items()
+                    },
+                }
+                for place, (word, cases, _) in enumerate(next(iter(by_given.values()), []))
+            ],
             "slices": {
                 name: {
                     "targets": sizes[name],
@@ -176,6 +219,8 @@ class Evaluation:
                 "cutoffs": self.cutoffs,
                 "bounds": [self.bounds.warm_from, self.bounds.hot_from],
                 "coverage": [self.coverage.get(k) for k in self.cutoffs],
+                "gini": [_number(self.gini.get(k, math.nan)) for k in self.cutoffs],
+                "beyond": list(self.beyond),
                 "statements": self.statements,
                 "seconds": self.seconds,
                 "milliseconds": self.milliseconds,
@@ -186,9 +231,12 @@ class Evaluation:
             "figures": self.plain(),
         }
         with atomic_folder(folder) as temporary:
-            np.savez_compressed(
-                temporary / RANKS_FILE, ranks=self.ranks, offsets=self.offsets, targets=self.targets, users=self.users, seen=self.seen
-            )
+            arrays = {name: getattr(self, name) for name in ("ranks", "offsets", "targets", "users", "seen")}
+            if self.given is not None:
+                arrays["given"] = self.given
+            if self.beyond:
+                arrays["beyond"] = np.stack(list(self.beyond.values()))
+            np.savez_compressed(temporary / RANKS_FILE, allow_pickle=False, **arrays)
             write_json(temporary / FACTS_FILE, facts)
 
     @classmethod
@@ -209,14 +257,24 @@ class Evaluation:
             kept = dict(facts["kept"])
             kept["bounds"] = Bounds(*kept["bounds"])
             kept["coverage"] = {k: share for k, share in zip(kept["cutoffs"], kept["coverage"], strict=True) if share is not None}
+            kept["gini"] = {k: share for k, share in zip(kept["cutoffs"], kept.get("gini", []), strict=False) if share is not None}
+            beyond = kept.pop("beyond", [])
             # Opened here, so that it is closed here: numpy leaves a file that is no zip open.
             with open(folder / RANKS_FILE, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+                kept["given"] = arrays.get("given")
+                kept["beyond"] = dict(zip(beyond, arrays["beyond"], strict=True)) if beyond else {}
                 loaded = cls(**kept, **{key: arrays[key] for key in ("ranks", "offsets", "targets", "users", "seen")})
         except FileNotFoundError as error:
             raise CheckpointError(f"{folder} holds no evaluation: {Path(error.filename).name} is missing; run m6rec evaluate") from None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{folder} is damaged ({type(error).__name__}: {error}); run m6rec evaluate again") from None
         lengths = {len(loaded.ranks), len(loaded.targets), len(loaded.seen), int(loaded.offsets[-1]) if len(loaded.offsets) else -1}
-        if len(lengths) != 1 or len(loaded.users) != len(loaded):
+        per_case = [loaded.users, *loaded.beyond.values(), *([] if loaded.given is None else [loaded.given])]
+        if len(lengths) != 1 or any(len(values) != len(loaded) for values in per_case):
             raise CheckpointError(f"{folder} is damaged: {RANKS_FILE} does not match itself; run m6rec evaluate again")
         return loaded
+
+
+def _number(value: float) -> float | None:
+    """NaN, which JSON has no number for, as None."""
+    return None if math.isnan(value) else value

@@ -40,6 +40,74 @@ class Line:
     marked: int | None = None
 
 
+class Axes:
+    """The frame of a chart: where a value lies, and the lines and numbers around it.
+
+    Args:
+        xs, ys: all values to be shown.
+        log_x: the horizontal axis is logarithmic (all x > 0), with ticks at 1, 2, 5, 10, ...
+        from_zero: the vertical axis starts at 0; otherwise at the lowest value shown.
+        x_words: what stands under the axis at these x, in place of round numbers.
+    """
+
+    top, bottom, right = 24.0, 216.0, WIDTH - 14.0
+
+    def __init__(
+        self,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        *,
+        log_x: bool = False,
+        from_zero: bool = False,
+        x_words: dict[float, str] | None = None,
+    ) -> None:
+        xs, ys = list(xs) or [0.0, 1.0], list(ys) or [0.0, 1.0]
+        self.y_ticks = nice_ticks(0.0 if from_zero else min(ys), max(ys), 5)
+        self.x_low, self.x_high, self.log_x, self.x_words = min(xs), max(xs), log_x, x_words
+        if self.x_low == self.x_high:
+            self.x_low, self.x_high = (self.x_low / 2, self.x_high * 2) if log_x else (self.x_low - 0.5, self.x_high + 0.5)
+        self.y_labels = [number(tick, self.y_ticks) for tick in self.y_ticks]
+        self.left = 12 + LETTER * max(map(len, self.y_labels))
+        if x_words:  # the first word is centred under its x and may be wider than what stands left of the axis
+            self.left = max(self.left, LETTER * columns(next(iter(x_words.values()))) / 2 + 2)
+
+    def across(self, x: float) -> float:
+        low, high = self.x_low, self.x_high
+        share = math.log(x / low) / math.log(high / low) if self.log_x else (x - low) / (high - low)
+        return self.left + share * (self.right - self.left)
+
+    def up(self, y: float) -> float:
+        return self.bottom - (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0]) * (self.bottom - self.top)
+
+    def drawn(self, x_label: str, y_label: str) -> list[str]:
+        """Grid, axis, numbers and what they mean; 40 units below `bottom` are taken."""
+        left, right, bottom = self.left, self.right, self.bottom
+        parts = [f'<text class="tick" x="2" y="12">{escape(y_label)}</text>']
+        for tick, label in zip(self.y_ticks, self.y_labels, strict=True):
+            y = self.up(tick)
+            parts.append(f'<line class="grid" x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text class="tick" text-anchor="end" x="{left - 6:.1f}" y="{y + 4:.1f}">{label}</text>')
+        for x, word in self._x_ticks():
+            parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
+            # What would leave the chart on the right ends where the chart does.
+            anchor = "end" if x + LETTER * columns(word) / 2 > WIDTH else "middle"
+            parts.append(
+                f'<text class="tick" text-anchor="{anchor}" x="{WIDTH - 1 if anchor == "end" else x:.1f}" y="{bottom + 17}">{escape(word)}</text>'
+            )
+        parts.append(f'<line class="axis" x1="{left:.1f}" x2="{right:.1f}" y1="{bottom}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" text-anchor="middle" x="{(left + right) / 2:.1f}" y="{bottom + 34}">{escape(x_label)}</text>')
+        return parts
+
+    def _x_ticks(self) -> list[tuple[float, str]]:
+        low, high = self.x_low, self.x_high
+        if self.x_words is not None:
+            return [(self.across(x), word) for x, word in self.x_words.items()]
+        ticks = log_ticks(low, high) if self.log_x else []
+        if len(ticks) < 3:  # a short logarithmic axis is read more easily with even steps than with one number
+            ticks = [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high and (tick > 0 or not self.log_x)]
+        return [(self.across(tick), f"{tick:g}" if self.log_x and tick < 1 else number(tick, ticks)) for tick in ticks]
+
+
 def bar_chart(key: str, title: str, description: str, groups: dict[str, list[Bar]], digits: int = 4) -> str:
     """Horizontal bars with 95 % whiskers, in named groups over one scale that starts at 0 (one group named "" has no heading).
 
@@ -70,47 +138,34 @@ def bar_chart(key: str, title: str, description: str, groups: dict[str, list[Bar
             )
             parts.append(_bar(bar, left, middle, scale, digits))
             y += ROW
-    return _svg(key, title, description, height, parts)
+    return svg(key, title, description, height, parts)
 
 
 def line_chart(
-    key: str, title: str, description: str, lines: list[Line], *, x_label: str, y_label: str, log_x: bool = False, from_zero: bool = False
+    key: str,
+    title: str,
+    description: str,
+    lines: list[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    from_zero: bool = False,
+    x_words: dict[float, str] | None = None,
 ) -> str:
     """Curves with a legend under them.
 
     Args:
         log_x: the horizontal axis is logarithmic (all x > 0), with ticks at 1, 2, 5, 10, ...
         from_zero: the vertical axis starts at 0; otherwise at the lowest value shown.
+        x_words: what stands under the axis at these x, in place of round numbers.
     """
     points = [(x, y) for line in lines for x, y in zip(line.xs, line.ys, strict=True) if math.isfinite(y)]
-    xs, ys = [x for x, _ in points] or [0.0, 1.0], [y for _, y in points] or [0.0, 1.0]
-    y_ticks = nice_ticks(0.0 if from_zero else min(ys), max(ys), 5)
-    x_low, x_high = min(xs), max(xs)
-    if x_low == x_high:
-        x_low, x_high = (x_low / 2, x_high * 2) if log_x else (x_low - 0.5, x_high + 0.5)
-    labels = [number(tick, y_ticks) for tick in y_ticks]
-    left, right, top, bottom = 12 + LETTER * max(map(len, labels)), WIDTH - 14.0, 24.0, 216.0
-
-    def across(x: float) -> float:
-        share = math.log(x / x_low) / math.log(x_high / x_low) if log_x else (x - x_low) / (x_high - x_low)
-        return left + share * (right - left)
-
-    def up(y: float) -> float:
-        return bottom - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (bottom - top)
-
-    parts = [f'<text class="tick" x="2" y="12">{escape(y_label)}</text>']
-    for tick, label in zip(y_ticks, labels, strict=True):
-        parts.append(f'<line class="grid" x1="{left:.1f}" x2="{right:.1f}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>')
-        parts.append(f'<text class="tick" text-anchor="end" x="{left - 6:.1f}" y="{up(tick) + 4:.1f}">{label}</text>')
-    x_ticks = [t for t in (log_ticks(x_low, x_high) if log_x else nice_ticks(x_low, x_high, 5)) if x_low <= t <= x_high]
-    for tick in x_ticks:
-        parts.append(f'<line class="axis" x1="{across(tick):.1f}" x2="{across(tick):.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(f'<text class="tick" text-anchor="middle" x="{across(tick):.1f}" y="{bottom + 17}">{number(tick, x_ticks)}</text>')
-    parts.append(f'<line class="axis" x1="{left:.1f}" x2="{right:.1f}" y1="{bottom}" y2="{bottom}"/>')
-    parts.append(f'<text class="tick" text-anchor="middle" x="{(left + right) / 2:.1f}" y="{bottom + 34}">{escape(x_label)}</text>')
+    axes = Axes([x for x, _ in points], [y for _, y in points], log_x=log_x, from_zero=from_zero, x_words=x_words)
+    parts, bottom = axes.drawn(x_label, y_label), axes.bottom
     # Drawn from the last to the first: the first line is the one the page is about and lies on top.
     for index, line in reversed(list(enumerate(lines))):
-        parts.append(_path(line, index, across, up))
+        parts.append(_path(line, index, axes.across, axes.up))
     y = bottom + 56
     for index, line in enumerate(lines):
         x = 4 + (index % 2) * (WIDTH / 2)
@@ -119,7 +174,7 @@ def line_chart(
         parts.append(f'<text class="label{strong}" x="{x + 31}" y="{y}">{escape(short(line.label, 23))}</text>')
         if index % 2 or index == len(lines) - 1:
             y += 19
-    return _svg(key, title, description, y - 8, parts)
+    return svg(key, title, description, y - 8, parts)
 
 
 def nice_ticks(low: float, high: float, about: int) -> list[float]:
@@ -201,7 +256,8 @@ def _style(index: int) -> str:
     return f"c{index % COLOURS} d{index % 5}" + (" first" if index == 0 else "")
 
 
-def _svg(key: str, title: str, description: str, height: float, parts: list[str]) -> str:
+def svg(key: str, title: str, description: str, height: float, parts: Sequence[str]) -> str:
+    """The whole picture, with a title and a description for people who do not see it; `key` is unique on the page."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-labelledby="{key}-title {key}-desc" xmlns="http://www.w3.org/2000/svg">'
         f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>{"".join(parts)}</svg>'

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.base.errors import DataError, M6RecError
+from m6rec.evaluation.beyond_accuracy import diversity, gini, popularity_ranks, self_information, serendipity, top_lists, unit_rows
 from m6rec.evaluation.config import EvaluationConfig
 from m6rec.evaluation.evaluated import Evaluation
-from m6rec.evaluation.metrics import candidate_scores, ranks_among, top_items
+from m6rec.evaluation.metrics import candidate_scores, ranks_among
 from m6rec.evaluation.slices import find_bounds
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def evaluate(
     seen: np.ndarray,
     config: EvaluationConfig | None = None,
     *,
+    contents: sparse.csr_array | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
     name: str | None = None,
@@ -43,7 +46,8 @@ def evaluate(
     Args:
         scorer: gives float (B, N); called with batches of requests in the order of the cases.
         cases: C requests and, for each, one or more targets. A target that stands twice in a case counts once.
-        seen: int64 (N,), training events per item: the slices, and N itself.
+        seen: int64 (N,), training events per item: the slices, novelty and popularity, and N itself.
+        contents: (N, F) features of the items, whose cosine is their similarity; None: no diversity is measured.
         batch: requests scored at a time; None takes `config.batch`.
         name: what reports call the scorer; None takes `scorer.name`.
         statement: one sentence on how the cases were cut (`Split.statement`), kept with the result.
@@ -60,7 +64,8 @@ def evaluate(
     targets = distinct(_checked(cases.targets, catalogue))
     total = len(targets)
     ranks = np.empty(len(targets.items), dtype=np.float64)  # T
-    covered = {k: np.zeros(catalogue, dtype=bool) for k in config.cutoffs}
+    lists = ListValues(seen, contents, config.cutoffs, total)
+    popular = np.empty(len(targets.items), dtype=np.float64)  # T
     timings: list[tuple[float, int]] = []
     for start in range(0, total, batch):
         rows = np.arange(start, min(start + batch, total))
@@ -70,10 +75,12 @@ def evaluate(
         timings.append((time.perf_counter() - began, len(rows)))
         _check_scores(scores, len(rows), catalogue, name, start)
         wanted = targets.rows(rows)
-        candidates = candidate_scores(scores, wanted, requests.histories if config.exclude_history else None)  # B N
-        ranks[targets.offsets[start] : targets.offsets[start + len(rows)]] = ranks_among(candidates, wanted)
-        for k, items in top_items(candidates, config.cutoffs).items():
-            covered[k][items] = True
+        excluded = requests.histories if config.exclude_history else None
+        candidates = candidate_scores(scores, wanted, excluded)  # B N
+        here = slice(targets.offsets[start], targets.offsets[start + len(rows)])
+        ranks[here] = ranks_among(candidates, wanted)
+        popular[here] = popularity_ranks(seen, wanted, excluded)
+        lists.add(candidates, start)
         if progress is not None:
             progress(start + len(rows), total)
     return Evaluation(
@@ -86,7 +93,10 @@ def evaluate(
         catalogue=catalogue,
         cutoffs=list(config.cutoffs),
         bounds=find_bounds(seen, config),
-        coverage={k: float(mask.mean()) for k, mask in covered.items()},
+        coverage={k: float(mask.mean()) for k, mask in lists.covered.items()},
+        given=cases.requests.histories.lengths.astype(np.int64),
+        beyond={**lists.values, **{f"serendipity@{k}": serendipity(ranks, popular, targets.offsets, k) for k in config.cutoffs}},
+        gini={k: gini(shown) for k, shown in lists.shown.items()},
         statements=statements(cases, catalogue, config, statement),
         seconds=sum(seconds for seconds, _ in timings),
         milliseconds=float(np.median([1000 * seconds / count for seconds, count in timings])),
@@ -94,6 +104,36 @@ def evaluate(
         resamples=config.resamples,
         seed=seed,
     )
+
+
+class ListValues:
+    """What the lists of all cases are worth, filled batch by batch.
+
+    values   metric@k -> float64 (C,)
+    covered  k -> bool (N,): whether each item is in somebody's list
+    shown    k -> float64 (N,): in how many lists each item stood
+    """
+
+    def __init__(self, seen: np.ndarray, contents: sparse.csr_array | None, cutoffs: list[int], cases: int) -> None:
+        self.cutoffs, self.measures = cutoffs, {"novelty": self_information(seen), "popularity": seen.astype(np.float64)}
+        self.contents = unit_rows(contents) if contents is not None and contents.nnz else None
+        self.values = {f"{name}@{k}": np.empty(cases) for name in self.measures for k in cutoffs}
+        if self.contents is not None:
+            self.values |= {f"diversity@{k}": np.empty(cases) for k in cutoffs if k > 1}  # a list of one has no pair
+        self.covered = {k: np.zeros(len(seen), dtype=bool) for k in cutoffs}
+        self.shown = {k: np.zeros(len(seen)) for k in cutoffs}
+
+    def add(self, candidates: np.ndarray, first: int) -> None:
+        """candidates: float (B, N), of the cases from number `first` on."""
+        for start, found in top_lists(candidates, self.cutoffs):
+            for k, lists in found.items():
+                here = slice(first + start, first + start + len(lists))
+                self.covered[k][lists.covered()] = True
+                self.shown[k] += lists.exposure(len(self.shown[k]))
+                for name, of_items in self.measures.items():
+                    self.values[f"{name}@{k}"][here] = lists.mean(of_items)
+                if self.contents is not None and k > 1:
+                    self.values[f"diversity@{k}"][here] = diversity(lists, self.contents)
 
 
 def statements(cases: Cases, catalogue: int, config: EvaluationConfig, cut: str = "") -> list[str]:

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from m6rec.evaluation.comparison import best, check_comparable, differences, headline, label, shown_metrics
+from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, shown_metrics
 from m6rec.evaluation.curves import flatten, training_charts
 from m6rec.evaluation.evaluated import Estimate, Evaluation
 from m6rec.evaluation.metrics import METRICS
@@ -22,6 +22,8 @@ from m6rec.evaluation.terminal import text_table
 __all__ = ["Sample", "html_report", "text_table"]
 
 DEEPEST = 1000  # the hit rate is drawn down to this place of the list
+
+UNITS = {"novelty": "bits", "popularity": "training events", "diversity": "1 - similarity", "serendipity": "share of the targets"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,15 @@ def html_report(
         slice_chart=Markup(_slice_chart(evaluations, names[0])),
         slice_rows=_slice_rows(evaluations, names[0]),
         slice_wording=first.bounds.wording(),
+        given_chart=Markup(_given_chart(evaluations, names[0])),
+        given_rows=_given_rows(evaluations, names[0]),
+        beyond_names=beyond_metrics(evaluations),
+        beyond_charts=[(name, Markup(_beyond_chart(evaluations, name))) for name in beyond_metrics(evaluations)],
+        all_beyond=[name for name in first.beyond_accuracy if all(name in e.beyond_accuracy for e in evaluations)],
+        main_k=int(_coverage_name(names).partition("@")[2]),
+        units=UNITS,
+        fixed=_fixed,
+        span=lambda x, name: "" if math.isnan(x.low) else f"{_fixed(x.low, name)} to {_fixed(x.high, name)}",
         depth_chart=Markup(_depth_chart(evaluations)),
         depth_rows=_depth_rows(evaluations),
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],
@@ -139,6 +150,33 @@ def _slice_rows(evaluations: list[Evaluation], name: str) -> list[tuple[str, int
     sizes = evaluations[0].slice_sizes()
     tables = {evaluation.name: evaluation.slices() for evaluation in evaluations}
     return [(part, sizes[part], {scorer: table[part][name] for scorer, table in tables.items()}) for part in NAMES if sizes[part]]
+
+
+def _given_rows(evaluations: list[Evaluation], name: str) -> list[tuple[str, int, dict[str, Estimate]]]:
+    """(events given, cases, scorer -> estimate); nothing where all cases have a like number of them."""
+    tables = {e.name: e.by_given(name) for e in evaluations}
+    first = tables[evaluations[0].name]
+    if len(first) < 2 or any(len(table) != len(first) for table in tables.values()):
+        return []
+    return [(word, cases, {scorer: table[place][2] for scorer, table in tables.items()}) for place, (word, cases, _) in enumerate(first)]
+
+
+def _given_chart(evaluations: list[Evaluation], name: str) -> str:
+    rows = _given_rows(evaluations, name)
+    if not rows:
+        return ""
+    lines = [Line(e.name, list(range(len(rows))), [row[e.name].mean for _, _, row in rows]) for e in evaluations]
+    worded = ". ".join(f"{word} events: " + ", ".join(f"{scorer} {x.mean:.4f}" for scorer, x in row.items()) for word, _, row in rows)
+    title = f"{label(name)} by the number of events given"
+    words = {float(place): word.replace(" to ", "-").replace(" or more", "+") for place, (word, _, _) in enumerate(rows)}
+    return line_chart("given", title, worded + ".", lines, x_label="events given", y_label=label(name), from_zero=True, x_words=words)
+
+
+def _beyond_chart(evaluations: list[Evaluation], name: str) -> str:
+    bars = [Bar(e.name, *e.beyond_accuracy[name], main=i == 0) for i, e in enumerate(evaluations)]
+    worded = "; ".join(f"{bar.label} {bar.mean:.4g}, 95 % interval {bar.low:.4g} to {bar.high:.4g}" for bar in bars)
+    key, metric = name.replace("@", "-"), name.partition("@")[0]
+    return bar_chart(f"beyond-{key}", f"{label(name)} of each scorer", worded + ".", {"": bars}, digits=BEYOND[metric])
 
 
 def _depth_chart(evaluations: list[Evaluation]) -> str:
@@ -202,6 +240,11 @@ def _fact(value: Any) -> str:
 
 def _show(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _fixed(value: float, name: str) -> str:
+    """A figure beyond accuracy with as many decimals as it is good for."""
+    return "-" if math.isnan(value) else f"{value:,.{BEYOND[name.partition('@')[0]]}f}"
 
 
 def _between(estimate: Estimate) -> str:

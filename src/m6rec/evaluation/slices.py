@@ -1,4 +1,4 @@
-"""Slices of the targets by how often an item was seen in training: cold, warm, hot. numpy only."""
+"""Slices: targets by how often an item was seen in training (cold, warm, hot), cases by how many events were given. numpy only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from m6rec.evaluation.config import EvaluationConfig
 
 NAMES = ("cold", "warm", "hot")
+EXACT = 8  # so many different numbers of given events are shown one by one, more in ranges
+RANGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)  # where a range begins; the last one is open
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,23 @@ def select(ranks: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> tuple[
     kept = np.add.reduceat(chosen.astype(np.int64), offsets[:-1]) if len(chosen) else np.zeros(0, dtype=np.int64)
     cases = np.flatnonzero(kept)
     return ranks[chosen], np.concatenate([[0], np.cumsum(kept[cases])]).astype(np.int64), cases
+
+
+def given_groups(given: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """(wording, bool (C,)) of the cases with a like number of given events, int64 (C,): every number by itself, or ranges of them."""
+    numbers = np.unique(given)
+    if len(numbers) <= EXACT:
+        return [(str(number), given == number) for number in numbers]
+    code = np.searchsorted(RANGES, given, side="right") - 1
+    return [(_range(place), code == place) for place in np.unique(code)]
+
+
+def _range(place: int) -> str:
+    first = RANGES[place]
+    if place + 1 == len(RANGES):
+        return f"{first} or more"
+    last = RANGES[place + 1] - 1
+    return f"{first} to {last}" if last > first else str(first)
 
 
 def _span(low: int, high: int) -> str:

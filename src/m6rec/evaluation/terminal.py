@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
-from m6rec.evaluation.comparison import best, check_comparable, differences, headline, label
+import numpy as np
+
+from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, main_cutoff
 from m6rec.evaluation.evaluated import Estimate, Evaluation
 from m6rec.evaluation.plots import columns, short
-from m6rec.evaluation.slices import NAMES
+from m6rec.evaluation.slices import EXACT, NAMES
 
 
 def text_table(evaluations: list[Evaluation], *, reference: str | None = None) -> str:
-    """Three blocks: the scorers with their headline metrics, the slices, and the paired differences to the reference.
+    """Blocks: the scorers with their headline metrics, the slices, what the lists are worth beyond accuracy, the paired differences.
 
     Args:
         reference: the scorer the others are compared with; by default the first.
@@ -24,6 +26,8 @@ def text_table(evaluations: list[Evaluation], *, reference: str | None = None) -
     lines = [f"{len(first):,} cases, {len(first.ranks):,} targets, {first.catalogue:,} items", ""]
     lines += _main_block(evaluations)
     lines += ["", *_slice_block(evaluations)]
+    lines += _given_block(evaluations)
+    lines += _beyond_block(evaluations)
     if len(evaluations) > 1:
         lines += ["", *_difference_block(evaluations, reference)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -64,6 +68,41 @@ def _slice_block(evaluations: list[Evaluation]) -> list[str]:
         rows.append([short(evaluation.name, 28), *cells])
     note = "In training: " + "; ".join(f"{name} = {wording[name]}" for name in slices) + "."
     return [*_aligned(rows), note]
+
+
+def _given_block(evaluations: list[Evaluation]) -> list[str]:
+    """Quality by the number of events given, where the cases have so few different numbers that each has a column (intervals: in the report)."""
+    given = evaluations[0].given
+    if given is None or not 1 < len(np.unique(given)) <= EXACT:
+        return []
+    metric = headline(evaluations[0])[0]
+    groups = {e.name: e.by_given(metric) for e in evaluations}
+    first = groups[evaluations[0].name]
+    rows = [[f"{label(metric)} by events given", *(f"{word} ({cases:,})" for word, cases, _ in first)]]
+    top = [max(groups[e.name][place][2].mean for e in evaluations) for place in range(len(first))]
+    for e in evaluations:
+        found = [estimate for _, _, estimate in groups[e.name]]
+        marks = [len(evaluations) > 1 and estimate.mean == most for estimate, most in zip(found, top, strict=True)]
+        rows.append([short(e.name, 28), *(_mark(x.mean, mark) for x, mark in zip(found, marks, strict=True))])
+    return ["", *_aligned(rows)]
+
+
+def _beyond_block(evaluations: list[Evaluation]) -> list[str]:
+    """What else the lists are worth. Nothing is marked: none of these is better the higher it is, whatever else happens."""
+    names, k = beyond_metrics(evaluations), main_cutoff(evaluations[0].cutoffs)
+    if not names:
+        return []
+    rows = [["Beyond accuracy", *(label(name) for name in names), f"Gini@{k}"]]
+    for e in evaluations:
+        cells = []
+        for name in names:
+            estimate, digits = e.beyond_accuracy[name], BEYOND[name.partition("@")[0]]
+            between = "" if math.isnan(estimate.low) else f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+            cells.append(f"{estimate.mean:.{digits}f}{between}")
+        uneven = e.gini.get(k, math.nan)
+        rows.append([short(e.name, 28), *cells, "-" if math.isnan(uneven) else f"{uneven:.3f}"])
+    note = "Novelty in bits; popularity in training events an item; serendipity: found, and not by popularity; Gini 0: all shown alike."
+    return ["", *_aligned(rows), note]
 
 
 def _difference_block(evaluations: list[Evaluation], reference: str | None) -> list[str]:

@@ -39,6 +39,13 @@ class LoopConfig(Config):
 class TrainConfig(LoopConfig):
     """The `train:` section: how the tasks are fitted."""
 
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout of the upper layers and their inputs while the tasks are fitted; null: model.dropout, "
+        "which pretraining uses too. This one can be changed without pretraining again.",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads; null takes those of M6REC_THREADS, else all cores the process may use."
     )

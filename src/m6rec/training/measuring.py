@@ -40,7 +40,10 @@ def measure(
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")
         config, statement = bench.config.measured, bench.split.statement
-        found.append(evaluate(scorer, cases, bench.split.seen, config, name=name, statement=statement, seed=bench.config.seed))
+        contents = bench.catalogue.vectors
+        found.append(
+            evaluate(scorer, cases, bench.split.seen, config, name=name, statement=statement, seed=bench.config.seed, contents=contents)
+        )
     return found
 
 

@@ -41,12 +41,27 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
     Raises:
         M6RecError: what went wrong, in one line; finished stages and the training state are kept.
     """
-    bench = _workbench(config, Path(folder), Path(run), progress)
+    bench = workbench(config, folder, run, Progress(visible=progress))
     if until is not None and until not in bench.stages:
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
     set_threads(config.train.threads)
-    summary: dict[str, Any] = {}
     begun = time.monotonic()
+    summary = run_stages(bench, until)
+    # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
+    bench.run.write_record(
+        {"config": config.plain(), "source": str(Path(folder).resolve()), "keys": {name: bench.key(name) for name in bench.stages}}
+    )
+    summary["seconds"] = round(time.monotonic() - begun, 1)
+    return summary
+
+
+def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
+    """Run the stages that are not done yet, up to `until`; the facts of each.
+
+    Raises:
+        M6RecError: what went wrong, in one line; StorageError where it was the disk.
+    """
+    summary: dict[str, Any] = {}
     for name, stage in bench.stages.items():
         try:
             summary[name] = _run_stage(bench, stage)
@@ -59,17 +74,12 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
             ) from error
         if name == until:
             break
-    # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
-    bench.run.write_record(
-        {"config": config.plain(), "source": str(Path(folder).resolve()), "keys": {name: bench.key(name) for name in bench.stages}}
-    )
-    summary["seconds"] = round(time.monotonic() - begun, 1)
     return summary
 
 
 def plan(config: M6RecConfig, folder: Path, run: Path) -> list[dict[str, Any]]:
     """What `train` would do: one row a stage, done or to do. Writes nothing."""
-    bench = _workbench(config, Path(folder), Path(run), False)
+    bench = workbench(config, folder, run, Progress(visible=False))
     return [{"stage": name, "status": "done" if _is_done(bench, stage) else "to do"} for name, stage in bench.stages.items()]
 
 
@@ -79,7 +89,7 @@ def open_run(run: Path, progress: bool = False) -> Workbench:
     if not (run / "run.json").exists() and run.name == "model" and (run.parent / "run.json").exists():
         run = run.parent  # the model folder inside a run was meant
     record = RunFolder(run).read_record()
-    bench = _workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), Path(run), progress)
+    bench = workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), run, Progress(visible=progress))
     bench.pin(record["keys"])
     return bench
 
@@ -89,8 +99,9 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads_wanted(threads))
 
 
-def _workbench(config: M6RecConfig, folder: Path, run: Path, progress: bool) -> Workbench:
-    return Workbench(config, folder, RunFolder(run), stages(), Progress(visible=progress))
+def workbench(config: M6RecConfig, folder: Path, run: Path, progress: Progress) -> Workbench:
+    """One training of `config` in a run folder; `folder` is what the paths in the configuration are relative to."""
+    return Workbench(config, Path(folder), RunFolder(Path(run)), stages(), progress)
 
 
 def _is_done(bench: Workbench, stage: Stage) -> bool:

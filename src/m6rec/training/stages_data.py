@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from m6rec.base.storage import write_json
 from m6rec.data.prepare import prepare, save_dataset
+from m6rec.data.splits import held_out_users
 from m6rec.language_model.precision import statement
 from m6rec.language_model.store import ItemStates
 from m6rec.tasks.infill import Infill
@@ -25,9 +27,14 @@ class Prepare(Stage):
 
     def inputs(self, bench: Workbench) -> Any:
         data = bench.config.data
-        files = [*data.event_files(), data.items, data.users, *data.text_files(), data.relations]
-        digests = {name: file_digest(bench.source / name) for name in files if name is not None}
-        return [data.plain(), bench.config.fields.plain(), bench.config.scenarios.plain(), digests]
+        tables = {"events": data.event_files(), "items": [data.items], "users": [data.users], "texts": data.text_files()}
+        # Bytes and names, not where the files lie: a configuration moved to another folder, its paths adjusted, is the same one.
+        digests = {
+            table: [(Path(name).name, file_digest(bench.source / name)) for name in names if name is not None]
+            for table, names in {**tables, "relations": [data.relations]}.items()
+        }
+        settings = {name: value for name, value in data.plain().items() if name not in digests}
+        return [settings, bench.config.fields.plain(), bench.config.scenarios.plain(), digests]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         dataset, account = prepare(bench.config.data, bench.config.fields, bench.config.scenarios, bench.source)
@@ -46,8 +53,11 @@ class TrainTokenizer(Stage):
     needs = ("prepare",)
 
     def inputs(self, bench: Workbench) -> Any:
-        templates = bench.config.text.templates
-        return [bench.config.text.plain(), None if templates is None else file_digest(bench.source / templates)]
+        config = bench.config
+        text = {name: value for name, value in config.text.plain().items() if name != "templates"}
+        templates = None if config.text.templates is None else file_digest(bench.source / config.text.templates)
+        # What held-out users wrote must not be read, so there the split decides what text there is.
+        return [text, templates, [config.split.plain(), config.seed] if config.split.protocol == "cold_users" else None]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         folder = bench.folder(self.name)
@@ -75,7 +85,8 @@ class Pretrain(Stage):
         # The shape depends on the training events, so the split belongs here too.
         config = bench.config
         pretrain = {k: v for k, v in config.pretrain.plain().items() if k != "checkpoint_seconds"}
-        return [config.model.plain(), pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
+        model = {k: v for k, v in config.model.plain().items() if k != "history"}  # segments know no history
+        return [model, pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config = bench.config.pretrain
@@ -129,9 +140,11 @@ class Encode(Stage):
 
 
 def all_texts(bench: Workbench) -> list[str]:
-    """Every text of the data, worded: items, profiles, and the texts table."""
+    """Every text of the data, worded: items, profiles, and the texts table without what users wrote who are held out of training."""
     wording, dataset = bench.wording, bench.dataset
     texts = [*wording.items(dataset.items), *wording.users(dataset.users)]
     if dataset.texts is not None:
-        texts += dataset.texts["text"].drop_nulls().to_list()
+        hidden = {dataset.users.ids.ids[user] for user in held_out_users(bench.split, bench.config.split)}
+        written = zip(dataset.texts["user_id"].to_list(), dataset.texts["text"].to_list(), strict=True)
+        texts += [text for user, text in written if text is not None and user not in hidden]
     return [text for text in texts if text]

@@ -35,7 +35,7 @@ class Fit(Stage):
         # How often the state is saved, and where it runs, change nothing that is asked for.
         train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads")}
         tasks = {name: task.plain() for name, task in config.tasks.items()}
-        return [config.split.plain(), tasks, train, config.measured.exclude_history, config.seed]
+        return [config.model.history, config.split.plain(), tasks, train, config.measured.exclude_history, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config = bench.config
@@ -64,7 +64,8 @@ class Fit(Stage):
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
-        write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, config.train.validation_metric: state.best})
+        kept = {"best_epoch": state.best_epoch + 1, config.train.validation_metric: state.best, "with_agreement": agreed}
+        write_json(bench.folder(self.name) / "fit.json", kept)
         reached = {f"validation {config.train.validation_metric}": round(state.best, 4), "with agreement": round(agreed, 4)}
         return {"best epoch": state.best_epoch + 1, **reached}
 

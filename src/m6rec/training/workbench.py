@@ -107,6 +107,12 @@ class Workbench:
             known_gaps=known_gaps(self.split.train),
         )
 
+    @cached_property
+    def fit_shape(self) -> ModelShape:
+        """The same shape with the dropout that the tasks are fitted with."""
+        dropout = self.config.train.dropout
+        return self.shape if dropout is None else self.shape.model_copy(update={"dropout": dropout})
+
     def new_model(self) -> LanguageModel:
         """The language model with fresh weights."""
         return LanguageModel(self.shape, seed=self.config.seed)
@@ -114,7 +120,7 @@ class Workbench:
     @cached_property
     def model(self) -> LanguageModel:
         """The pretrained language model; what reads segments is frozen."""
-        model = self.new_model()
+        model = LanguageModel(self.fit_shape, seed=self.config.seed)
         best = self.folder("pretrain") / "best.safetensors"
         if best.exists():
             tensors, _ = load_weights(best)
@@ -154,7 +160,7 @@ class Workbench:
             actions=len(self.dataset.action_names),
             scenarios=len(self.dataset.scenario_names),
         )
-        task = Choose(self.config.choose, self.shape, sizes, torch.from_numpy(self.split.seen.astype(np.int64)))
+        task = Choose(self.config.choose, self.fit_shape, sizes, torch.from_numpy(self.split.seen.astype(np.int64)))
         task.initialise(torch.Generator().manual_seed(self.config.seed + 1))
         return task
 
