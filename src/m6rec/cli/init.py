@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m6rec.base.errors import DataError, UsageError
+from m6rec.base.errors import ConfigError, DataError, UsageError
 from m6rec.cli.options import DryRun, Json
 from m6rec.cli.output import print_json, print_lines
 
@@ -70,7 +70,7 @@ def _tried(proposal: Proposal, text: str, out: Path) -> tuple[dict[str, Any], st
     try:
         dataset, _ = prepare(settled.data, settled.fields, settled.scenarios, out.parent)
         cut = split(dataset, settled.split, settled.seed)
-    except DataError as error:
+    except (DataError, ConfigError) as error:
         return {}, str(error)
     found = decisions(settled, dataset, cut)
     sizes = f"{len(dataset.users):,} users, {len(dataset.items):,} items, {len(dataset.histories.items):,} events; {cut.statement}"

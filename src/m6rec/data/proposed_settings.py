@@ -239,7 +239,7 @@ def task(tables: Tables, facts: EventFacts) -> list[Setting]:
             settings.append(Setting(path, names, "every action counts; to train on some of them only, name them here", active=False))
     elif outcomes:
         column = outcomes[0]
-        yes = [name for name in facts.names(tables, column) if name.lower() in ("1", "true")]
+        yes = [name for name in facts.names(tables, column) if name.lower() in ("1", "1.0", "true")]
         if yes:
             share = facts.share(tables, column, yes)
             why = f"{column} is {yes[0]} for {share:.1%} of the impressions; the others stay in the history"

@@ -74,14 +74,14 @@ def sketch(sample: FileSample, *, now: float | None = None) -> Sketch:
     found.user, found.item = _subject(sample, Columns.USER), _subject(sample, Columns.ITEM)
     taken = {role.column for role in (found.user, found.item) if role}
     free = [name for name in sample.frame.columns if name.strip() and name not in taken and name not in sample.nested]
-    keys = [role.column for role in (found.item, found.user) if role]
-    times, relative = time_roles(sample.frame, free, keys, now, found.name)
+    item, user = (role.column if role else None for role in (found.item, found.user))
+    times, relative = time_roles(sample.frame, free, item, user, now, found.name)
     found.time = times[0] if times else None
     found.order = _order(found, free) or (relative if found.time is None else None)
     dated = {name for role in times for name in (role.column, *role.others)}
     free = [name for name in free if name not in dated and (found.order is None or name != found.order.column)]
     found.text = _text(sample, free)
-    if not keys:
+    if item is None and user is None:
         return found
     found.value = _value(found, free)
     free = [name for name in free if found.value is None or name != found.value.column]
@@ -189,14 +189,13 @@ def _named_few(found: Sketch, free: list[str], words: set[str], *, first: bool) 
     What begins with it is an action, and never the same for an item (that is a type of item); a scenario may be.
     """
     rated: list[tuple[int, str, int]] = []
-    keys = [role.column for role in (found.item, found.user) if role]
     for name in free:
         series, parts = found.frame[name], tokens(name)
         core = parts[:-1] if parts and parts[-1] in ID_ENDINGS else parts
         if not core or core[0 if first else -1] not in words or isinstance(series.dtype, (pl.List, pl.Array)):
             continue
         distinct = series.drop_nulls().n_unique()
-        if 2 <= distinct <= FEW and distinct * 4 <= series.len() and not (first and is_property(found.frame, keys, name)):
+        if 2 <= distinct <= FEW and distinct * 4 <= series.len() and not (first and _is_constant_of(found, name)):
             rated.append((len(core), name, distinct))
     if not rated:
         return None
@@ -205,6 +204,10 @@ def _named_few(found: Sketch, free: list[str], words: set[str], *, first: bool) 
     return Role(
         name, f"{distinct} values, most often first: {', '.join(shown)}", others=tuple(other for _, other, _ in rated if other != name)
     )
+
+
+def _is_constant_of(found: Sketch, name: str) -> bool:
+    return any(is_property(found.frame, role.column, name) for role in (found.item, found.user) if role)
 
 
 def _text(sample: FileSample, free: list[str]) -> Role | None:

@@ -15,7 +15,9 @@ KNOWN = 0.95  # share of the rows that must have a time, where time decides
 SPOKEN_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds", "day": "days"}
 
 
-def time_roles(frame: pl.DataFrame, free: list[str], keys: list[str], now: float, source: str) -> tuple[list[TimeRole], Role | None]:
+def time_roles(
+    frame: pl.DataFrame, free: list[str], item: str | None, user: str | None, now: float, source: str
+) -> tuple[list[TimeRole], Role | None]:
     """Columns that read as times, the best first; and a small number called a time, which can still order events."""
     rated: list[tuple[tuple[bool, bool, int, bool], TimeRole]] = []
     relative = None
@@ -48,15 +50,17 @@ def time_roles(frame: pl.DataFrame, free: list[str], keys: list[str], now: float
         if last > now + DAY:
             check = "some times lie in the future"
         role = TimeRole(name, fact, check, unit=unit if unit in PER_SECOND else "auto", first=first, last=last, days_only=days_only)
-        rated.append(((is_property(frame, keys, name), share < KNOWN, -present.n_unique(), not named), role))
+        if is_property(frame, item, name):
+            continue
+        of_user = is_property(frame, user, name)
+        if of_user:
+            role = TimeRole(**{**vars(role), "check": "the same for all events of a user: is it a date of the user, and not of the event?"})
+        rated.append(((of_user, share < KNOWN, -present.n_unique(), not named), role))
     rated.sort(key=lambda entry: entry[0])
-    others = [role for _, role in rated]
-    chosen = [role for (owned, *_), role in rated if not owned]
-    if not chosen:
+    if not rated:
         return [], relative
-    best = chosen[0]
-    rest = tuple(role.column for role in others if role.column != best.column)
-    return [TimeRole(**{**vars(best), "others": rest}), *chosen[1:]], relative
+    best, *rest = (role for _, role in rated)
+    return [TimeRole(**{**vars(best), "others": tuple(role.column for role in rest)}), *rest], relative
 
 
 def _reading(known: pl.Series, named: bool, now: float, source: str) -> tuple[str, str] | None:
@@ -91,11 +95,8 @@ def _is_relative(known: pl.Series, source: str) -> bool:
     return found.len() > 0 and found.n_unique() > 2 and bool((found >= 0).all()) and float(found.max()) < EARLIEST  # type: ignore[arg-type]
 
 
-def is_property(frame: pl.DataFrame, keys: list[str], name: str) -> bool:
-    """Whether the column says the same of an item (or a user) every time: then it is not of the event."""
-    for key in keys:
-        if frame[key].n_unique() * 2 > frame.height:
-            continue
-        if frame.group_by(key).agg(pl.col(name).n_unique()).select((pl.col(name) == 1).all()).item():
-            return True
-    return False
+def is_property(frame: pl.DataFrame, key: str | None, name: str) -> bool:
+    """Whether the column says the same of an item (or a user) every time, and not of all of them: then it is not of the event."""
+    if key is None or frame[key].n_unique() * 2 > frame.height or frame[name].n_unique() == 1:
+        return False
+    return bool(frame.group_by(key).agg(pl.col(name).n_unique()).select((pl.col(name) == 1).all()).item())
