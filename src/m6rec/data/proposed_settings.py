@@ -24,6 +24,7 @@ from m6rec.data.times import DAY, spoken
 ENOUGH_LONG = 0.3  # share of users with three events or more that leave-one-out can do with
 OFTEN = 0.15  # share of events with an item the user had before, from which repeats are wanted
 CHINESE_SHARE = 0.3
+HELD_OUT = "it decides what is trained on; the held-out events are those of any action"
 
 
 def files(tables: Tables, folder: Path, facts: EventFacts) -> list[Setting]:
@@ -234,7 +235,8 @@ def task(tables: Tables, facts: EventFacts) -> list[Setting]:
         unwanted = [name for name in names if set(tokens(name)) & UNWANTED]
         if unwanted and len(unwanted) < len(names):
             wanted = [name for name in names if name not in unwanted]
-            settings.append(Setting(path, wanted, f"{', '.join(unwanted)}: seen or refused, not wanted; they stay in the history"))
+            why = f"{', '.join(unwanted)}: seen or refused, not wanted; they stay in the history"
+            settings.append(Setting(path, wanted, why, HELD_OUT))
         else:
             settings.append(Setting(path, names, "every action counts; to train on some of them only, name them here", active=False))
     elif outcomes:
@@ -243,8 +245,7 @@ def task(tables: Tables, facts: EventFacts) -> list[Setting]:
         if yes:
             share = facts.share(tables, column, yes)
             why = f"{column} is {yes[0]} for {share:.1%} of the impressions; the others stay in the history"
-            check = "it decides what is trained on; the held-out events are those of any outcome"
-            settings.append(Setting(path, yes, why, check))
+            settings.append(Setting(path, yes, why, HELD_OUT))
     if facts.again >= OFTEN:
         why = f"{facts.again:.0%} of the events are of an item the user had before"
         settings.append(Setting(("tasks", "next", "repeat"), "allow", why, "exclude if only what is new to a user should be recommended"))

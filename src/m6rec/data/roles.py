@@ -122,6 +122,7 @@ UNWANTED = {
         "impression",
         "impressions",
         "impress",
+        "show",
         "shown",
         "exposure",
         "exposed",
