@@ -95,6 +95,12 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
     "two tasks": (GOOD, {"tasks": {"a": {}, "b": {}}}, 2, ["'tasks' is", "2 tasks are declared"]),
     "unknown task": (GOOD, {"tasks": {"click": {"answer": "judge"}}}, 2, ["'tasks.click.answer' is 'judge'", "'choose'"]),
     "not YAML": (GOOD, "data: [events.csv", 2, ["shop.yaml is not valid YAML at line 1"]),
+    "key twice": (
+        GOOD,
+        "data:\n  events: events.csv\n  items: items.csv\n  events: items.csv\n",
+        2,
+        ["shop.yaml: 'events' stands twice", "line 2 and line 4"],
+    ),
     "configuration not UTF-8": (GOOD, "data: {events: café.csv}".encode("latin-1"), 2, ["shop.yaml is not UTF-8 text (byte 18)"]),
     "empty configuration": (GOOD, "", 2, ["'data' is required"]),
     "neither time nor order": (

@@ -70,21 +70,17 @@ def load_config(path: Path | str, assignments: list[str] | tuple[str, ...] = ())
     """Read a YAML file, apply `a.b=c` assignments, check everything.
 
     Raises:
-        ConfigError: no such file, not UTF-8, not YAML, an unknown key (the nearest is named) or a wrong value.
+        ConfigError: no such file, not UTF-8, not YAML, a key twice, an unknown key (the nearest is named) or a wrong value.
     """
-    import yaml
+    from m6rec.base.strict_yaml import read_yaml
 
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"can't read the configuration {path}: {error.strerror}; `m6rec sample DIR` writes a working one") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', None) or 'syntax error'}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):

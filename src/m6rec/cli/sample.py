@@ -23,7 +23,10 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Write the built-in sample: events of three scenarios, items, users, texts, and a configuration that trains on them."""
+    from m6rec.data.sample import refuse_foreign, write_sample
+
     if dry_run:
+        refuse_foreign(folder, format.value)
         plan = {"folder": str(folder), "users": users, "items": items, "seed": seed, "language": language.value, "format": format.value}
         if as_json:
             print_json({"written": False, **plan})
@@ -32,8 +35,6 @@ def sample(
                 [f"would write to {folder}: {users} users, {items} items, about {users * events_per_user:,.0f} events; nothing was written"]
             )
         return
-    from m6rec.data.sample import write_sample
-
     written = write_sample(
         folder,
         users=users,

@@ -8,15 +8,18 @@ from m6rec.cli.options import ConfigFile, Json, Set
 from m6rec.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
+    from m6rec.config import M6RecConfig
     from m6rec.data.account import Account
     from m6rec.data.dataset import Dataset
-    from m6rec.data.splits import Split
+    from m6rec.data.splits import Cases, Split
 
 FEW_CASES = 200  # below this a 95 % interval of a hit rate is wider than most differences between models
+MANY_REPEATS = 0.05  # share of held-out targets that no list without the history can hold, from which it is worth a warning
 
 
 def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) -> None:
-    """Read the configuration and the data, print the account of what was kept and dropped, and the sizes of the splits. Writes nothing."""
+    """Read the configuration and the data, print what was kept and dropped, the splits, and what the data decide. Writes nothing."""
+    from m6rec.cli.decisions import decision_lines, decisions
     from m6rec.config import load_config
     from m6rec.data.prepare import prepare
     from m6rec.data.splits import split
@@ -27,17 +30,46 @@ def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) ->
         print_lines(account.lines())  # before the split, so that an error there stands below what explains it
     cut = split(dataset, settled.split, settled.seed)
     sizes = {"train": len(cut.train.items), "validation": len(cut.validation), "test": len(cut.test)}
-    found = warnings(dataset, account, cut)
+    found = warnings(dataset, account, cut, settled)
+    decided = decisions(settled, dataset, cut)
+    repeats = {"validation": repeated(cut.validation), "test": repeated(cut.test)}
     if as_json:
-        print_json({"account": account.plain(), "split": {"statement": cut.statement, **sizes}, "warnings": found})
+        facts = {"statement": cut.statement, **sizes, "repeated_targets": repeats}
+        print_json({"account": account.plain(), "split": facts, "decisions": decided, "warnings": found})
         return
     print_lines(["", cut.statement, f"{sizes['train']:,} training events"])
+    shares = [f"{repeats[name]:,} of {len(cases.targets.items):,} {name} targets" for name, cases in held_out(cut).items()]
+    print_lines([f"{' and '.join(shares)} repeat an earlier item of the user's history", "", *decision_lines(decided)])
     print_lines(f"warning: {warning}" for warning in found)
 
 
-def warnings(dataset: Dataset, account: Account, cut: Split) -> list[str]:
+def held_out(cut: Split) -> dict[str, Cases]:
+    return {"validation": cut.validation, "test": cut.test}
+
+
+def repeated(cases: Cases) -> int:
+    """Targets that stand in their case's own history: where it is excluded, no list can hold them."""
+    import numpy as np
+
+    def pairs(row_lengths: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return np.repeat(np.arange(len(cases)), row_lengths) * (1 << 32) + items
+
+    targets, past = cases.targets, cases.requests.histories
+    return int(np.isin(pairs(targets.lengths, targets.items), pairs(past.lengths, past.items)).sum())
+
+
+def warnings(dataset: Dataset, account: Account, cut: Split, settled: M6RecConfig) -> list[str]:
     """What does not stop training and will disappoint."""
     found = []
+    for name, cases in held_out(cut).items():
+        share = repeated(cases) / len(cases.targets.items)
+        if share >= MANY_REPEATS and settled.choose.repeat == "exclude":
+            found.append(
+                f"{share:.0%} of the {name} targets repeat an item of the history, which is not recommended again: they count as missed; "
+                f"type --set tasks.{next(iter(settled.tasks))}.repeat=allow"
+            )
+    if settled.choose.positive is not None:
+        found.append("tasks.positive decides what is trained on; the held-out targets are events of any action")
     without_text = account.count("items without text")
     if without_text > len(dataset.items) / 2:
         found.append(f"{without_text:,} of {len(dataset.items):,} items have no text: new items and typed requests have little to go by")

@@ -112,6 +112,7 @@ class ScenariosConfig(Config):
     """Where an event happened: shop, feed, video, ..."""
 
     column: str | None = Field(None, description="Event column that names the scenario; null: 'scenario' where it exists, else by file.")
+    by_file: bool = Field(True, description="Several event files without such a column are a scenario each; false: parts of one log.")
 
 
 class SplitConfig(Config):

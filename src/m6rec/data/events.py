@@ -42,12 +42,12 @@ def read_events(data: DataConfig, scenarios: ScenariosConfig, folder: Path, *, n
 
 
 def _with_scenario(frame: pl.DataFrame, scenarios: ScenariosConfig, file: str, *, several: bool) -> pl.DataFrame:
-    """The scenario: the configured column, else 'scenario', else (with several files) the file's name."""
+    """The scenario: the configured column, else 'scenario', else (with several files, by_file) the file's name."""
     if scenarios.column is not None:
         if scenarios.column not in frame.columns:
             raise no_column(frame, scenarios.column, file, "for scenarios.column")
         return frame.with_columns(pl.col(scenarios.column).alias(Columns.SCENARIO))
-    if several and Columns.SCENARIO not in frame.columns:
+    if several and scenarios.by_file and Columns.SCENARIO not in frame.columns:
         return frame.with_columns(pl.lit(table_stem(Path(file))).alias(Columns.SCENARIO))
     return frame
 

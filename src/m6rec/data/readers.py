@@ -45,13 +45,18 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str = "utf
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"{path.name} is not a readable Parquet file: {first_line(error)}; write it again") from None
     else:
-        data = decoded(read_bytes(path), path.name, encoding)
-        if not data.strip():
-            raise DataError(f"{path.name} is empty; it needs a header and at least one row")
-        frame = _json(data, path.name) if kind in JSON_LINES else _delimited(data, path.name, separator or sniff_separator(data))
+        frame = parsed_table(read_bytes(path), path, separator, encoding)
     if frame.height == 0:
         raise DataError(f"{path.name} has columns but no rows; at least one row is needed")
     return frame
+
+
+def parsed_table(data: bytes, path: Path, separator: str | None = None, encoding: str = "utf-8") -> pl.DataFrame:
+    """The rows of CSV or JSON bytes, by the suffix of `path`; none are possible. Raises DataError as `read_table` does."""
+    data = decoded(data, path.name, encoding)
+    if not data.strip():
+        raise DataError(f"{path.name} is empty; it needs a header and at least one row")
+    return _json(data, path.name) if file_kind(path) in JSON_LINES else _delimited(data, path.name, separator or sniff_separator(data))
 
 
 def file_kind(path: Path) -> str:
@@ -209,7 +214,7 @@ def _delimited_exactly(data: bytes, name: str, separator: str, header: list[str]
 def _json(data: bytes, name: str) -> pl.DataFrame:
     if data.lstrip()[:1] == b"[":
         try:
-            return _frame_of(json.loads(data), name)
+            return frame_of(json.loads(data), name)
         except json.JSONDecodeError as error:
             raise DataError(f"{name}: line {error.lineno} is not JSON: {error.msg}") from None
     try:
@@ -223,10 +228,10 @@ def _json(data: bytes, name: str) -> pl.DataFrame:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
                 raise DataError(f"{name}: line {number} is not JSON: {error.msg} at character {error.colno}") from None
-        return _frame_of(rows, name)
+        return frame_of(rows, name)
 
 
-def _frame_of(rows: list[Any], name: str) -> pl.DataFrame:
+def frame_of(rows: list[Any], name: str) -> pl.DataFrame:
     """Objects to a frame; a column that mixes text and numbers becomes text."""
     wrong = next((index for index, row in enumerate(rows) if not isinstance(row, dict)), None)
     if wrong is not None:

@@ -29,6 +29,7 @@ Format = Literal["parquet", "csv", "jsonl"]
 FORMATS = ("parquet", "csv", "jsonl")
 ACTIONS = ("view", "click", "buy", "like")
 MARK = "# The built-in sample of m6rec"
+TABLES = ("events", "items", "users", "texts", "relations")
 
 ITEM_FIELDS = {
     "title": FieldType.TEXT,
@@ -146,6 +147,16 @@ def generate(
     )
 
 
+def refuse_foreign(out: Path, format: Format) -> None:
+    """Raises UsageError where writing a sample into `out` would replace what is no sample's."""
+    config = out / "config.yaml"
+    ours = config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+    taken = [name for name in ("config.yaml", *(f"{table}.{format}" for table in TABLES)) if (out / name).exists()]
+    if (taken and not ours) or (out.exists() and not out.is_dir()):
+        what = f"holds {taken[0]}, which is not a sample's" if taken else "is a file"
+        raise UsageError(f"{out} {what}; name another folder, for example {out / 'sample'}")
+
+
 def write_sample(
     out: Path,
     *,
@@ -171,23 +182,18 @@ def write_sample(
     out = Path(out)
     if format not in FORMATS:
         raise UsageError(f"format is '{format}': allowed are {', '.join(FORMATS)}; for example format='csv'")
+    refuse_foreign(out, format)
     config = out / "config.yaml"
-    tables = ("events", "items", "users", "texts", "relations")
-    ours = config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(MARK)
-    taken = [name for name in ("config.yaml", *(f"{table}.{format}" for table in tables)) if (out / name).exists()]
-    if (taken and not ours) or (out.exists() and not out.is_dir()):
-        what = f"holds {taken[0]}, which is not a sample's" if taken else "is a file"
-        raise UsageError(f"{out} {what}; name another folder, for example {out / 'sample'}")
     sample = generate(users=users, items=items, events_per_user=events_per_user, new_share=new_share, seed=seed, language=language)
     with ExitStack() as stack:  # renamed together once all are written, the configuration last
         temporary = stack.enter_context(atomic_file(config))
         temporary.write_text(_configuration(sample, format, seed), encoding="utf-8")
-        for table in tables:
+        for table in TABLES:
             _write(getattr(sample, table), stack.enter_context(atomic_file(out / f"{table}.{format}")), format)
     return {
         "folder": str(out),
         "config": str(config),
-        "files": {f"{table}.{format}": len(getattr(sample, table)) for table in tables},
+        "files": {f"{table}.{format}": len(getattr(sample, table)) for table in TABLES},
         "users": users,
         "items": items,
         "events": len(sample.events),

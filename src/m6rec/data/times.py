@@ -34,10 +34,15 @@ def to_seconds(series: pl.Series, unit: str, source: str) -> tuple[pl.Series, st
         calendar = _calendar_days(found)
         if calendar is not None:
             return calendar, "whole numbers YYYYMMDD (say data.time_unit: s if they are seconds)"
-        median = found.abs().median()
-        unit = next(name for bound, name in MAGNITUDES if not isinstance(median, float) or median < bound)
+        unit = unit_by_magnitude(found)
         return found / PER_SECOND[unit], f"numbers taken for {unit} since 1970 by their magnitude (say data.time_unit if they are not)"
     return found / PER_SECOND[unit], f"numbers in {unit} since 1970"
+
+
+def unit_by_magnitude(found: pl.Series) -> str:
+    """s, ms, us or ns: what puts the median of `found` (numbers since 1970) between 1973 and 5138; s for smaller numbers."""
+    median = found.abs().median()
+    return next(name for bound, name in MAGNITUDES if not isinstance(median, float) or median < bound)
 
 
 def future_rows(seconds: pl.Series, now: float) -> pl.Series:
@@ -74,7 +79,7 @@ def _iso(series: pl.Series, source: str) -> pl.Series:
         raise DataError(f"{source}: column '{series.name}' holds {series.dtype}, not ISO 8601 text; say data.time_unit: auto")
     text = series.str.strip_chars()
     text = text.set(text.is_in(MISSING_NUMBERS), None)
-    plain = text.str.replace_all("/", "-", literal=True).str.replace(r"^(\S+?)[Tt]", "${1} ").str.replace(r"[Zz]$", "+00:00")
+    plain = text.str.replace_all("/", "-", literal=True).str.replace(r"^(\S+?)[Tt]", "${1} ").str.replace(r"\s*(?:[Zz]|UTC|GMT)$", "+00:00")
     seconds = pl.Series(series.name, [None] * len(series), dtype=pl.Float64)
     for layout in ISO_FORMATS:
         if seconds.null_count() == text.null_count():
