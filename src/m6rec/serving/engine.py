@@ -25,6 +25,7 @@ from m6rec.index.exact import ExactIndex, top_k
 from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
+from m6rec.serving.retrieval import Retrieval
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
@@ -48,6 +49,7 @@ class Engine:
         dataset = scorer.dataset
         self.histories = HistoryStore(dataset.histories, dataset.action_names, dataset.scenario_names)
         self.users = scorer.dataset.users
+        self.retrieval = Retrieval(scorer)
         self._index: ExactIndex | None = None
         self._titled: tuple[Table, list[str]] | None = None
 
@@ -78,8 +80,10 @@ class Engine:
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to recommend to; give user, history, text or profile")
         requests = self._request(user, history, text, profile, scenario)
-        allowed = np.ones(len(self.items), dtype=bool) if where is None else allowed_items(self.items, where)
         repeat = repeat or self.scorer.task.config.repeat
+        if self.retrieval.active:
+            return self._retrieved(requests, k, None if where is None else allowed_items(self.items, where), repeat == "exclude")
+        allowed = np.ones(len(self.items), dtype=bool) if where is None else allowed_items(self.items, where)
         if repeat == "exclude":
             allowed[requests.histories.items] = False
         scores, parts = self.scorer.answer(requests)
@@ -88,6 +92,16 @@ class Engine:
         return [
             Scored(ids[item], float(value), titles[item], _shares({name: float(part[0, item]) for name, part in parts.items()}))
             for item, value in zip(best[0], values[0], strict=True)
+            if item >= 0
+        ]
+
+    def _retrieved(self, requests: Requests, k: int, allowed: np.ndarray | None, exclude: bool) -> list[Scored]:
+        """`recommend` out of a catalogue too large to be scored whole."""
+        best, values, parts = self.retrieval.best(requests, k, allowed, exclude)
+        titles, ids = self._titles(), self.items.ids.ids
+        return [
+            Scored(ids[item], float(values[0, place]), titles[item], _shares({name: float(part[0, place]) for name, part in parts.items()}))
+            for place, item in enumerate(best[0])
             if item >= 0
         ]
 
@@ -148,7 +162,7 @@ class Engine:
     def save(self, folder: Path) -> None:
         """The model folder with everything added since it was loaded."""
         self._changed(histories=self.histories.compact())
-        self.scorer.save(folder)
+        self.scorer.save(folder, beside=self.retrieval.save)
 
     def _changed(self, **parts: Any) -> None:
         plain = replace(self.dataset, **parts)
