@@ -116,7 +116,9 @@ class FaissIndex(VectorIndex):
             structure = faiss.read_index(str(path / STRUCTURE), faiss.IO_FLAG_MMAP_IFC if memory_map else 0)
             vectors = np.load(path / VECTORS, mmap_mode="r" if memory_map else None, allow_pickle=False)
             if vectors.ndim != 2 or vectors.dtype != np.float32 or vectors.shape[1] != structure.d or len(vectors) < structure.ntotal:
-                raise ValueError(f"vectors {vectors.dtype} {vectors.shape} do not go with a structure of {structure.ntotal} x {structure.d}")
+                raise ValueError(
+                    f"vectors {vectors.dtype} {vectors.shape} do not go with a structure of {structure.ntotal} x {structure.d}"
+                )
             index = cls(structure, vectors, facts, threads=threads, mapped=memory_map)
             index.remove(np.array(removed, dtype=np.int64))
             return index

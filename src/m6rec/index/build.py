@@ -68,7 +68,12 @@ def describe(index: VectorIndex) -> dict[str, Any]:
     facts = index.facts
     wanted = "" if facts.recall >= facts.wanted else f", less than the {facts.wanted:g} asked for"
     effort = f"width {facts.effort}" if facts.kind == "hnsw" else f"{facts.effort} of {index.structure.nlist} lists"
-    return {"index": facts.kind, "recall": round(facts.recall, 4), "measured": f"at {facts.recall_at} on {facts.queries} queries{wanted}", "effort": effort}
+    return {
+        "index": facts.kind,
+        "recall": round(facts.recall, 4),
+        "measured": f"at {facts.recall_at} on {facts.queries} queries{wanted}",
+        "effort": effort,
+    }
 
 
 def recall(found: np.ndarray, truth: np.ndarray) -> np.ndarray:

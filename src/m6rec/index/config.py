@@ -28,10 +28,14 @@ class IndexConfig(Config):
         0.95, gt=0, le=1, description="Share of the exactly nearest that must be found; search effort is raised until it is, when built."
     )
     recall_at: int = Field(50, ge=1, description="How many nearest the recall looks at.")
-    queries: int = Field(512, ge=4, description="Queries the recall is measured on: one half chooses the effort, the other half is reported.")
+    queries: int = Field(
+        512, ge=4, description="Queries the recall is measured on: one half chooses the effort, the other half is reported."
+    )
     candidates: int = Field(1000, ge=1, description="Items that the index hands on for a request, beside those the counts and words name.")
     tail: int = Field(
         65536, ge=1, description="Items drawn at random that stand for the rest of the catalogue in the normaliser of the softmax."
     )
-    threads: int = Field(1, ge=1, description="CPU threads of building and searching; an hnsw index is built by one, to be the same each time.")
+    threads: int = Field(
+        1, ge=1, description="CPU threads of building and searching; an hnsw index is built by one, to be the same each time."
+    )
     memory_map: bool = Field(True, description="Leave the index on disk and read what a query touches.")

@@ -145,7 +145,7 @@ class ChooseCandidates:
         scores = np.full(candidates.shape, -np.inf, dtype=np.float32)
         shares = {name: np.zeros(candidates.shape, dtype=np.float32) for name in (SOFTMAX_PART, *parts)}
         recency = mixture.agreement.recency ** np.arange(question.recent.shape[1], dtype=np.float32)
-        place = np.full(len(mixture.catalogue), -1, dtype=np.int64)  # N: where a candidate of the row at hand stands
+        place = np.full(len(mixture.catalogue), -1, dtype=np.int32)  # N: where a candidate of the row at hand stands
         for row, listed in enumerate(candidates):
             columns = np.flatnonzero(listed >= 0)
             items = listed[columns]

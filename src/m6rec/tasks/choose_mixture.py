@@ -199,7 +199,7 @@ class ChooseMixture(Scorer):
         off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
         for number, name in enumerate(self.task.parts):
             if name not in off:
-                evidence[:, number] = inside * np.log1p(self.catalogue.masses[name])[recent]
+                evidence[:, number] = inside * np.log1p(self.catalogue.masses[name][recent])
         return recent, evidence
 
     def _profile_contents(self, requests: Requests) -> Contents | None:
