@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from m6rec.text.postings import TURNS, Postings
 from m6rec.text.similarity import query_similarity, similarity_vectors, text_neighbours
 
 
@@ -116,3 +117,101 @@ def test_queries_alone_or_together() -> None:
     np.testing.assert_allclose(together, (queries @ vectors.T).toarray(), atol=1e-6)
     for row in range(70):
         np.testing.assert_array_equal(together[[row]], query_similarity(vectors, queries[[row]]))
+
+
+def common_words(items: int, seed: int = 0) -> csr_array:
+    """Bags with a topic's words, words of a few items, and words that a large share of all items has."""
+    generator = np.random.default_rng(seed)
+    topics = generator.integers(items // 25, size=items)
+    own = topics[:, None] * 12 + generator.integers(12, size=(items, 5))
+    rare = items + generator.integers(items // 3, size=(items, 2))
+    common = 2 * items + (generator.pareto(1.0, (items, 4)) * 2).astype(np.int64) % 40
+    columns = np.concatenate([own, rare, common], axis=1)
+    rows = np.repeat(np.arange(items), columns.shape[1])
+    matrix = csr_array((np.ones(columns.size, np.float32), (rows, columns.ravel())), shape=(items, 2 * items + 40))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def reached(found: csr_array, vectors: csr_array, nearest: int) -> float:
+    """Share of each item's `nearest` exact cosines that its neighbours come up to."""
+    dense = (vectors @ vectors.T).toarray()
+    np.fill_diagonal(dense, 0)
+    shares = []
+    for row in range(len(dense)):
+        bound = np.sort(dense[row])[-nearest]
+        named = dense[row, found.indices[found.indptr[row] : found.indptr[row + 1]]]
+        shares.append(min(np.count_nonzero(named >= bound - 1e-6) / nearest, 1.0))
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("recall", [0.95, 0.8])
+def test_cut_postings_reach_the_recall(recall: float) -> None:
+    vectors = unit(common_words(1500))
+    found = text_neighbours(vectors, keep=20, power=2, recall=recall, exact_work=0)
+    assert reached(found, vectors, 20) >= recall - 0.02
+    limit = Postings(vectors).limit(64)
+    assert Postings(vectors).work(limit).mean() <= 64
+    again = text_neighbours(vectors, keep=20, power=2, recall=recall, exact_work=0)
+    np.testing.assert_array_equal(found.indices, again.indices)
+    np.testing.assert_array_equal(found.data, again.data)
+
+
+def test_cut_postings_score_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is named has its true cosine, however hard the lists were cut; nobody names himself; rows sum to 1."""
+    monkeypatch.setattr("m6rec.text.similarity.FIRST_BUDGET", 16)
+    vectors = unit(common_words(600))
+    found = text_neighbours(vectors, keep=8, power=1, recall=0.01, exact_work=0)
+    dense = (vectors @ vectors.T).toarray()
+    assert not found.diagonal().any()
+    for row in range(600):
+        span = slice(found.indptr[row], found.indptr[row + 1])
+        cosines = dense[row, found.indices[span]]
+        np.testing.assert_allclose(found.data[span], cosines / cosines.sum(), rtol=1e-4)
+
+
+def test_the_cut_does_not_depend_on_the_numbering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m6rec.text.similarity.FIRST_BUDGET", 32)
+    matrix = common_words(500, seed=3)
+    order = np.random.default_rng(1).permutation(500)
+    assert len(np.unique(matrix.toarray(), axis=0)) == 500
+    before = text_neighbours(unit(matrix), keep=5, recall=0.5, exact_work=0).toarray()
+    after = text_neighbours(unit(csr_array(matrix.toarray()[order])), keep=5, recall=0.5, exact_work=0).toarray()
+    np.testing.assert_array_equal(before[np.ix_(order, order)], after)
+
+
+def test_every_turn_sees_other_items_of_a_common_feature() -> None:
+    """800 items that only a word of their own tells apart: a list of 40 names the same 20 always and 20 others in each turn."""
+    matrix = csr_array(np.hstack([np.ones((800, 1)), np.eye(800)]).astype(np.float32))
+    postings = Postings(similarity_vectors(matrix, np.ones(801, np.float32)))
+    limit, rows, seen = 40, [], []
+    for asking, lists in postings.groups(limit):
+        rows.append(asking)
+        seen.append(set(lists.indices[: lists.indptr[1]].tolist()))
+        assert np.diff(lists.indptr).max() == limit
+    assert np.sort(np.concatenate(rows)).tolist() == list(range(800))
+    assert len(set.intersection(*seen)) == 20
+    assert len(set.union(*seen)) == 20 + 20 * TURNS
+    assert not postings.complete(limit).any()
+    assert postings.work(limit).tolist() == [41.0] * 800
+
+
+@given(st.integers(0, 500), st.integers(2, 30))
+@settings(max_examples=20, deadline=None)
+def test_groups_hold_every_row_once_and_whole_lists_where_short(seed: int, limit: int) -> None:
+    vectors = unit(random_bag(seed, items=40, features=15))
+    postings = Postings(vectors)
+    whole = vectors.toarray()
+    rows = []
+    for asking, lists in postings.groups(limit):
+        rows.append(asking)
+        dense = lists.toarray().T
+        for feature in range(15):
+            kept = dense[:, feature] != 0
+            assert kept.sum() == min(limit, postings.counts[feature])
+            np.testing.assert_array_equal(dense[kept, feature], whole[kept, feature])
+            if not kept.all() and postings.counts[feature] > limit:
+                heaviest = np.sort(whole[:, feature])[::-1][: limit - limit // 2]
+                assert np.sort(dense[:, feature])[::-1][0] == heaviest[0]
+    assert np.sort(np.concatenate(rows)).tolist() == list(range(40))

@@ -11,6 +11,7 @@ from m6rec.base.configuration import Config, set_dotted
 from m6rec.base.errors import ConfigError
 from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig, SplitConfig
 from m6rec.evaluation.config import EvaluationConfig
+from m6rec.index.config import IndexConfig
 from m6rec.language_model.config import ModelConfig
 from m6rec.tasks.config import ChooseConfig
 from m6rec.text.config import TextConfig
@@ -31,6 +32,7 @@ class M6RecConfig(Config):
     tasks: dict[str, ChooseConfig] = Field(default_factory=lambda: {"next": ChooseConfig()}, description="The questions: name -> task.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Fitting the tasks.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="What is measured, and beside which baselines.")
+    index: IndexConfig = Field(default_factory=IndexConfig, description="Search in catalogues too large to score whole.")
 
     @field_validator("tasks")
     @classmethod

@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from m6rec.base.errors import CheckpointError, UsageError
+from m6rec.base.errors import CheckpointError
 from m6rec.base.storage import atomic_file
-from m6rec.index.contract import VectorIndex
+from m6rec.index.contract import VectorIndex, new_vectors
 
 BLOCK_SCORES = 8_000_000  # scores held by a thread at a time: 32 MB
 
@@ -21,18 +21,13 @@ class ExactIndex(VectorIndex):
     def __init__(self, vectors: np.ndarray, threads: int = 1) -> None:
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         self.threads = threads
+        self._gone = np.zeros(0, dtype=np.int64)  # removed positions
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        if k < 1:
-            raise UsageError(f"k is {k}; ask for 1 or more")
-        queries = np.asarray(queries, dtype=np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.vectors.shape[1]:
-            raise UsageError(f"queries have shape {queries.shape}, the index holds vectors of width {self.vectors.shape[1]}")
-        if allowed is not None and allowed.shape not in ((len(self),), (len(queries), len(self))):
-            raise UsageError(f"allowed has shape {allowed.shape}; it needs ({len(self)},) or ({len(queries)}, {len(self)})")
+        queries = self._check_search(queries, k, allowed, self.vectors.shape[1])
         rows = max(1, BLOCK_SCORES // max(1, len(self)))
         blocks = [slice(start, start + rows) for start in range(0, len(queries), rows)]
 
@@ -40,6 +35,7 @@ class ExactIndex(VectorIndex):
             scores = queries[block] @ self.vectors.T  # b N
             if allowed is not None:
                 scores[~np.broadcast_to(allowed if allowed.ndim == 1 else allowed[block], scores.shape)] = -np.inf
+            scores[:, self._gone] = -np.inf
             return top_k(scores, k)
 
         if not blocks:
@@ -52,14 +48,18 @@ class ExactIndex(VectorIndex):
         return np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers])
 
     def add(self, vectors: np.ndarray) -> None:
-        vectors = np.asarray(vectors, dtype=np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.vectors.shape[1]:
-            raise UsageError(f"new vectors have shape {vectors.shape}, the index holds vectors of width {self.vectors.shape[1]}")
-        self.vectors = np.concatenate([self.vectors, vectors])
+        self.vectors = np.concatenate([self.vectors, new_vectors(vectors, self.vectors.shape[1])])
+
+    def remove(self, positions: np.ndarray) -> None:
+        self._gone = np.union1d(self._gone, self._check_positions(positions))
 
     def save(self, path: Path) -> None:
+        vectors = self.vectors
+        if len(self._gone):
+            vectors = vectors.copy()
+            vectors[self._gone] = np.nan  # how the file says that a position is taken and never answered
         with atomic_file(path) as temporary, open(temporary, "wb") as handle:
-            np.save(handle, self.vectors, allow_pickle=False)
+            np.save(handle, vectors, allow_pickle=False)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -71,7 +71,10 @@ class ExactIndex(VectorIndex):
             raise CheckpointError(f"the index {path} can't be read ({reason}); build the model folder again") from None
         if vectors.ndim != 2 or vectors.dtype != np.float32:
             raise CheckpointError(f"{path} holds {vectors.dtype} of shape {vectors.shape}, not an index; build the model folder again")
-        return cls(vectors)
+        index = cls(vectors)
+        index._gone = np.flatnonzero(np.isnan(vectors).any(axis=1))
+        index.vectors[index._gone] = 0.0
+        return index
 
 
 def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,7 @@ from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
 from m6rec.serving.many import MANY, best_allowed, best_of_many
+from m6rec.serving.retrieval import Retrieval
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
@@ -50,6 +51,7 @@ class Engine:
         dataset = scorer.dataset
         self.histories = HistoryStore(dataset.histories, dataset.action_names, dataset.scenario_names)
         self.users = scorer.dataset.users
+        self.retrieval = Retrieval(scorer)
         self._index: ExactIndex | None = None
         self._titled: tuple[Table, list[str]] | None = None
 
@@ -80,8 +82,10 @@ class Engine:
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to recommend to; give user, history, text or profile")
         requests = self._request(user, history, text, profile, scenario)
-        allowed = np.ones(len(self.items), dtype=bool) if where is None else allowed_items(self.items, where)
         repeat = repeat or self.scorer.task.config.repeat
+        if self.retrieval.active:
+            return self._retrieved(requests, k, None if where is None else allowed_items(self.items, where), repeat == "exclude")
+        allowed = np.ones(len(self.items), dtype=bool) if where is None else allowed_items(self.items, where)
         if repeat == "exclude":
             allowed[requests.histories.items] = False
         scores, parts = self.scorer.answer(requests)
@@ -114,11 +118,13 @@ class Engine:
         exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
         asking = self._scenario(scenario)
         histories = self.histories.compact()
-        if len(rows) >= MANY:
+        if len(rows) >= MANY and not self.retrieval.active:
             self.scorer.catalogue.densify()
 
         def answer(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             requests = Requests(self.histories.many(block), users=block, scenarios=np.full(len(block), asking, dtype=np.int64))
+            if self.retrieval.active:
+                return self.retrieval.best(requests, k, allowed, exclude)[:2]
             return best_allowed(self.scorer.scores(requests), requests, k, exclude=exclude, allowed=allowed)
 
         lengths = (
@@ -134,6 +140,16 @@ class Engine:
                 "score": values[row, place],
             }
         )
+
+    def _retrieved(self, requests: Requests, k: int, allowed: np.ndarray | None, exclude: bool) -> list[Scored]:
+        """`recommend` out of a catalogue too large to be scored whole."""
+        best, values, parts = self.retrieval.best(requests, k, allowed, exclude)
+        titles, ids = self._titles(), self.items.ids.ids
+        return [
+            Scored(ids[item], float(values[0, place]), titles[item], _shares({name: float(part[0, place]) for name, part in parts.items()}))
+            for place, item in enumerate(best[0])
+            if item >= 0
+        ]
 
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags."""
@@ -192,7 +208,7 @@ class Engine:
     def save(self, folder: Path) -> None:
         """The model folder with everything added since it was loaded."""
         self._changed(histories=self.histories.compact())
-        self.scorer.save(folder)
+        self.scorer.save(folder, beside=self.retrieval.save)
 
     def _changed(self, **parts: Any) -> None:
         plain = replace(self.dataset, **parts)

@@ -7,6 +7,7 @@ item_states.safetensors   user_states.safetensors   frozen text summaries
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
 templates.yaml       the user's own wording, where there is one
+index/               search over the item vectors, where the catalogue is large
 README.md            the model card
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -53,8 +55,8 @@ CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.safetensors"
 TEMPLATES = "templates.yaml"
 TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES = "item_states.safetensors", "user_states.safetensors"
-DATA, CARD = "data", "README.md"
-PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, DATA, CARD}
+DATA, INDEX, CARD = "data", "index", "README.md"
+PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, DATA, INDEX, CARD}
 TOGETHER = "keep the files of one folder together"
 
 
@@ -67,20 +69,26 @@ class Origin:
 
 
 class ChooseScorer(ChooseMixture):
-    """The trained model with the data it answers about: `dataset` has the catalogue, the users and their newest histories."""
+    """The trained model with the data it answers about: `dataset` has the catalogue, the users and their newest histories.
 
-    def __init__(self, *args: Any, dataset: Dataset, origin: Origin, **kwargs: Any) -> None:
+    folder: where it was loaded from, if anywhere.
+    """
+
+    def __init__(self, *args: Any, dataset: Dataset, origin: Origin, folder: Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.dataset, self.origin = dataset, origin
+        self.dataset, self.origin, self.folder = dataset, origin, folder
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, beside: Callable[[Path], None] | None = None) -> None:
         """Write a model folder, whole or not at all; an older one stays until the new one is complete.
+
+        Args:
+            beside: writes further parts (the index) into the folder that it is given.
 
         Raises:
             StorageError: no space or no permission; what was there is untouched.
             UsageError: `folder` holds something that is no part of a model folder, and would be lost.
         """
-        _save(Path(folder), self)
+        _save(Path(folder), self, beside)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -89,10 +97,10 @@ class ChooseScorer(ChooseMixture):
         Raises:
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
-        return cls(**_load(Path(folder)))
+        return cls(**_load(Path(folder)), folder=Path(folder))
 
 
-def _save(folder: Path, scorer: ChooseScorer) -> None:
+def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | None) -> None:
     _refuse_foreign(folder)
     task, reader, catalogue, dataset = scorer.task, scorer.reader, scorer.catalogue, scorer.dataset
     facts = {
@@ -125,6 +133,8 @@ def _save(folder: Path, scorer: ChooseScorer) -> None:
         save_dataset(dataset, temporary / DATA)
         if reader.wording.templates is not None:
             shutil.copyfile(reader.wording.templates, temporary / TEMPLATES)
+        if beside is not None:
+            beside(temporary)
         (temporary / CARD).write_text(model_card(facts, scorer), encoding="utf-8")
         (temporary / CONFIG).write_text(json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

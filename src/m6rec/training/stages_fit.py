@@ -11,8 +11,12 @@ import torch
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
 from m6rec.evaluation.metrics import METRICS, expected_ranks
+from m6rec.index.approximate import FaissIndex
+from m6rec.index.build import build_index, describe
 from m6rec.tasks.choose import ChooseExamples
+from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
+from m6rec.tasks.model_folder import INDEX
 from m6rec.tasks.prior import training_values
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.training.calibration import calibrate
@@ -138,20 +142,26 @@ class Evaluate(Stage):
 
 
 class Index(Stage):
-    """Pack what serving needs into the model folder: weights, catalogue, the newest histories, counts of all events."""
+    """Pack what serving needs into the model folder: weights, catalogue, the newest histories, counts of all events, the index."""
 
     name = "index"
     needs = ("fit",)
 
     def inputs(self, bench: Workbench) -> Any:
-        return str(bench.run.model)
+        return [str(bench.run.model), bench.config.index.plain()]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
-        scorer = bench.fitted()
+        config, scorer = bench.config, bench.fitted()
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
-        scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, bench.config.choose.prior)
-        scorer.save(bench.run.model)
-        return {"model": str(bench.run.model)}
+        scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
+        if len(scorer.catalogue) < config.index.exact_below:
+            scorer.save(bench.run.model)
+            return {"model": str(bench.run.model), "index": "none: the catalogue is scored whole"}
+        queries = sample_states(scorer, bench.dataset.histories, config.index.queries, config.seed)
+        index = build_index(scorer.vectors.numpy(), config.index, queries, config.seed)
+        kept = (lambda folder: index.save(folder / INDEX)) if isinstance(index, FaissIndex) else None
+        scorer.save(bench.run.model, beside=kept)
+        return {"model": str(bench.run.model), **describe(index)}
 
     def output(self, bench: Workbench) -> Path | None:
         return bench.run.model / "config.json"

@@ -1,0 +1,114 @@
+"""Answering out of a large catalogue: the index, candidates, filters, the best k. Small catalogues never come here.
+
+Dimension keys: B requests, N items, W width, C candidates, K answers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from m6rec.base.contracts import Requests
+from m6rec.base.errors import CheckpointError
+from m6rec.index.approximate import FaissIndex
+from m6rec.index.build import build_index
+from m6rec.index.config import IndexConfig
+from m6rec.index.contract import VectorIndex
+from m6rec.index.exact import top_k
+from m6rec.tasks.choose_candidates import ChooseCandidates, Search, sample_states
+from m6rec.tasks.model_folder import INDEX, ChooseScorer
+
+COMPARED = 16  # vectors of a loaded index that are held against those of the model
+
+
+class Retrieval:
+    """The candidate path of an engine.
+
+    The index is that of the model folder, or is built when first asked for; items added since then are added to it.
+    """
+
+    def __init__(self, scorer: ChooseScorer) -> None:
+        self.scorer = scorer
+        training = scorer.origin.training
+        self.config = IndexConfig.build(training.get("index", {}), source="the training configuration")
+        self.seed = int(training.get("seed", 0))
+        self._index: VectorIndex | None = None
+        self._candidates: ChooseCandidates | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the catalogue is too large to be scored whole."""
+        return len(self.scorer.catalogue) >= self.config.exact_below
+
+    @property
+    def index(self) -> VectorIndex:
+        """Over the vectors of the whole catalogue as it is now.
+
+        Raises:
+            CheckpointError: the index of the model folder can't be read or is of another model.  MissingExtraError: it needs faiss.
+        """
+        vectors = self.scorer.vectors.numpy()
+        if self._index is None:
+            folder = None if self.scorer.folder is None else self.scorer.folder / INDEX
+            if folder is not None and folder.exists():
+                self._index = self._opened(folder, vectors)
+            else:
+                queries = sample_states(self.scorer, self.scorer.dataset.histories, self.config.queries, self.seed)
+                self._index = build_index(vectors, self.config, queries if len(queries) >= self.config.queries // 2 else None, self.seed)
+        if len(self._index) < len(vectors):
+            self._index.add(vectors[len(self._index) :])
+        return self._index
+
+    def best(
+        self, requests: Requests, k: int, allowed: np.ndarray | None = None, exclude_history: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """The best k items of each request.
+
+        Args:
+            allowed: bool (N,), items that may be answered; None: all.
+            exclude_history: leave out the items of each request's history.
+
+        Returns:
+            int64 (B, K) items, best first, -1 where fewer are left; float32 (B, K) scores; each part of the mixture, name -> float32 (B, K).
+        """
+        if self._candidates is None:
+            # Asked for anew with every search: items may have been added.
+            self._candidates = ChooseCandidates(self.scorer, _Newest(self), self.config.candidates, self.config.tail, self.seed)
+        question = self._candidates.ask(requests)
+        histories = requests.histories
+        left_out = int(histories.lengths.max(initial=0)) if exclude_history else 0
+        items = self._candidates.candidates(question, k + left_out, allowed)
+        if exclude_history:
+            for row in range(len(requests)):
+                items[row, np.isin(items[row], histories.row(row))] = -1
+        scores, parts = self._candidates.scores_of(question, items)
+        places, values = top_k(scores, k)
+        rows = np.arange(len(places))[:, None]
+        nothing = places < 0
+        if not items.shape[1]:
+            return places, values, {name: np.zeros(places.shape, np.float32) for name in parts}
+        return np.where(nothing, -1, items[rows, places]), values, {name: part[rows, places] for name, part in parts.items()}
+
+    def save(self, folder: Path) -> None:
+        """The index into a model folder, where the catalogue is large enough to have one."""
+        if self.active and isinstance(self.index, FaissIndex):
+            self.index.save(folder / INDEX)
+
+    def _opened(self, folder: Path, vectors: np.ndarray) -> VectorIndex:
+        index = FaissIndex.load(folder, threads=self.config.threads, memory_map=self.config.memory_map)
+        rows = np.linspace(0, max(len(index.vectors) - 1, 0), COMPARED).astype(np.int64)
+        same_shape = len(index) <= len(vectors) and index.vectors.shape[1] == vectors.shape[1]
+        if not same_shape or not np.allclose(index.vectors[rows], vectors[rows], atol=1e-3):
+            raise CheckpointError(f"the index {folder} is of another model than the files beside it; keep the files of one folder together")
+        return index
+
+
+class _Newest(Search):
+    """The index of a `Retrieval`, with whatever was added a moment ago."""
+
+    def __init__(self, retrieval: Retrieval) -> None:
+        self.retrieval = retrieval
+
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        return self.retrieval.index.search(queries, k, allowed)
