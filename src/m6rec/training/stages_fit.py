@@ -18,6 +18,7 @@ from m6rec.training.calibration import calibrate
 from m6rec.training.loop import Loop
 from m6rec.training.measuring import measure, write_report
 from m6rec.training.stage import Stage
+from m6rec.training.stages_blend import refit, served
 from m6rec.training.workbench import AGREEMENT, Workbench
 
 MOST_VALIDATION_CASES = 20_000  # early stopping looks at no more than this many, drawn once by seed
@@ -120,7 +121,7 @@ class Evaluate(Stage):
     needs = ("fit",)
 
     def inputs(self, bench: Workbench) -> Any:
-        return bench.config.evaluation.plain()
+        return _beside_blend(bench, bench.config.evaluation.plain())
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         evaluations = measure(bench, baselines=bench.config.evaluation.baselines)
@@ -138,17 +139,23 @@ class Index(Stage):
     needs = ("fit",)
 
     def inputs(self, bench: Workbench) -> Any:
-        return str(bench.run.model)
+        return _beside_blend(bench, str(bench.run.model))
 
     def run(self, bench: Workbench) -> dict[str, Any]:
-        scorer = bench.fitted()
+        scorer = served(bench)
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
         scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, bench.config.choose.prior)
+        refit(bench, scorer)
         scorer.save(bench.run.model)
         return {"model": str(bench.run.model)}
 
     def output(self, bench: Workbench) -> Path | None:
         return bench.run.model / "config.json"
+
+
+def _beside_blend(bench: Workbench, inputs: Any) -> Any:
+    """`inputs`, and the key of the blend where there is one: what is measured and packed is the blend then."""
+    return inputs if bench.config.fusion is None else [inputs, bench.key("blend")]
 
 
 class Report(Stage):
