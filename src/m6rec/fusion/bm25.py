@@ -64,7 +64,7 @@ class BM25(Member):
             query = query + self.options.typed * _rows_to_one(typed)
         return sparse.csr_array(query @ self._answers)
 
-    def _extend(self, new: Table) -> bool:
+    def _extend(self, new: Table, items: Table) -> bool:
         self._take(sparse.csr_array(sparse.vstack([self._texts, self._counts(_documents(new, self.options.language))], format="csr")))
         return True
 

@@ -61,6 +61,10 @@ class Candidates:
         counts = np.bincount(self.requests[mask], minlength=len(self))
         return self._picked(np.flatnonzero(mask), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
+    def reordered(self, order: np.ndarray) -> Candidates:
+        """The candidates in another order (int64 C) that leaves each with its request."""
+        return self._picked(order, self.offsets)
+
     def wanted(self, targets: Histories) -> np.ndarray:
         """bool (C,): whether the candidate is a target of its request; `targets` has B rows."""
         width = 1 + int(max(self.items.max(initial=0), targets.items.max(initial=0)))

@@ -87,7 +87,7 @@ class Member(Scorer):
         if len(items) == old:
             return
         new = Table(Vocabulary(items.ids.ids[old:]), items.frame[old:], items.fields)
-        if self.known == old and self._extend(new):
+        if self.known == old and self._extend(new, items):
             self.known = len(items)
         self.popularity = np.concatenate([self.popularity, np.zeros(len(new), dtype=np.int64)])
 
@@ -167,8 +167,8 @@ class Member(Scorer):
     def _restore(self, state: State) -> None:
         """Take what `_state` gave."""
 
-    def _extend(self, new: Table) -> bool:
-        """Take items that came after the fit, behind the others; False where nothing can be known of them without events."""
+    def _extend(self, new: Table, items: Table) -> bool:
+        """Take the items `new` that came after the fit, the last of `items`; False where nothing can be known of them without events."""
         return False
 
     def _save_files(self, folder: Path) -> None:

@@ -82,7 +82,7 @@ class Calibrated(Normaliser):
     """
 
     def fit(self, candidates: Candidates, wanted: np.ndarray) -> None:
-        from sklearn.isotonic import IsotonicRegression
+        from scipy.optimize import isotonic_regression
 
         bins = candidates.depth + 1
         share = max(float(wanted.mean()) if len(wanted) else 0.0, 1e-9)
@@ -92,7 +92,7 @@ class Calibrated(Normaliser):
             had = np.bincount(rank, minlength=bins).astype(np.float64)
             hits = np.bincount(rank[wanted], minlength=bins)
             weight = had + PRIOR_HITS
-            falling = IsotonicRegression(increasing=False).fit_transform(np.arange(bins), (hits + PRIOR_HITS * share) / weight, weight)
+            falling = isotonic_regression((hits + PRIOR_HITS * share) / weight, weights=weight, increasing=False).x
             self._chance[member] = np.clip(falling, 1e-9, 1 - 1e-9)
 
     def apply(self, candidates: Candidates) -> np.ndarray:

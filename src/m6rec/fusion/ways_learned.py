@@ -74,10 +74,17 @@ class LambdaMART(Way):
     much worse than the base. A fifth of the requests says after how many trees to stop; the trees are then fitted on all. One thread, fixed seed.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._slope, self._trees = 1.0, None
+
     def fit(self, known: Known) -> None:
         taught = known.taught
         candidates = known.candidates.keep(taught)
-        wanted, values = known.wanted[taught], known.values[taught]
+        # Within a request by the members' scores: the same order, hence the same trees, whatever the items are called.
+        order = np.lexsort((*candidates.scores.T, candidates.requests))
+        candidates = candidates.reordered(order)
+        wanted, values = known.wanted[taught][order], known.values[taught][order]
         self._slope, self._trees = 1.0, None
         if not len(candidates.items):
             return
@@ -91,7 +98,9 @@ class LambdaMART(Way):
         held[np.random.default_rng([self.seed, 5]).permutation(rows)[: max(1, len(rows) // HELD_SHARE)]] = True
         rounds = self._rounds(known, candidates, wanted, values, held) if len(rows) > HELD_SHARE else 0
         if rounds:
-            self._trees = self._grown(candidates, wanted, values, rounds)
+            self._trees = self._seedling(candidates, wanted, values)
+            for _ in range(rounds):
+                self._trees.update()
 
     def scores(self, candidates: Candidates, values: np.ndarray) -> np.ndarray:
         scores = self._slope * values[:, self.base].astype(np.float64)
@@ -100,7 +109,7 @@ class LambdaMART(Way):
         return np.asarray(scores)
 
     def shares(self, candidates: Candidates, values: np.ndarray) -> np.ndarray:
-        given = np.zeros((len(values), len(self.parts) + 3 * len(self.members) + 4))
+        given = np.zeros((len(values), len(feature_names(self.members, self.parts))))
         if self._trees is not None and len(values):
             scores = self.scores(candidates, values)
             order = np.lexsort((-scores, candidates.requests))
@@ -129,14 +138,14 @@ class LambdaMART(Way):
             return
         lightgbm = load_lightgbm()
         try:
-            self._trees = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"), params={"verbosity": -1})
+            self._trees = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
         except (lightgbm.basic.LightGBMError, ValueError) as error:
             raise CheckpointError(f"{path} is no LightGBM model ({' '.join(str(error).split())}); restore it or train again") from None
 
     def _rounds(self, known: Known, candidates: Candidates, wanted: np.ndarray, values: np.ndarray, held: np.ndarray) -> int:
         """How many trees the held requests (bool B) like best, none included, by the metric itself on all of their candidates."""
         train = ~held[candidates.requests]
-        trees = self._grown(candidates.keep(train), wanted[train], values[train], self.config.trees.rounds)
+        trees = self._seedling(candidates.keep(train), wanted[train], values[train])
         mask = held[known.candidates.requests]
         judged, seen = known.candidates.keep(mask), known.values[mask]
         found, start = features(judged, seen), self._slope * seen[:, self.base].astype(np.float64)
@@ -147,7 +156,9 @@ class LambdaMART(Way):
             return float(known.quality(full)[held].mean())
 
         best, rounds, scores = worth(start), 0, start
-        for tree in range(trees.num_trees()):
+        for tree in range(self.config.trees.rounds):
+            if trees.update():
+                break  # no split is left that gains
             scores = scores + trees.predict(found, start_iteration=tree, num_iteration=1, raw_score=True, num_threads=1)
             if (tree + 1) % 5 == 0 and (reached := worth(scores)) > best:
                 best, rounds = reached, tree + 1
@@ -155,8 +166,8 @@ class LambdaMART(Way):
                 break
         return rounds
 
-    def _grown(self, candidates: Candidates, wanted: np.ndarray, values: np.ndarray, rounds: int) -> Any:
-        """A LightGBM booster of `rounds` trees."""
+    def _seedling(self, candidates: Candidates, wanted: np.ndarray, values: np.ndarray) -> Any:
+        """A LightGBM booster without trees yet; `update` grows one."""
         lightgbm, sizes = load_lightgbm(), self.config.trees
         counts = np.diff(candidates.offsets)
         data = lightgbm.Dataset(
@@ -164,7 +175,6 @@ class LambdaMART(Way):
             wanted.astype(np.int32),
             group=counts[counts > 0],
             init_score=self._slope * values[:, self.base].astype(np.float64),
-            params={"verbosity": -1, "min_data_in_leaf": sizes.leaf_rows},
         )
         parameters = {
             "objective": "lambdarank",
@@ -182,7 +192,8 @@ class LambdaMART(Way):
             "num_threads": 1,
             "verbosity": -1,
         }
-        return lightgbm.train(parameters, data, rounds)
+        data.params = parameters
+        return lightgbm.Booster(parameters, data)
 
     def _thinned(self, candidates: Candidates, wanted: np.ndarray) -> np.ndarray:
         """bool (C,): the targets, and of the others those that the base likes best and a draw of the rest, `negatives` a request in all."""

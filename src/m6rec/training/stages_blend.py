@@ -17,6 +17,7 @@ from m6rec.training.stage import Stage
 from m6rec.training.workbench import Workbench
 
 BLEND = "blend"  # the folder of the blend in that of the stage, with its members
+STACKED = "stacked"  # the one member that needs LightGBM
 FITTED = "fitted"  # where members lie that are fitted before the blend is
 
 
@@ -78,7 +79,7 @@ def check_fusion(config: M6RecConfig) -> None:
     unknown = next((name for name in config.fusion.members if name not in known), None)
     if unknown is not None:
         raise ConfigError(f"fusion.members names '{unknown}'{nearest(unknown, known)}; members: {', '.join(known)}")
-    if config.fusion.how == "lambdamart":
+    if config.fusion.how == "lambdamart" or STACKED in config.fusion.members:
         load_lightgbm()
 
 
