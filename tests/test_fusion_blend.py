@@ -213,9 +213,7 @@ def test_saved_and_loaded_is_identical(fitted: tuple[Blend, Requests], tmp_path:
 def test_relabelling_the_items_permutes_the_scores(how: str) -> None:
     requests, targets, members = halves()
     place = np.random.default_rng(7).permutation(ITEMS)  # old item -> new
-    moved = Requests(
-        Histories(requests.histories.offsets, place[requests.histories.items].astype(np.int32)), users=requests.users
-    )
+    moved = Requests(Histories(requests.histories.offsets, place[requests.histories.items].astype(np.int32)), users=requests.users)
     there = {name: type(member)(member.table[:, np.argsort(place)]) for name, member in members.items()}  # type: ignore[attr-defined, call-arg]
     first = blend(members, how=how).fit(requests, targets)
     second = blend(there, how=how).fit(moved, Histories(targets.offsets, place[targets.items].astype(np.int32)))
@@ -227,7 +225,9 @@ def test_one_member_only_keeps_its_order() -> None:
     for how in HOWS:
         one = blend({"short": members["short"]}, how=how).fit(requests, targets)
         if how in ("weighted", "gated"):
-            np.testing.assert_array_equal(np.argsort(-one.scores(requests)[:5])[:, 0], np.argmax(members["short"].scores(requests)[:5], axis=1))
+            np.testing.assert_array_equal(
+                np.argsort(-one.scores(requests)[:5])[:, 0], np.argmax(members["short"].scores(requests)[:5], axis=1)
+            )
         assert np.isfinite(one.scores(requests)).all()
 
 
@@ -263,7 +263,10 @@ def test_several_targets_and_targets_that_are_lost() -> None:
     several = Histories.from_lists([[int(item), *random.choice(ITEMS, 2)] for item in targets.items])
     for how in HOWS:
         assert 0 < blend(members, how=how).fit(requests, several).facts["out of fold"] < 1
-    nobody = {"short": Told(-np.eye(ITEMS)[targets.items] * 9), "long": Told(-np.eye(ITEMS)[targets.items] * 9)}  # the target is always last
+    nobody = {
+        "short": Told(-np.eye(ITEMS)[targets.items] * 9),
+        "long": Told(-np.eye(ITEMS)[targets.items] * 9),
+    }  # the target is always last
     for how in HOWS:
         assert np.isfinite(blend(nobody, how=how, candidates=5).fit(requests, targets).scores(requests)).all()
 

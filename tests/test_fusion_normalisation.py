@@ -70,7 +70,9 @@ def test_picking_requests_and_candidates() -> None:
 
 
 def test_rank_by_hand() -> None:
-    np.testing.assert_allclose(Rank().apply(look([4, 3, 2, 1], depth=3))[:, 0], [1, 1 - np.log(2) / np.log(4), 1 - np.log(3) / np.log(4)], rtol=1e-6)
+    np.testing.assert_allclose(
+        Rank().apply(look([4, 3, 2, 1], depth=3))[:, 0], [1, 1 - np.log(2) / np.log(4), 1 - np.log(3) / np.log(4)], rtol=1e-6
+    )
 
 
 def test_z_by_hand() -> None:

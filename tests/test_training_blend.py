@@ -61,7 +61,9 @@ def test_only_what_depends_on_it_is_done_again(tiny_sample: Path, tiny_config: B
     assert to_do() == []
     assert to_do("fusion.how=weighted") == ["blend", "evaluate", "index", "report"]
     assert to_do("evaluation.cutoffs=[7]") == ["evaluate", "report"]
-    without = [row["stage"] for row in plan(tiny_config("evaluation.baselines=[popularity]"), tiny_sample, fused_run) if row["status"] == "to do"]
+    without = [
+        row["stage"] for row in plan(tiny_config("evaluation.baselines=[popularity]"), tiny_sample, fused_run) if row["status"] == "to do"
+    ]
     assert without == ["evaluate", "index", "report"]
 
 
@@ -113,7 +115,9 @@ def test_it_serves_and_explains_its_parts(fused_run: Path) -> None:
 
 def test_the_command_line_answers_with_it(fused_run: Path, m6rec: Callable[..., Any]) -> None:
     listed = m6rec("recommend", fused_run, "--user", "u05", "-k", "3", "--json").json()
-    assert [row["item_id"] for row in listed] == [answer.item_id for answer in Recommender.from_pretrained(fused_run).recommend(user="u05", k=3)]
+    assert [row["item_id"] for row in listed] == [
+        answer.item_id for answer in Recommender.from_pretrained(fused_run).recommend(user="u05", k=3)
+    ]
     assert "bm25" in listed[0]["parts"]
 
 

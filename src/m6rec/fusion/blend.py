@@ -55,7 +55,9 @@ class Blend(Scorer):
         seed: int = 0,
     ) -> None:
         if list(scorers) != config.members:
-            raise ConfigError(f"the blend is of {', '.join(config.members)}, got the scorers {', '.join(scorers) or 'none'}; give those, in that order")
+            raise ConfigError(
+                f"the blend is of {', '.join(config.members)}, got the scorers {', '.join(scorers) or 'none'}; give those, in that order"
+            )
         self.config, self.scorers, self.seen = config, dict(scorers), np.asarray(seen, dtype=np.int64)
         self.metric, self.exclude, self.seed = metric, exclude, seed
         self.parts: list[str] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -103,9 +104,13 @@ def answers(scorers: Mapping[str, Scorer], requests: Requests, explained: bool) 
             given, own = answer(requests)
             parts |= {f"{name}/{part}": values for part, values in own.items()}
         if scores and given.shape != scores[0].shape:
-            raise M6RecError(f"'{name}' scores {given.shape} (requests, items), the members before it {scores[0].shape}; fit all on one catalogue")
+            raise M6RecError(
+                f"'{name}' scores {given.shape} (requests, items), the members before it {scores[0].shape}; fit all on one catalogue"
+            )
         if not np.isfinite(given).all():
-            raise M6RecError(f"'{name}' gave {int((~np.isfinite(given)).sum()):,} scores that are not finite; a blend needs finite ones: fit it again")
+            raise M6RecError(
+                f"'{name}' gave {int((~np.isfinite(given)).sum()):,} scores that are not finite; a blend needs finite ones: fit it again"
+            )
         scores.append(given)
     return scores, parts
 
@@ -161,7 +166,7 @@ def _ranks(own: np.ndarray, best: np.ndarray, requests: np.ndarray) -> np.ndarra
     depth = best.shape[1] - 1
     ranks = np.full(len(own), depth + 1, dtype=np.float32)
     starts = np.searchsorted(requests, np.arange(len(best) + 1))
-    for row, (start, end) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+    for row, (start, end) in enumerate(pairwise(starts)):
         rising, values = -best[row, :depth], -own[start:end]
         above = np.searchsorted(rising, values, side="left")
         ties = np.searchsorted(rising, values, side="right") - above

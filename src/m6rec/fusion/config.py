@@ -21,14 +21,16 @@ class TreesConfig(Config):
     learning_rate: float = Field(0.03, gt=0, le=1, description="Weight of each tree.")
     leaves: int = Field(7, ge=2, description="Leaves of a tree.")
     leaf_rows: int = Field(200, ge=1, description="Candidates that a leaf needs.")
-    negatives: int = Field(60, ge=1, description="Candidates a request that are no target, at most: the best of the base and a draw of the rest.")
+    negatives: int = Field(
+        60, ge=1, description="Candidates a request that are no target, at most: the best of the base and a draw of the rest."
+    )
 
 
 class FusionConfig(Config):
     """Scorers that answer together. `m6rec train` fits them, and the blend, after the model; the result is what the run serves."""
 
     members: list[str] = Field(
-        default=[MODEL, "transition_graph_text", "item_knn", "content_knn"],
+        default=[MODEL, "stacked"],
         description="Fusion members, and `m6rec`, the trained model.",
     )
     how: How = Field("weighted", description="How normalised scores are combined.")

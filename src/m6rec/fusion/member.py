@@ -116,7 +116,9 @@ class Member(Scorer):
         if self.popularity is None:
             raise UsageError(f"{self.name} was not fitted, there is nothing to save; call fit(histories, items) first")
         with atomic_file(Path(folder) / "arrays.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, allow_pickle=False, **_flatten({"popularity": self.popularity, "known": np.array(self.known), **self._state()}))
+            np.savez(
+                handle, allow_pickle=False, **_flatten({"popularity": self.popularity, "known": np.array(self.known), **self._state()})
+            )
         self._save_files(Path(folder))
         write_json(Path(folder) / "member.json", {"member": self.name, "version": VERSION, "options": self.options.plain()})
 

@@ -7,6 +7,7 @@ Dimension keys: B requests, M members, C candidates, D depth.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 
@@ -21,8 +22,11 @@ Arrays = dict[str, np.ndarray]
 class Normaliser(ABC):
     """Scores of members -> numbers that mean the same for each of them, higher is better."""
 
-    def fit(self, candidates: Candidates, wanted: np.ndarray) -> None:
+    learnt: tuple[str, ...] = ()  # what `fit` finds, as arrays `_name`
+
+    def fit(self, candidates: Candidates, wanted: np.ndarray) -> Self:
         """Learn from candidates, `wanted` bool (C,) saying which are targets; the request of a lost target has none."""
+        return self
 
     @abstractmethod
     def apply(self, candidates: Candidates) -> np.ndarray:
@@ -30,10 +34,12 @@ class Normaliser(ABC):
 
     def state(self) -> Arrays:
         """What was learnt."""
-        return {}
+        return {name: getattr(self, f"_{name}") for name in self.learnt}
 
     def restore(self, state: Arrays) -> None:
-        """Take what `state` gave."""
+        """Take what `state` gave. Raises KeyError."""
+        for name in self.learnt:
+            setattr(self, f"_{name}", state[name])
 
 
 class Rank(Normaliser):
@@ -81,7 +87,9 @@ class Calibrated(Normaliser):
     Half ranks of ties take the probability between their neighbours.
     """
 
-    def fit(self, candidates: Candidates, wanted: np.ndarray) -> None:
+    learnt = ("chance",)
+
+    def fit(self, candidates: Candidates, wanted: np.ndarray) -> Self:
         from scipy.optimize import isotonic_regression
 
         bins = candidates.depth + 1
@@ -94,23 +102,20 @@ class Calibrated(Normaliser):
             weight = had + PRIOR_HITS
             falling = isotonic_regression((hits + PRIOR_HITS * share) / weight, weights=weight, increasing=False).x
             self._chance[member] = np.clip(falling, 1e-9, 1 - 1e-9)
+        return self
 
     def apply(self, candidates: Candidates) -> np.ndarray:
         ranks = np.arange(1, candidates.depth + 2)
         columns = [np.interp(candidates.ranks[:, member], ranks, chance) for member, chance in enumerate(self._chance)]
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def state(self) -> Arrays:
-        return {"chance": self._chance}
-
-    def restore(self, state: Arrays) -> None:
-        self._chance = state["chance"]
-
 
 class Softmax(Normaliser):
     """exp(z / T) over its sum for the request: a member's own probability among the candidates, T the likeliest temperature."""
 
-    def fit(self, candidates: Candidates, wanted: np.ndarray) -> None:
+    learnt = ("temperature",)
+
+    def fit(self, candidates: Candidates, wanted: np.ndarray) -> Self:
         z = Z().apply(candidates).astype(np.float64)
         rows = candidates.requests
         counts = np.bincount(rows[wanted], minlength=len(candidates))  # B
@@ -124,6 +129,7 @@ class Softmax(Normaliser):
                 chosen = scaled[wanted].sum() - (counts * (np.log(np.maximum(total, 1e-300)) + best)).sum()
                 gains.append(chosen)
             self._temperature[member] = TEMPERATURES[int(np.argmax(gains))]
+        return self
 
     def apply(self, candidates: Candidates) -> np.ndarray:
         scaled = Z().apply(candidates) / self._temperature
@@ -135,12 +141,6 @@ class Softmax(Normaliser):
             total = np.maximum(np.bincount(candidates.requests, odds * free, len(candidates)), 1e-12)
             found[:, member] = odds / total[candidates.requests]
         return found.astype(np.float32)
-
-    def state(self) -> Arrays:
-        return {"temperature": self._temperature}
-
-    def restore(self, state: Arrays) -> None:
-        self._temperature = state["temperature"]
 
 
 NORMALISERS: dict[Normalisation, type[Normaliser]] = {

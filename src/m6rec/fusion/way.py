@@ -16,6 +16,7 @@ from m6rec.fusion.config import FusionConfig
 from m6rec.fusion.normalisation import Arrays
 from m6rec.fusion.quality import Quality
 
+
 @dataclass(frozen=True)
 class Known:
     """Candidates whose answers are known.
@@ -42,6 +43,8 @@ class Way(ABC):
     members: names in the order of the columns.  parts: names of the columns of `Candidates.parts`, "member/part".
     """
 
+    learnt: tuple[str, ...] = ()  # what `fit` finds, as arrays `_name`
+
     def __init__(self, config: FusionConfig, members: list[str], parts: list[str], seed: int = 0) -> None:
         self.config, self.members, self.parts, self.seed = config, members, parts, seed
 
@@ -67,14 +70,18 @@ class Way(ABC):
         return {}
 
     def state(self) -> Arrays:
-        """What was learnt, as arrays."""
-        return {}
+        """What was learnt."""
+        return {name: np.asarray(getattr(self, f"_{name}")) for name in self.learnt}
 
     def restore(self, state: Arrays) -> None:
-        """Take what `state` gave."""
+        """Take what `state` gave. Raises KeyError."""
+        for name in self.learnt:
+            setattr(self, f"_{name}", state[name])
 
-    def save_files(self, folder: Path) -> None:
-        """Files beside the arrays, for ways that have any."""
+    def save_files(self, folder: Path) -> list[str]:
+        """Write what is no array; returns the names of the files."""
+        return []
 
-    def load_files(self, folder: Path) -> None:
-        """Read what `save_files` wrote."""
+    def load_files(self, folder: Path) -> list[str]:
+        """Read what `save_files` wrote; returns the names of the files."""
+        return []

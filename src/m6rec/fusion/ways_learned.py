@@ -17,7 +17,6 @@ from m6rec.base.storage import atomic_file
 from m6rec.fusion.candidates import Candidates
 from m6rec.fusion.features import feature_names, feature_owners, features
 from m6rec.fusion.likelihood import choose_weights
-from m6rec.fusion.normalisation import Arrays
 from m6rec.fusion.way import Known, Way
 
 TREES = "trees.txt"
@@ -27,6 +26,8 @@ EXPLAINED = 100  # best candidates of a request whose trees are taken apart; the
 
 class Logistic(Way):
     """score = w . x, x the features (features.py) scaled to deviation 1; w makes the targets likely under a softmax over the candidates."""
+
+    learnt = ("weights", "mean", "scale")
 
     def fit(self, known: Known) -> None:
         names = feature_names(self.members, self.parts)
@@ -54,13 +55,9 @@ class Logistic(Way):
     def facts(self) -> dict[str, float]:
         owners = feature_owners(self.members, self.parts)
         sizes = np.where(np.isfinite(self._scale), np.abs(self._weights), 0.0)
-        return {name: round(float(sum(size for size, owner in zip(sizes, owners, strict=True) if owner == name)), 4) for name in self.members}
-
-    def state(self) -> Arrays:
-        return {"weights": self._weights, "mean": self._mean, "scale": self._scale}
-
-    def restore(self, state: Arrays) -> None:
-        self._weights, self._mean, self._scale = state["weights"], state["mean"], state["scale"]
+        return {
+            name: round(float(sum(size for size, owner in zip(sizes, owners, strict=True) if owner == name)), 4) for name in self.members
+        }
 
     def _given(self, candidates: Candidates, values: np.ndarray) -> np.ndarray:
         """float64 (C, F): what each feature adds."""
@@ -73,6 +70,8 @@ class LambdaMART(Way):
     The trees start from what is learnt for the base alone: score = s * base + trees, s the likeliest scale, so that few targets can't make it
     much worse than the base. A fifth of the requests says after how many trees to stop; the trees are then fitted on all. One thread, fixed seed.
     """
+
+    learnt = ("slope",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -121,26 +120,23 @@ class LambdaMART(Way):
     def facts(self) -> dict[str, float]:
         return {"trees": 0.0 if self._trees is None else float(self._trees.num_trees())}
 
-    def state(self) -> Arrays:
-        return {"slope": np.array([self._slope])}
+    def save_files(self, folder: Path) -> list[str]:
+        if self._trees is None:
+            return []
+        with atomic_file(folder / TREES) as temporary:
+            temporary.write_text(self._trees.model_to_string(), encoding="utf-8")
+        return [TREES]
 
-    def restore(self, state: Arrays) -> None:
-        self._slope, self._trees = float(state["slope"][0]), None
-
-    def save_files(self, folder: Path) -> None:
-        if self._trees is not None:
-            with atomic_file(folder / TREES) as temporary:
-                temporary.write_text(self._trees.model_to_string(), encoding="utf-8")
-
-    def load_files(self, folder: Path) -> None:
+    def load_files(self, folder: Path) -> list[str]:
         path = folder / TREES
         if not path.exists():
-            return
+            return []
         lightgbm = load_lightgbm()
         try:
             self._trees = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
         except (lightgbm.basic.LightGBMError, ValueError) as error:
             raise CheckpointError(f"{path} is no LightGBM model ({' '.join(str(error).split())}); restore it or train again") from None
+        return [TREES]
 
     def _rounds(self, known: Known, candidates: Candidates, wanted: np.ndarray, values: np.ndarray, held: np.ndarray) -> int:
         """How many trees the held requests (bool B) like best, none included, by the metric itself on all of their candidates."""

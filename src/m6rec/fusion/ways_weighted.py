@@ -9,7 +9,6 @@ import numpy as np
 
 from m6rec.fusion.candidates import Candidates
 from m6rec.fusion.likelihood import choose_weights
-from m6rec.fusion.normalisation import Arrays
 from m6rec.fusion.way import Known, Way
 
 GRID = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0)
@@ -23,6 +22,8 @@ class Weighted(Way):
     The search starts at the base alone. A weight moves where the metric rises by more than two standard errors of the difference over requests,
     so a member that adds nothing but luck stays at 0.
     """
+
+    learnt = ("weights",)
 
     def fit(self, known: Known) -> None:
         if self.config.weights is not None:
@@ -47,12 +48,6 @@ class Weighted(Way):
 
     def facts(self) -> dict[str, float]:
         return {name: round(float(weight), 4) for name, weight in zip(self.members, self._weights, strict=True)}
-
-    def state(self) -> Arrays:
-        return {"weights": self._weights}
-
-    def restore(self, state: Arrays) -> None:
-        self._weights = state["weights"]
 
     def _moved(self, known: Known, member: int, best: np.ndarray) -> np.ndarray:
         """Take the best weight of one member; returns the metric (B,) with it."""
@@ -87,6 +82,8 @@ class Gated(Way):
     with h the length of the history: weights are smooth in it and never negative. a, b, c maximise the likelihood of the targets under a
     softmax over the candidates of their request, with a ridge penalty on b and c, and on how far the sizes a are apart.
     """
+
+    learnt = ("curve", "scale")
 
     def fit(self, known: Known) -> None:
         taught = known.candidates.keep(known.taught)
@@ -123,12 +120,6 @@ class Gated(Way):
     def facts(self) -> dict[str, float]:
         middle = self.weights(np.array([np.expm1(self._scale[0])]))[0]
         return {name: round(float(weight), 4) for name, weight in zip(self.members, middle, strict=True)}
-
-    def state(self) -> Arrays:
-        return {"curve": self._curve, "scale": self._scale}
-
-    def restore(self, state: Arrays) -> None:
-        self._curve, self._scale = state["curve"], state["scale"]
 
     def _weights(self, candidates: Candidates) -> np.ndarray:
         return self.weights(candidates.lengths)[candidates.requests]

@@ -30,7 +30,8 @@ def measure(
     without: Sequence[str] = (),
     held: Literal["validation", "test"] = "test",
 ) -> list[Evaluation]:
-    """What the run serves first (with a blend, the model without it second), then the model with each part of `without` switched off when answering, then the baselines fitted on the same training events."""
+    """What the run serves first (with a blend, the model without it second), then the model with each part of `without` switched off
+    when answering, then the baselines fitted on the same training events."""
     cases: Cases = getattr(bench.split, held)
     scorers: list[tuple[str, Scorer]] = [("m6rec", served(bench))]
     alone, blended = "m6rec", bench.config.fusion is not None

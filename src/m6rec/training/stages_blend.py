@@ -47,7 +47,11 @@ class BlendMembers(Stage):
             blend.save(temporary)
         write_json(folder / "blend.json", blend.facts)
         facts = blend.facts
-        shown = {"out of fold": facts["out of fold"], f"{settings.first} alone": facts["alone"][settings.first], "weights": facts["weights"]}
+        shown = {
+            "out of fold": facts["out of fold"],
+            f"{settings.first} alone": facts["alone"][settings.first],
+            "weights": facts["weights"],
+        }
         return {f"validation {facts['metric']}": shown.pop("out of fold"), **shown}
 
 
