@@ -405,3 +405,6 @@ def test_damaged_trees_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "trees.txt").write_text("not a tree")
     with pytest.raises(CheckpointError, match="is no LightGBM model"):
         Blend.load(tmp_path, members)
+    (tmp_path / "trees.txt").unlink()
+    with pytest.raises(CheckpointError, match="trees.txt is missing"):
+        Blend.load(tmp_path, members)

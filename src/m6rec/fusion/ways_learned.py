@@ -71,11 +71,11 @@ class LambdaMART(Way):
     much worse than the base. A fifth of the requests says after how many trees to stop; the trees are then fitted on all. One thread, fixed seed.
     """
 
-    learnt = ("slope",)
+    learnt = ("slope", "count")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._slope, self._trees = 1.0, None
+        self._slope, self._count, self._trees = 1.0, 0, None
 
     def fit(self, known: Known) -> None:
         taught = known.taught
@@ -84,7 +84,7 @@ class LambdaMART(Way):
         order = np.lexsort((*candidates.scores.T, candidates.requests))
         candidates = candidates.reordered(order)
         wanted, values = known.wanted[taught][order], known.values[taught][order]
-        self._slope, self._trees = 1.0, None
+        self._slope, self._count, self._trees = 1.0, 0, None
         if not len(candidates.items):
             return
         own = values[:, self.base].astype(np.float64)
@@ -96,6 +96,7 @@ class LambdaMART(Way):
         held = np.zeros(len(candidates), dtype=bool)
         held[np.random.default_rng([self.seed, 5]).permutation(rows)[: max(1, len(rows) // HELD_SHARE)]] = True
         rounds = self._rounds(known, candidates, wanted, values, held) if len(rows) > HELD_SHARE else 0
+        self._count = rounds
         if rounds:
             self._trees = self._seedling(candidates, wanted, values)
             for _ in range(rounds):
@@ -118,7 +119,7 @@ class LambdaMART(Way):
         return _by_member(given, candidates, self.members, self.parts)
 
     def facts(self) -> dict[str, float]:
-        return {"trees": 0.0 if self._trees is None else float(self._trees.num_trees())}
+        return {"trees": float(self._count)}
 
     def save_files(self, folder: Path) -> list[str]:
         if self._trees is None:
@@ -129,8 +130,10 @@ class LambdaMART(Way):
 
     def load_files(self, folder: Path) -> list[str]:
         path = folder / TREES
-        if not path.exists():
+        if not self._count:
             return []
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing; restore it or train again")
         lightgbm = load_lightgbm()
         try:
             self._trees = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
