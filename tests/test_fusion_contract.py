@@ -114,8 +114,8 @@ def test_the_same_data_give_the_same_bytes(member: Member, tmp_path: Path) -> No
     for folder, one in (("a", member), ("b", again)):
         (tmp_path / folder).mkdir()
         one.save(tmp_path / folder)
-    for file in sorted((tmp_path / "a").iterdir()):
-        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+    for file in sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
 def test_relabelling_permutes_the_scores_and_changes_nothing_else(member: Member) -> None:

@@ -11,6 +11,7 @@ from m6rec.base.configuration import Config, set_dotted
 from m6rec.base.errors import ConfigError
 from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig, SplitConfig
 from m6rec.evaluation.config import EvaluationConfig
+from m6rec.fusion.config import FusionConfig
 from m6rec.index.config import IndexConfig
 from m6rec.language_model.config import ModelConfig
 from m6rec.tasks.config import ChooseConfig
@@ -31,6 +32,7 @@ class M6RecConfig(Config):
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig, description="Learning the words of the data.")
     tasks: dict[str, ChooseConfig] = Field(default_factory=lambda: {"next": ChooseConfig()}, description="The questions: name -> task.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Fitting the tasks.")
+    fusion: FusionConfig | None = Field(None, description="Other scorers that answer together with the model; null: the model alone.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="What is measured, and beside which baselines.")
     index: IndexConfig = Field(default_factory=IndexConfig, description="Search in catalogues too large to score whole.")
 

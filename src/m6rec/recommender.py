@@ -12,7 +12,7 @@ from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.serving.engine import Engine
-from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.serving.load_scorer import load_scorer
 from m6rec.training.pipeline import train
 from m6rec.training.run_folder import default_folder
 
@@ -70,7 +70,7 @@ class Recommender:
         folder = Path(folder)
         if (folder / "stages").is_dir() and not (folder / "model").is_dir():
             raise CheckpointError(f"the training in {folder} is not finished; run the same `m6rec train` command to go on")
-        return cls(Engine(ChooseScorer.load(folder / "model" if (folder / "model").is_dir() else folder), unknown))
+        return cls(Engine(load_scorer(folder / "model" if (folder / "model").is_dir() else folder), unknown))
 
     def recommend(
         self,

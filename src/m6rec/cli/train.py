@@ -26,7 +26,7 @@ def train(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Train on the data that CONFIG describes: prepare, tokenizer, pretrain, encode, fit, evaluate, index, report.
+    """Train on the data that CONFIG describes: prepare, tokenizer, pretrain, encode, fit, (blend,) evaluate, index, report.
 
     Stopped with Ctrl-C or killed, the same command goes on where it was.
     """

@@ -52,6 +52,11 @@ class ContentKNN(Member):
                 person = person + weight * similarity_vectors(self._bag.texts(texts), self._bag.idf)
         return sparse.csr_array(_unit_rows(person) @ self._vectors.T.tocsr())
 
+    def _extend(self, new: Table, items: Table) -> bool:
+        added = similarity_vectors(self._bag.matrix(new), self._bag.idf)
+        self._vectors = sparse.csr_array(sparse.vstack([self._vectors, added], format="csr"))
+        return True
+
     def _state(self) -> State:
         return {"vectors": self._vectors}
 

@@ -9,6 +9,7 @@ import json
 import zipfile
 import zlib
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -20,7 +21,7 @@ from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.base.errors import CheckpointError, ConfigError, DataError, UnknownItemError, UsageError
 from m6rec.base.plugins import Registry
 from m6rec.base.storage import atomic_file, write_json
-from m6rec.data.dataset import Table
+from m6rec.data.dataset import Table, Vocabulary
 
 VERSION = 1
 # Scores of items without evidence lie in (-FALLBACK, 0): under every positive score, in the order of popularity.
@@ -56,6 +57,7 @@ class Member(Scorer):
             raise ConfigError(f"{self.name} takes {type(self).__qualname__}.Options, got {type(options).__qualname__}")
         self.options = options or self.Options()
         self.popularity: np.ndarray | None = None  # int64 (N,)
+        self.known = 0  # the first so many items are those that the hooks know
 
     def fit(self, histories: Histories, items: Table) -> Self:
         """Learn from `histories` (one row a user, oldest first; rows may be empty) over the catalogue `items` (N rows).
@@ -70,7 +72,24 @@ class Member(Scorer):
         self.popularity = None  # a fit that fails leaves nothing half-fitted behind
         self._fit(histories, items)
         self.popularity = np.bincount(histories.items, minlength=len(items)).astype(np.int64)
+        self.known = len(items)
         return self
+
+    def extend(self, items: Table) -> None:
+        """The catalogue has grown at its end to `items`. A member that reads texts reads the new ones; for others there is no evidence of them.
+
+        Raises:
+            UsageError: the member was not fitted.
+        """
+        if self.popularity is None:
+            raise UsageError(f"{self.name} was not fitted; call fit(histories, items) or load(folder) first")
+        old = len(self.popularity)
+        if len(items) == old:
+            return
+        new = Table(Vocabulary(items.ids.ids[old:]), items.frame[old:], items.fields)
+        if self.known == old and self._extend(new, items):
+            self.known = len(items)
+        self.popularity = np.concatenate([self.popularity, np.zeros(len(new), dtype=np.int64)])
 
     def scores(self, requests: Requests) -> np.ndarray:
         """float32 (B, N), finite, higher is better; see the class for items without evidence.
@@ -84,8 +103,12 @@ class Member(Scorer):
         _check_items(requests.histories, len(self.popularity))
         share = self.popularity / (self.popularity.max() + 1)
         fallback = (FALLBACK * (share - 1)).astype(np.float32)  # N
+        if self.known < len(self.popularity):
+            requests = replace(requests, histories=_without(requests.histories, self.known))
         personal = self._personal(requests)  # B N
         dense = personal.toarray() if isinstance(personal, sparse.csr_array) else personal
+        if self.known < len(self.popularity):
+            dense = np.concatenate([dense, np.zeros((len(dense), len(self.popularity) - self.known), dense.dtype)], axis=1)
         return np.where(dense == 0, fallback, dense).astype(np.float32, copy=False)
 
     def save(self, folder: Path) -> None:
@@ -93,7 +116,9 @@ class Member(Scorer):
         if self.popularity is None:
             raise UsageError(f"{self.name} was not fitted, there is nothing to save; call fit(histories, items) first")
         with atomic_file(Path(folder) / "arrays.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, allow_pickle=False, **_flatten({"popularity": self.popularity, **self._state()}))
+            np.savez(
+                handle, allow_pickle=False, **_flatten({"popularity": self.popularity, "known": np.array(self.known), **self._state()})
+            )
         self._save_files(Path(folder))
         write_json(Path(folder) / "member.json", {"member": self.name, "version": VERSION, "options": self.options.plain()})
 
@@ -117,6 +142,7 @@ class Member(Scorer):
             with open(folder / "arrays.npz", "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 state = _unflatten({key: arrays[key] for key in arrays.files})
             member.popularity = dense_state(state, "popularity")
+            member.known = int(dense_state(state, "known")) if "known" in state else len(member.popularity)
             member._restore(state)
             member._load_files(folder)
         except OSError as error:
@@ -142,6 +168,10 @@ class Member(Scorer):
     @abstractmethod
     def _restore(self, state: State) -> None:
         """Take what `_state` gave."""
+
+    def _extend(self, new: Table, items: Table) -> bool:
+        """Take the items `new` that came after the fit, the last of `items`; False where nothing can be known of them without events."""
+        return False
 
     def _save_files(self, folder: Path) -> None:
         """Files beside the arrays, for members that have any."""
@@ -187,6 +217,12 @@ def weigh_people(had: sparse.csr_array, activity: float) -> sparse.csr_array:
     lengths = np.diff(had.indptr)  # U
     says = (np.maximum(lengths, 1) / max(lengths.mean(), 1e-300)) ** -activity  # U
     return sparse.csr_array((np.repeat(says, lengths).astype(np.float32), had.indices, had.indptr), shape=had.shape)
+
+
+def _without(histories: Histories, known: int) -> Histories:
+    """The same rows without the items from `known` on."""
+    kept = histories.items < known
+    return histories.pick(np.flatnonzero(kept), np.concatenate([[0], np.cumsum(kept)])[histories.offsets])
 
 
 def _check_items(histories: Histories, items: int) -> None:

@@ -99,6 +99,21 @@ class TransitionGraphText(TransitionGraph):
     options: Options
 
 
+@MEMBERS.register("transition_next")
+class TransitionNext(TransitionGraph):
+    """The transition graph of direct successors: what came right after the items of this history."""
+
+    name = "transition_next"
+
+    class Options(TransitionGraph.Options):
+        """As the transition graph's, one event forward."""
+
+        window: int = Field(1, ge=1, description="Longest gap, in events, between the two items of a transition")
+        backward: float | None = Field(0.0, ge=0, description="Weight of transitions against the order of time; null: measured")
+
+    options: Options
+
+
 def symmetry(forward: sparse.csr_array) -> float:
     """How little the order of time matters, 0..1: with F[a, b] how often b followed a,
 

@@ -38,8 +38,8 @@ class Retrieval:
 
     @property
     def active(self) -> bool:
-        """Whether the catalogue is too large to be scored whole."""
-        return len(self.scorer.catalogue) >= self.config.exact_below
+        """Whether the catalogue is too large to be scored whole (a blend needs the scores of every item)."""
+        return self.scorer.blend is None and len(self.scorer.catalogue) >= self.config.exact_below
 
     @property
     def index(self) -> VectorIndex:

@@ -6,6 +6,7 @@ tokenizer.json       bag.json       profile_bag.json (where users have fields)
 item_states.safetensors   user_states.safetensors   frozen text summaries
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
+fusion/              the blend that answers, where there is one (loaded by serving/load_scorer.py)
 templates.yaml       the user's own wording, where there is one
 index/               search over the item vectors, where the catalogue is large
 README.md            the model card
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from m6rec.base.contracts import Requests
 from m6rec.base.errors import CheckpointError, ConfigError, UsageError
 from m6rec.base.storage import atomic_folder, recover_folder
 from m6rec.data.dataset import Dataset
@@ -40,6 +42,7 @@ from m6rec.language_model.checkpoint import (
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.agreement import Agreement
+from m6rec.tasks.blended import Blender
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import ChooseMixture, Profiles
@@ -55,8 +58,8 @@ CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.safetensors"
 TEMPLATES = "templates.yaml"
 TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES = "item_states.safetensors", "user_states.safetensors"
-DATA, INDEX, CARD = "data", "index", "README.md"
-PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, DATA, INDEX, CARD}
+DATA, INDEX, CARD, FUSION = "data", "index", "README.md", "fusion"
+PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, DATA, INDEX, CARD, FUSION}
 TOGETHER = "keep the files of one folder together"
 
 
@@ -77,6 +80,24 @@ class ChooseScorer(ChooseMixture):
     def __init__(self, *args: Any, dataset: Dataset, origin: Origin, folder: Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.dataset, self.origin, self.folder = dataset, origin, folder
+        self.blend: Blender | None = None  # answers in place of the model, which is one of its members
+
+    def scores(self, requests: Requests) -> np.ndarray:
+        """float32 (B, N): of the blend where there is one, else of the model."""
+        return super().scores(requests) if self.blend is None else self.blend.scores(requests)
+
+    def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`scores`, and what they are made of: the members of the blend where there is one, else the parts of the mixture."""
+        return self.alone(requests) if self.blend is None else self.blend.answer(requests)
+
+    def alone(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Scores and parts of the model without the blend."""
+        return super().answer(requests)
+
+    def refresh(self) -> None:
+        super().refresh()
+        if self.blend is not None:
+            self.blend.extend(self.catalogue.items)
 
     def save(self, folder: Path, beside: Callable[[Path], None] | None = None) -> None:
         """Write a model folder, whole or not at all; an older one stays until the new one is complete.
@@ -131,6 +152,9 @@ def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | N
             save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
         save_weights(temporary / GRAPH, _graph_tensors(catalogue.priors), belongs)
         save_dataset(dataset, temporary / DATA)
+        if scorer.blend is not None:
+            (temporary / FUSION).mkdir()
+            scorer.blend.save(temporary / FUSION)
         if reader.wording.templates is not None:
             shutil.copyfile(reader.wording.templates, temporary / TEMPLATES)
         if beside is not None:

@@ -17,6 +17,7 @@ from m6rec.evaluation.protocol import evaluate
 from m6rec.evaluation.report import Sample, html_report
 from m6rec.fusion.member import MEMBERS
 from m6rec.index.exact import top_k
+from m6rec.training.stages_blend import served
 from m6rec.training.workbench import Workbench
 
 SAMPLES, SHOWN = 6, 5  # people in the report, and titles shown of each
@@ -29,10 +30,15 @@ def measure(
     without: Sequence[str] = (),
     held: Literal["validation", "test"] = "test",
 ) -> list[Evaluation]:
-    """The model first, then the model with each part of `without` switched off when answering, then the baselines fitted on the same training events."""
+    """What the run serves first (with a blend, the model without it second), then the model with each part of `without` switched off
+    when answering, then the baselines fitted on the same training events."""
     cases: Cases = getattr(bench.split, held)
-    scorers: list[tuple[str, Scorer]] = [("m6rec", bench.fitted())]
-    scorers += [(f"m6rec without {part}", bench.fitted((part,))) for part in without]
+    scorers: list[tuple[str, Scorer]] = [("m6rec", served(bench))]
+    alone, blended = "m6rec", bench.config.fusion is not None
+    if blended:
+        alone = "m6rec without fusion"
+        scorers.append((alone, bench.fitted()))
+    scorers += [(f"{alone} {'and' if blended else 'without'} {part}", bench.fitted((part,))) for part in without]
     for name in baselines:
         bench.progress.say(f"  fitting {name}")
         scorers.append((name, MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items)))
@@ -40,6 +46,8 @@ def measure(
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")
         config, statement = bench.config.measured, bench.split.statement
+        if blended and held == "validation" and name == "m6rec":
+            statement += " The blend was fitted on these cases: its figure out of fold is in the blend stage"
         contents = bench.catalogue.vectors
         found.append(
             evaluate(scorer, cases, bench.split.seen, config, name=name, statement=statement, seed=bench.config.seed, contents=contents)
@@ -97,7 +105,7 @@ def _samples(bench: Workbench) -> list[Sample]:
     cases, titles, ids = bench.split.test, bench.dataset.items.titles(), bench.dataset.users.ids.ids
     rows = np.sort(np.random.default_rng(bench.config.seed).choice(len(cases), min(SAMPLES, len(cases)), replace=False))
     requests = cases.requests.rows(rows)
-    scores = bench.fitted().scores(requests)
+    scores = served(bench).scores(requests)
     if bench.config.measured.exclude_history:
         mask_history(scores, requests.histories)
     best, _ = top_k(scores, SHOWN)

@@ -16,14 +16,16 @@ from m6rec.config import M6RecConfig
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import DONE, RunFolder
 from m6rec.training.stage import Stage
+from m6rec.training.stages_blend import BlendMembers, check_fusion
 from m6rec.training.stages_data import Encode, Prepare, Pretrain, TrainTokenizer
 from m6rec.training.stages_fit import Evaluate, Fit, Index, Report
 from m6rec.training.workbench import Workbench
 
 
-def stages() -> dict[str, Stage]:
-    """Every stage by name, in order."""
-    listed: list[Stage] = [Prepare(), TrainTokenizer(), Pretrain(), Encode(), Fit(), Evaluate(), Index(), Report()]
+def stages(fusion: bool = False) -> dict[str, Stage]:
+    """Every stage by name, in order. fusion: with the one that makes a blend."""
+    blend: list[Stage] = [BlendMembers()] if fusion else []
+    listed: list[Stage] = [Prepare(), TrainTokenizer(), Pretrain(), Encode(), Fit(), *blend, Evaluate(), Index(), Report()]
     return {stage.name: stage for stage in listed}
 
 
@@ -44,6 +46,7 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
     bench = workbench(config, folder, run, Progress(visible=progress))
     if until is not None and until not in bench.stages:
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
+    check_fusion(config)
     set_threads(config.train.threads)
     begun = time.monotonic()
     summary = run_stages(bench, until)
@@ -101,7 +104,7 @@ def set_threads(threads: int | None) -> None:
 
 def workbench(config: M6RecConfig, folder: Path, run: Path, progress: Progress) -> Workbench:
     """One training of `config` in a run folder; `folder` is what the paths in the configuration are relative to."""
-    return Workbench(config, Path(folder), RunFolder(Path(run)), stages(), progress)
+    return Workbench(config, Path(folder), RunFolder(Path(run)), stages(config.fusion is not None), progress)
 
 
 def _is_done(bench: Workbench, stage: Stage) -> bool:

@@ -23,6 +23,7 @@ from m6rec.training.calibration import calibrate
 from m6rec.training.loop import Loop
 from m6rec.training.measuring import measure, write_report
 from m6rec.training.stage import Stage
+from m6rec.training.stages_blend import refit, served
 from m6rec.training.workbench import AGREEMENT, Workbench
 
 MOST_VALIDATION_CASES = 20_000  # early stopping looks at no more than this many, drawn once by seed
@@ -130,7 +131,7 @@ class Evaluate(Stage):
     needs = ("fit",)
 
     def inputs(self, bench: Workbench) -> Any:
-        return bench.config.evaluation.plain()
+        return _beside_blend(bench, bench.config.evaluation.plain())
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         evaluations = measure(bench, baselines=bench.config.evaluation.baselines)
@@ -148,13 +149,14 @@ class Index(Stage):
     needs = ("fit",)
 
     def inputs(self, bench: Workbench) -> Any:
-        return [str(bench.run.model), bench.config.index.plain()]
+        return _beside_blend(bench, [str(bench.run.model), bench.config.index.plain()])
 
     def run(self, bench: Workbench) -> dict[str, Any]:
-        config, scorer = bench.config, bench.fitted()
+        config, scorer = bench.config, served(bench)
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
         scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
-        if len(scorer.catalogue) < config.index.exact_below:
+        refit(bench, scorer)
+        if scorer.blend is not None or len(scorer.catalogue) < config.index.exact_below:
             scorer.save(bench.run.model)
             return {"model": str(bench.run.model), "index": "none: the catalogue is scored whole"}
         queries = sample_states(scorer, bench.dataset.histories, config.index.queries, config.seed)
@@ -165,6 +167,11 @@ class Index(Stage):
 
     def output(self, bench: Workbench) -> Path | None:
         return bench.run.model / "config.json"
+
+
+def _beside_blend(bench: Workbench, inputs: Any) -> Any:
+    """`inputs`, and the key of the blend where there is one: what is measured and packed is the blend then."""
+    return inputs if bench.config.fusion is None else [inputs, bench.key("blend")]
 
 
 class Report(Stage):
