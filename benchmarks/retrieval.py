@@ -45,7 +45,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/retrieval"), help="where imports, runs, environments and results go")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of ours; without a number ours is not trained")
     parser.add_argument(
-        "--ablations", nargs="*", default=[], choices=["graph", "id", "text"], help="trained again without this part, with the first seed"
+        "--ablations", nargs="*", default=["graph"], choices=["graph", "id", "text"], help="trained again without this part, with the first seed"
     )
     parser.add_argument("--baselines", nargs="*", default=BASELINES)
     parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"some of: {', '.join(PEERS)}; without a name all that are not slow")
