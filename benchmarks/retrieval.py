@@ -45,7 +45,11 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/retrieval"), help="where imports, runs, environments and results go")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of ours; without a number ours is not trained")
     parser.add_argument(
-        "--ablations", nargs="*", default=["graph"], choices=["graph", "id", "text"], help="trained again without this part, with the first seed"
+        "--ablations",
+        nargs="*",
+        default=["graph"],
+        choices=["graph", "id", "text"],
+        help="trained again without this part, with the first seed",
     )
     parser.add_argument("--baselines", nargs="*", default=BASELINES)
     parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"some of: {', '.join(PEERS)}; without a name all that are not slow")
@@ -79,7 +83,8 @@ def measure_data(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     if reference is not None:
         chosen = trainings[[evaluation is reference for evaluation in evaluations].index(True)]
         timed = ours.latency(chosen["run"])
-        rows.append(make_row("m6rec", "ours", evaluations, reference, seeds=arguments.seeds, training=chosen, latency=timed))
+        facts = {"training": ours.typical(trainings), "latency": timed}
+        rows.append(make_row("m6rec", "ours", evaluations, reference, seeds=arguments.seeds, **facts))
     for part in arguments.ablations if arguments.seeds else []:
         training = ours.train(place, f"without-{part}", arguments.seeds[0], arguments, ["--without", part])
         found = ours.assess(training, f"m6rec trained without {part}")

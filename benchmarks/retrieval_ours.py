@@ -45,14 +45,13 @@ def train(place: Path, name: str, seed: int, arguments: argparse.Namespace, extr
     run = place / name
     settings = [f"seed={seed}", f"train.threads={arguments.threads}", "evaluation.baselines=[]", *arguments.set]
     flags = [word for setting in settings for word in ("--set", setting)]
+    kept, log = run / "training.json", run / "logs" / "run.jsonl"  # the log has one line for every stage that was done
+    stages = log.read_bytes() if log.exists() else b""
     begun = time.monotonic()
     peak = command(["train", str(place / "data" / "config.yaml"), "--run", str(run), *flags, *extra, "--progress"])
     measured = {"name": name, "run": str(run), "seconds": round(time.monotonic() - begun, 1), "peak_mb": round(peak)}
-    kept = run / "training.json"
-    if kept.exists():
-        before = json.loads(kept.read_text(encoding="utf-8"))
-        if measured["seconds"] < 0.5 * before["seconds"]:
-            return {**before, **learning(run)}  # all stages were done before
+    if kept.exists() and log.read_bytes() == stages:  # all were done before
+        return {**json.loads(kept.read_text(encoding="utf-8")), **learning(run)}
     kept.write_text(json.dumps(measured), encoding="utf-8")
     return {**measured, **learning(run)}
 
@@ -72,11 +71,16 @@ def learning(run: Path) -> dict[str, Any]:
         rows[row["epoch"]] = row  # a resumed run writes its last epoch again
     metric = bench.config.train.validation_metric
     spent, epochs = before, []
-    for number in sorted(rows):
-        spent += rows[number].get("seconds", float("nan"))
+    for number in sorted(rows) if all("seconds" in row for row in rows.values()) else ():  # runs of older versions did not note them
+        spent += rows[number]["seconds"]
         epochs.append({"epoch": number, "seconds_so_far": round(spent, 1), metric: rows[number].get(metric)})
     speeds = [row["targets_per_second"] for row in rows.values()]
     return {"targets_per_second": round(float(np.median(speeds))), "seconds_before": round(before, 1), "epochs": epochs}
+
+
+def typical(trainings: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds, memory and speed: medians over trainings."""
+    return {name: float(np.median([training[name] for training in trainings])) for name in ("seconds", "peak_mb", "targets_per_second")}
 
 
 def command(words: list[str]) -> float:
