@@ -124,7 +124,7 @@ def test_fingerprint_of_cases(cut: Split) -> None:
 
 
 def test_settings_follow_the_size_of_the_data() -> None:
-    assert [steps_batch(users) for users in (500, 6_000, 13_000, 22_000, 1_000_000)] == [32, 32, 64, 128, 128]
+    assert [steps_batch(users) for users in (500, 6_000, 13_000, 22_000, 1_000_000)] == [32, 32, 32, 64, 128]
     short, long = (DataSize(6_000, 4_000, median) for median in (49.0, 50.0))
     for peer in PEERS.values():
         wanted = settings(peer, short, seed=7)

@@ -81,14 +81,15 @@ def settings(peer: Peer, size: DataSize, seed: int) -> dict[str, Any]:
 
 
 def _rectools_network(size: DataSize, long: bool) -> dict[str, Any]:
+    batch = steps_batch(size.users)
     return {
         "n_factors": 64,
         "n_blocks": 2 if long else 1,
         "n_heads": 1,
         "dropout_rate": 0.1 if long else 0.2,
         "session_max_len": 200 if long else 50,
-        "lr": 2e-3 if long else 1e-3,
-        "batch_size": steps_batch(size.users),
+        "lr": 2e-3 if long else round(1e-3 * (batch / 32) ** 0.5, 6),
+        "batch_size": batch,
     }
 
 
@@ -98,5 +99,5 @@ def _recbole_network(size: DataSize, long: bool) -> dict[str, Any]:
 
 
 def steps_batch(users: int) -> int:
-    """Sequences in a batch: the power of two from 32 to 128 (RecTools' own) that makes about 200 steps an epoch."""
-    return min((32, 64, 128), key=lambda size: abs(users / size - 200))
+    """Sequences in a batch: the power of two from 32 to 128 (RecTools' own) that comes nearest to 350 steps an epoch."""
+    return min((32, 64, 128), key=lambda size: abs(users / size - 350))
