@@ -107,6 +107,7 @@ def peer_row(measured: Measured, reference: Any) -> Row:
     result, facts = measured.result, measured.result.measured
     cpu = sum(epoch["cpu_seconds"] for epoch in result.epochs)
     shipped = facts.get("shipped", {})
+    timed = facts["latency"].get("api") or facts["latency"]["bare"]
     where = f"{result.machine['cpu']}, {result.machine['threads']} thread"
     note = f"{result.package} {result.version}, seed {result.settings['seed']}, best epoch {result.best_epoch} of {len(result.epochs)}"
     return make_row(
@@ -123,7 +124,7 @@ def peer_row(measured: Measured, reference: Any) -> Row:
             "shipped_targets_per_second": shipped.get("targets_per_cpu_second"),
             "peak_mb": facts["peak_mb"],
         },
-        latency=facts["latency"].get("api") or facts["latency"]["bare"],
+        latency={"p50_ms": timed["p50_cpu_ms"]} if "p50_cpu_ms" in timed else None,
         epochs=result.epochs,
         settings=result.settings,
         machine=result.machine,

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from latency import milliseconds
 from m6rec.base.contracts import Requests
 from m6rec.config import M6RecConfig, load_config
 from m6rec.data.dataset import Dataset
@@ -25,7 +27,6 @@ from m6rec.training.assess import evaluate_run
 from m6rec.training.pipeline import open_run
 
 PEOPLE = 200  # asked one at a time, for the latency
-WARM_UP = 10
 
 
 def import_data(source: Path, place: Path) -> M6RecConfig:
@@ -127,12 +128,7 @@ def latency(run: str) -> dict[str, float]:
     return taken
 
 
-def timed(answer: Any, count: int) -> dict[str, float]:
-    """p50 and p95 of `answer(number)`, after some that fill caches."""
-    taken = []
-    for number in range(-WARM_UP, count):
-        begun = time.perf_counter()
-        answer(max(number, 0))
-        if number >= 0:
-            taken.append(1000 * (time.perf_counter() - begun))
+def timed(answer: Callable[[int], object], count: int) -> dict[str, float]:
+    """p50 and p95 of `answer(number)`, in milliseconds."""
+    taken = milliseconds(answer, count)
     return {"p50_ms": round(float(np.median(taken)), 2), "p95_ms": round(float(np.quantile(taken, 0.95)), 2)}

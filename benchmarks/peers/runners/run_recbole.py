@@ -59,12 +59,11 @@ def main() -> None:
     config, dataset, train_data = prefixes(exchange.train, settings, work)
     progress.save(recbole=version("recbole"), torch=torch.__version__, targets=float(len(train_data.dataset)))
     scores = train(config, dataset, train_data, settings, progress, work)
-    write_scores(work / "scores.npy", exchange, scores)
     if "latency" not in progress.facts:
         rows = np.random.default_rng(0).choice(len(exchange.test), 100, replace=False)
         alone = [exchange.test.rows(np.array([row])) for row in rows]
         progress.save(latency={"bare": milliseconds(lambda number: np.argpartition(-scores(alone[number])[0], 10), len(alone))})
-    print(json.dumps(progress.facts), flush=True)
+    write_scores(work / "scores.npy", exchange, scores)  # last: this file says that all is done
 
 
 def prefixes(histories: Histories, settings: Settings, work: Path) -> tuple[Any, Any, Any]:
