@@ -1,141 +1,136 @@
-"""Retrieval on real data: ours, our ablations and the built-in baselines on the same cases, with time, memory and latency.
+"""Retrieval on real data: ours, our ablations, the built-in baselines and other people's recommenders on the same cases, in one table.
 
-    python benchmarks/retrieval.py --data DIR [--data DIR ...] [--work FOLDER] [--seeds 0 1 2] [--ablations graph] [--threads N]
+    python benchmarks/retrieval.py --data DIR [--data DIR ...] [--peers [NAMES]] [--seeds 0 1 2] [--work FOLDER]
 
-DIR is anything `m6rec import` reads. The configuration is the default one that `m6rec import` writes; nothing is tuned here, and nothing
-knows a data set by name. Every training is a process of its own, so that its wall time and peak memory are its own. A finished
-training is not repeated (stages are content-addressed), but its time is kept from when it ran. Writes retrieval.md and retrieval.json into FOLDER.
+DIR is anything `m6rec import` reads. Ours is the default configuration that `m6rec import` writes; nothing is tuned here, and nothing knows
+a data set by name. All get the same training events, validation cases and test histories, and all ranks are made by m6rec.evaluation.
+
+Every training is a process of its own, so that its wall time and peak memory are its own. A finished training is not repeated (stages are
+content-addressed), a peer's result is read from benchmarks/peers/results where it has one, and whatever is killed goes on where it stopped.
+Writes retrieval.md and retrieval.json into FOLDER. docs/peers.md says how the comparison is kept fair.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import retrieval_ours as ours
+from m6rec.base.errors import nearest
+from m6rec.base.storage import atomic_file, write_json
+from peers.environment import machine
+from peers.roster import PEERS
+from peers.running import Measured, Peers
+from retrieval_table import Row, make_row, markdown, middle, race
+
 BASELINES = ["popularity", "transition_graph", "transition_graph_text", "item_knn", "ease", "ials", "content_knn"]
-METRICS = ["hit_rate@10", "ndcg@10", "hit_rate@50"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, action="append", required=True, help="a folder that m6rec import reads; may be repeated")
-    parser.add_argument("--work", type=Path, default=Path("runs/retrieval"), help="where imports, runs and results go")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument(
-        "--ablations", nargs="*", default=["graph"], choices=["graph", "id", "text"], help="trained again without this part"
-    )
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    parser.add_argument(
-        "--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5; then it is no longer the default"
-    )
-    parser.add_argument("--baselines", nargs="*", default=BASELINES)
-    arguments = parser.parse_args()
+    arguments = parse()
     results = [measure_data(folder, arguments) for folder in arguments.data]
-    record = {"machine": f"{platform.machine()}, {arguments.threads} threads", "settings": arguments.set, "results": results}
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    (arguments.work / "retrieval.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    record = {"machine": machine(arguments.threads), "settings": arguments.set, "results": results}
+    write_json(arguments.work / "retrieval.json", record)
     page = "\n\n".join(markdown(result) for result in results)
-    (arguments.work / "retrieval.md").write_text(page + "\n", encoding="utf-8")
+    with atomic_file(arguments.work / "retrieval.md") as temporary:
+        temporary.write_text(page + "\n", encoding="utf-8")
     print(page)
 
 
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, action="append", required=True, help="a folder that m6rec import reads; may be repeated")
+    parser.add_argument("--work", type=Path, default=Path("runs/retrieval"), help="where imports, runs, environments and results go")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of ours; without a number ours is not trained")
+    parser.add_argument(
+        "--ablations",
+        nargs="*",
+        default=["graph"],
+        choices=["graph", "id", "text"],
+        help="trained again without this part, with the first seed",
+    )
+    parser.add_argument("--baselines", nargs="*", default=BASELINES)
+    parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"some of: {', '.join(PEERS)}; without a name all that are not slow")
+    parser.add_argument("--cached", action="store_true", help="peers from the cache only; none is trained")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser.add_argument("--threads", type=int, default=cores, help="of our trainings; a peer always has one")
+    parser.add_argument(
+        "--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5; then it is no longer the default"
+    )
+    arguments = parser.parse_args(words)
+    if arguments.peers is None:
+        arguments.peers = []
+    elif not arguments.peers:
+        arguments.peers = [name for name, peer in PEERS.items() if not peer.slow]
+    for name in arguments.peers:
+        if name not in PEERS:
+            parser.error(f"there is no peer '{name}'{nearest(name, list(PEERS))}; peers: {', '.join(PEERS)}")
+    return arguments
+
+
 def measure_data(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Import, train every seed and ablation, measure them and the baselines on the test cases."""
+    """Every row of one data set: ours, ablations, baselines, peers."""
     place = arguments.work / folder.resolve().name
-    command(["import", "auto", str(folder), "--out", str(place / "data")])
-    rows, trainings, baselines = [], [], arguments.baselines
-    for part in arguments.ablations:
-        training = train(place, f"without-{part}", arguments, arguments.seeds[0], ["--without", part])
-        trainings.append(training)
-        rows += [{**row, "name": f"m6rec trained without {part}"} for row in assess(training["run"], [])[:1]]
-    for seed in arguments.seeds:
-        training = train(place, f"seed-{seed}", arguments, seed, [])
-        trainings.append(training)
-        found = assess(training["run"], baselines)
-        rows += [{**found[0], "name": "m6rec", "seed": seed}, *found[1:]]
-        baselines = []  # they have no seed of their own: once is enough
-    return {"data": folder.resolve().name, "rows": rows, "trainings": trainings, "latency": latency(trainings[-1]["run"])}
+    config = ours.import_data(folder, place)
+    dataset, split = ours.cases(config, place)
+
+    trainings = [ours.train(place, f"seed-{seed}", seed, arguments, []) for seed in arguments.seeds]
+    evaluations = [ours.assess(training, "m6rec") for training in trainings]
+    reference = middle(evaluations) if evaluations else None
+    rows: list[Row] = []
+    if reference is not None:
+        chosen = trainings[[evaluation is reference for evaluation in evaluations].index(True)]
+        timed = ours.latency(chosen["run"])
+        facts = {"training": ours.typical(trainings), "latency": timed}
+        rows.append(make_row("m6rec", "ours", evaluations, reference, seeds=arguments.seeds, **facts))
+    for part in arguments.ablations if arguments.seeds else []:
+        training = ours.train(place, f"without-{part}", arguments.seeds[0], arguments, ["--without", part])
+        found = ours.assess(training, f"m6rec trained without {part}")
+        rows.append(make_row(found.name, "ablation", [found], reference, seeds=arguments.seeds[:1], training=training))
+    for name in arguments.baselines:
+        found, facts = ours.baseline(name, dataset, split, config)
+        rows.append(make_row(name, "baseline", [found], reference, training={"seconds": facts["seconds"]}, latency=facts["latency"]))
+
+    peers = Peers(split, config.measured, place / "peers", arguments.work / "environments", only_cached=arguments.cached)
+    for name in arguments.peers:
+        measured = peers.measure(PEERS[name])
+        if measured is not None:
+            rows.append(peer_row(measured, reference))
+    races = [race(row, trainings) for row in rows if row["kind"] == "peer"]
+    return {"data": folder.resolve().name, "statement": split.statement, "rows": rows, "trainings": trainings, "races": races}
 
 
-def train(place: Path, name: str, arguments: argparse.Namespace, seed: int, extra: list[str]) -> dict[str, Any]:
-    """One `m6rec train` in a process of its own: seconds and peak resident memory of the run that did the work."""
-    run = place / name
-    settings = [f"seed={seed}", f"train.threads={arguments.threads}", "evaluation.baselines=[]", *arguments.set]
-    flags = [word for setting in settings for word in ("--set", setting)]
-    begun = time.monotonic()
-    peak = command(["train", str(place / "data" / "config.yaml"), "--run", str(run), *flags, *extra, "--progress"], watch=True)
-    measured = {"name": name, "run": str(run), "seconds": round(time.monotonic() - begun, 1), "peak_mb": round(peak)}
-    kept = run / "training.json"
-    if kept.exists() and measured["seconds"] < 0.5 * json.loads(kept.read_text(encoding="utf-8"))["seconds"]:
-        return dict(json.loads(kept.read_text(encoding="utf-8")))  # all stages were done before
-    kept.write_text(json.dumps(measured), encoding="utf-8")
-    return measured
-
-
-def command(words: list[str], watch: bool = False) -> float:
-    """Run the m6rec command; returns its peak resident memory in MB (0 where the system does not tell)."""
-    process = subprocess.Popen([sys.executable, "-m", "m6rec", *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"m6rec {' '.join(words)} failed")
-    return usage.ru_maxrss / 1024 if watch else 0.0
-
-
-def assess(run: str, baselines: list[str]) -> list[dict[str, Any]]:
-    """The model, then the baselines, on the test cases."""
-    from m6rec.training.assess import evaluate_run
-
-    found = evaluate_run(Path(run), baselines=baselines)
-    rows = []
-    for evaluation in found:
-        table = {metric: [round(value, 5) for value in evaluation.table()[metric]] for metric in METRICS}
-        against = found[0].difference(evaluation, "ndcg@10")
-        rows.append({"name": evaluation.name, **table, "m6rec minus this, ndcg@10": [round(value, 5) for value in against]})
-    return rows
-
-
-def latency(run: str, people: int = 200) -> dict[str, float]:
-    """Milliseconds of `recommend(user=...)` for one warm user at a time, on one core, through the Python API."""
-    import numpy as np
-    import torch
-
-    from m6rec import Recommender
-
-    torch.set_num_threads(1)
-    recommender = Recommender.from_pretrained(run)
-    ids = recommender.engine.users.ids.ids
-    chosen = np.random.default_rng(0).choice(len(ids), min(people, len(ids)), replace=False)
-    taken = []
-    for number, index in enumerate([*chosen[:10], *chosen]):
-        begun = time.perf_counter()
-        recommender.recommend(user=ids[index], k=10)
-        if number >= 10:  # the first ten warm the caches
-            taken.append(1000 * (time.perf_counter() - begun))
-    return {"p50_ms": round(float(np.median(taken)), 2), "p95_ms": round(float(np.quantile(taken, 0.95)), 2)}
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The table of one data set."""
-    lines = [f"## {result['data']}", "", "| scorer | HR@10 | NDCG@10 (95 %) | HR@50 | m6rec minus this (95 %) |", "|---|---|---|---|---|"]
-    for row in result["rows"]:
-        mean, low, high = row["ndcg@10"]
-        gap = "{:+.4f} ({:+.4f} to {:+.4f})".format(*row["m6rec minus this, ndcg@10"]) if not row["name"].startswith("m6rec") else ""
-        name = row["name"] + (f", seed {row['seed']}" if "seed" in row else "")
-        lines.append(f"| {name} | {row['hit_rate@10'][0]:.4f} | {mean:.4f} ({low:.4f}-{high:.4f}) | {row['hit_rate@50'][0]:.4f} | {gap} |")
-    lines.append("")
-    for training in result["trainings"]:
-        lines.append(
-            f"- {training['name']}: trained in {training['seconds'] / 60:.1f} min, peak memory {training['peak_mb'] / 1024:.2f} GB"
-        )
-    lines.append(f"- one warm user, one core: p50 {result['latency']['p50_ms']} ms, p95 {result['latency']['p95_ms']} ms")
-    return "\n".join(lines)
+def peer_row(measured: Measured, reference: Any) -> Row:
+    """A peer's line: speed on one core, memory, latency through its own API, and where the figures come from."""
+    result, facts = measured.result, measured.result.measured
+    cpu = sum(epoch["cpu_seconds"] for epoch in result.epochs)
+    shipped = facts.get("shipped", {})
+    timed = facts["latency"].get("api") or facts["latency"]["bare"]
+    where = f"{result.machine['cpu']}, {result.machine['threads']} thread"
+    note = f"{result.package} {result.version}, seed {result.settings['seed']}, best epoch {result.best_epoch} of {len(result.epochs)}"
+    return make_row(
+        result.peer,
+        "peer",
+        [measured.evaluation],
+        reference,
+        seeds=[result.settings["seed"]],
+        training={
+            "seconds": cpu,
+            "wall_seconds": facts.get("wall_seconds"),
+            "targets": facts["targets"],
+            "targets_per_second": facts["targets"] * len(result.epochs) / cpu,
+            "shipped_targets_per_second": shipped.get("targets_per_cpu_second"),
+            "peak_mb": facts["peak_mb"],
+        },
+        latency={"p50_ms": timed["p50_cpu_ms"]} if "p50_cpu_ms" in timed else None,
+        epochs=result.epochs,
+        settings=result.settings,
+        machine=result.machine,
+        cached=measured.cached,
+        note=f"{note}; {'cached' if measured.cached else 'run now'}: {where}",
+    )
 
 
 if __name__ == "__main__":

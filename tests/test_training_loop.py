@@ -120,6 +120,7 @@ def test_log_rows(tmp_path: Path) -> None:
         assert row["toy.near"] == pytest.approx((1 * 3 * 1 + 2 * 3 * 9) / 3)
         assert row["other.near"] == pytest.approx(0, abs=1e-9)
         assert row["m@1"] == 0.5
+        assert row["seconds"] >= 0
         assert row["targets_per_second"] > 0
 
 

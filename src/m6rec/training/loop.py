@@ -193,6 +193,7 @@ class Loop:
             {
                 "epoch": state.epoch + 1,
                 "step": state.steps,
+                "seconds": round(state.seconds, 3),
                 "targets_per_second": state.targets / max(state.seconds, 1e-9),
                 **losses,
                 **metrics,
