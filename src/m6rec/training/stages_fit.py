@@ -14,6 +14,7 @@ from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.prior import training_values
+from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.training.calibration import calibrate
 from m6rec.training.loop import Loop
 from m6rec.training.measuring import measure, write_report
@@ -106,7 +107,11 @@ def training_examples(bench: Workbench) -> ChooseExamples:
         wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
     if not wanted.any():
         raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
-    values = training_values(histories, bench.catalogue.priors, config.prior, bench.config.seed)
+    tables, seed = bench.catalogue.priors, bench.config.seed
+    if too_large(histories, config.prior):
+        values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"))
+    else:
+        values = training_values(histories, tables, config.prior, seed)
     profiles = None if bench.profiles is None else bench.profiles.contents
     return ChooseExamples(
         histories, wanted, values, bench.catalogue.contents, profiles, bench.config.train.step_targets(len(histories.items))
