@@ -25,7 +25,8 @@ def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float
     metric, _, k = bench.config.train.validation_metric.partition("@")
     scorer.refresh()
     scorer.agreement = Agreement()
-    blocks = [np.arange(start, min(start + config.batch, count)) for start in range(0, count, config.batch)]
+    batch = config.batch_of(len(bench.dataset.items))
+    blocks = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
     mixture = np.concatenate([scorer.scores(requests.rows(block)) for block in blocks])  # B N
 
     def quality(gain: np.ndarray | None) -> float:

@@ -30,7 +30,11 @@ def measure(
     held: Literal["validation", "test"] = "test",
 ) -> list[Evaluation]:
     """The model first, then the model with each part of `without` switched off when answering, then the baselines fitted on the same training events."""
-    cases: Cases = getattr(bench.split, held)
+    everyone: Cases = getattr(bench.split, held)
+    cases = everyone.drawn(bench.config.measured.most_cases(len(bench.dataset.items)), [bench.config.seed, 4])
+    statement = bench.split.statement
+    if len(cases) < len(everyone):
+        statement += f" Measured on {len(cases):,} of the {len(everyone):,} cases, drawn with seed {bench.config.seed}."
     scorers: list[tuple[str, Scorer]] = [("m6rec", bench.fitted())]
     scorers += [(f"m6rec without {part}", bench.fitted((part,))) for part in without]
     for name in baselines:
@@ -39,8 +43,7 @@ def measure(
     found = []
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")
-        config, statement = bench.config.measured, bench.split.statement
-        found.append(evaluate(scorer, cases, bench.split.seen, config, name=name, statement=statement, seed=bench.config.seed))
+        found.append(evaluate(scorer, cases, bench.split.seen, bench.config.measured, name=name, statement=statement, seed=bench.config.seed))
     return found
 
 
