@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from synthetic_log import write_log
 
 from m6rec.evaluation.plots import Line, line_chart
+from synthetic_log import write_log
 
 SIZES = ["10k:100k", "100k:100k", "10k:1m", "100k:1m", "1m:1m", "100k:10m", "1m:10m"]
 STAGES = ["prepare", "tokenizer", "pretrain", "encode", "fit", "evaluate", "index"]
@@ -194,7 +194,13 @@ def markdown(record: dict[str, Any]) -> str:
             f"| {asked['user_p50_ms']} | {asked['text_p50_ms']} |"
         )
     stages = ["import", "validate", *STAGES, "query"]
-    lines += ["", f"Processor seconds (peak GB): {', '.join(stages)}", "", f"| items:events | {' | '.join(stages)} |", "|---" * (1 + len(stages)) + "|"]
+    lines += [
+        "",
+        f"Processor seconds (peak GB): {', '.join(stages)}",
+        "",
+        f"| items:events | {' | '.join(stages)} |",
+        "|---" * (1 + len(stages)) + "|",
+    ]
     for row in record["sizes"]:
         cells = [f"{row['stages'][s]['processor_seconds']:.0f} ({row['stages'][s]['peak_mb'] / 1024:.1f})" for s in stages]
         lines.append(f"| {row['items']:,}:{row['events']:,} | {' | '.join(cells)} |")

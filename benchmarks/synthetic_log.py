@@ -17,7 +17,8 @@ FOLLOWS, STAYS = 0.5, 0.25  # chance that the next event is a successor; that it
 MEAN_LENGTH, SHORTEST = 10, 3
 PIECE_USERS = 100_000
 START, GAP = 1_600_000_000, 86_400  # seconds: when the log begins, and the mean time between two events of a user
-ONSETS, VOWELS = "b d f g k l m n p r s t v z st tr pl".split(), "a e i o u".split()
+ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "st", "tr", "pl")
+VOWELS = ("a", "e", "i", "o", "u")
 
 
 def write_log(folder: Path, items: int, events: int, seed: int = 0) -> None:
@@ -27,7 +28,11 @@ def write_log(folder: Path, items: int, events: int, seed: int = 0) -> None:
     categories = max(8, int(items**0.5) // 2)
     category = generator.integers(categories, size=items)  # N
     pl.DataFrame(
-        {"item_id": _names("i", items), "title": titles(category, generator), "category": pl.Series(category).replace_strict(_labels(categories))}
+        {
+            "item_id": _names("i", items),
+            "title": titles(category, generator),
+            "category": pl.Series(category).replace_strict(_labels(categories)),
+        }
     ).write_parquet(folder / "items.parquet")
     popularity = _skewed(items, generator)  # N, sums to 1
     shop = _Shop(category, popularity, generator)

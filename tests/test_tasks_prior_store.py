@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from m6rec.base.contracts import Histories
 from m6rec.data import transitions
@@ -14,7 +15,6 @@ from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.prior import prior_tables, training_values
 from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.text.similarity import similarity_vectors
-from scipy.sparse import csr_array
 
 CONFIG = PriorConfig(window=3, decay=0.8, damping=0.5, keep=4, similar=5, recent=4, folds=3)
 USERS, ITEMS = 40, 12

@@ -79,9 +79,7 @@ def test_every_item_as_a_negative_is_the_full_softmax() -> None:
     full, _, _ = mixture_loss(inputs[0], inputs[1], targets, inputs[2], inputs[3], own_share=0.3)
     expected = torch.autograd.grad(full, inputs)
     everything = Negatives(torch.arange(N), torch.zeros(N))
-    loss, _, _ = sampled_mixture_loss(
-        inputs[0], inputs[1][targets], inputs[1], targets, everything, inputs[2], inputs[3], own_share=0.3
-    )
+    loss, _, _ = sampled_mixture_loss(inputs[0], inputs[1][targets], inputs[1], targets, everything, inputs[2], inputs[3], own_share=0.3)
     torch.testing.assert_close(loss, full)
     for found, wanted in zip(torch.autograd.grad(loss, inputs), expected, strict=True):
         torch.testing.assert_close(found, wanted)
@@ -92,9 +90,9 @@ def test_gradient_by_finite_differences() -> None:
     negatives = Negatives(torch.tensor([1, 3, 30]), torch.tensor([0.5, -0.5, 0.1], dtype=torch.float64))
 
     def loss(states: Tensor, items: Tensor, log_gate: Tensor, log_rest: Tensor) -> Tensor:
-        return sampled_mixture_loss(
-            states, items[targets], items[negatives.items], targets, negatives, log_gate, log_rest, own_share=0.3
-        )[0].double()
+        return sampled_mixture_loss(states, items[targets], items[negatives.items], targets, negatives, log_gate, log_rest, own_share=0.3)[
+            0
+        ].double()
 
     inputs = [part.clone().requires_grad_() for part in (states, items, log_gate, log_rest)]
     found = torch.autograd.grad(loss(*inputs), inputs)

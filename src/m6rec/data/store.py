@@ -124,7 +124,9 @@ def _histories(folder: Path, facts: dict[str, Any]) -> Histories:
         path = folder / f"histories-{name}.npy"
         with open(path, "rb") as handle:
             large = path.stat().st_size >= MAPPED_FROM
-            columns[name] = np.load(path, mmap_mode="r", allow_pickle=False) if large else np.lib.format.read_array(handle, allow_pickle=False)
+            columns[name] = (
+                np.load(path, mmap_mode="r", allow_pickle=False) if large else np.lib.format.read_array(handle, allow_pickle=False)
+            )
     return Histories(**columns)
 
 

@@ -34,7 +34,9 @@ class EvaluationConfig(Config):
     )
     hot_from: int | None = Field(default=None, ge=1, description="Training count from which an item is hot. Null: found by hot_share.")
     batch: int = Field(
-        default=256, ge=1, description="Requests scored at a time; fewer where the catalogue is so large that more would not fit into memory."
+        default=256,
+        ge=1,
+        description="Requests scored at a time; fewer where the catalogue is so large that more would not fit into memory.",
     )
     cases: int | None = Field(
         default=None,

@@ -43,7 +43,9 @@ def measure(
     found = []
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")
-        found.append(evaluate(scorer, cases, bench.split.seen, bench.config.measured, name=name, statement=statement, seed=bench.config.seed))
+        found.append(
+            evaluate(scorer, cases, bench.split.seen, bench.config.measured, name=name, statement=statement, seed=bench.config.seed)
+        )
     return found
 
 

@@ -19,7 +19,6 @@ from m6rec.training.run_folder import file_digest
 from m6rec.training.stage import Stage
 from m6rec.training.workbench import Workbench, has_words
 
-
 MOST_TOKENIZER_TEXTS = 1_000_000  # merges are decided by frequent pairs, which a part of so much text shows as well
 
 
