@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from m6rec.base.errors import Interrupted
+from m6rec.config import M6RecConfig
+from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.catalogue_softmax import mixture_loss
+from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import AUTO_NEGATIVES, FULL_UP_TO, ChooseConfig
 from m6rec.tasks.item_encoder import ContentEncoder, Contents, ItemEncoder
 from m6rec.tasks.sampled_softmax import Negatives, NegativeSampler, sampled_mixture_loss
+from m6rec.training.loop import Loop
+from m6rec.training.pipeline import open_run, train
 from m6rec.training.row_optimizer import AdamWithRows, clip_gradients
+from m6rec.training.stages_fit import training_examples
 
 R, N, W = 6, 40, 5  # rows, items, width
 
@@ -117,7 +129,7 @@ def test_normaliser_is_unbiased_and_the_gradient_nearly_so(in_batch: bool) -> No
     slope = (shares @ items - items[targets]) / R
     sampler = NegativeSampler(seen, 64, power=0.75, uniform=0.3, in_batch=in_batch)
     torch.manual_seed(0)
-    found, gradient, rounds = torch.zeros(R), torch.zeros(R, W), 1500
+    found, gradient, rounds = torch.zeros(R), torch.zeros(R, W), 500
     batch = torch.distributions.Categorical(seen)  # in-batch targets come by popularity
     for _ in range(rounds):
         negatives = sampler.draw(batch.sample((20,)))
@@ -128,8 +140,8 @@ def test_normaliser_is_unbiased_and_the_gradient_nearly_so(in_batch: bool) -> No
             parts = (logits[:, negatives.items] - negatives.log_expected).exp()
             parts[negatives.items[None] == targets[:, None]] = 0
             found += (parts.sum(dim=1) + logits[torch.arange(R), targets].exp()) / rounds
-    torch.testing.assert_close(found, normaliser, rtol=0.03, atol=0)
-    assert (gradient - slope).norm() < 0.08 * slope.norm()
+    torch.testing.assert_close(found, normaliser, rtol=0.05, atol=0)
+    assert (gradient - slope).norm() < 0.12 * slope.norm()
 
 
 def test_vectors_of_some_items_are_those_of_all() -> None:
@@ -187,3 +199,66 @@ def test_clipping_joins_dense_and_sparse() -> None:
     assert clip_gradients([dense, table, nn.Parameter(torch.zeros(1))], 1.0).item() == pytest.approx(5.0)
     assert dense.grad[0].item() == pytest.approx(0.6, rel=1e-4)
     assert table.grad.to_dense()[2].item() == pytest.approx(0.8, rel=1e-4)
+
+
+# ---- the task
+
+
+def gradients(task: Choose, model: LanguageModel, batch: np.ndarray) -> tuple[float, dict[str, Tensor]]:
+    parameters = {name: part for name, part in task.named_parameters() if part.requires_grad}
+    for part in parameters.values():
+        part.grad = None
+    torch.manual_seed(0)  # half of the histories are asked in their scenario
+    loss = task.loss(model, batch)["choose"]
+    loss.backward()
+    return loss.item(), {name: part.grad.to_dense() for name, part in parameters.items() if part.grad is not None}
+
+
+def test_a_step_that_draws_everything_is_the_step_over_the_catalogue(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = open_run(tiny_run)
+    task, model = bench.fitted().task, bench.model
+    calm = {"identity_dropout": 0.0, "profile_dropout": 0.0, "typed": 0.0}
+    task.eval()
+    model.eval()
+    found = {}
+    for negatives in ("full", 30):
+        task.config = task.config.model_copy(update={**calm, "negatives": negatives})
+        task.bind(training_examples(bench))
+        seen = torch.nonzero(task.items.log_seen > 0).squeeze(1)
+        monkeypatch.setattr(NegativeSampler, "draw", lambda *_, seen=seen: Negatives(seen, torch.zeros(len(seen))))
+        batch = next(task.batches(np.random.default_rng(0)))
+        found[negatives] = gradients(task, model, batch)
+    (loss, slopes), (sampled_loss, sampled_slopes) = found["full"], found[30]
+    assert sampled_loss == pytest.approx(loss, rel=1e-5)
+    assert slopes.keys() == sampled_slopes.keys()
+    for name, slope in slopes.items():
+        torch.testing.assert_close(sampled_slopes[name], slope, rtol=1e-4, atol=1e-6, msg=lambda said, name=name: f"{name}: {said}")
+
+
+def test_training_on_a_sample_learns_resumes_and_comes_near_the_full_softmax(
+    tiny_sample: Path, tiny_config: Callable[..., M6RecConfig], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 draws of 40 items: the loss of the last epoch is near that of the full softmax; cut off in the middle, it goes on to the same bits."""
+    config = tiny_config("tasks.next.negatives=20")
+    shutil.copytree(
+        tiny_run / "stages", tmp_path / "whole" / "stages", ignore=shutil.ignore_patterns("fit-*", "index-*", "evaluate-*", "report-*")
+    )
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    train(config, tiny_sample, tmp_path / "whole", until="fit")
+    steps, step = [0], Loop._step
+
+    def cut_short(self: Loop, name: str, batch: object) -> dict[str, float]:
+        steps[0] += 1
+        if steps[0] == 4:
+            raise KeyboardInterrupt
+        return step(self, name, batch)
+
+    monkeypatch.setattr(Loop, "_step", cut_short)
+    with pytest.raises(Interrupted):
+        train(config, tiny_sample, tmp_path / "cut", until="fit")
+    monkeypatch.undo()
+    train(config, tiny_sample, tmp_path / "cut", until="fit")
+    (whole,), (cut,), (full,) = (list(run.glob("stages/fit-*")) for run in (tmp_path / "whole", tmp_path / "cut", tiny_run))
+    assert (whole / "best.safetensors").read_bytes() == (cut / "best.safetensors").read_bytes()
+    losses = [json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["choose.choose"] for folder in (whole, full)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
