@@ -52,7 +52,7 @@ def _write(writer: Callable[[BinaryIO], object], path: Path) -> None:
 def save_dataset(dataset: Dataset, folder: Path) -> None:
     """Write `dataset` into `folder`, whole or not at all. Raises StorageError."""
     frames = [name for name in FRAMES if getattr(dataset, name) is not None]
-    facts = {
+    facts: dict[str, Any] = {
         "version": VERSION,
         "fingerprint": dataset.fingerprint,
         "action_names": dataset.action_names,

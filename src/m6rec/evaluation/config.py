@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from m6rec.base.configuration import Config
 
 SCORES_AT_ONCE = 16_000_000  # 64 MB in float32, and scorers hold several of that size
-MOST_SCORES, LEAST_CASES = 10_000_000_000, 2_000
+MOST_SCORES, LEAST_CASES = 2_000_000_000, 2_000
 
 Cutoff = Annotated[int, Field(ge=1)]
 
@@ -41,7 +41,7 @@ class EvaluationConfig(Config):
     cases: int | None = Field(
         default=None,
         ge=1,
-        description="Cases measured at most, drawn by seed. Null: as many as make 10 billion scores (cases x items), but at least 2,000.",
+        description="Cases measured at most, drawn by seed. Null: as many as make 2 billion scores (cases x items), but at least 2,000.",
     )
     baselines: list[str] = Field(
         default=["popularity", "transition_graph", "transition_graph_text", "item_knn"],

@@ -23,7 +23,7 @@ from m6rec.training.stage import Stage
 from m6rec.training.workbench import AGREEMENT, Workbench
 
 # Early stopping looks at no more than so many cases, drawn once by seed: a large catalogue makes every one of them dear.
-MOST_VALIDATION_CASES, MOST_VALIDATION_SCORES = 20_000, 2_000_000_000
+MOST_VALIDATION_CASES, MOST_VALIDATION_SCORES = 20_000, 500_000_000
 
 
 class Fit(Stage):
