@@ -136,8 +136,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     ),
     "user states missing": (lambda m: (m / "user_states.safetensors").unlink(), ["user_states.safetensors does not exist"]),
     "items cut": (lambda m: cut(m / "data" / "items.parquet"), ["data", "damaged"]),
-    "histories cut": (lambda m: cut(m / "data" / "histories.npz"), ["data", "damaged"]),
-    "histories missing": (lambda m: (m / "data" / "histories.npz").unlink(), ["histories.npz is missing"]),
+    "histories cut": (lambda m: cut(m / "data" / "histories-items.npy"), ["data", "damaged"]),
+    "histories missing": (lambda m: (m / "data" / "histories-items.npy").unlink(), ["histories-items.npy is missing"]),
     "data missing": (lambda m: shutil.rmtree(m / "data"), ["no prepared dataset", "dataset.json is missing"]),
     "data of another version": (
         lambda m: (m / "data" / "dataset.json").write_text('{"version": 99}'),

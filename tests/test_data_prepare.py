@@ -370,7 +370,7 @@ def test_a_saved_dataset_comes_back_whole(tmp_path: Path) -> None:
     assert again.fingerprint == dataset.fingerprint
 
 
-@pytest.mark.parametrize("name", ["dataset.json", "items.parquet", "histories.npz", "relations.parquet"])
+@pytest.mark.parametrize("name", ["dataset.json", "items.parquet", "histories-items.npy", "relations.parquet"])
 def test_a_damaged_dataset_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "prepared"
     save_dataset(full(tmp_path), folder)
@@ -411,7 +411,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_old_dataset(tmp_path: Path
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", refuse)
+    monkeypatch.setattr(np, "save", refuse)
     with pytest.raises(StorageError, match="No space left on device; nothing was changed there"):
         save_dataset(dataset, folder)
     assert load_dataset(folder).fingerprint == dataset.fingerprint

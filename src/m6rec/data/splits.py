@@ -33,6 +33,13 @@ class Cases:
     def __len__(self) -> int:
         return len(self.requests)
 
+    def drawn(self, most: int, seed: int | list[int]) -> Cases:
+        """At most `most` of them, drawn by seed, in their order."""
+        if len(self) <= most:
+            return self
+        rows = np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
+        return Cases(self.requests.rows(rows), self.targets.rows(rows))
+
 
 @dataclass(frozen=True)
 class Split:

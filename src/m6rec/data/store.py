@@ -1,4 +1,8 @@
-"""A prepared dataset on disk: Parquet tables, an npz of arrays (never pickled), and a JSON with names, types and fingerprint."""
+"""A prepared dataset on disk: Parquet tables, an array file for every event column, and a JSON with names, types and fingerprint.
+
+Large columns are memory-mapped when they are read: however many events there are, a process holds the pages it works on, and the
+processes of one machine share them. Nothing is pickled.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -19,7 +23,8 @@ from m6rec.base.storage import atomic_folder
 from m6rec.data.dataset import Dataset, Table, Vocabulary
 from m6rec.data.fields import FieldType
 
-VERSION = 1
+VERSION = 2  # 1: the event columns in one histories.npz; still read
+MAPPED_FROM = 16 << 20  # bytes: a smaller column is read whole
 FRAMES = ("texts", "relations")
 
 
@@ -47,7 +52,7 @@ def _write(writer: Callable[[BinaryIO], object], path: Path) -> None:
 def save_dataset(dataset: Dataset, folder: Path) -> None:
     """Write `dataset` into `folder`, whole or not at all. Raises StorageError."""
     frames = [name for name in FRAMES if getattr(dataset, name) is not None]
-    facts = {
+    facts: dict[str, Any] = {
         "version": VERSION,
         "fingerprint": dataset.fingerprint,
         "action_names": dataset.action_names,
@@ -55,6 +60,7 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
         "items": {"fields": {name: str(kind) for name, kind in dataset.items.fields.items()}},
         "users": {"fields": {name: str(kind) for name, kind in dataset.users.fields.items()}},
         "frames": frames,
+        "histories": [name for name in ("offsets", *Histories.EVENT_COLUMNS) if getattr(dataset.histories, name) is not None],
     }
     with atomic_folder(folder) as temporary:
         for name in ("items", "users"):
@@ -63,8 +69,8 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
             write_parquet(table.frame.with_columns(pl.Series("__id", table.ids.ids, dtype=pl.String)), temporary / f"{name}.parquet")
         for name in frames:
             write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
-        arrays = {name: getattr(dataset.histories, name) for name in ("offsets", *Histories.EVENT_COLUMNS)}
-        np.savez(temporary / "histories.npz", allow_pickle=False, **{k: v for k, v in arrays.items() if v is not None})
+        for name in facts["histories"]:
+            np.save(temporary / f"histories-{name}.npy", getattr(dataset.histories, name), allow_pickle=False)
         (temporary / "dataset.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
@@ -80,9 +86,7 @@ def load_dataset(folder: Path) -> Dataset:
             raise CheckpointError(
                 f"{folder} holds a dataset of version {facts['version']}, this program reads up to {VERSION}; upgrade m6rec"
             )
-        # Opened here: np.load leaves its own file open when the zip is damaged.
-        with open(folder / "histories.npz", "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
-            histories = Histories(**{name: arrays[name] for name in arrays.files})
+        histories = _histories(folder, facts)
         tables = {}
         for name in ("items", "users"):
             frame = pl.read_parquet(folder / f"{name}.parquet")
@@ -107,6 +111,23 @@ def load_dataset(folder: Path) -> Dataset:
     if dataset.fingerprint != fingerprint(dataset):
         raise CheckpointError(f"the prepared dataset in {folder} is not what was written (another fingerprint); prepare it again")
     return dataset
+
+
+def _histories(folder: Path, facts: dict[str, Any]) -> Histories:
+    """Raises OSError, ValueError, zipfile.BadZipFile, as the readers of arrays do."""
+    if facts["version"] == 1:
+        # Opened here: np.load leaves its own file open when the zip is damaged.
+        with open(folder / "histories.npz", "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+            return Histories(**{name: arrays[name] for name in arrays.files})
+    columns = {}
+    for name in facts["histories"]:
+        path = folder / f"histories-{name}.npy"
+        with open(path, "rb") as handle:
+            large = path.stat().st_size >= MAPPED_FROM
+            columns[name] = (
+                np.load(path, mmap_mode="r", allow_pickle=False) if large else np.lib.format.read_array(handle, allow_pickle=False)
+            )
+    return Histories(**columns)
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -8,12 +8,15 @@ Dimension keys: U users, N items, E events, F folds. Sparse results are scipy cs
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import sparse
 
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import UsageError
 
+PAIRS_AT_ONCE = 40_000_000  # of all gaps together; one gap's part of them is held, with what has been added up
 _UNIT = 2**32  # one whole transition, in fixed point: room for 2 * 10**9 of them in a cell
 
 
@@ -57,8 +60,8 @@ def cross_fitted(
 ) -> list[sparse.csr_array]:
     """Counts without one's own fold: element f equals `count_transitions` over the users outside fold f.
 
-    A training user of fold f is scored by element f, in which none of that user's transitions are (no leak). Every event is
-    counted once: a fold's own counts are taken from the total, exactly.
+    A training user of fold f is scored by element f, in which none of that user's transitions are (no leak). A fold's own counts
+    are taken from the total, exactly.
 
     Args:
         folds: int64 (U,), one fold a row of `histories`, numbered from 0.
@@ -69,13 +72,26 @@ def cross_fitted(
     Raises:
         UsageError: as `count_transitions`; `folds` not one per history row.
     """
+    return list(leaving_folds_out(histories, items, folds, window=window, decay=decay, backward=backward))
+
+
+def leaving_folds_out(
+    histories: Histories,
+    items: int,
+    folds: np.ndarray,
+    *,
+    window: int = 10,
+    decay: float = 0.9,
+    backward: float = 1.0,
+) -> Iterator[sparse.csr_array]:
+    """`cross_fitted` one fold after the other, so that the counts of large data are not held F times."""
     _check(window, decay, backward)
     if len(folds) != len(histories):
         raise UsageError(f"folds holds {len(folds)} entries for {len(histories)} histories; make one with user_folds")
-    count = int(folds.max()) + 1 if len(folds) else 0
-    own = [_forward(histories.rows(np.flatnonzero(folds == fold)), items, window, decay) for fold in range(count)]
-    total = sum(own, start=sparse.csr_array((items, items), dtype=np.int64))
-    return [_both_ways(total - part, backward) for part in own]
+    total = _forward(histories, items, window, decay)
+    for fold in range(int(folds.max()) + 1 if len(folds) else 0):
+        own = _forward(histories.rows(np.flatnonzero(folds == fold)), items, window, decay)
+        yield _both_ways(total - own, backward)
 
 
 def normalise(counts: sparse.csr_array, *, damping: float = 0.0, popularity: np.ndarray | None = None) -> sparse.csr_array:
@@ -117,21 +133,37 @@ def _check(window: int, decay: float, backward: float) -> None:
 
 
 def _forward(histories: Histories, items: int, window: int, decay: float) -> sparse.csr_array:
-    """Fixed-point forward counts, int64 (N, N). One gap at a time, so no more than E pairs are held."""
+    """Fixed-point forward counts, int64 (N, N). Counted for some source items at a time, so that no more than PAIRS_AT_ONCE pairs are held."""
     # numpy ints of the size scipy indexes with: an int64 index would double the memory
     events = histories.items.astype(np.int32, copy=False)  # E
     row_end = np.repeat(histories.offsets[1:], histories.lengths)  # E: where the event's own row ends
-    position = np.arange(len(events))  # E
-    total = sparse.csr_array((items, items), dtype=np.int64)
     longest = int(histories.lengths.max(initial=0))
-    for gap in range(1, min(window, longest - 1) + 1):
-        weight = round(decay ** (gap - 1) * _UNIT)
-        if not weight:
-            break
-        left = np.flatnonzero(position + gap < row_end)
-        pairs = (np.full(len(left), weight, dtype=np.int64), (events[left], events[left + gap]))
-        total = total + sparse.coo_array(pairs, shape=(items, items)).tocsr()
-    return total
+    gaps = range(1, min(window, longest - 1) + 1)
+    weights = [round(decay ** (gap - 1) * _UNIT) for gap in gaps]
+    blocks = max(1, len(events) * len(gaps) // PAIRS_AT_ONCE)
+    bounds = np.linspace(0, items, blocks + 1).astype(np.int64) if blocks == 1 else _even_bounds(events, items, blocks)
+    order = None if blocks == 1 else np.argsort(events, kind="stable")  # E: positions, item after item
+    starts = None if order is None else np.searchsorted(events, bounds, sorter=order)
+    parts = []
+    for block in range(len(bounds) - 1):
+        low, high = int(bounds[block]), int(bounds[block + 1])
+        place = np.arange(len(events)) if order is None or starts is None else np.sort(order[starts[block] : starts[block + 1]])
+        part = sparse.csr_array((high - low, items), dtype=np.int64)
+        for gap, weight in zip(gaps, weights, strict=True):
+            place = place[place + gap < row_end[place]]
+            if not weight or not len(place):
+                break
+            pairs = (np.full(len(place), weight, dtype=np.int64), (events[place] - np.int32(low), events[place + gap]))
+            part = part + sparse.coo_array(pairs, shape=part.shape).tocsr()
+        parts.append(part)
+    return sparse.csr_array(sparse.vstack(parts, format="csr")) if len(parts) > 1 else parts[0]
+
+
+def _even_bounds(events: np.ndarray, items: int, blocks: int) -> np.ndarray:
+    """int64: item numbers that cut the events into about `blocks` parts of like size; an item is never cut."""
+    before = np.cumsum(np.bincount(events, minlength=items))
+    inner = np.searchsorted(before, np.arange(1, blocks) * (len(events) / blocks)) + 1
+    return np.unique(np.concatenate([[0], inner, [items]])).astype(np.int64)
 
 
 def _both_ways(forward: sparse.csr_array, backward: float) -> sparse.csr_array:

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from m6rec.base.configuration import Config
 
+SCORES_AT_ONCE = 16_000_000  # 64 MB in float32, and scorers hold several of that size
+MOST_SCORES, LEAST_CASES = 2_000_000_000, 2_000
+
 Cutoff = Annotated[int, Field(ge=1)]
 
 
@@ -30,7 +33,16 @@ class EvaluationConfig(Config):
         description="The most-seen items that together hold this share of the training events are hot; the others are warm.",
     )
     hot_from: int | None = Field(default=None, ge=1, description="Training count from which an item is hot. Null: found by hot_share.")
-    batch: int = Field(default=256, ge=1, description="Requests scored at a time: memory holds batch x items scores and no more.")
+    batch: int = Field(
+        default=256,
+        ge=1,
+        description="Requests scored at a time; fewer where the catalogue is so large that more would not fit into memory.",
+    )
+    cases: int | None = Field(
+        default=None,
+        ge=1,
+        description="Cases measured at most, drawn by seed. Null: as many as make 2 billion scores (cases x items), but at least 2,000.",
+    )
     baselines: list[str] = Field(
         default=["popularity", "transition_graph", "transition_graph_text", "item_knn"],
         description="Fusion members measured on the same cases and shown in every report.",
@@ -42,6 +54,14 @@ class EvaluationConfig(Config):
         if not cutoffs:
             raise ValueError("give at least one cutoff, for example [10]")
         return sorted(set(cutoffs))
+
+    def batch_of(self, items: int) -> int:
+        """Requests scored at a time over a catalogue of `items`."""
+        return max(1, min(self.batch, SCORES_AT_ONCE // items))
+
+    def most_cases(self, items: int) -> int:
+        """Cases measured over a catalogue of `items`, at most."""
+        return self.cases or max(LEAST_CASES, MOST_SCORES // items)
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

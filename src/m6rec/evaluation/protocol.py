@@ -48,7 +48,7 @@ def evaluate(
         cases: C requests and, for each, one or more targets. A target that stands twice in a case counts once.
         seen: int64 (N,), training events per item: the slices, novelty and popularity, and N itself.
         contents: (N, F) features of the items, whose cosine is their similarity; None: no diversity is measured.
-        batch: requests scored at a time; None takes `config.batch`.
+        batch: requests scored at a time; None takes `config.batch_of(N)`.
         name: what reports call the scorer; None takes `scorer.name`.
         statement: one sentence on how the cases were cut (`Split.statement`), kept with the result.
         seed: of the bootstrap.
@@ -59,8 +59,8 @@ def evaluate(
     """
     config = config or EvaluationConfig()
     name = name or scorer.name
-    batch = batch or config.batch
     catalogue = len(seen)
+    batch = batch or config.batch_of(catalogue)
     targets = distinct(_checked(cases.targets, catalogue))
     total = len(targets)
     ranks = np.empty(len(targets.items), dtype=np.float64)  # T

@@ -9,7 +9,7 @@ Dimension keys: B histories, S events of a window, R targets, N items, W width, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from m6rec.tasks.config import ChooseConfig
 from m6rec.tasks.history_batches import Windows, batch_windows, cut_windows
 from m6rec.tasks.item_encoder import ContentEncoder, Contents, ItemEncoder
 from m6rec.tasks.prior import PriorGate, PriorValues, part_names
+from m6rec.tasks.sampled_softmax import NegativeSampler, Touched
 from m6rec.tasks.task import TASKS, Task
 
 
@@ -90,6 +91,7 @@ class Choose(Task):
         self.examples: ChooseExamples | None = None
         self._windows: Windows | None = None
         self._wanted_before = np.zeros(1, dtype=np.int64)
+        self._sampler: NegativeSampler | None = None  # None: the softmax runs over the whole catalogue
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -106,6 +108,7 @@ class Choose(Task):
         # One event more than is read: the newest event of a full history is a target, not an input.
         self._windows = cut_windows(examples.histories, self.shape.history + 1)
         self._wanted_before = np.concatenate([[0], np.cumsum(examples.wanted)])  # E + 1
+        self._sampler = NegativeSampler.of(self.config, self.items.log_seen)
 
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """Windows of like length together, about `batch_targets` events each, in random order."""
@@ -129,9 +132,11 @@ class Choose(Task):
         events = np.minimum(events, len(examples.histories.items) - 1)
         wanted = real & examples.wanted[events]
         chosen = events[wanted]  # R
-        vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents)))
+        targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))
+        touched = None if self._sampler is None else self._touched(self._sampler, examples, events, targets)
+        vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents))) if touched is None else touched.vectors
         slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last, events)
-        states = self.states(model, vectors, slots)
+        states = self.states(model, vectors, slots if touched is None else replace(slots, items=touched.place(slots.items)))
         if self.asked is not None and examples.histories.scenarios is not None:
             # Half of the histories are asked "what next, in this scenario", the other half "what next, anywhere".
             asking = torch.from_numpy(examples.histories.scenarios[events].astype(np.int64))
@@ -141,9 +146,10 @@ class Choose(Task):
         evidence = torch.from_numpy(examples.priors.evidence[chosen])
         log_gates = self.gate.log_gates(states, evidence, position)
         log_rest = self.gate.log_rest(log_gates, torch.from_numpy(examples.priors.values[chosen]), evidence)
-        targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))
-        negatives, targets = self._seen_only(vectors, targets)
         own_share = self.config.own_share if self.parts else 0.0
+        if touched is not None:
+            return {"choose": touched.loss(states, targets, log_gates[:, 0], log_rest, own_share) / max(len(chosen), 1)}
+        negatives, targets = self._seen_only(vectors, targets)
         loss, _, _ = mixture_loss(states, negatives, targets, log_gates[:, 0], log_rest, own_share=own_share)
         return {"choose": loss / max(len(chosen), 1)}
 
@@ -191,6 +197,14 @@ class Choose(Task):
     def _dropped(self, items: int) -> Tensor | None:
         rate = self.config.identity_dropout
         return torch.rand(items) < rate if self.config.identity and self.config.text and rate else None
+
+    def _touched(self, sampler: NegativeSampler, examples: ChooseExamples, events: np.ndarray, targets: Tensor) -> Touched:
+        """Negatives of a batch, and the vectors of all items it touches; events (B, S) are what it reads."""
+        negatives = sampler.draw(targets)
+        read = torch.from_numpy(examples.histories.items[events].astype(np.int64)).flatten()
+        ids = torch.unique(torch.cat([read, negatives.items]))  # targets are among what is read
+        vectors = self.items.of(ids, examples.contents.rows(ids), self._dropped(len(ids)))
+        return Touched(ids, vectors, negatives)
 
     def _seen_only(self, vectors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Unseen items are kept out of the negatives: a softmax over the seen ones, with targets renumbered among them."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from m6rec.base.configuration import Config
+
+FULL_UP_TO = 30_000  # items: up to here a full softmax costs a step no more than what else it does
+AUTO_NEGATIVES = 4_096
 
 
 class PriorConfig(Config):
@@ -42,6 +45,20 @@ class ChooseConfig(Config):
     typed: float = Field(
         0.1, ge=0, le=1, description="Share of training histories that start with words of one of their items, as if typed."
     )
+    negatives: Literal["auto", "full"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="Items a step's softmax runs over: full: the whole catalogue; a number: that many drawn for the batch, log-Q corrected; "
+        f"auto: full up to {FULL_UP_TO:,} seen items, else {AUTO_NEGATIVES:,} drawn.",
+    )
+    negatives_power: float = Field(0.75, ge=0, le=1, description="Negatives are drawn by (events of the item) ** this.")
+    negatives_uniform: float = Field(0.2, ge=0, le=1, description="Share of the draws that fall on all seen items alike.")
+    negatives_in_batch: bool = Field(False, description="Whether the targets of a batch are negatives of each other too.")
     own_share: float = Field(0.3, ge=0, description="Weight of the softmax's own likelihood beside that of the mixture.")
     repeat: Literal["exclude", "allow"] = Field("exclude", description="Whether consumed items may be recommended again.")
     prior: PriorConfig = Field(default_factory=PriorConfig, description="Counted priors of the mixture.")
+
+    def drawn(self, seen_items: int) -> int | None:
+        """How many negatives a step draws; None: the softmax runs over the whole catalogue."""
+        if self.negatives == "auto":
+            return AUTO_NEGATIVES if seen_items > FULL_UP_TO else None
+        return None if self.negatives == "full" else self.negatives

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from m6rec.base.contracts import Histories
-from m6rec.data.transitions import count_transitions, cross_fitted, normalise, propagate, user_folds
+from m6rec.data.transitions import count_transitions, leaving_folds_out, normalise, propagate, user_folds
 from m6rec.tasks.config import PriorConfig
 from m6rec.text.similarity import text_neighbours
 
@@ -37,16 +37,24 @@ class Counting(TypedDict):
     backward: float
 
 
+class Rows(Protocol):
+    """(R, M, K) of which some rows are asked for at a time."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class PriorValues:
     """What the priors say of known targets, before recency weights.
 
     values    float32 (R, M, K): P_m[item at recency k, target]; 0 where the history is shorter
     evidence  float32 (R, M, K): log(1 + row mass of that item); 0 where it has no neighbours
+
+    Arrays, or what gives the same when asked for some rows (tasks/prior_store.py: large data are looked up batch by batch).
     """
 
-    values: np.ndarray
-    evidence: np.ndarray
+    values: Rows
+    evidence: Rows
 
 
 def part_names(config: PriorConfig) -> list[str]:
@@ -61,29 +69,36 @@ def graph_tables(near: csr_array, wide: csr_array, config: PriorConfig) -> dict[
     sqrt(mass_h), so that an item whose successors are well known says more than one seen once.
     Three, because data differ in what order means: one thing leads to the next, things belong together in order, or in any order.
     """
-    popularity = np.asarray(wide.sum(axis=0)).ravel() + np.asarray(wide.sum(axis=1)).ravel()
-    tables = {}
-    for name, counts in zip(GRAPH_PARTS, (near, wide, csr_array(wide.T)), strict=True):
-        mass = counts.astype(np.float64) @ np.maximum(popularity, 1.0) ** -config.damping
-        rows = normalise(counts, damping=config.damping, popularity=popularity)
-        rows = propagate(rows, hops=config.hops, decay=config.hop_decay, keep=config.keep)
-        rows.data *= np.repeat(np.sqrt(mass), np.diff(rows.indptr)).astype(np.float32)
-        tables[name] = rows
-    return tables
+    sought = popularity(wide)
+    return {name: graph_table(counts, sought, config) for name, counts in zip(GRAPH_PARTS, (near, wide, csr_array(wide.T)), strict=True)}
+
+
+def graph_table(counts: csr_array, popularity: np.ndarray, config: PriorConfig) -> csr_array:
+    """One table of `graph_tables`; popularity (N,)."""
+    mass = counts.astype(np.float64) @ np.maximum(popularity, 1.0) ** -config.damping
+    rows = normalise(counts, damping=config.damping, popularity=popularity)
+    rows = propagate(rows, hops=config.hops, decay=config.hop_decay, keep=config.keep)
+    rows.data *= np.repeat(np.sqrt(mass), np.diff(rows.indptr)).astype(np.float32)
+    return rows
+
+
+def popularity(wide: csr_array) -> np.ndarray:
+    """(N,): how often an item took part in a counted transition."""
+    return np.asarray(wide.sum(axis=0)).ravel() + np.asarray(wide.sum(axis=1)).ravel()
 
 
 def prior_tables(histories: Histories, vectors: csr_array, config: PriorConfig, text: csr_array | None = None) -> dict[str, csr_array]:
     """The tables that serve: counts of every user in `histories`, and similarity of `vectors` (N, F), or `text` where that is at hand."""
     tables: dict[str, csr_array] = {}
     if config.graph:
-        near, wide = (count_transitions(histories, vectors.shape[0], **how) for how in _countings(config))
+        near, wide = (count_transitions(histories, vectors.shape[0], **how) for how in countings(config))
         tables.update(graph_tables(near, wide, config))
     if config.text:
         tables[TEXT_PART] = text_neighbours(vectors, keep=config.similar, power=config.sharpness) if text is None else text
     return tables
 
 
-def _countings(config: PriorConfig) -> tuple[Counting, Counting]:
+def countings(config: PriorConfig) -> tuple[Counting, Counting]:
     """How the direct successors and the whole window are counted."""
     return {"window": 1, "decay": 1.0, "backward": 0.0}, {"window": config.window, "decay": config.decay, "backward": 0.0}
 
@@ -99,10 +114,10 @@ def training_values(histories: Histories, tables: dict[str, csr_array], config: 
         _fill(values, evidence, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
     if config.graph:
         folds = user_folds(len(histories), config.folds, seed)
-        near, wide = (cross_fitted(histories, items, folds, **how) for how in _countings(config))
-        for fold in range(config.folds):
+        others = (leaving_folds_out(histories, items, folds, **how) for how in countings(config))
+        for fold, (near, wide) in enumerate(zip(*others, strict=True)):
             rows = np.flatnonzero(folds[event_user] == fold)
-            for name, table in graph_tables(near[fold], wide[fold], config).items():
+            for name, table in graph_tables(near, wide, config).items():
                 _fill(values, evidence, names.index(name), rows, histories, table)
     return PriorValues(values, evidence)
 

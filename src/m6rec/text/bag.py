@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+import polars as pl
 from scipy.sparse import csr_array
 
 from m6rec.base.errors import CheckpointError
@@ -24,6 +26,7 @@ from m6rec.text.words import normalise, units, words
 Feature = tuple[str, str]  # (field, value); words of all text fields share the field ""
 VERSION = 1
 BUCKETS = 10
+ROWS_AT_ONCE = 8192
 LONGEST_NAME = 8  # units of a category or tag name that typed text is searched for
 
 
@@ -123,12 +126,17 @@ class Bag:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); train again or restore the file") from None
 
-    def _rows(self, table: Table) -> list[set[Feature]]:
-        rows: list[set[Feature]] = [set() for _ in range(len(table))]
+    def _rows(self, table: Table) -> Iterator[set[Feature]]:
+        """The features of each item; made some thousands at a time, as sets of pairs take a hundred times the room of the text."""
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            yield from self._some_rows(table.frame.slice(start, ROWS_AT_ONCE), min(ROWS_AT_ONCE, len(table) - start))
+
+    def _some_rows(self, frame: pl.DataFrame, count: int) -> list[set[Feature]]:
+        rows: list[set[Feature]] = [set() for _ in range(count)]
         for name, kind in self.fields.items():
-            if name not in table.frame.columns or kind == FieldType.VECTOR:
+            if name not in frame.columns or kind == FieldType.VECTOR:
                 continue
-            for row, value in zip(rows, table.frame[name].to_list(), strict=True):
+            for row, value in zip(rows, frame[name].to_list(), strict=True):
                 if value is None:
                     continue
                 if kind == FieldType.TEXT:
@@ -174,14 +182,14 @@ class Bag:
         return names
 
     def _sparse(self, rows: Iterable[set[Feature]]) -> csr_array:
-        columns: list[int] = []
+        columns = array("i")
         offsets = [0]
         known = self._column
         for row in rows:
             columns.extend(sorted([known[feature] for feature in row if feature in known]))
             offsets.append(len(columns))
         return csr_array(
-            (np.ones(len(columns), np.float32), np.array(columns, dtype=np.int32), np.array(offsets, dtype=np.int32)),
+            (np.ones(len(columns), np.float32), np.frombuffer(columns, dtype=np.intc).astype(np.int32), np.array(offsets, dtype=np.int32)),
             shape=(len(offsets) - 1, self.size),
         )
 

@@ -9,23 +9,29 @@ import numpy as np
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.tasks.agreement import Agreement, choose_agreement
 from m6rec.tasks.choose_mixture import ChooseMixture
+from m6rec.training.shortlists import Shortlists, make_shortlists
 from m6rec.training.workbench import Workbench
 
 MOST_SCORES = 20_000_000  # cases x items held at a time, a few matrices of 80 MB
 MOST_CASES = 5_000
+LISTED_CASES = 500  # over a catalogue too large for that many whole rows, so many cases are looked at by their shortlists
 
 
 def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float]:
     """The agreement that serves the validation cases best, and the validation metric with it on the cases looked at (drawn by seed)."""
     cases, config = bench.split.validation, bench.config.measured
-    count = min(len(cases), MOST_CASES, max(1, MOST_SCORES // len(bench.dataset.items)))
+    whole = MOST_SCORES // len(bench.dataset.items)  # cases whose whole rows can be held
+    count = min(len(cases), MOST_CASES, max(whole, LISTED_CASES))
     rows = np.sort(np.random.default_rng([bench.config.seed, 2]).choice(len(cases), count, replace=False))
     requests, targets = cases.requests.rows(rows), cases.targets.rows(rows)
     excluded = requests.histories if config.exclude_history else None
     metric, _, k = bench.config.train.validation_metric.partition("@")
     scorer.refresh()
     scorer.agreement = Agreement()
-    blocks = [np.arange(start, min(start + config.batch, count)) for start in range(0, count, config.batch)]
+    batch = config.batch_of(len(bench.dataset.items))
+    if count > whole:
+        return _calibrate_on_lists(make_shortlists(scorer, requests, targets, excluded, batch), scorer.task.parts, metric, int(k))
+    blocks = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
     # Written block by block into place: a list of blocks and its concatenation would be held at once.
     mixture = np.empty((count, len(bench.dataset.items)), dtype=np.float32)  # B N
     for block in blocks:
@@ -51,3 +57,12 @@ def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float
 
     best = choose_agreement(scorer.task.parts, counted, quality)
     return best, quality(best.gain(counted(best.recency)) if best.weight else None)
+
+
+def _calibrate_on_lists(lists: Shortlists, parts: list[str], metric: str, k: int) -> tuple[Agreement, float]:
+    def quality(gain: np.ndarray | None) -> float:
+        ranks = expected_ranks(lists.mixture if gain is None else lists.mixture + gain, lists.targets)
+        return float(METRICS[metric](ranks, lists.targets.offsets, k).mean())
+
+    best = choose_agreement(parts, lambda recency: lists.counted[recency], quality)
+    return best, quality(best.gain(lists.counted[best.recency]) if best.weight else None)

@@ -69,4 +69,7 @@ class PretrainConfig(LoopConfig):
     epochs: int = Field(3, ge=0, description="Passes over all text; 0 leaves the lower layers as they start.")
     batch_targets: int | None = Field(4000, ge=1, description="Tokens in a step.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
+    most_texts: int = Field(
+        100_000, ge=1, description="Texts learned from at most, drawn by seed: the words of a large catalogue are those of a part of it."
+    )
     objective: InfillingConfig = Field(default_factory=InfillingConfig, description="What is predicted from what.")

@@ -25,6 +25,7 @@ from m6rec.tasks.task import Batch, Task
 from m6rec.training.config import LoopConfig
 from m6rec.training.interruption import held_interrupt
 from m6rec.training.progress import Progress
+from m6rec.training.row_optimizer import ROW_STATE, AdamWithRows, clip_gradients
 from m6rec.training.training_log import TrainingLog
 
 
@@ -161,7 +162,7 @@ class Loop:
                 f"lower {self.config.section}.learning_rate (now {self.config.learning_rate:g}) or look for extreme values in number and vector fields"
             )
         total.backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
+        clip_gradients(self.module.parameters(), self.config.clip)
         self.optimizer.step()
         return {loss_name: float(value.detach()) for loss_name, value in losses.items()}
 
@@ -229,19 +230,18 @@ class Loop:
         self.state = LoopState(**values)
         self.module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
         for name, parameter in self.module.named_parameters():
-            moments = {
-                key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in tensors
-            }
+            keys = ("step", "exp_avg", "exp_avg_sq", *ROW_STATE)
+            moments = {key: tensors[f"optimizer.{key}.{name}"] for key in keys if f"optimizer.{key}.{name}" in tensors}
             if moments:
                 self.optimizer.state[parameter] = moments
         torch.set_rng_state(tensors["generator"])
 
 
-def _optimizer(module: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """AdamW; biases, norms, gates and other vectors are not decayed."""
+def _optimizer(module: nn.Module, config: LoopConfig) -> AdamWithRows:
+    """AdamW, row by row for tables with sparse gradients; biases, norms, gates and other vectors are not decayed."""
     trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     kept = [p for name, p in trained if p.dim() < 2 or ".biases." in name or name.endswith("recency")]
     kept_ids = {id(p) for p in kept}
     decayed = [p for _, p in trained if id(p) not in kept_ids]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    return AdamWithRows(groups, lr=config.learning_rate, betas=(0.9, 0.98))

@@ -32,7 +32,11 @@ def measure(
 ) -> list[Evaluation]:
     """What the run serves first (with a blend, the model without it second), then the model with each part of `without` switched off
     when answering, then the baselines fitted on the same training events."""
-    cases: Cases = getattr(bench.split, held)
+    everyone: Cases = getattr(bench.split, held)
+    cases = everyone.drawn(bench.config.measured.most_cases(len(bench.dataset.items)), [bench.config.seed, 4])
+    told = bench.split.statement
+    if len(cases) < len(everyone):
+        told += f" Measured on {len(cases):,} of the {len(everyone):,} cases, drawn with seed {bench.config.seed}."
     scorers: list[tuple[str, Scorer]] = [("m6rec", served(bench))]
     alone, blended = "m6rec", bench.config.fusion is not None
     if blended:
@@ -45,7 +49,7 @@ def measure(
     found = []
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")
-        config, statement = bench.config.measured, bench.split.statement
+        config, statement = bench.config.measured, told
         if blended and held == "validation" and name == "m6rec":
             statement += " The blend was fitted on these cases: its figure out of fold is in the blend stage"
         contents = bench.catalogue.vectors

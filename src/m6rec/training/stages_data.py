@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from m6rec.base.storage import write_json
 from m6rec.data.prepare import prepare, save_dataset
 from m6rec.data.splits import held_out_users
@@ -18,6 +20,8 @@ from m6rec.training.loop import Loop
 from m6rec.training.run_folder import file_digest
 from m6rec.training.stage import Stage
 from m6rec.training.workbench import Workbench, has_words
+
+MOST_TOKENIZER_TEXTS = 1_000_000  # merges are decided by frequent pairs, which a part of so much text shows as well
 
 
 class Prepare(Stage):
@@ -62,7 +66,7 @@ class TrainTokenizer(Stage):
     def run(self, bench: Workbench) -> dict[str, Any]:
         folder = bench.folder(self.name)
         texts = all_texts(bench)
-        tokenizer = Tokenizer.train(texts, bench.config.text.vocabulary)
+        tokenizer = Tokenizer.train(some_of(texts, MOST_TOKENIZER_TEXTS, bench.config.seed), bench.config.text.vocabulary)
         tokenizer.save(folder / "tokenizer.json")
         bag = Bag.fit(bench.dataset.items, bench.config.text.language)
         bag.save(folder / "bag.json")
@@ -95,7 +99,7 @@ class Pretrain(Stage):
         bench.progress.say(f"  {statement(bench.config.model.autocast)}")
         model = bench.new_model()
         reader = TextReader(model, bench.tokenizer, bench.wording, bench.config.text.segment_tokens)
-        texts = sorted(set(all_texts(bench)))
+        texts = some_of(sorted(set(all_texts(bench))), config.most_texts, bench.config.seed)
         tokenizer = bench.tokenizer
         segments = reader.segments(texts)
         if config.objective.spectral_start:
@@ -133,10 +137,20 @@ class Encode(Stage):
     def run(self, bench: Workbench) -> dict[str, Any]:
         wording, reader = bench.wording, bench.reader
         print_of_tokenizer = bench.tokenizer.fingerprint()
-        for name, texts in (("items", wording.items(bench.dataset.items)), ("users", wording.users(bench.dataset.users))):
-            states = ItemStates.compute(bench.model, reader.segments(texts), tokenizer=print_of_tokenizer)
+        worded = {"items": (wording.items, bench.dataset.items)}
+        if bench.profile_bag is not None:  # else nobody asks for the users' summaries
+            worded["users"] = (wording.users, bench.dataset.users)
+        for name, (say, table) in worded.items():
+            states = ItemStates.compute(bench.model, reader.segments(say(table)), tokenizer=print_of_tokenizer)
             states.save(bench.folder(self.name) / f"{name}.safetensors")
-        return {"items": len(bench.dataset.items), "users": len(bench.dataset.users)}
+        return {name: len(table) for name, (_, table) in worded.items()}
+
+
+def some_of(texts: list[str], most: int, seed: int) -> list[str]:
+    """At most `most` of the texts, drawn by seed, in their order."""
+    if len(texts) <= most:
+        return texts
+    return [texts[row] for row in np.sort(np.random.default_rng([seed, 5]).choice(len(texts), most, replace=False))]
 
 
 def all_texts(bench: Workbench) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
+from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
 from m6rec.index.build import build_index, describe
@@ -18,6 +19,7 @@ from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.model_folder import INDEX
 from m6rec.tasks.prior import training_values
+from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.training.calibration import calibrate
 from m6rec.training.loop import Loop
@@ -26,7 +28,8 @@ from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.workbench import AGREEMENT, Workbench
 
-MOST_VALIDATION_CASES = 20_000  # early stopping looks at no more than this many, drawn once by seed
+# Early stopping looks at no more than so many cases, drawn once by seed: a large catalogue makes every one of them dear.
+MOST_VALIDATION_CASES, MOST_VALIDATION_SCORES = 20_000, 500_000_000
 
 
 class Fit(Stage):
@@ -79,19 +82,18 @@ class Validation:
     """The metric that early stopping looks at, on the validation cases."""
 
     def __init__(self, bench: Workbench, scorer: ChooseMixture) -> None:
-        cases = bench.split.validation
-        rows = np.arange(len(cases))
-        if len(rows) > MOST_VALIDATION_CASES:
-            rows = np.sort(np.random.default_rng(bench.config.seed).choice(rows, MOST_VALIDATION_CASES, replace=False))
-        self.requests, self.targets = cases.requests.rows(rows), cases.targets.rows(rows)
+        items = len(bench.dataset.items)
+        most = min(MOST_VALIDATION_CASES, max(LEAST_CASES, MOST_VALIDATION_SCORES // items))
+        cases = bench.split.validation.drawn(most, bench.config.seed)
+        self.requests, self.targets, self.batch = cases.requests, cases.targets, bench.config.measured.batch_of(items)
         self.scorer, self.config, self.name = scorer, bench.config.measured, bench.config.train.validation_metric
 
     def __call__(self) -> dict[str, float]:
         self.scorer.refresh()
         metric, _, k = self.name.partition("@")
         total = 0.0
-        for start in range(0, len(self.requests), self.config.batch):
-            rows = np.arange(start, min(start + self.config.batch, len(self.requests)))
+        for start in range(0, len(self.requests), self.batch):
+            rows = np.arange(start, min(start + self.batch, len(self.requests)))
             requests, targets = self.requests.rows(rows), self.targets.rows(rows)
             excluded = requests.histories if self.config.exclude_history else None
             ranks = expected_ranks(self.scorer.scores(requests), targets, excluded)
@@ -117,7 +119,11 @@ def training_examples(bench: Workbench) -> ChooseExamples:
         wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
     if not wanted.any():
         raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
-    values = training_values(histories, bench.catalogue.priors, config.prior, bench.config.seed)
+    tables, seed = bench.catalogue.priors, bench.config.seed
+    if too_large(histories, config.prior):
+        values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"))
+    else:
+        values = training_values(histories, tables, config.prior, seed)
     profiles = None if bench.profiles is None else bench.profiles.contents
     return ChooseExamples(
         histories, wanted, values, bench.catalogue.contents, profiles, bench.config.train.step_targets(len(histories.items))

@@ -1,0 +1,73 @@
+"""Event columns on disk: large ones are memory-mapped, and datasets of the first version are still read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from m6rec.base.contracts import Histories
+from m6rec.base.errors import CheckpointError
+from m6rec.data import store
+from m6rec.data.dataset import Dataset, Table, Vocabulary
+from m6rec.data.store import fingerprint, load_dataset, save_dataset
+
+
+def small() -> Dataset:
+    histories = Histories(
+        offsets=np.array([0, 3, 3, 5]),
+        items=np.array([2, 0, 1, 1, 2], dtype=np.int32),
+        times=np.array([1.0, 2.0, np.nan, 4.0, 5.0]),
+    )
+    items, users = ["a", "b", "c"], ["u", "v", "w"]
+    dataset = Dataset(
+        Table(Vocabulary(items), pl.DataFrame({"item_id": items}), {}),
+        Table(Vocabulary(users), pl.DataFrame({"user_id": users}), {}),
+        histories,
+    )
+    return Dataset(**{**vars(dataset), "fingerprint": fingerprint(dataset)})
+
+
+def test_large_columns_are_mapped_and_small_ones_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = small()
+    save_dataset(dataset, tmp_path / "data")
+    assert not isinstance(load_dataset(tmp_path / "data").histories.items, np.memmap)
+    monkeypatch.setattr(store, "MAPPED_FROM", 1)
+    mapped = load_dataset(tmp_path / "data").histories
+    assert isinstance(mapped.items, np.memmap)
+    assert isinstance(mapped.times, np.memmap)
+    assert mapped.actions is None
+    np.testing.assert_array_equal(mapped.items, dataset.histories.items)
+    kept = mapped.window(keep=2)
+    assert [kept.row(user).tolist() for user in range(3)] == [[0, 1], [], [1, 2]]
+    assert not isinstance(kept.items, np.memmap)
+    save_dataset(small(), tmp_path / "data")  # over the files that are mapped
+    np.testing.assert_array_equal(mapped.items, dataset.histories.items)
+
+
+@pytest.mark.parametrize("mapped_from", [1, 1 << 20])
+def test_a_column_cut_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_from: int) -> None:
+    save_dataset(small(), tmp_path / "data")
+    monkeypatch.setattr(store, "MAPPED_FROM", mapped_from)
+    path = tmp_path / "data" / "histories-items.npy"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match="prepare it again"):
+        load_dataset(tmp_path / "data")
+
+
+def test_the_first_version_is_read(tmp_path: Path) -> None:
+    dataset, folder = small(), tmp_path / "data"
+    save_dataset(dataset, folder)
+    columns = {name: np.load(folder / f"histories-{name}.npy") for name in ("offsets", "items", "times")}
+    np.savez(folder / "histories.npz", allow_pickle=False, **columns)
+    for name in columns:
+        (folder / f"histories-{name}.npy").unlink()
+    facts = json.loads((folder / "dataset.json").read_text())
+    del facts["histories"]
+    (folder / "dataset.json").write_text(json.dumps({**facts, "version": 1}))
+    again = load_dataset(folder)
+    np.testing.assert_array_equal(again.histories.items, dataset.histories.items)
+    assert again.fingerprint == dataset.fingerprint
