@@ -406,5 +406,5 @@ def test_damaged_trees_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is no LightGBM model"):
         Blend.load(tmp_path, members)
     (tmp_path / "trees.txt").unlink()
-    with pytest.raises(CheckpointError, match="trees.txt is missing"):
+    with pytest.raises(CheckpointError, match=r"trees\.txt is missing"):
         Blend.load(tmp_path, members)
