@@ -6,6 +6,7 @@ Dimension keys: B requests, N items, M members, C candidates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.base.errors import ConfigError, DataError, UsageError
 from m6rec.data.dataset import Table
 from m6rec.evaluation.protocol import distinct
+from m6rec.fusion.blend_folder import load_blend, save_blend
 from m6rec.fusion.candidates import Candidates, answers, joined, union
 from m6rec.fusion.config import FusionConfig
 from m6rec.fusion.member import Member
@@ -77,8 +79,7 @@ class Blend(Scorer):
         """
         if len(requests) < 2 * self.config.folds:
             raise DataError(
-                f"a blend of {self.config.folds} folds needs {2 * self.config.folds} cases or more, there are {len(requests)}; lower fusion.folds, "
-                "or set fusion.weights"
+                f"a blend of {self.config.folds} folds needs {2 * self.config.folds} cases or more, there are {len(requests)}; lower fusion.folds"
             )
         random = np.random.default_rng([self.seed, 4])
         if len(requests) > self.config.cases:
@@ -140,25 +141,20 @@ class Blend(Scorer):
                 scorer.fit(histories, items)
         self.seen = np.bincount(histories.items, minlength=len(items)).astype(np.int64)
 
-    def save(self, folder: Any) -> None:
-        """See blend_folder.py."""
-        from m6rec.fusion.blend_folder import save_blend
-
+    def save(self, folder: Path) -> None:
+        """Into the existing `folder`; see blend_folder.py. Raises UsageError before the fit, StorageError."""
         save_blend(self, folder)
 
     @classmethod
-    def load(cls, folder: Any, own: Mapping[str, Scorer] | None = None) -> Self:
+    def load(cls, folder: Path, own: Mapping[str, Scorer] | None = None) -> Self:
         """The blend that `save` wrote. own: the members that are no fusion members, by name (the trained model). Raises CheckpointError."""
-        from m6rec.fusion.blend_folder import load_blend
-
         return load_blend(cls, folder, own or {})
 
     def _fitted(self, candidates: Candidates, targets: Histories) -> tuple[Normaliser, Way]:
         normaliser, way = self._fresh()
         wanted = candidates.wanted(targets)
-        lost = np.bincount(candidates.requests[wanted & ~candidates.consumed], minlength=len(candidates)) == 0
-        taught = ~candidates.consumed & ~lost[candidates.requests]
-        normaliser.fit(candidates.keep(taught), wanted[taught])
+        free = ~candidates.consumed
+        normaliser.fit(candidates.keep(free), wanted[free])
         way.fit(Known(candidates, normaliser.apply(candidates), wanted, Quality(candidates, targets, self.metric)))
         return normaliser, way
 

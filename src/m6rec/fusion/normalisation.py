@@ -25,7 +25,7 @@ class Normaliser(ABC):
     learnt: tuple[str, ...] = ()  # what `fit` finds, as arrays `_name`
 
     def fit(self, candidates: Candidates, wanted: np.ndarray) -> Self:
-        """Learn from candidates, `wanted` bool (C,) saying which are targets; the request of a lost target has none."""
+        """Learn from candidates, none of them consumed; `wanted` bool (C,): which are targets. The request of a lost target has none."""
         return self
 
     @abstractmethod
