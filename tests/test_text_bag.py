@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from m6rec.base.errors import CheckpointError
 from m6rec.data.dataset import Table, Vocabulary
 from m6rec.data.fields import FieldType
+from m6rec.text import bag as bag_module
 from m6rec.text.bag import Bag, quantile_edges
 from m6rec.text.words import normalise, singular, units, words
 
@@ -207,3 +208,21 @@ def test_beauty_titles(real_data) -> None:
     bag = Bag.fit(table)
     assert 5_000 < bag.size < 8_000
     assert typed(bag, "nail polish") == {("", "nail"), ("", "polish")}
+
+
+@pytest.mark.parametrize(("min_count", "most"), [(1, 100), (2, 100), (1, 5)])
+def test_reading_a_table_once_gives_the_same_bag_and_rows(table: Table, min_count: int, most: int) -> None:
+    bag = Bag.fit(table, "en", min_count=min_count, max_features=most)
+    again, matrix = Bag.fit_matrix(table, "en", min_count=min_count, max_features=most)
+    assert again.features == bag.features
+    np.testing.assert_array_equal(again.idf, bag.idf)
+    wanted = bag.matrix(table)
+    np.testing.assert_array_equal(matrix.toarray(), wanted.toarray())
+    assert matrix.dtype == wanted.dtype
+    assert matrix.indices.dtype == wanted.indices.dtype
+
+
+def test_rows_are_read_in_pieces(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Bag.fit_matrix(table, min_count=1)[1]
+    monkeypatch.setattr(bag_module, "ROWS_AT_ONCE", 3)
+    np.testing.assert_array_equal(Bag.fit_matrix(table, min_count=1)[1].toarray(), whole.toarray())

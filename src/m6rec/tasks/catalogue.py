@@ -92,8 +92,8 @@ class Catalogue:
 
         Made when first asked for, so that the words of items added a moment ago are in it.
         """
-        bag = Bag.fit(self.items, self.bag.language, min_count=1)
-        return bag, similarity_vectors(bag.matrix(self.items), bag.idf)
+        bag, matrix = Bag.fit_matrix(self.items, self.bag.language, min_count=1)
+        return bag, similarity_vectors(matrix, bag.idf)
 
     def typed_prior(self, texts: list[str], config: PriorConfig) -> np.ndarray:
         """float32 (B, N): the text prior of typed words; rows sum to 1, or are empty where no word is known."""

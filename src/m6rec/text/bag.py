@@ -9,7 +9,6 @@ import json
 import re
 from array import array
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -62,15 +61,34 @@ class Bag:
 
         idf[f] = ln(1 + N / n_f), n_f the number of items that have feature f.
         """
+        return cls.fit_matrix(table, language, min_count=min_count, max_features=max_features)[0]
+
+    @classmethod
+    def fit_matrix(cls, table: Table, language: str = "en", *, min_count: int = 2, max_features: int = 65_536) -> tuple[Self, csr_array]:
+        """`fit`, and `matrix` of the same table, which then is read once."""
         edges = {name: quantile_edges(table.frame[name].to_numpy()) for name in _numbers(table)}
         bag = cls(language, table.fields, edges, [], np.zeros(0, np.float32))
-        counts: Counter[Feature] = Counter()
+        codes: dict[Feature, int] = {}  # in the order of their first item
+        listed, offsets = array("i"), array("q", [0])
         for row in bag._rows(table):
-            counts.update(row)
-        frequent = sorted((-count, feature) for feature, count in counts.items() if count >= min_count)
+            listed.extend([codes.setdefault(feature, len(codes)) for feature in row])
+            offsets.append(len(listed))
+        found = np.frombuffer(listed, dtype=np.intc) if listed else np.zeros(0, np.intc)
+        counts = np.bincount(found, minlength=len(codes))
+        frequent = sorted(
+            (-count, feature) for (feature, code), count in zip(codes.items(), counts.tolist(), strict=True) if count >= min_count
+        )
         features = sorted(feature for _, feature in frequent[:max_features])
-        having = np.array([counts[feature] for feature in features], dtype=np.float64)
-        return cls(language, table.fields, edges, features, np.log1p(len(table) / np.maximum(having, 1)))
+        chosen = np.array([codes[feature] for feature in features], dtype=np.int64)
+        column = np.full(len(codes), -1, dtype=np.int32)
+        column[chosen] = np.arange(len(chosen))
+        kept = column[found] >= 0
+        starts = np.concatenate([[0], np.cumsum(kept)])[np.frombuffer(offsets, dtype=np.int64)].astype(np.int32)
+        columns = column[found[kept]]
+        matrix = csr_array((np.ones(len(columns), np.float32), columns, starts), shape=(len(starts) - 1, len(features)))
+        matrix.sort_indices()
+        having = counts[chosen].astype(np.float64)
+        return cls(language, table.fields, edges, features, np.log1p(len(table) / np.maximum(having, 1))), matrix
 
     @property
     def size(self) -> int:
