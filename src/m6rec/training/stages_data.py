@@ -31,11 +31,12 @@ class Prepare(Stage):
 
     def inputs(self, bench: Workbench) -> Any:
         data = bench.config.data
-        tables = {"events": data.event_files(), "items": [data.items], "users": [data.users], "texts": data.text_files()}
+        tables: dict[str, list[str | None]] = {"items": [data.items], "users": [data.users], "relations": [data.relations]}
+        tables |= {"events": [*data.event_files()], "texts": [*data.text_files()]}
         # Bytes and names, not where the files lie: a configuration moved to another folder, its paths adjusted, is the same one.
         digests = {
             table: [(Path(name).name, file_digest(bench.source / name)) for name in names if name is not None]
-            for table, names in {**tables, "relations": [data.relations]}.items()
+            for table, names in tables.items()
         }
         settings = {name: value for name, value in data.plain().items() if name not in digests}
         return [settings, bench.config.fields.plain(), bench.config.scenarios.plain(), digests]

@@ -77,7 +77,8 @@ def moved(config: M6RecConfig, source: Path, run: Path) -> M6RecConfig:
 
 def annotated(text: str, before: dict[str, Any]) -> str:
     """YAML as `safe_dump` writes it, with what each dotted key of `before` was as a comment behind its line."""
-    lines, path = [], []
+    lines: list[str] = []
+    path: list[str] = []
     for line in text.splitlines():
         found = re.match(r"( *)([^\s:#-][^:]*):", line)
         if found:
