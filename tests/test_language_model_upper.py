@@ -161,13 +161,13 @@ def test_the_bias_of_a_whole_row_is_that_of_its_buckets(upper: UpperLayers, time
     place = torch.arange(length)
     pairs = distance_bucket((place[:, None] - place[None]).clamp(min=0))[None]
     past = (place[:, None] >= place[None])[None, None]
-    whole, looked_up = bias.causal(length, None), bias(pairs, None)
+    whole, looked_up = bias.causal(distance_bucket(place.flip(0)), None), bias(pairs, None)
     assert torch.equal(whole.masked_fill(~past, 0), looked_up.masked_fill(~past, 0))
     assert torch.isneginf(whole[~past.expand_as(whole)]).all()
     weights = torch.randn(whole.shape, generator=torch.Generator().manual_seed(3)).masked_fill(~past, 0)
     grads = [torch.autograd.grad((b.masked_fill(~past, 0) * weights).sum(), bias.distance)[0] for b in (whole, looked_up)]
     torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-4)
     gap = time_bucket((times[:, :, None] - times[:, None]).float())
-    with_times = bias.causal(SLOTS, gap)
+    with_times = bias.causal(distance_bucket(torch.arange(SLOTS).flip(0)), gap)
     at = (times[1, 5] - times[1, 2]).float()
     assert with_times[1, 0, 5, 2] == bias.distance[3, 0] + bias.time[time_bucket(at), 0]

@@ -24,10 +24,17 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or not torch.is_grad_enabled():
+        if x.is_cuda:
             return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)  # ... D
+        if not torch.is_grad_enabled():
+            return (x.float() * _scale(x.float(), self.eps)).mul_(self.weight.float()).to(x.dtype)
         normed: Tensor = _RMSNorm.apply(x.float(), self.weight.float(), self.eps)
         return normed.to(x.dtype)
+
+
+def _scale(x: Tensor, eps: float) -> Tensor:
+    """... 1: 1 / rms(x)."""
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -35,7 +42,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()  # ... 1
+        scale = _scale(x, eps)
         ctx.save_for_backward(x, weight, scale)
         return (x * scale).mul_(weight)
 

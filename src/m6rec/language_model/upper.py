@@ -67,13 +67,14 @@ class SlotBias(nn.Module):
             bias = bias + F.embedding(gap, self.time, padding_idx=0)  # an unknown gap adds nothing: its row stays zero
         return bias.movedim(-1, -3)
 
-    def causal(self, length: int, gap: Tensor | None) -> Tensor:
-        """The same for `length` slots in a row that see themselves and what is before them: -inf at what is after (B or 1, H, S, S).
+    def causal(self, falling: Tensor, gap: Tensor | None) -> Tensor:
+        """The same for S slots in a row that see themselves and what is before them: -inf at what is after (B or 1, H, S, S).
 
         A bias of distances alone is equal along its diagonals: one vector a head, read from S places.
+        falling: int64 (S,), buckets of the distances S - 1 down to 0.
         """
-        buckets = distance_bucket(torch.arange(length - 1, -1, -1, device=self.distance.device))  # S: of distances S - 1 .. 0
-        known = F.embedding(buckets, self.distance).T  # H S
+        length = len(falling)
+        known = F.embedding(falling, self.distance).T  # H S
         lines = F.pad(known, (0, length - 1), value=float("-inf"))  # H 2S-1: at S - 1 + j - i stands what slot i adds for slot j
         bias = lines.unfold(1, length, 1).flip(1)[None]  # 1 H S S
         return bias if gap is None else bias + F.embedding(gap, self.time, padding_idx=0).movedim(-1, -3)
@@ -105,9 +106,10 @@ class UpperLayers(nn.Module):
             times = None  # no gap is known, and an unknown gap adds nothing (a slot with a time has a gap of 0 to itself)
         gap = None if times is None else time_bucket((times[:, :, None] - times[:, None]).float())  # B S S
         every = torch.arange(batch, device=slots.device)
+        falling = distance_bucket(torch.arange(length - 1, -1, -1, device=slots.device))  # S
         for index, slot_bias in enumerate(self.biases):
             block = cast(Block, self.layers[index])
-            bias = cast(SlotBias, slot_bias).causal(length, gap)  # B H S S
+            bias = cast(SlotBias, slot_bias).causal(falling, gap)  # B H S S
             normed = block.attention_norm(slots)
             keys_values = block.attention.keys_values(normed)
             if place is not None and index == len(self.biases) - 1:

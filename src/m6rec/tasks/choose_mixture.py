@@ -192,9 +192,15 @@ class ChooseMixture(Scorer):
         lengths = histories.lengths
         start = self.task.start_slot(len(requests), self._profile_contents(requests), self._typed_contents(requests, typed))
         states = torch.zeros(len(requests), self.task.shape.width)
-        # Rows of like length together: a short history must not wait for a long one.
-        order = np.argsort(lengths, kind="stable")
-        for rows in np.array_split(order, max(1, len(order) // ROWS_TOGETHER)):
+        # Rows of like length together: a short history must not wait for a long one, nor one without times for one with them.
+        timed = _timed(histories)
+        order = np.lexsort((lengths, timed))
+        blocks = [
+            part
+            for half in (order[~timed[order]], order[timed[order]])
+            for part in np.array_split(half, -(-len(half) // ROWS_TOGETHER) or 1)
+        ]
+        for rows in blocks:
             if not len(rows):
                 continue
             events = histories.offsets[rows][:, None] + np.arange(int(lengths[rows].max()))
@@ -234,6 +240,8 @@ class ChooseMixture(Scorer):
         if requests.users is None or not len(contents):
             return None
         known = contents.rows(torch.from_numpy(np.maximum(requests.users, 0)))
+        if not described and (requests.users >= 0).all():
+            return known
         keep = torch.from_numpy(requests.users >= 0)
         known = replace(known, summaries=known.summaries * keep[:, None], vectors=known.vectors * keep[:, None])
         known = known.thinned(torch.repeat_interleave(keep, known.offsets[1:] - known.offsets[:-1]))
@@ -249,6 +257,15 @@ class ChooseMixture(Scorer):
         assert requests.texts is not None
         summaries = self.reader.read(requests.texts)
         return Contents.build(summaries, typed, torch.zeros(len(requests), self.catalogue.contents.vectors.shape[1]))
+
+
+def _timed(histories: Histories) -> np.ndarray:
+    """bool (B,): whether the time of any event is known."""
+    if histories.times is None:
+        return np.zeros(len(histories), dtype=bool)
+    before = np.concatenate([[0], np.cumsum(~np.isnan(histories.times))])
+    known: np.ndarray = before[histories.offsets[1:]] > before[histories.offsets[:-1]]
+    return known
 
 
 def _blend(from_events: np.ndarray, from_words: np.ndarray) -> np.ndarray:

@@ -32,21 +32,22 @@ def sum_rows(table: csr_array, recent: np.ndarray, weights: np.ndarray, dense: T
     used = weights.any(axis=0)  # B K
     count, size = weights.shape[:2], table.shape[1]
     if dense is not None:
-        rows = torch.from_numpy(np.maximum(recent, 0))
-        return np.stack([F.embedding_bag(rows, dense, mode="sum", per_sample_weights=torch.from_numpy(part)).numpy() for part in weights])
+        bags = torch.from_numpy(np.maximum(recent, 0))
+        return np.stack([F.embedding_bag(bags, dense, mode="sum", per_sample_weights=torch.from_numpy(part)).numpy() for part in weights])
     if int(used.sum()) > FEW_ROWS:
-        view, row, place = np.nonzero(weights)
-        sources = csr_array((weights[view, row, place], (view * count[1] + row, recent[row, place])), shape=(count[0] * count[1], size))
+        views, rows, places = np.nonzero(weights)
+        entries = (weights[views, rows, places], (views * count[1] + rows, recent[rows, places]))
+        sources = csr_array(entries, shape=(count[0] * count[1], size))
         return np.asarray((sources @ table).todense(), dtype=np.float32).reshape(*count, size)
     total = np.zeros((*count, size), dtype=np.float32)
     for row in np.flatnonzero(used.any(axis=1)):
-        places = np.flatnonzero(used[row])
-        spans = [slice(table.indptr[item], table.indptr[item + 1]) for item in recent[row, places]]
+        named = np.flatnonzero(used[row])
+        spans = [slice(table.indptr[item], table.indptr[item + 1]) for item in recent[row, named]]
         columns = np.concatenate([table.indices[span] for span in spans]).astype(np.int64)
         values = np.concatenate([table.data[span] for span in spans])
         lengths = [span.stop - span.start for span in spans]
         for view in range(count[0]):
-            total[view, row] = np.bincount(columns, np.repeat(weights[view, row, places], lengths) * values, minlength=size)
+            total[view, row] = np.bincount(columns, np.repeat(weights[view, row, named], lengths) * values, minlength=size)
     return total
 
 
