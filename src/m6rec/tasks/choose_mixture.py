@@ -18,6 +18,7 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.agreement import Agreement, typed_gain
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
+from m6rec.tasks.cold_transfer import SIMILAR, said_of_similar
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.tasks.text_reader import TextReader
@@ -107,13 +108,14 @@ class ChooseMixture(Scorer):
         parts = self._mixture(asked)
         scores = np.log(np.maximum(np.sum(list(parts.values()), axis=0), LEAST)).astype(np.float32)
         if self.agreement.weight:
-            scores += self.agreement.gain(self._counted(asked, self.agreement.recency))
+            similar = bool(self.agreement.shares.get(SIMILAR))
+            scores += self.agreement.gain(self._counted(asked, self.agreement.recency, similar))
         if asked.words is not None:
             scores += typed_gain(asked.words)
         return scores, parts
 
     def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
-        """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, float32 (B, N)."""
+        """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, and `similar`; float32 (B, N)."""
         return self._counted(self._ask(requests), recency)
 
     def _ask(self, requests: Requests) -> _Asked:
@@ -144,11 +146,14 @@ class ChooseMixture(Scorer):
             result[name] = gates[:, 1 + number, None] * given
         return result
 
-    def _counted(self, asked: _Asked, recency: float) -> dict[str, np.ndarray]:
+    def _counted(self, asked: _Asked, recency: float, similar: bool = True) -> dict[str, np.ndarray]:
         weights = recency ** np.arange(asked.recent.shape[1], dtype=np.float32)
         result = {}
         for number, name in enumerate(self.task.parts):
             result[name] = self._sum_rows(name, asked.recent, weights * (asked.evidence[:, number] > 0))
+        graph = [result[name] for name in GRAPH_PARTS if name in result]
+        if similar and graph and TEXT_PART in result and "text" not in self.switched_off:
+            result[SIMILAR] = said_of_similar(graph, self.catalogue.resemblers)
         return result
 
     def _sum_rows(self, name: str, recent: np.ndarray, weights: np.ndarray) -> np.ndarray:

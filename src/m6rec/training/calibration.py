@@ -34,7 +34,8 @@ def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float
 
     def counted(recency: float) -> Mapping[str, np.ndarray]:
         found = [scorer.counted(requests.rows(block), recency) for block in blocks]
-        return {name: np.concatenate([part[name] for part in found]) for name in scorer.task.parts}
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
-    best = choose_agreement(scorer.task.parts, counted, quality)
+    names = list(scorer.counted(requests.rows(np.arange(1)), 1.0))
+    best = choose_agreement(names, counted, quality)
     return best, quality(best.gain(counted(best.recency)) if best.weight else None)
