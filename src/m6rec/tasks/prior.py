@@ -89,9 +89,7 @@ def with_newcomers(tables: dict[str, csr_array], newcomers: np.ndarray, config: 
     """The tables in which the items `newcomers` int64 (U,), that nothing was counted for, borrow transitions by their text."""
     if not config.borrow or TEXT_PART not in tables:
         return tables
-    return {
-        name: borrowed(table, tables[TEXT_PART], newcomers, config) if name in GRAPH_PARTS else table for name, table in tables.items()
-    }
+    return {name: borrowed(table, tables[TEXT_PART], newcomers, config) if name in GRAPH_PARTS else table for name, table in tables.items()}
 
 
 def _countings(config: PriorConfig) -> tuple[Counting, Counting]:
