@@ -6,6 +6,7 @@ timid: what the model *and* the counts name is better than what either names alo
     log p(item) + weight * log(1 + G(item) / floor)
     G = sum over priors m of share[m] * sum over recent events k of recency^k * row_m[item_k]
 
+(and share["similar"] times what the counts say of the item's text neighbours, `tasks/cold_transfer.py`)
 with the rows as counted (a row's mass grows with the root of its evidence). The few numbers are chosen on validation cases,
 which the weights of the model have not seen: there the counts are worth what they will be worth in service. Words that somebody
 typed gain in the same way (`typed_gain`), so that what is asked for stands above what is merely likely, new items included.
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from m6rec.tasks.cold_transfer import SIMILAR
 from m6rec.tasks.prior import TEXT_PART
 
 # What somebody typed is asked for, not merely likely: no validation case types anything, so this weight is set and not searched.
@@ -56,6 +58,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "recency": (0.5, 0.65, 0.8),
 }
 SHARES = (0.0, 0.3, 1.0, 3.0)
+START = {TEXT_PART: 3.0, SIMILAR: 0.0}  # where the search of the shares starts; the others at 1
 
 
 def _moved(agreement: Agreement, name: str, value: float) -> Agreement:
@@ -71,13 +74,13 @@ def choose_agreement(
     """Coordinate search for the numbers that make `quality` largest; a number moves only when that gains.
 
     Args:
-        parts: names of the priors; without any the mixture stays alone.
+        parts: names of what `counted` gives; without any the mixture stays alone.
         counted: recency -> each prior's sum over recent events, name -> (B, N), of the validation cases.
         quality: what to add to log p, (B, N) or None for nothing -> the validation metric.
     """
     if not parts:
         return Agreement()
-    shares = {name: 3.0 if name == TEXT_PART else 1.0 for name in parts}
+    shares = {name: START.get(name, 1.0) for name in parts}
     best, found = Agreement(weight=0.5, shares=shares), quality(None)
     sums = {best.recency: counted(best.recency)}
     tried = quality(best.gain(sums[best.recency]))

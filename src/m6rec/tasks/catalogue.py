@@ -19,7 +19,7 @@ from m6rec.base.errors import DataError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.prior import TEXT_PART, prior_tables, row_mass
+from m6rec.tasks.prior import TEXT_PART, prior_tables, row_mass, with_newcomers
 from m6rec.tasks.prior_sums import dense_copies
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
@@ -62,12 +62,17 @@ class Catalogue:
         if not self.dense:
             self.dense.update(dense_copies(self.priors))
 
+    @cached_property
+    def resemblers(self) -> csr_array:
+        """The text prior transposed, csr (N, N): row j holds the items that resemble j, and how much."""
+        return csr_array(self.priors[TEXT_PART].T)
+
     def with_priors(self, histories: Histories, config: PriorConfig) -> Catalogue:
         """Counts of `histories`, and text neighbours (kept where they were computed before)."""
         return replace(self, priors=prior_tables(histories, self.vectors, config, self.priors.get(TEXT_PART)))
 
     def appended(self, new: Table, reader: TextReader, config: PriorConfig) -> Catalogue:
-        """With the items of `new` after the others: readable, similar to others, without transitions until events come.
+        """With the items of `new` after the others: readable, similar to others, with transitions borrowed from those.
 
         Raises:
             DataError: an id that the catalogue has already.
@@ -84,6 +89,7 @@ class Catalogue:
         priors = {name: csr_array(_grown(table, extra)) for name, table in self.priors.items()}
         if TEXT_PART in priors:
             priors[TEXT_PART] = _linked(priors[TEXT_PART], vectors, extra, config)
+        priors = with_newcomers(priors, np.arange(len(items) - extra, len(items)), config)
         return Catalogue(items, self.bag, matrix, vectors, Contents.build(summaries, matrix, vector_fields(items)), priors)
 
     @cached_property

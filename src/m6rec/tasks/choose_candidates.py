@@ -27,7 +27,8 @@ from m6rec.base.contracts import Histories, Requests
 from m6rec.tasks.agreement import typed_gain
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, ChooseMixture
-from m6rec.tasks.prior import TEXT_PART
+from m6rec.tasks.cold_transfer import SIMILAR
+from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.text.similarity import similarity_vectors
 
 
@@ -168,6 +169,8 @@ class ChooseCandidates:
                 given[name] = question.gates[row, 1 + number] * part
             total = np.log(np.maximum(sum(given.values()), LEAST)).astype(np.float32)
             if mixture.agreement.weight:
+                if mixture.agreement.shares.get(SIMILAR):
+                    counted[SIMILAR] = self._similar(question, row, recency, items)
                 total += mixture.agreement.gain(counted)
             if typed is not None:
                 total += typed_gain(said)
@@ -176,6 +179,15 @@ class ChooseCandidates:
                 shares[name][row, columns] = values
             place[items] = -1
         return scores, shares
+
+    def _similar(self, question: Question, row: int, recency: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """float32 (C,): `ChooseMixture._similar` for the candidates `items` of one request."""
+        catalogue = self.mixture.catalogue
+        said = np.zeros(len(catalogue), dtype=np.float32)
+        for name, named in self._named(question, row).items():
+            if name in GRAPH_PARTS:
+                np.add.at(said, named.items, recency[named.events] * named.values)
+        return np.asarray(catalogue.priors[TEXT_PART][items] @ said, dtype=np.float32)
 
     def _named(self, question: Question, row: int) -> dict[str, _Named]:
         """What each prior says from the request's recent events, in the order of the parts."""

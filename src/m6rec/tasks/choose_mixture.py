@@ -18,6 +18,7 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.agreement import Agreement, typed_gain
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
+from m6rec.tasks.cold_transfer import SIMILAR, said_of_similar
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.tasks.prior_sums import sum_rows
@@ -116,13 +117,15 @@ class ChooseMixture(Scorer):
         total = sum(parts.values(), start=np.float32(0))
         scores: np.ndarray = np.log(np.maximum(total, LEAST)).astype(np.float32, copy=False)
         if self.agreement.weight:
+            if self.agreement.shares.get(SIMILAR):
+                counted |= self._similar(counted)
             scores += self.agreement.gain(counted)
         if asked.words is not None:
             scores += typed_gain(asked.words)
         return scores, parts
 
     def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
-        """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, float32 (B, N)."""
+        """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, and `similar`; float32 (B, N)."""
         return self._counted(self._ask(requests), recency)
 
     def _ask(self, requests: Requests) -> _Asked:
@@ -162,7 +165,15 @@ class ChooseMixture(Scorer):
 
     def _counted(self, asked: _Asked, recency: float) -> dict[str, np.ndarray]:
         parts = enumerate(self.task.parts)
-        return {name: self._sums(name, asked.recent, self._counting(asked, number, recency)[None])[0] for number, name in parts}
+        result = {name: self._sums(name, asked.recent, self._counting(asked, number, recency)[None])[0] for number, name in parts}
+        return result | self._similar(result)
+
+    def _similar(self, counted: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the graph's counts say of every item's text neighbours; nothing where one of the two is missing."""
+        graph = [counted[name] for name in GRAPH_PARTS if name in counted]
+        if not graph or TEXT_PART not in counted or "text" in self.switched_off:
+            return {}
+        return {SIMILAR: said_of_similar(graph, self.catalogue.resemblers)}
 
     def _counting(self, asked: _Asked, number: int, recency: float) -> np.ndarray:
         """float32 (B, K): the weights of the recent events in what the agreement reads of one prior."""

@@ -26,6 +26,14 @@ class PriorConfig(Config):
     similar: int = Field(50, ge=1, description="Neighbours kept for an item in the text prior.")
     sharpness: float = Field(2.0, gt=0, description="The text prior is cosine ** sharpness, normalised.")
     recent: int = Field(10, ge=1, description="The newest events of a history that the priors start from.")
+    borrow: bool = Field(
+        True, description="Items that nobody has had borrow the transitions of what their text resembles; false leaves them none."
+    )
+    borrow_smoothing: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the transitions of what resembles the recent item, beside its own, where transitions are borrowed.",
+    )
     folds: int = Field(8, ge=2, description="Folds of users: a training user is scored by the transitions of the other folds.")
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from m6rec.base.contracts import Histories
 from m6rec.data.transitions import count_transitions, leaving_folds_out, normalise, propagate, user_folds
+from m6rec.tasks.cold_transfer import borrowed, without_transitions
 from m6rec.tasks.config import PriorConfig
 from m6rec.text.similarity import text_neighbours
 
@@ -95,7 +96,15 @@ def prior_tables(histories: Histories, vectors: csr_array, config: PriorConfig, 
         tables.update(graph_tables(near, wide, config))
     if config.text:
         tables[TEXT_PART] = text_neighbours(vectors, keep=config.similar, power=config.sharpness) if text is None else text
-    return tables
+    graph = [tables[name] for name in GRAPH_PARTS if name in tables]
+    return with_newcomers(tables, without_transitions(graph), config)
+
+
+def with_newcomers(tables: dict[str, csr_array], newcomers: np.ndarray, config: PriorConfig) -> dict[str, csr_array]:
+    """The tables in which the items `newcomers` int64 (U,), that nothing was counted for, borrow transitions by their text."""
+    if not config.borrow or TEXT_PART not in tables:
+        return tables
+    return {name: borrowed(table, tables[TEXT_PART], newcomers, config) if name in GRAPH_PARTS else table for name, table in tables.items()}
 
 
 def countings(config: PriorConfig) -> tuple[Counting, Counting]:

@@ -30,7 +30,8 @@ def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float
     scorer.agreement = Agreement()
     batch = config.batch_of(len(bench.dataset.items))
     if count > whole:
-        return _calibrate_on_lists(make_shortlists(scorer, requests, targets, excluded, batch), scorer.task.parts, metric, int(k))
+        return _calibrate_on_lists(make_shortlists(scorer, requests, targets, excluded, batch), metric, int(k))
+    names = list(scorer.counted(requests.rows(np.arange(1)), 1.0))
     blocks = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
     # Written block by block into place: a list of blocks and its concatenation would be held at once.
     mixture = np.empty((count, len(bench.dataset.items)), dtype=np.float32)  # B N
@@ -49,20 +50,20 @@ def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float
         return float(METRICS[metric](np.concatenate(ranks), targets.offsets, int(k)).mean())
 
     def counted(recency: float) -> Mapping[str, np.ndarray]:
-        found = {name: np.empty_like(mixture) for name in scorer.task.parts}
+        found = {name: np.empty_like(mixture) for name in names}
         for block in blocks:
             for name, part in scorer.counted(requests.rows(block), recency).items():
                 found[name][block] = part
         return found
 
-    best = choose_agreement(scorer.task.parts, counted, quality)
+    best = choose_agreement(names, counted, quality)
     return best, quality(best.gain(counted(best.recency)) if best.weight else None)
 
 
-def _calibrate_on_lists(lists: Shortlists, parts: list[str], metric: str, k: int) -> tuple[Agreement, float]:
+def _calibrate_on_lists(lists: Shortlists, metric: str, k: int) -> tuple[Agreement, float]:
     def quality(gain: np.ndarray | None) -> float:
         ranks = expected_ranks(lists.mixture if gain is None else lists.mixture + gain, lists.targets)
         return float(METRICS[metric](ranks, lists.targets.offsets, k).mean())
 
-    best = choose_agreement(parts, lambda recency: lists.counted[recency], quality)
+    best = choose_agreement(list(next(iter(lists.counted.values()))), lambda recency: lists.counted[recency], quality)
     return best, quality(best.gain(lists.counted[best.recency]) if best.weight else None)

@@ -31,7 +31,7 @@ class Shortlists:
 
 def make_shortlists(scorer: ChooseMixture, requests: Requests, targets: Histories, excluded: Histories | None, batch: int) -> Shortlists:
     """Shortlists of `requests`; what is excluded is on none of them unless it is a target. `batch` cases are scored at a time."""
-    parts, recencies = scorer.task.parts, GRID["recency"]
+    parts, recencies = list(scorer.counted(requests.rows(np.arange(1)), 1.0)), GRID["recency"]
     rows: list[tuple[np.ndarray, np.ndarray, dict[tuple[float, str], np.ndarray]]] = []
     for start in range(0, len(requests), batch):
         block = np.arange(start, min(start + batch, len(requests)))

@@ -1,0 +1,102 @@
+"""Items that nobody has had yet stand in the counted priors beside what resembles them.
+
+An item without transitions borrows those of its text neighbours. With T a table of transitions, W[i, j] the text prior of the new item i
+over the known items j (rows of sum 1), S the text prior of the sources, and a the `borrow_smoothing`,
+
+    T'[h, i] = r[h] * sum over j of W[i, j] * (T[h, j] + a * sum over g of S[h, g] T[g, j])      for every source h with transitions
+    T'[i, .] = sum over j of W[i, j] * T'[j, .]                                                  the new item in a history
+
+so what usually follows things like h leads to things like i. r[h] = mass[h] / (mass[h] + a * sum over g of S[h, g] mass[g]) makes the
+bracket a mean of rows weighed by their evidence, of h's own mass: a newcomer gets what its neighbours get on average, is neither hidden
+nor pushed, and the mixture's gates, recency and agreement treat it as if it had been counted. Known pairs stay as counted.
+
+A mean is flatter than what it is a mean of, so the best newcomer seldom reaches the best known item. `said_of_similar` puts all items on
+one footing: what the counts say of an item's text neighbours, for known and new items alike, is one more thing that agreement may count.
+
+Dimension keys: N items, U items that borrow, C of them at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy.sparse import csc_array, csr_array, diags_array
+
+from m6rec.tasks.config import PriorConfig
+
+SIMILAR = "similar"  # the name of `said_of_similar` among what agreement counts
+TABLE_ENTRIES = 1 << 23  # numbers of a dense block of columns held at a time: 32 MB
+
+
+def without_transitions(tables: list[csr_array]) -> np.ndarray:
+    """int64 (U,): items with neither a successor nor a predecessor in any table (N, N)."""
+    known = np.zeros(tables[0].shape[0] if tables else 0, dtype=bool)
+    for table in tables:
+        known[table.indices] = True
+        known |= np.diff(table.indptr) > 0
+    return np.flatnonzero(~known)
+
+
+def borrowed(table: csr_array, text: csr_array, borrowers: np.ndarray, config: PriorConfig) -> csr_array:
+    """`table` with columns and rows for the items `borrowers`, which have neither; float32 (N, N), sorted.
+
+    Args:
+        table: float32 (N, N), transitions. text: float32 (N, N), the text prior, rows of sum 1.
+        borrowers: int64 (U,). Each gets its `config.keep` largest sources at most; one that resembles no known item stays empty.
+    """
+    if not len(borrowers) or not table.nnz:
+        return table
+    weights = _over_known(text, borrowers)  # U N
+    columns, sources, values = [], [], []
+    for first, block in _columns(table, text, weights, config):
+        source, place = np.nonzero(block)
+        columns.append(borrowers[first + place])
+        sources.append(source)
+        values.append(block[source, place])
+    shape = table.shape
+    given = csr_array((np.concatenate(values), (np.concatenate(sources), np.concatenate(columns))), shape=shape)
+    # Rows last, so that new items lead to each other too.
+    lifted = csr_array((np.ones(len(borrowers), np.float32), (borrowers, np.arange(len(borrowers)))), shape=(shape[0], len(borrowers)))
+    wide = csr_array(table + given)
+    result = csr_array(wide + lifted @ csr_array(weights @ wide), dtype=np.float32)
+    result.eliminate_zeros()
+    result.sort_indices()
+    return result
+
+
+def said_of_similar(counted: Sequence[np.ndarray], resemblers: csr_array) -> np.ndarray:
+    """float32 (B, N): the sum of `counted` (each (B, N), transitions from the recent events), averaged over every item's text neighbours.
+
+    resemblers: float32 (N, N), the text prior transposed: row j holds the items that resemble j.
+    """
+    total = csr_array(np.sum(list(counted), axis=0))
+    return np.asarray((total @ resemblers).todense(), dtype=np.float32)
+
+
+def _over_known(text: csr_array, borrowers: np.ndarray) -> csr_array:
+    """float64 (U, N): text rows of the borrowers over the items that do not borrow, made to sum to 1."""
+    known = np.ones(text.shape[1], dtype=np.float64)
+    known[borrowers] = 0.0
+    weights = csr_array(csr_array(text[borrowers], dtype=np.float64) @ diags_array(known))
+    weights.eliminate_zeros()
+    mass = np.asarray(weights.sum(axis=1)).ravel()
+    return csr_array(diags_array(np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)) @ weights)
+
+
+def _columns(table: csr_array, text: csr_array, weights: csr_array, config: PriorConfig) -> Iterator[tuple[int, np.ndarray]]:
+    """(place of its first column, float32 (N, C)) of the columns that are given, some at a time; rows of borrowers are empty."""
+    mass = np.asarray(table.sum(axis=1)).ravel()
+    around = mass + config.borrow_smoothing * (text @ mass)
+    share = np.divide(mass, around, out=np.zeros_like(mass), where=around > 0)  # N: r of the module's formula
+    size = max(1, TABLE_ENTRIES // table.shape[0])
+    for first in range(0, weights.shape[0], size):
+        part = csc_array(weights[first : first + size].T)  # N C
+        block = csr_array(table @ part).toarray()  # N C
+        if config.borrow_smoothing:
+            block += config.borrow_smoothing * (text @ block)
+            block *= share[:, None]
+        if block.shape[0] > config.keep:
+            bound = np.partition(block, -config.keep, axis=0)[-config.keep]  # C
+            block[block < bound] = 0.0
+        yield first, block.astype(np.float32)
