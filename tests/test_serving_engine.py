@@ -14,6 +14,7 @@ import pytest
 from m6rec.base.contracts import Histories, Requests, Scored
 from m6rec.base.errors import DataError, UnknownItemError, UnknownUserError, UsageError
 from m6rec.serving.engine import Engine
+from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.choose_mixture import SOFTMAX_PART
 from m6rec.tasks.model_folder import ChooseScorer
 
@@ -213,6 +214,7 @@ def test_added_items_are_recommended_at_once(fresh: Engine) -> None:
     assert "i04" in ids(fresh.similar_items("new", 10))
     assert "i04" in ids(fresh.recommend(history=["new"], k=10))
     assert ids(fresh.recommend(text=new["title"], where={"brand": new["brand"]}, k=99)).count("new") == 1
+    fresh.scorer.agreement = Agreement()  # the mixture alone is a distribution
     scores = [answer.score for answer in fresh.recommend(user="u05", k=99, repeat="allow")]
     assert math.isclose(sum(math.exp(score) for score in scores), 1, abs_tol=1e-4)
 

@@ -92,7 +92,7 @@ def test_parts_add_up_to_a_distribution(scorer: ChooseScorer, everybody: Request
     np.testing.assert_allclose(total.sum(axis=1), 1.0, atol=1e-5)
     asked = scorer._ask(everybody)
     gain = scorer.agreement.gain(scorer._counted(asked, scorer.agreement.recency)) + typed_gain(asked.words)
-    np.testing.assert_allclose(scorer.scores(everybody), np.log(total) + gain, rtol=1e-5)
+    np.testing.assert_allclose(scorer.scores(everybody), np.log(total) + gain, rtol=1e-5, atol=1e-5)
     assert len({np.argmax(row) for row in total}) > 3  # not one answer for all
 
 
@@ -420,7 +420,7 @@ RED, BLUE = slice(0, 10), slice(10, 20)
 
 def shares(scorer: ChooseScorer, requests: Requests) -> tuple[float, float]:
     """Probability of all red and of all blue things."""
-    chances = np.exp(scorer.scores(requests)[0])
+    chances = np.sum(list(scorer.parts(requests).values()), axis=0)[0]
     return float(chances[RED].sum()), float(chances[BLUE].sum())
 
 
@@ -440,7 +440,8 @@ def test_a_described_profile_decides_where_there_is_no_history(planted: ChooseSc
     nobody = shares(planted, Requests(NOBODY))
     assert man[0] > 0.75
     assert woman[1] > 0.75
-    assert 0.2 < nobody[0] < 0.8
+    assert woman[0] < nobody[0] < man[0]
+    assert 0.1 < nobody[0] < 0.9
 
 
 def test_the_profile_of_a_known_user_counts(planted: ChooseScorer) -> None:

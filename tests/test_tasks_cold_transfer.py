@@ -204,6 +204,7 @@ def test_an_added_item_is_recommended_where_its_like_is(recommender: Recommender
     assert forward[-1] > 0
     assert (forward > forward[-1]).sum() < 0.4 * len(frame)
     np.testing.assert_allclose(np.sum(list(parts.values())), 1.0, atol=1e-4)
+    scorer.agreement = Agreement()
     quiet = scorer.scores(requests)[0]
     scorer.agreement = Agreement(weight=1.0, shares={"forward": 1.0})
     assert scorer.scores(requests)[0, -1] - quiet[-1] > 0.01

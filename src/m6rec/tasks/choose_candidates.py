@@ -169,7 +169,7 @@ class ChooseCandidates:
                 given[name] = question.gates[row, 1 + number] * part
             total = np.log(np.maximum(sum(given.values()), LEAST)).astype(np.float32)
             if mixture.agreement.weight:
-                if mixture.agreement.shares.get(SIMILAR):
+                if mixture.agreement.shares.get(SIMILAR) and "text" not in mixture.switched_off:
                     counted[SIMILAR] = self._similar(question, row, recency, items)
                 total += mixture.agreement.gain(counted)
             if typed is not None:
