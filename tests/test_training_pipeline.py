@@ -88,6 +88,8 @@ def test_plan_writes_nothing(tiny_sample: Path, tiny_config: Build, tiny_run: Pa
     [
         ("train.epochs=3", "fit"),
         ("train.learning_rate=0.5", "fit"),
+        ("train.dropout=0.2", "fit"),
+        ("model.history=7", "fit"),
         ("tasks.next.own_share=0.7", "fit"),
         ("tasks.next.prior.window=2", "fit"),
         ("evaluation.exclude_history=false", "fit"),  # early stopping looks at it

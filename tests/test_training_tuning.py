@@ -24,7 +24,8 @@ from m6rec.training.pipeline import plan
 from m6rec.training.search_space import Dimension, parse_searches
 from m6rec.training.stages_fit import Fit
 from m6rec.training.study import Study, sole_user
-from m6rec.training.tuning import LOCK, MARK, STUDY, Tuning, tune, validation_curve
+from m6rec.training.trial_watch import validation_curve
+from m6rec.training.tuning import LOCK, MARK, STUDY, Tuning, tune
 
 Build = Callable[..., M6RecConfig]
 SEARCH = ["train.learning_rate=1e-3..1e-2:log", "tasks.next.own_share=0.0..1.0", "train.dropout=0.1..0.7"]
@@ -178,15 +179,15 @@ import os, signal, sys
 from pathlib import Path
 from conftest import TINY
 from m6rec.config import load_config
-from m6rec.training import tuning
+from m6rec.training import trial_watch, tuning
 from m6rec.training.search_space import parse_searches
 
-heard = tuning._Curve.heard
+heard = trial_watch.Curve.heard
 def dying(self):
     heard(self)
     if self.trial.number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-tuning._Curve.heard = dying
+trial_watch.Curve.heard = dying
 source, run = Path(sys.argv[1]), Path(sys.argv[2])
 config = load_config(source / "config.yaml", TINY)
 tuning.tune(config, source, run, space=parse_searches(sys.argv[3:], config), trials=2)

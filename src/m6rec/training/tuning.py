@@ -7,7 +7,6 @@ best trial's training is there when `m6rec train` is asked for it.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from contextlib import closing
@@ -26,6 +25,7 @@ from m6rec.training.progress import Progress
 from m6rec.training.run_folder import RunFolder, content_key, read_json
 from m6rec.training.search_space import Space, check_space, default_space, value_of, with_values
 from m6rec.training.study import Study, decode, sole_user
+from m6rec.training.trial_watch import Curve, Poor, TimeUp, Watch
 from m6rec.training.tuning_files import write_best, write_page, write_trials
 from m6rec.training.workbench import Workbench
 
@@ -55,14 +55,6 @@ class Tuning:
     best_config: M6RecConfig | None
     files: list[Path]
     left: int
-
-
-class _Poor(Exception):
-    """The trial is worse than its peers were at the same epoch."""
-
-
-class _TimeUp(Exception):
-    """No minutes are left; the state of the trial is saved."""
 
 
 def tune(
@@ -131,7 +123,7 @@ class _Search:
                     trial = self.study.ask(self.default)
                 try:
                     self._trial(trial)
-                except _TimeUp:
+                except TimeUp:
                     self.study.give_back(trial, "the minutes were over")
                     break
                 with held_interrupt():
@@ -166,9 +158,9 @@ class _Search:
             if twin is not None:
                 self._repeat(trial, twin)
                 return
-            bench.progress = _Watch(self.shown, f"trial {trial.number}", _Curve(trial, bench, self.metric, self._late))
+            bench.progress = Watch(self.shown, f"trial {trial.number}", Curve(trial, bench, self.metric, self._late))
             self.study.tell(trial, self._value(bench))
-        except _Poor:
+        except Poor:
             self.study.prune(trial)
         except (ConfigError, DataError) as error:
             self.study.fail(trial, str(error))
@@ -179,7 +171,7 @@ class _Search:
         if not folder.exists():
             write_json(folder / MARK, {"study": STUDY})
         run_stages(bench, until="fit")
-        assert isinstance(bench.progress, _Watch)
+        assert isinstance(bench.progress, Watch)
         bench.progress.curve.catch_up()
         facts = read_json(folder / "fit.json")
         return float(facts.get("with_agreement", facts[self.metric]))
@@ -257,43 +249,6 @@ class _Search:
         self.shown.say(f"trial {number}: {told}{best}  ({record.seconds:.0f} s; {what})")
 
 
-class _Curve:
-    """Hands the validation curve of a training to its trial, from the log: epochs of before a kill are in it too."""
-
-    def __init__(self, trial: optuna.Trial, bench: Workbench, metric: str, late: Any) -> None:
-        self.trial, self.bench, self.metric, self.late = trial, bench, metric, late
-        self.told: set[int] = set()
-
-    def catch_up(self) -> None:
-        for epoch, value in validation_curve(self.bench.folder("fit") / "log.jsonl", self.metric).items():
-            if epoch not in self.told:
-                self.told.add(epoch)
-                self.trial.report(value, epoch)
-
-    def heard(self) -> None:
-        """Called after every epoch, when the state is saved."""
-        self.catch_up()
-        if self.told and self.trial.should_prune():
-            raise _Poor
-        if self.late():
-            raise _TimeUp
-
-
-class _Watch(Progress):
-    """What the stages of a trial tell: the study hears of every epoch of the fit; people see the bar, not the lines."""
-
-    def __init__(self, shown: Progress, name: str, curve: _Curve) -> None:
-        super().__init__(shown.visible)
-        self.console, self.curve, self.name = shown.console, curve, name
-
-    def say(self, line: str) -> None:
-        """Nothing: a trial is one line when it is done."""
-
-    def note(self, epoch: int, losses: dict[str, float], metrics: dict[str, float]) -> None:
-        if self.stage == "fit":
-            self.curve.heard()
-
-
 def settled(bench: Workbench, keys: list[str]) -> dict[str, Any]:
     """The configuration's own values of `keys`, with what it leaves to the size and the data filled in where that is known."""
     shape = bench.fit_shape.plain()
@@ -305,11 +260,3 @@ def settled(bench: Workbench, keys: list[str]) -> dict[str, Any]:
         own = value_of(bench.config, key)
         values[key] = open_ends.get(key) if own is None else own
     return values
-
-
-def validation_curve(log: Path, metric: str) -> dict[int, float]:
-    """epoch -> value of `metric`, from a training log; of an epoch that was done again the later line counts."""
-    if not log.exists():
-        return {}
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return {int(row["epoch"]): float(row[metric]) for row in rows if metric in row}
