@@ -61,7 +61,7 @@ class ChooseConfig(Config):
     negatives_power: float = Field(0.75, ge=0, le=1, description="Negatives are drawn by (events of the item) ** this.")
     negatives_uniform: float = Field(0.2, ge=0, le=1, description="Share of the draws that fall on all seen items alike.")
     negatives_in_batch: bool = Field(False, description="Whether the targets of a batch are negatives of each other too.")
-    own_share: float = Field(0.3, ge=0, description="Weight of the softmax's own likelihood beside that of the mixture.")
+    own_share: float = Field(1.0, ge=0, description="Weight of the softmax's own likelihood beside that of the mixture.")
     repeat: Literal["exclude", "allow"] = Field("exclude", description="Whether consumed items may be recommended again.")
     prior: PriorConfig = Field(default_factory=PriorConfig, description="Counted priors of the mixture.")
 
