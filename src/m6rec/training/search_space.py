@@ -66,7 +66,7 @@ def default_space(config: M6RecConfig) -> Space:
         ("train.dropout", 0.1, 0.7, False, False),
     ]
     if config.choose.prior.graph or config.choose.prior.text:
-        ranges.append((f"{task}.own_share", 0.0, 1.0, False, False))
+        ranges.append((f"{task}.own_share", 0.0, 2.0, False, False))
     if config.choose.identity and config.choose.text:
         ranges.append((f"{task}.identity_dropout", 0.0, 0.5, False, False))
     if config.choose.prior.graph:
