@@ -70,7 +70,8 @@ def main() -> None:
     for size in options.texts:
         measured(f"texts {size}", lambda s=size: measure_texts(s, options.seed))
     (options.out / "index.md").write_text(page(rows), encoding="utf-8")
-    (options.out / "index.svg").write_text(chart(rows), encoding="utf-8")
+    if any("curve" in row for row in rows.values()):
+        (options.out / "index.svg").write_text(chart(rows), encoding="utf-8")
     print(page(rows))
 
 
@@ -162,7 +163,7 @@ def measure_run(run: Path, seed: int) -> dict[str, Any]:
     asked = sample_states(scorer, histories, 512, seed)
     index = build_index(vectors, IndexConfig(exact_below=0, kind="ivf"), asked, seed)
     wanted, _ = top_k(scorer.scores(requests), 10)
-    for count, tail in ((200, 2048), (1000, 65536)):
+    for count, tail in ((200, 2048), (1000, 131_072)):
         path = ChooseCandidates(scorer, index, count, tail, seed)
         question = path.ask(requests)
         items = path.candidates(question, 10)

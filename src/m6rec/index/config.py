@@ -22,7 +22,7 @@ class IndexConfig(Config):
     kind: Literal["auto", "exact", "ivf", "ivf_int8", "ivf_pq", "hnsw"] = Field(
         "auto",
         description="How the index is built. auto: ivf, then ivf_int8 from 2 million and ivf_pq from 20 million items; "
-        "exact where faiss (the `ann` extra) is not installed. hnsw: the least work for a query, the slowest to build.",
+        "exact where faiss (the `ann` extra) is not installed. hnsw: a graph, the slowest to build.",
     )
     recall: float = Field(
         0.95, gt=0, le=1, description="Share of the exactly nearest that must be found; search effort is raised until it is, when built."
@@ -33,7 +33,7 @@ class IndexConfig(Config):
     )
     candidates: int = Field(1000, ge=1, description="Items that the index hands on for a request, beside those the counts and words name.")
     tail: int = Field(
-        65536, ge=1, description="Items drawn at random that stand for the rest of the catalogue in the normaliser of the softmax."
+        131_072, ge=1, description="Items drawn at random that stand for the rest of the catalogue in the normaliser of the softmax."
     )
     threads: int = Field(
         1, ge=1, description="CPU threads of building and searching; an hnsw index is built by one, to be the same each time."

@@ -79,7 +79,7 @@ class ChooseCandidates:
         tail: D, items drawn for the normaliser; as many as the catalogue has make it exact.
     """
 
-    def __init__(self, mixture: ChooseMixture, search: Search, count: int = 1000, tail: int = 65536, seed: int = 0) -> None:
+    def __init__(self, mixture: ChooseMixture, search: Search, count: int = 1000, tail: int = 131_072, seed: int = 0) -> None:
         self.mixture, self.search, self.count, self.tail, self.seed = mixture, search, count, tail, seed
         self._drawn: tuple[Tensor, np.ndarray, Tensor] | None = None  # vectors they are of, place in the draw (N,), vectors (D, W)
         self._postings: tuple[Catalogue, csr_array] | None = None
