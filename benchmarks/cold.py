@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +30,6 @@ from m6rec.evaluation.protocol import evaluate
 from m6rec.fusion.member import MEMBERS, history_weights
 from m6rec.training.pipeline import open_run
 from m6rec.training.workbench import Workbench
-from retrieval import command
 
 CONTENT = ("content_knn", "bm25")
 RECENCIES = (0.65, 0.8, 0.9, 1.0)
@@ -105,6 +106,12 @@ def measure(folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str,
     flags = [word for setting in settings for word in ("--set", setting)]
     command(["train", str(place / "data" / "config.yaml"), "--run", str(run), *flags, "--until", "fit"])
     return {"data": folder.resolve().name, "seed": seed, **measure_run(open_run(run), arguments.held, arguments.encoder)}
+
+
+def command(words: list[str]) -> None:
+    """Run the m6rec command; what it says goes to standard error alone."""
+    if subprocess.run([sys.executable, "-m", "m6rec", *words], stdout=subprocess.DEVNULL, check=False).returncode:
+        raise SystemExit(f"m6rec {' '.join(words)} failed")
 
 
 def measure_run(bench: Workbench, which: Literal["validation", "test"], encoder: bool) -> dict[str, Any]:

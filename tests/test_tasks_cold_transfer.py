@@ -78,7 +78,7 @@ def test_blocks_of_columns_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     newcomers = [1, 4, 5, 9]
     table, text = random_world(12, newcomers, seed=3)
     whole = borrowed(table, text, np.array(newcomers), CONFIG)
-    monkeypatch.setattr(cold_transfer, "TABLE_ENTRIES", 12)  # one column at a time
+    monkeypatch.setattr(cold_transfer, "ROWS_ENTRIES", 1)  # one column at a time
     np.testing.assert_array_equal(borrowed(table, text, np.array(newcomers), CONFIG).toarray(), whole.toarray())
 
 

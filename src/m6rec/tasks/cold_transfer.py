@@ -18,15 +18,15 @@ Dimension keys: N items, U items that borrow, C of them at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array, diags_array
+from scipy.sparse import csr_array, diags_array, vstack
 
 from m6rec.tasks.config import PriorConfig
 
 SIMILAR = "similar"  # the name of `said_of_similar` among what agreement counts
-TABLE_ENTRIES = 1 << 23  # numbers of a dense block of columns held at a time: 32 MB
+ROWS_ENTRIES = 1 << 23  # entries of new columns held at a time, at most (12 bytes each)
 
 
 def without_transitions(tables: list[csr_array]) -> np.ndarray:
@@ -48,18 +48,10 @@ def borrowed(table: csr_array, text: csr_array, borrowers: np.ndarray, config: P
     if not len(borrowers) or not table.nnz:
         return table
     weights = _over_known(text, borrowers)  # U N
-    columns, sources, values = [], [], []
-    for first, block in _columns(table, text, weights, config):
-        source, place = np.nonzero(block)
-        columns.append(borrowers[first + place])
-        sources.append(source)
-        values.append(block[source, place])
-    shape = table.shape
-    given = csr_array((np.concatenate(values), (np.concatenate(sources), np.concatenate(columns))), shape=shape)
+    into = csr_array((np.ones(len(borrowers)), (borrowers, np.arange(len(borrowers)))), shape=(table.shape[0], len(borrowers)))  # N U
+    wide = csr_array(table + _sources(table, text, weights, config).T @ into.T)
     # Rows last, so that new items lead to each other too.
-    lifted = csr_array((np.ones(len(borrowers), np.float32), (borrowers, np.arange(len(borrowers)))), shape=(shape[0], len(borrowers)))
-    wide = csr_array(table + given)
-    result = csr_array(wide + lifted @ csr_array(weights @ wide), dtype=np.float32)
+    result = csr_array(wide + into @ csr_array(weights @ wide), dtype=np.float32)
     result.eliminate_zeros()
     result.sort_indices()
     return result
@@ -84,19 +76,28 @@ def _over_known(text: csr_array, borrowers: np.ndarray) -> csr_array:
     return csr_array(diags_array(np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)) @ weights)
 
 
-def _columns(table: csr_array, text: csr_array, weights: csr_array, config: PriorConfig) -> Iterator[tuple[int, np.ndarray]]:
-    """(place of its first column, float32 (N, C)) of the columns that are given, some at a time; rows of borrowers are empty."""
-    mass = np.asarray(table.sum(axis=1)).ravel()
+def _sources(table: csr_array, text: csr_array, weights: csr_array, config: PriorConfig) -> csr_array:
+    """float64 (U, N): the new columns of the table, as rows; those who borrow are no sources."""
+    mass = np.asarray(table.sum(axis=1), dtype=np.float64).ravel()
     around = mass + config.borrow_smoothing * (text @ mass)
-    share = np.divide(mass, around, out=np.zeros_like(mass), where=around > 0)  # N: r of the module's formula
-    size = max(1, TABLE_ENTRIES // table.shape[0])
+    share = diags_array(np.divide(mass, around, out=np.zeros_like(mass), where=around > 0))  # N: r of the module's formula
+    led, resembling = csr_array(table.T), csr_array(text.T)
+    size = max(1, ROWS_ENTRIES // (config.keep * max(config.similar, 1)))
+    parts = []
     for first in range(0, weights.shape[0], size):
-        part = csc_array(weights[first : first + size].T)  # N C
-        block = csr_array(table @ part).toarray()  # N C
+        given = _largest(csr_array(weights[first : first + size] @ led), config.keep)  # C N
         if config.borrow_smoothing:
-            block += config.borrow_smoothing * (text @ block)
-            block *= share[:, None]
-        if block.shape[0] > config.keep:
-            bound = np.partition(block, -config.keep, axis=0)[-config.keep]  # C
-            block[block < bound] = 0.0
-        yield first, block.astype(np.float32)
+            given = _largest(csr_array((given + config.borrow_smoothing * (given @ resembling)) @ share), config.keep)
+        parts.append(given)
+    return csr_array(vstack(parts, format="csr"))
+
+
+def _largest(rows: csr_array, keep: int) -> csr_array:
+    """Each row's `keep` largest entries, and what ties with the last of them."""
+    kept = rows.data > 0
+    for row in np.flatnonzero(np.diff(rows.indptr) > keep):
+        span = slice(rows.indptr[row], rows.indptr[row + 1])
+        values = rows.data[span]
+        kept[span] &= values >= np.partition(values, len(values) - keep)[len(values) - keep] * (1 - 1e-9)
+    offsets = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+    return csr_array((rows.data[kept], rows.indices[kept], offsets), shape=rows.shape)
