@@ -98,9 +98,10 @@ class LambdaMART(Way):
         rounds = self._rounds(known, candidates, wanted, values, held) if len(rows) > HELD_SHARE else 0
         self._count = rounds
         if rounds:
-            self._trees = self._seedling(candidates, wanted, values)
+            trees = self._seedling(candidates, wanted, values)
             for _ in range(rounds):
-                self._trees.update()
+                trees.update()
+            self._trees = trees
 
     def scores(self, candidates: Candidates, values: np.ndarray) -> np.ndarray:
         scores = self._slope * values[:, self.base].astype(np.float64)

@@ -29,7 +29,7 @@ def sum_rows(table: csr_array, recent: np.ndarray, weights: np.ndarray, dense: T
         dense: the table as float32 (N, N), where `dense_copies` made one.
     """
     weights = np.where(recent >= 0, weights, np.float32(0)).astype(np.float32, copy=False)
-    used = weights.any(axis=0)  # B K
+    used: np.ndarray = (weights != 0).any(axis=0)  # B K
     count, size = weights.shape[:2], table.shape[1]
     if dense is not None:
         bags = torch.from_numpy(np.maximum(recent, 0))
