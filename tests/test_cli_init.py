@@ -29,7 +29,7 @@ def test_the_sample_comes_back_as_it_was_written(m6rec: CommandLines, tmp_path: 
     for name in ("events", "items", "users", "texts", "relations"):
         assert (tmp_path / getattr(guessed.data, name)).resolve() == (sample / getattr(given.data, name)).resolve()
     decided = m6rec("validate", tmp_path / "guess.yaml", "--json").json()["decisions"]
-    assert set(decided) == {"model", "history", "batch", "negatives"}
+    assert set(decided) == {"model", "history", "batch", "epochs", "negatives"}
 
 
 def test_what_exists_is_kept_unless_forced_and_dry_runs_print(m6rec: CommandLines, tmp_path: Path) -> None:

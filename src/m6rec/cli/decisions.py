@@ -16,6 +16,7 @@ def decisions(settled: M6RecConfig, dataset: Dataset, cut: Split) -> dict[str, s
 
     from m6rec.language_model.config import EVENTS_OF_SIZE, LONG_HISTORY, SHORT_HISTORY, automatic_size
     from m6rec.text.config import SMALLEST_VOCABULARY
+    from m6rec.training.config import LONG_EPOCHS
 
     lengths = cut.train.lengths
     events, median = len(cut.train.items), float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0
@@ -34,8 +35,17 @@ def decisions(settled: M6RecConfig, dataset: Dataset, cut: Split) -> dict[str, s
         "batch": f"{settled.train.step_targets(events):,} targets a step ("
         + (given if settled.train.batch_targets else "a sixtieth of the training events, 256 to 4,000")
         + ")",
-        "negatives": f"all {len(dataset.items):,} items: the softmax is over the whole catalogue",
+        "epochs": f"{settled.train.passes(median)} at most ("
+        + (given if settled.train.epochs else f"half of the users have {median:.0f} or more; {LONG_EPOCHS} from {SHORT_HISTORY} on")
+        + ")",
+        "negatives": _negatives(settled, int((cut.seen > 0).sum())),
     }
+
+
+def _negatives(settled: M6RecConfig, seen: int) -> str:
+    drawn = settled.choose.drawn(seen)
+    why = f"{seen:,} items have events" if settled.choose.negatives == "auto" else "set in the file"
+    return f"all {seen:,}: the softmax is over the whole catalogue ({why})" if drawn is None else f"{drawn:,} drawn a step ({why})"
 
 
 def decision_lines(found: dict[str, str]) -> list[str]:

@@ -8,7 +8,9 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from m6rec.base.configuration import Config
-from m6rec.language_model.config import InfillingConfig
+from m6rec.language_model.config import SHORT_HISTORY, InfillingConfig
+
+EPOCHS, LONG_EPOCHS = 10, 20  # long histories are many events an item: they are not learnt by heart so soon
 
 
 class LoopConfig(Config):
@@ -16,7 +18,11 @@ class LoopConfig(Config):
 
     section: ClassVar[str] = "train"  # of the configuration file, for messages
 
-    epochs: int = Field(10, ge=1, description="Passes over the training data at most.")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="Passes over the training data at most; null: 10, or 20 where the median history has 50 events or more.",
+    )
     batch_targets: int | None = Field(
         None, ge=1, description="Training targets in a step, padding counted; null: a sixtieth of an epoch, but 256 to 4000."
     )
@@ -30,6 +36,10 @@ class LoopConfig(Config):
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="The state to resume from is written at least this often, and after every epoch."
     )
+
+    def passes(self, median_history: float = 0.0) -> int:
+        """Epochs, for histories of so many events (median)."""
+        return self.epochs or (LONG_EPOCHS if median_history >= SHORT_HISTORY else EPOCHS)
 
     def step_targets(self, events: int) -> int:
         """Targets of a step for an epoch of `events`: small data need many small steps, large data full ones."""
@@ -66,7 +76,7 @@ class PretrainConfig(LoopConfig):
 
     section: ClassVar[str] = "pretrain"
 
-    epochs: int = Field(3, ge=0, description="Passes over all text; 0 leaves the lower layers as they start.")
+    epochs: int | None = Field(3, ge=0, description="Passes over all text; 0 leaves the lower layers as they start.")
     batch_targets: int | None = Field(4000, ge=1, description="Tokens in a step.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
     most_texts: int = Field(

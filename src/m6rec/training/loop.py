@@ -51,6 +51,7 @@ class Loop:
 
     Args:
         weights: weight of each task's losses.
+        epochs: passes over the data; None: those of `config`.
         validate: called with nothing between epochs, returns metrics; higher `metric` is better. None: the last weights are kept.
         folder: state.safetensors (to resume from), best.safetensors (the result) and log.jsonl are written here.
     """
@@ -65,12 +66,14 @@ class Loop:
         seed: int,
         folder: Path,
         precision: Setting = "off",
+        epochs: int | None = None,
         validate: Callable[[], dict[str, float]] | None = None,
         metric: str = "",
         progress: Progress | None = None,
     ) -> None:
         self.model, self.tasks, self.config, self.weights = model, tasks, config, weights
         self.seed, self.folder, self.precision = seed, folder, precision
+        self.epochs = epochs or config.passes()
         self.validate, self.metric = validate, metric
         self.progress = progress or Progress(visible=False)
         self.module = nn.ModuleDict({"model": model, **{f"task_{name}": task for name, task in tasks.items()}})
@@ -100,8 +103,8 @@ class Loop:
             torch.manual_seed(self.seed)
         per_epoch = sum(1 for _ in self._epoch(0))
         try:
-            with self.progress.task(total=per_epoch * self.config.epochs, done=self.state.steps):
-                while self.state.epoch < self.config.epochs and not self.state.done:
+            with self.progress.task(total=per_epoch * self.epochs, done=self.state.steps):
+                while self.state.epoch < self.epochs and not self.state.done:
                     self._train_epoch(per_epoch)
                     self._finish_epoch()
         except KeyboardInterrupt:
@@ -169,7 +172,7 @@ class Loop:
     def _finish_epoch(self) -> None:
         state = self.state
         losses = self._running()
-        last = state.epoch + 1 == self.config.epochs
+        last = state.epoch + 1 == self.epochs
         metrics: dict[str, float] = {}
         if self.validate is not None and ((state.epoch + 1) % self.config.validate_every == 0 or last):
             self.module.eval()
@@ -213,7 +216,7 @@ class Loop:
     def _rate(self, step: int, per_epoch: int) -> float:
         """Share of the peak learning rate: linear warm-up, then cosine down to `final_rate`."""
         warm = min(1.0, (step + 1) / max(1.0, self.config.warmup * per_epoch))
-        done = step / max(1, per_epoch * self.config.epochs)
+        done = step / max(1, per_epoch * self.epochs)
         return warm * (self.config.final_rate + (1 - self.config.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def _save(self) -> None:

@@ -63,6 +63,7 @@ class Fit(Stage):
             seed=config.seed,
             folder=bench.folder(self.name),
             precision=config.model.autocast,
+            epochs=config.train.passes(bench.median_history),
             validate=validation,
             metric=config.train.validation_metric,
             progress=bench.progress,

@@ -97,13 +97,18 @@ class Workbench:
         return Bag.load(path) if path.exists() else None
 
     @cached_property
-    def shape(self) -> ModelShape:
+    def median_history(self) -> float:
+        """Events of the median training user, of those that have any."""
         lengths = self.split.train.lengths
+        return float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0
+
+    @cached_property
+    def shape(self) -> ModelShape:
         return self.config.model.resolve(
             vocabulary=self.tokenizer.size,
             pad_id=self.tokenizer.pad_id,
             events=len(self.split.train.items),
-            median_history=float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0,
+            median_history=self.median_history,
             known_gaps=known_gaps(self.split.train),
         )
 
