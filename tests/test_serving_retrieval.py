@@ -243,3 +243,14 @@ def test_the_order_of_the_best_ten_is_that_of_the_whole(scorer: ChooseScorer) ->
     places, _ = top_k(path.scores_of(question, items)[0], 10)
     wanted, _ = top_k(scorer.scores(requests), 10)
     assert (np.take_along_axis(items, places, axis=1) == wanted).mean() >= 0.99
+
+
+def test_many_threads_open_one_index(folder: Path, whole: Engine) -> None:
+    """Asked by several threads before anything is open: one index, and everybody's list as if asked alone."""
+    engine = Engine(ChooseScorer.load(folder))
+    users = whole.users.ids.ids
+    together = engine.recommend_many(k=5, threads=4)
+    assert len(engine.retrieval.index) == len(engine.items)
+    for user in users[::9]:
+        alone = [answer.item_id for answer in engine.recommend(user=user, k=5)]
+        assert together.filter(pl.col("user_id") == user)["item_id"].to_list() == alone

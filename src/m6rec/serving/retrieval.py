@@ -6,6 +6,7 @@ Dimension keys: B requests, N items, W width, C candidates, K answers.
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Retrieval:
         self.config = IndexConfig.build(training.get("index", {}), source="the training configuration")
         self.seed = int(training.get("seed", 0))
         self._index: VectorIndex | None = None
+        self._opening = Lock()  # several threads may ask first: one opens, and adds what is new
         self._candidates: ChooseCandidates | None = None
 
     @property
@@ -49,16 +51,19 @@ class Retrieval:
             CheckpointError: the index of the model folder can't be read or is of another model.  MissingExtraError: it needs faiss.
         """
         vectors = self.scorer.vectors.numpy()
-        if self._index is None:
-            folder = None if self.scorer.folder is None else self.scorer.folder / INDEX
-            if folder is not None and folder.exists():
-                self._index = self._opened(folder, vectors)
-            else:
-                queries = sample_states(self.scorer, self.scorer.dataset.histories, self.config.queries, self.seed)
-                self._index = build_index(vectors, self.config, queries if len(queries) >= self.config.queries // 2 else None, self.seed)
-        if len(self._index) < len(vectors):
-            self._index.add(vectors[len(self._index) :])
-        return self._index
+        with self._opening:
+            if self._index is None:
+                folder = None if self.scorer.folder is None else self.scorer.folder / INDEX
+                if folder is not None and folder.exists():
+                    self._index = self._opened(folder, vectors)
+                else:
+                    queries = sample_states(self.scorer, self.scorer.dataset.histories, self.config.queries, self.seed)
+                    self._index = build_index(
+                        vectors, self.config, queries if len(queries) >= self.config.queries // 2 else None, self.seed
+                    )
+            if len(self._index) < len(vectors):
+                self._index.add(vectors[len(self._index) :])
+            return self._index
 
     def best(
         self, requests: Requests, k: int, allowed: np.ndarray | None = None, exclude_history: bool = True
