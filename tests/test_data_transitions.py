@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import UsageError
@@ -134,3 +135,15 @@ def test_real_beauty_is_counted_in_the_blink_of_an_eye(real_data: Callable[[str]
     counts = count_transitions(histories, items)
     pairs = sum(np.maximum(histories.lengths - gap, 0).sum() * 0.9 ** (gap - 1) for gap in range(1, 11))
     assert abs(float(counts.sum(dtype=np.float64)) - 2 * pairs) < 1e-4 * pairs
+
+
+def test_what_is_walked_over_or_normalised_stays_as_it_was() -> None:
+    """Unsorted rows, and a weight too small for float32, must not be tidied in the caller's matrix."""
+    data, indices, indptr = np.array([1.0, 1e-300, 3.0]), np.array([2, 0, 1]), np.array([0, 3, 3, 3])
+    matrix = sparse.csr_array((data.copy(), indices.copy(), indptr.copy()), shape=(3, 3))
+    for result in (propagate(matrix, hops=1, decay=0.5, keep=5), normalise(matrix)):
+        np.testing.assert_allclose(result.toarray()[0], [0, 0.75, 0.25])
+        assert result.nnz == 2
+        np.testing.assert_array_equal(matrix.data, data)
+        np.testing.assert_array_equal(matrix.indices, indices)
+        np.testing.assert_array_equal(matrix.indptr, indptr)

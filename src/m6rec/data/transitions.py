@@ -167,10 +167,12 @@ def _even_bounds(events: np.ndarray, items: int, blocks: int) -> np.ndarray:
 
 
 def _both_ways(forward: sparse.csr_array, backward: float) -> sparse.csr_array:
-    counts = forward.astype(np.float64) / _UNIT
-    if backward:
-        counts = counts + backward * counts.T.tocsr()
-    result = sparse.csr_array(counts, dtype=np.float32)
+    if not backward:  # the usual case for large data: no copy in float64
+        whole = (forward.data / _UNIT).astype(np.float32)
+        result = sparse.csr_array((whole, forward.indices, forward.indptr), shape=forward.shape)
+    else:
+        counts = forward.astype(np.float64) / _UNIT
+        result = sparse.csr_array(counts + backward * counts.T.tocsr(), dtype=np.float32)
     result.eliminate_zeros()
     result.sort_indices()
     return result
@@ -180,8 +182,9 @@ def _stochastic(weights: sparse.csr_array) -> sparse.csr_array:
     """float64 weights to float32 rows that sum to 1."""
     mass = np.asarray(weights.sum(axis=1)).ravel()
     scale = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
-    rows = np.repeat(scale, np.diff(weights.indptr))
-    result = sparse.csr_array((weights.data * rows, weights.indices, weights.indptr), shape=weights.shape).astype(np.float32)
+    data = (weights.data * np.repeat(scale, np.diff(weights.indptr))).astype(np.float32)
+    # Copied: what follows changes the result in place.
+    result = sparse.csr_array((data, weights.indices.copy(), weights.indptr.copy()), shape=weights.shape)
     result.eliminate_zeros()
     result.sort_indices()
     return result
@@ -196,14 +199,16 @@ def _step(power: sparse.csr_array, first: sparse.csr_array, keep: int) -> sparse
 def _keep_largest(weights: sparse.csr_array, keep: int) -> sparse.csr_array:
     """Each row's `keep` largest entries and whatever ties with the last of them (to 1e-9: sums differ in the last digit)."""
     starts = weights.indptr
+    long = np.flatnonzero(np.diff(starts) > keep)
+    if not len(long):
+        return weights
     kept = np.ones(weights.nnz, dtype=bool)
-    for row in np.flatnonzero(np.diff(starts) > keep):
+    for row in long:
         values = weights.data[starts[row] : starts[row + 1]]
         last = np.partition(values, len(values) - keep)[len(values) - keep]
         kept[starts[row] : starts[row + 1]] = values >= last * (1 - 1e-9)
-    entries = np.flatnonzero(kept)
-    indptr = np.searchsorted(entries, starts)
-    return sparse.csr_array((weights.data[entries], weights.indices[entries], indptr), shape=weights.shape)
+    indptr = np.concatenate([[0], np.cumsum(kept)])[starts]
+    return sparse.csr_array((weights.data[kept], weights.indices[kept], indptr), shape=weights.shape)
 
 
 def _hash(values: np.ndarray, seed: int) -> np.ndarray:
