@@ -41,8 +41,10 @@ def test_threads_and_dense_copies_change_nothing(tiny_run: Path, rec: Recommende
     plain = rec.recommend_many(k=5)
     assert plain["user_id"].n_unique() == len(rec.engine.users)
     other = Recommender.from_pretrained(tiny_run)
-    other.engine.scorer.catalogue.densify()
-    assert other.engine.scorer.catalogue.dense, "the tables of the tiny sample are well filled"
+    other.engine.scorer.densify()
+    copies = other.engine.scorer._dense_tables()
+    assert copies is not None
+    assert copies.names, "the tables of the tiny sample are well filled"
     threaded = other.recommend_many(k=5, threads=3)
     assert threaded.drop("score").equals(plain.drop("score"))
     np.testing.assert_allclose(threaded["score"], plain["score"], atol=1e-4)
