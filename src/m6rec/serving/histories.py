@@ -42,7 +42,11 @@ class HistoryStore:
     def many(self, users: np.ndarray) -> Histories:
         """The events of several users (B,), as histories of B rows."""
         base = self.compact()
-        known = base.rows(np.where((users >= 0) & (users < len(base)), users, 0)) if len(base) else Histories.from_lists([np.zeros(0, np.int32)] * len(users))
+        known = (
+            base.rows(np.where((users >= 0) & (users < len(base)), users, 0))
+            if len(base)
+            else Histories.from_lists([np.zeros(0, np.int32)] * len(users))
+        )
         return known.window(drop_last=np.where((users >= 0) & (users < len(base)), 0, known.lengths))
 
     def columns(self, events: NewEvents) -> dict[str, Column]:
