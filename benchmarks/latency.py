@@ -1,7 +1,8 @@
 """How long one answer takes, and how many users a second a batch answers.
 
 One user at a time on one thread: wall time p50, p95 and p99, and the median of the CPU time (what counts on a busy machine), in milliseconds.
-"read anew" is a user whose history is read for this answer; "state kept" one who was answered before and had no new event since.
+"read anew" is a user whose history is read for this answer; "state packed" one whose state came with the model and who had no new event
+since; "state kept" one who was answered before. The batch is of all users, with packed states where the folder has them, else read anew.
 
 python benchmarks/latency.py runs/ml-1m [--requests 500] [--k 10] [--seed 0] [--threads 2]
 """
@@ -65,19 +66,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print(f"{'':<36}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'CPU p50':>9}")
     kinds: dict[str, Callable[[int], object]] = {
+        "recommend(user=), state packed": lambda number: rec.recommend(user=users[number], k=options.k),
         "recommend(user=), read anew": lambda number: rec.recommend(user=users[number], k=options.k),
         "recommend(user=), state kept": lambda number: rec.recommend(user=users[number], k=options.k),
         "recommend(text=)": lambda number: rec.recommend(text=texts[number], k=options.k),
         "recommend(history=[3])": lambda number: rec.recommend(history=(items * 2)[number : number + 3], k=options.k),
         "similar_items": lambda number: rec.similar_items(items[number], k=options.k),
     }
+    packed = engine.scorer.packed
+    if packed is None:
+        print("the folder has no packed states; index it again with index.user_states above 0")
+        del kinds["recommend(user=), state packed"]
     for name, answer in kinds.items():
         if name.endswith("kept"):
             for number in range(options.requests):
                 answer(number)
-        wall, cpu = milliseconds(answer, options.requests, (lambda: None) if name.endswith("kept") else engine.scorer.forget_states)
+        forget = engine.scorer.forget_states if name.endswith("anew") else lambda: None
+        wall, cpu = milliseconds(answer, options.requests, forget)
         shares = np.percentile(wall, [50, 95, 99])
         print(f"{name:<36}" + "".join(f"{share:>9.2f}" for share in (*shares, np.median(cpu))))
+    engine.scorer.packed = packed
     everybody = [engine.users.ids.ids[user] for user in warm]
     rec.recommend_many(everybody[:600], k=options.k, threads=options.threads)  # makes the dense copies
     begun, used = time.perf_counter(), time.process_time()

@@ -17,6 +17,7 @@ from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UnknownUserError, UsageError
 from m6rec.index.exact import top_k
 from m6rec.serving.many import best_allowed, best_of_many
+from m6rec.tasks.agreement import Agreement
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,29 @@ def test_threads_and_dense_copies_change_nothing(tiny_run: Path, rec: Recommende
     plain = rec.recommend_many(k=5)
     assert plain["user_id"].n_unique() == len(rec.engine.users)
     other = Recommender.from_pretrained(tiny_run)
-    other.engine.scorer.catalogue.densify()
-    assert other.engine.scorer.catalogue.dense, "the tables of the tiny sample are well filled"
+    other.engine.scorer.densify()
+    copies = other.engine.scorer._dense_tables()
+    assert copies is not None
+    assert copies.names, "the tables of the tiny sample are well filled"
     threaded = other.recommend_many(k=5, threads=3)
     assert threaded.drop("score").equals(plain.drop("score"))
     np.testing.assert_allclose(threaded["score"], plain["score"], atol=1e-4)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("similar", [0.0, 0.7])
+def test_the_batch_adds_what_single_answers_tell_apart(tiny_run: Path, dense: bool, similar: float) -> None:
+    """The whole score of every item, with an agreement of all priors and of what resembles what they name."""
+    scorer = Recommender.from_pretrained(tiny_run).engine.scorer
+    shares = {name: 0.5 + number for number, name in enumerate(scorer.task.parts)} | {"similar": similar}
+    scorer.agreement = Agreement(weight=0.6, floor=0.05, recency=0.7, shares=shares)
+    if dense:
+        scorer.densify()
+        assert scorer._dense_tables() is not None
+    requests = Requests(scorer.dataset.histories, users=np.arange(len(scorer.dataset.histories)))
+    wanted = np.concatenate([scorer.scores(requests.rows(np.array([row]))) for row in range(9)])
+    np.testing.assert_allclose(scorer.scores(requests)[:9], wanted, atol=2e-4)
+    np.testing.assert_allclose(scorer.answer(requests)[0][:9], wanted, atol=2e-4)
 
 
 def test_new_events_and_new_people_are_in_the_batch(tiny_run: Path) -> None:

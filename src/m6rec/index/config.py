@@ -14,7 +14,7 @@ Kind = Literal["exact", "ivf", "ivf_int8", "ivf_pq", "hnsw"]
 class IndexConfig(Config):
     """Search over item vectors, for catalogues too large to score whole for every request. A measured part of each answer's candidates.
 
-    Under `exact_below` items nothing here matters: every item is scored. Above, candidates are what the index finds, what followed or
+    Under `exact_below` items nothing here matters but `user_states`: every item is scored. Above, candidates are what the index finds, what followed or
     resembles the recent items and what typed words name; they are scored exactly.
     """
 
@@ -37,5 +37,11 @@ class IndexConfig(Config):
     )
     threads: int = Field(
         1, ge=1, description="CPU threads of building and searching; an hnsw index is built by one, to be the same each time."
+    )
+    user_states: int = Field(
+        200_000,
+        ge=0,
+        description="Users whose last state is packed with the model, the most recently active ones first; such a user is answered without "
+        "reading the history, until an event is added. 0: none. A user takes W * 4 + 24 bytes (W: model.width).",
     )
     memory_map: bool = Field(True, description="Leave the index on disk and read what a query touches.")

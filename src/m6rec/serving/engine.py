@@ -22,7 +22,7 @@ from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.schema import shown
 from m6rec.data.store import fingerprint
 from m6rec.data.tables import empty_column
-from m6rec.index.exact import ExactIndex, top_k
+from m6rec.index.exact import ExactIndex
 from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
@@ -85,17 +85,11 @@ class Engine:
         repeat = repeat or self.scorer.task.config.repeat
         if self.retrieval.active:
             return self._retrieved(requests, k, None if where is None else allowed_items(self.items, where), repeat == "exclude")
-        allowed = np.ones(len(self.items), dtype=bool) if where is None else allowed_items(self.items, where)
-        if repeat == "exclude":
-            allowed[requests.histories.items] = False
+        allowed = None if where is None else allowed_items(self.items, where)
         scores, parts = self.scorer.answer(requests)
-        best, values = top_k(np.where(allowed, scores, -np.inf), k)
-        titles, ids = self._titles(), self.items.ids.ids
-        return [
-            Scored(ids[item], float(value), titles[item], _shares({name: float(part[0, item]) for name, part in parts.items()}))
-            for item, value in zip(best[0], values[0], strict=True)
-            if item >= 0
-        ]
+        best, values = best_allowed(scores, requests, k, exclude=repeat == "exclude", allowed=allowed)
+        items = best[0, best[0] >= 0]
+        return self._scored(items, values[0], {name: part[0, items] for name, part in parts.items()})
 
     def recommend_many(
         self,
@@ -119,7 +113,7 @@ class Engine:
         asking = self._scenario(scenario)
         histories = self.histories.compact()
         if len(rows) >= MANY and not self.retrieval.active:
-            self.scorer.catalogue.densify()
+            self.scorer.densify()
 
         def answer(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             requests = Requests(self.histories.many(block), users=block, scenarios=np.full(len(block), asking, dtype=np.int64))
@@ -144,11 +138,16 @@ class Engine:
     def _retrieved(self, requests: Requests, k: int, allowed: np.ndarray | None, exclude: bool) -> list[Scored]:
         """`recommend` out of a catalogue too large to be scored whole."""
         best, values, parts = self.retrieval.best(requests, k, allowed, exclude)
+        items = best[0, best[0] >= 0]
+        return self._scored(items, values[0], {name: part[0, : len(items)] for name, part in parts.items()})
+
+    def _scored(self, items: np.ndarray, values: np.ndarray, parts: dict[str, np.ndarray]) -> list[Scored]:
+        """Answers of one request: items (K,), their scores (K or more), what each part gives to them (K,)."""
         titles, ids = self._titles(), self.items.ids.ids
+        rows = np.array(list(parts.values()), dtype=np.float64).reshape(len(parts), len(items)).T.tolist()
         return [
-            Scored(ids[item], float(values[0, place]), titles[item], _shares({name: float(part[0, place]) for name, part in parts.items()}))
-            for place, item in enumerate(best[0])
-            if item >= 0
+            Scored(ids[item], value, titles[item], _shares(dict(zip(parts, row, strict=True))))
+            for item, value, row in zip(items.tolist(), values[: len(items)].tolist(), rows, strict=True)
         ]
 
     def understands(self, text: str) -> bool:
@@ -180,7 +179,9 @@ class Engine:
         new = read_new_items(frame, self.items.fields, scorer.origin.training)
         scorer.catalogue = scorer.catalogue.appended(new, scorer.reader, scorer.task.config.prior)
         self._changed(items=scorer.catalogue.items)
+        packed = scorer.packed
         scorer.refresh()
+        scorer.packed = packed  # the vectors of the older items, which is what these states read, are what they were
         self._index = None
         return len(new)
 

@@ -64,7 +64,8 @@ def best_allowed(scores: np.ndarray, requests: Requests, k: int, *, exclude: boo
     """
     if exclude:
         histories = requests.histories
-        scores[np.repeat(np.arange(len(histories)), histories.lengths), histories.items] = -np.inf
+        rows = 0 if len(histories) == 1 else np.repeat(np.arange(len(histories)), histories.lengths)
+        scores[rows, histories.items] = -np.inf
     if allowed is not None:
         scores[:, ~allowed] = -np.inf
     count, width = scores.shape
@@ -72,10 +73,12 @@ def best_allowed(scores: np.ndarray, requests: Requests, k: int, *, exclude: boo
     best, values = np.full((count, k), -1, dtype=np.int64), np.full((count, k), -np.inf, dtype=np.float32)
     # One more than asked for shows where the last place is shared: there torch's choice would be an accident.
     top, where = (part.numpy() for part in torch.topk(torch.from_numpy(scores), min(kept + 1, width), dim=1))
+    rows = np.arange(count)[:, None]
     order = np.lexsort((where, -top), axis=-1)[:, :kept]
-    best[:, :kept], values[:, :kept] = np.take_along_axis(where, order, axis=1), np.take_along_axis(top, order, axis=1)
+    best[:, :kept], values[:, :kept] = where[rows, order], top[rows, order]
     if width > kept:
-        for row in np.flatnonzero((top[:, kept] == top[:, kept - 1]) & ~np.isneginf(top[:, kept - 1])):
+        shared = (top[:, kept] == top[:, kept - 1]) & (top[:, kept] > -np.inf)
+        for row in np.flatnonzero(shared) if shared.any() else ():
             near = np.flatnonzero(scores[row] >= top[row, kept - 1])
             best[row, :kept] = near[np.argsort(-scores[row, near], kind="stable")[:kept]]
     best[np.isneginf(values)] = -1

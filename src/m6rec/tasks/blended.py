@@ -36,7 +36,7 @@ class Alone(Scorer):
         self.scorer = scorer
 
     def scores(self, requests: Requests) -> np.ndarray:
-        return self.scorer.alone(requests)[0]
+        return self.scorer.scores_alone(requests)
 
     def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Scores, and the parts of the mixture."""

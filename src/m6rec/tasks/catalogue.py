@@ -20,7 +20,6 @@ from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import TEXT_PART, prior_tables, row_mass, with_newcomers
-from m6rec.tasks.prior_sums import dense_copies
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 from m6rec.text.similarity import query_similarity, similarity_vectors
@@ -51,16 +50,6 @@ class Catalogue:
     def masses(self) -> dict[str, np.ndarray]:
         """float32 (N,) for each prior: how much each item's row can be relied on."""
         return {name: row_mass(table) for name, table in self.priors.items()}
-
-    @cached_property
-    def dense(self) -> dict[str, Tensor]:
-        """Dense copies of well filled priors, name -> float32 (N, N): none until `densify`."""
-        return {}
-
-    def densify(self) -> None:
-        """Make the dense copies: they pay where whole catalogues of people are answered."""
-        if not self.dense:
-            self.dense.update(dense_copies(self.priors))
 
     @cached_property
     def resemblers(self) -> csr_array:

@@ -21,8 +21,8 @@ from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.cold_transfer import SIMILAR, said_of_similar
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
-from m6rec.tasks.prior_sums import sum_rows
-from m6rec.tasks.state_cache import StateCache, key_of
+from m6rec.tasks.prior_sums import MOST_DENSE, DenseTables, add_rows, bag_sum, sum_rows
+from m6rec.tasks.state_cache import PackedStates, StateCache, keys_of
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 
@@ -41,12 +41,17 @@ class Profiles:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A batch of requests as the priors need it: typed csr (B, F), words (B, N) the text prior of what was typed, recent (B, K), evidence (B, M, K)."""
+    """A batch of requests as the priors need it.
+
+    typed csr (B, F)    words (B, N) the text prior of what was typed    recent (B, K)    masses (B, M, K) of the recent items' rows
+    evidence (B, M, K): log(1 + mass) of the events there are, 0 for parts that are switched off
+    """
 
     requests: Requests
     typed: csr_array | None
     words: np.ndarray | None
     recent: np.ndarray
+    masses: np.ndarray
     evidence: np.ndarray
 
 
@@ -54,6 +59,7 @@ class ChooseMixture(Scorer):
     """Scores of the generative model; `ChooseScorer` in model_folder.py adds how it is saved and loaded.
 
     switched_off: parts of the model (graph, text, id) left out when answering.
+    packed: states of known people that came with the model; None where there are none.
     """
 
     name = "m6rec"
@@ -72,7 +78,9 @@ class ChooseMixture(Scorer):
         self.switched_off = tuple(switched_off)
         self.agreement = agreement or Agreement()
         self._vectors: Tensor | None = None
+        self.packed: PackedStates | None = None
         self._states = StateCache()
+        self._dense: tuple[Catalogue, Agreement, DenseTables] | None = None
 
     def refresh(self) -> None:
         """Forget the item vectors and the states made of them: the weights or the catalogue changed."""
@@ -80,8 +88,9 @@ class ChooseMixture(Scorer):
         self.forget_states()
 
     def forget_states(self) -> None:
-        """Drop the states of people answered before: the next answer reads their history again."""
+        """Drop the states of people answered before and of those packed: the next answer reads their history again."""
         self._states.clear()
+        self.packed = None
 
     @property
     def vectors(self) -> Tensor:
@@ -102,9 +111,35 @@ class ChooseMixture(Scorer):
                 self._vectors = self.task.item_vectors(contents, dropped)
         return self._vectors
 
+    def densify(self) -> None:
+        """Make dense copies of the priors: they pay where whole catalogues of people are answered."""
+        if self._dense_tables() is None:
+            self._dense = (self.catalogue, self.agreement, DenseTables.build(self._tables(), self._agreed_table()))
+
+    def _agreed_table(self) -> csr_array | None:
+        """csr (N, N): the sum over priors of share times table, `similar` included: one row of it is all that an event counts in the agreement."""
+        shares, priors = self.agreement.shares, self._tables()
+        if not priors or not self.agreement.weight or self.switched_off or 4 * len(self.catalogue) ** 2 > MOST_DENSE:
+            return None
+        graph = [priors[name] for name in GRAPH_PARTS if name in priors]
+        tables = [table * np.float32(shares.get(name, 0.0)) for name, table in priors.items()]
+        if shares.get(SIMILAR) and graph and TEXT_PART in priors:
+            tables.append(csr_array(sum(graph[1:], start=graph[0]) @ self.catalogue.resemblers) * np.float32(shares[SIMILAR]))
+        return csr_array(sum(tables[1:], start=tables[0]), dtype=np.float32)
+
+    def _dense_tables(self) -> DenseTables | None:
+        """What `densify` made, while it is of the catalogue and the agreement that answer."""
+        current = self._dense is not None and self._dense[0] is self.catalogue and self._dense[1] is self.agreement
+        return self._dense[2] if current and self._dense is not None else None
+
     def scores(self, requests: Requests) -> np.ndarray:
         """float32 (B, N): log of the mixture's probability, plus what items gain that the counts, or the typed words, name too."""
-        return self.answer(requests)[0]
+        dense = self._dense_tables()
+        similar = bool(self.agreement.weight and self.agreement.shares.get(SIMILAR)) and (dense is None or dense.agreed is None)
+        # Typed words and `similar` need the sums of single parts.
+        if len(requests) == 1 or similar or (requests.texts is not None and any(requests.texts)):
+            return ChooseMixture.answer(self, requests)[0]
+        return self._together(self._ask(requests), dense)
 
     def parts(self, requests: Requests) -> dict[str, np.ndarray]:
         """What each part of the mixture gives to each item: name -> float32 (B, N); they add up to the probability."""
@@ -114,8 +149,11 @@ class ChooseMixture(Scorer):
         """`scores` and `parts` in one go."""
         asked = self._ask(requests)
         parts, counted = self._mixture(asked)
-        total = sum(parts.values(), start=np.float32(0))
-        scores: np.ndarray = np.log(np.maximum(total, LEAST)).astype(np.float32, copy=False)
+        first, *others = parts.values()
+        total = first.copy()
+        for part in others:
+            total += part
+        scores: np.ndarray = np.log(np.maximum(total, LEAST, out=total), out=total)
         if self.agreement.weight:
             if self.agreement.shares.get(SIMILAR):
                 counted |= self._similar(counted)
@@ -126,7 +164,10 @@ class ChooseMixture(Scorer):
 
     def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
         """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, and `similar`; float32 (B, N)."""
-        return self._counted(self._ask(requests), recency)
+        asked = self._ask(requests)
+        sums = sum_rows(list(self._tables().values()), asked.recent, self._counting(asked, recency)[None])[0]
+        counted = dict(zip(self.task.parts, sums, strict=True))
+        return counted | self._similar(counted)
 
     def _ask(self, requests: Requests) -> _Asked:
         typed = None if "text" in self.switched_off else self._typed_rows(requests)
@@ -134,39 +175,60 @@ class ChooseMixture(Scorer):
         if typed is not None and TEXT_PART in self.catalogue.priors:
             assert requests.texts is not None
             words = self.catalogue.typed_prior(requests.texts, self.task.config.prior)
-        return _Asked(requests, typed, words, *self._recent(requests.histories))
+        return _Asked(requests, typed, words, *self._events(requests.histories))
+
+    def _weighed(self, asked: _Asked) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """The softmax's part of the probability, float32 (B, N); what the recent rows' entries count in it (M, B, K); the gates (B, M)."""
+        states = self.last_states(asked.requests, asked.typed)  # B W
+        softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
+        evidence = torch.from_numpy(asked.evidence)  # B M K
+        weights = self.task.gate.recency_weights(evidence)  # B M K
+        if asked.words is not None:
+            evidence = evidence.clone()
+            newest = evidence[:, self.task.parts.index(TEXT_PART), 0].numpy()
+            np.maximum(newest, np.log1p(asked.words.sum(axis=1)), out=newest)  # the words count as one more event
+        lengths = torch.from_numpy(asked.requests.histories.lengths.copy())
+        gates = self.task.gate.log_gates(states, evidence, lengths, weights if asked.words is None else None).exp()
+        within = weights.numpy() / np.maximum(asked.masses, 1e-9)
+        within *= gates[:, 1:, None].numpy()
+        return softmax.mul_(gates[:, :1]), within.transpose(1, 0, 2), gates[:, 1:].numpy()
+
+    @torch.no_grad()
+    def _together(self, asked: _Asked, dense: DenseTables | None) -> np.ndarray:
+        """`scores` without words: all parts are added into one array as they come."""
+        softmax, within, _ = self._weighed(asked)
+        priors = self._tables()
+        add_rows(softmax.numpy(), priors, asked.recent, within, dense)
+        scores = softmax.clamp_(min=LEAST).log_()
+        if not self.agreement.weight:
+            return scores.numpy()
+        if dense is not None and dense.agreed is not None:
+            recency = (asked.recent >= 0) * self.agreement.recency ** np.arange(asked.recent.shape[1], dtype=np.float32)
+            counted = bag_sum(dense.agreed, np.maximum(asked.recent, 0), recency)
+        else:
+            shares = np.array([self.agreement.shares.get(name, 0.0) for name in self.task.parts], dtype=np.float32)
+            counted = np.zeros(tuple(scores.shape), dtype=np.float32)
+            add_rows(counted, priors, asked.recent, self._counting(asked, self.agreement.recency) * shares[:, None, None])
+        gain = torch.from_numpy(counted).div_(self.agreement.floor).add_(1.0).log_()  # as `Agreement.gain` has it, in place
+        return scores.add_(gain, alpha=self.agreement.weight).numpy()
 
     @torch.no_grad()
     def _mixture(self, asked: _Asked) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Parts of the probability, and what the agreement reads (empty without one), each name -> float32 (B, N)."""
-        states = self.last_states(asked.requests, asked.typed)  # B W
-        softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
-        evidence = asked.evidence.copy()  # B M K
-        weights = self.task.gate.recency_weights(torch.from_numpy(evidence)).numpy()  # B M K
-        if asked.words is not None:
-            newest = evidence[:, self.task.parts.index(TEXT_PART), 0]
-            np.maximum(newest, np.log1p(asked.words.sum(axis=1)), out=newest)  # the words count as one more event
-        lengths = torch.from_numpy(asked.requests.histories.lengths.copy())
-        gates = self.task.gate.log_gates(states, torch.from_numpy(evidence), lengths).exp().numpy()  # B 1+M
-        result, counted = {SOFTMAX_PART: softmax.mul_(torch.from_numpy(gates[:, :1].copy())).numpy()}, {}
-        for number, name in enumerate(self.task.parts):
-            mass = self.catalogue.masses[name][asked.recent]
-            weighings = [weights[:, number] / np.maximum(mass, 1e-9)]
-            if self.agreement.weight:
-                weighings.append(self._counting(asked, number, self.agreement.recency))
-            given, *rest = self._sums(name, asked.recent, np.stack(weighings))  # the rows are found once for both
-            if rest:
-                counted[name] = rest[0]
-            if name == TEXT_PART and asked.words is not None:
-                given = _blend(given, asked.words)
-            given *= gates[:, 1 + number, None]
-            result[name] = given
-        return result, counted
+        softmax, within, gates = self._weighed(asked)
+        weighings = [within]
+        if self.agreement.weight:
+            weighings.append(self._counting(asked, self.agreement.recency))
+        given, *rest = sum_rows(list(self._tables().values()), asked.recent, np.stack(weighings))  # the rows are found once for both
+        parts = dict(zip(self.task.parts, given, strict=True))
+        if TEXT_PART in parts and asked.words is not None:
+            parts[TEXT_PART] = _blend(parts[TEXT_PART], asked.words * gates[:, self.task.parts.index(TEXT_PART), None])
+        counted = dict(zip(self.task.parts, rest[0], strict=True)) if rest else {}
+        return {SOFTMAX_PART: softmax.numpy(), **parts}, counted
 
-    def _counted(self, asked: _Asked, recency: float) -> dict[str, np.ndarray]:
-        parts = enumerate(self.task.parts)
-        result = {name: self._sums(name, asked.recent, self._counting(asked, number, recency)[None])[0] for number, name in parts}
-        return result | self._similar(result)
+    def _tables(self) -> dict[str, csr_array]:
+        """The priors in the order of the gate's parts."""
+        return {name: self.catalogue.priors[name] for name in self.task.parts}
 
     def _similar(self, counted: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the graph's counts say of every item's text neighbours; nothing where one of the two is missing."""
@@ -175,31 +237,69 @@ class ChooseMixture(Scorer):
             return {}
         return {SIMILAR: said_of_similar(graph, self.catalogue.resemblers)}
 
-    def _counting(self, asked: _Asked, number: int, recency: float) -> np.ndarray:
-        """float32 (B, K): the weights of the recent events in what the agreement reads of one prior."""
-        return recency ** np.arange(asked.recent.shape[1], dtype=np.float32) * (asked.evidence[:, number] > 0)
-
-    def _sums(self, name: str, recent: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """float32 (V, B, N): rows of the prior's table for the recent items (B, K), times each of the weighings (V, B, K)."""
-        return sum_rows(self.catalogue.priors[name], recent, weights, self.catalogue.dense.get(name))
+    def _counting(self, asked: _Asked, recency: float) -> np.ndarray:
+        """float32 (M, B, K): the weights of the recent events in what the agreement reads of the priors."""
+        powers = recency ** np.arange(asked.recent.shape[1], dtype=np.float32)
+        counting: np.ndarray = (powers * (asked.evidence > 0)).transpose(1, 0, 2)
+        return counting
 
     @torch.no_grad()
     def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
         """(B, W): the state after the newest event (or the start slot), with the scenario that asks."""
         histories = requests.histories.window(keep=self.task.shape.history)
-        vectors = self.vectors
-        key = key_of(requests, histories)
-        kept = None if key is None else self._states.get(key)
-        states = self._read(requests, histories, vectors, typed) if kept is None else kept[None]
-        if key is not None and kept is None:
-            self._states.put(key, states[0])
+        packed = None if self.switched_off else self.packed
+        if packed is None and len(requests) != 1:
+            states = self._read(requests, histories, typed)  # batches seldom come twice: training and measuring ask for everybody once
+        else:
+            states = self._kept(requests, histories, typed, packed)
         if self.task.asked is not None and requests.scenarios is not None:
             asking = torch.from_numpy(requests.scenarios.astype(np.int64))
             states = states + (asking >= 0)[:, None] * self.task.asked(asking.clamp(min=0))
         return states
 
-    def _read(self, requests: Requests, histories: Histories, vectors: Tensor, typed: csr_array | None) -> Tensor:
+    def read_states(self, requests: Requests) -> Tensor:
+        """(B, W): the states of requests that nobody typed in and no scenario asks for, read from their histories."""
+        with torch.no_grad():
+            return self._read(requests, requests.histories.window(keep=self.task.shape.history), None)
+
+    def _kept(self, requests: Requests, histories: Histories, typed: csr_array | None, packed: PackedStates | None) -> Tensor:
+        """`_read` for those whose state is neither packed with the model nor kept from an earlier answer."""
+        keys = keys_of(requests, histories)
+        if len(requests) == 1 and keys[0] is not None and (kept := self._states.get(keys[0])) is not None:
+            return kept[None]
+        states = torch.empty(len(requests), self.task.shape.width)
+        known = np.full(len(requests), -1) if packed is None or requests.users is None else packed.find(requests.users, keys)
+        if packed is not None:
+            found = np.flatnonzero(known >= 0)
+            if len(found) == len(requests):
+                return packed.states[torch.from_numpy(known)]  # a copy: the file stays as it is
+            states[torch.from_numpy(found)] = packed.states[torch.from_numpy(known[found])]
+        missing = []
+        for row in np.flatnonzero(known < 0).tolist():
+            key = keys[row]
+            state = None if key is None else self._states.get(key)
+            if state is None:
+                missing.append(row)
+            else:
+                states[row] = state
+        if missing:
+            rows = np.array(missing)
+            whole = len(rows) == len(requests)
+            read = (
+                self._read(requests, histories, typed)
+                if whole
+                else self._read(requests.rows(rows), histories.rows(rows), None if typed is None else csr_array(typed[rows]))
+            )
+            states[torch.from_numpy(rows)] = read
+            for row in missing:
+                key = keys[row]
+                if key is not None:
+                    self._states.put(key, states[row].clone())
+        return states
+
+    def _read(self, requests: Requests, histories: Histories, typed: csr_array | None) -> Tensor:
         """(B, W): the state after the newest event, whoever asks from where."""
+        vectors = self.vectors
         lengths = histories.lengths
         start = self.task.start_slot(len(requests), self._profile_contents(requests), self._typed_contents(requests, typed))
         states = torch.zeros(len(requests), self.task.shape.width)
@@ -223,17 +323,25 @@ class ChooseMixture(Scorer):
 
     def _recent(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """Newest first: item int64 (B, K), -1 where there is none; and its evidence in each prior, float32 (B, M, K)."""
+        recent, _, evidence = self._events(histories)
+        return recent, evidence
+
+    def _events(self, histories: Histories) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`recent`, `masses` and `evidence` of `_Asked`."""
         depth = self.task.config.prior.recent
         place = histories.offsets[1:, None] - 1 - np.arange(depth)  # B K
         inside = place >= histories.offsets[:-1, None]
         recent = np.full(place.shape, -1, dtype=np.int64)
         recent[inside] = histories.items[place[inside]]
-        evidence = np.zeros((len(histories), len(self.task.parts), depth), dtype=np.float32)
-        off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
+        masses = np.empty((len(histories), len(self.task.parts), depth), dtype=np.float32)
         for number, name in enumerate(self.task.parts):
-            if name not in off:
-                evidence[:, number] = inside * np.log1p(self.catalogue.masses[name][recent])
-        return recent, evidence
+            masses[:, number] = self.catalogue.masses[name][recent]
+        evidence = np.log1p(masses)
+        evidence *= inside[:, None]
+        if self.switched_off:
+            off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
+            evidence[:, [name in off for name in self.task.parts]] = 0.0
+        return recent, masses, evidence
 
     def _profile_contents(self, requests: Requests) -> Contents | None:
         """Profiles of known users, and of people described in words; None where nobody has one."""

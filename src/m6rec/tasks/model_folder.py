@@ -4,6 +4,7 @@ config.json          shape, task settings, sizes, versions, fingerprints of data
 model.safetensors    weights of the language model and of the task
 tokenizer.json       bag.json       profile_bag.json (where users have fields)
 item_states.safetensors   user_states.safetensors   frozen text summaries
+last_states.safetensors  what the model knows of each user after the newest event (where serving need not read histories anew)
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
 fusion/              the blend that answers, where there is one (loaded by serving/load_scorer.py)
@@ -14,6 +15,7 @@ README.md            the model card
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -48,6 +50,7 @@ from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import ChooseMixture, Profiles
 from m6rec.tasks.config import ChooseConfig
 from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.state_cache import PackedStates
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 from m6rec.text.similarity import similarity_vectors
@@ -57,9 +60,9 @@ from m6rec.text.wording import Wording
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.safetensors"
 TEMPLATES = "templates.yaml"
 TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
-ITEM_STATES, USER_STATES = "item_states.safetensors", "user_states.safetensors"
+ITEM_STATES, USER_STATES, LAST_STATES = "item_states.safetensors", "user_states.safetensors", "last_states.safetensors"
 DATA, INDEX, CARD, FUSION = "data", "index", "README.md", "fusion"
-PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, DATA, INDEX, CARD, FUSION}
+PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, LAST_STATES, DATA, INDEX, CARD, FUSION}
 TOGETHER = "keep the files of one folder together"
 
 
@@ -77,8 +80,17 @@ class ChooseScorer(ChooseMixture):
     folder: where it was loaded from, if anywhere.
     """
 
-    def __init__(self, *args: Any, dataset: Dataset, origin: Origin, folder: Path | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        dataset: Dataset,
+        origin: Origin,
+        folder: Path | None = None,
+        packed: PackedStates | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.packed = packed
         self.dataset, self.origin, self.folder = dataset, origin, folder
         self.blend: Blender | None = None  # answers in place of the model, which is one of its members
 
@@ -93,6 +105,10 @@ class ChooseScorer(ChooseMixture):
     def alone(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Scores and parts of the model without the blend."""
         return super().answer(requests)
+
+    def scores_alone(self, requests: Requests) -> np.ndarray:
+        """`alone` without the parts, which is quicker."""
+        return super().scores(requests)
 
     def refresh(self) -> None:
         super().refresh()
@@ -143,7 +159,10 @@ def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | N
     with atomic_folder(folder) as temporary:
         weights = {f"model.{name}": value for name, value in scorer.model.state_dict().items()}
         weights |= {f"task.{name}": value for name, value in task.state_dict().items()}
-        save_weights(temporary / WEIGHTS, weights, belongs)
+        made_by = {"weights": _fingerprint(weights)}
+        save_weights(temporary / WEIGHTS, weights, belongs | made_by)
+        if scorer.packed is not None:
+            save_weights(temporary / LAST_STATES, scorer.packed.tensors(), belongs | made_by)
         reader.tokenizer.save(temporary / TOKENIZER)
         catalogue.bag.save(temporary / BAG)
         save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries}, belongs)
@@ -161,6 +180,15 @@ def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | N
             beside(temporary)
         (temporary / CARD).write_text(model_card(facts, scorer), encoding="utf-8")
         (temporary / CONFIG).write_text(json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _fingerprint(weights: dict[str, torch.Tensor]) -> str:
+    """Of the weights themselves: states are of these weights and no others."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _load(folder: Path) -> dict[str, Any]:
@@ -181,7 +209,7 @@ def _load(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / CONFIG} is damaged ({_one_line(error)}); restore it from a copy or train again") from None
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     check_tokenizer(trained_with, tokenizer.fingerprint(), folder)
-    tensors = _tensors(folder / WEIGHTS, facts)
+    tensors, made_by = _tensors_and_weights(folder / WEIGHTS, facts)
     for prefix, module in (("model.", model), ("task.", task)):
         load_into(module, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, folder / WEIGHTS)
     model.freeze_reading()
@@ -206,6 +234,7 @@ def _load(folder: Path) -> dict[str, Any]:
         "dataset": dataset,
         "origin": origin,
         "agreement": agreement,
+        "packed": _packed(folder / LAST_STATES, facts, made_by) if (folder / LAST_STATES).exists() else None,
     }
 
 
@@ -276,13 +305,28 @@ def _graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _packed(path: Path, facts: dict[str, Any], weights: str | None) -> PackedStates:
+    tensors, made_by = _tensors_and_weights(path, facts)
+    if made_by is None or made_by != weights:
+        raise CheckpointError(f"{path} was made by other weights than {WEIGHTS}; {TOGETHER}")
+    packed = PackedStates.from_tensors(tensors, facts["shape"]["width"])
+    if packed is None:
+        raise CheckpointError(f"{path} does not hold users, digests and states of width {facts['shape']['width']}; {TOGETHER}")
+    return packed
+
+
 def _tensors(path: Path, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Tensors of a file of this folder. Raises CheckpointError when it was saved with another tokenizer or other data."""
+    return _tensors_and_weights(path, facts)[0]
+
+
+def _tensors_and_weights(path: Path, facts: dict[str, Any]) -> tuple[dict[str, torch.Tensor], str | None]:
+    """`_tensors`, and the fingerprint of the weights that the file names, if any."""
     tensors, metadata = load_weights(path)
     for name in ("tokenizer", "data"):
         if metadata.get(name) != facts[name]:
             raise CheckpointError(f"{path} was saved with another {name} than {CONFIG} names; {TOGETHER}")
-    return tensors
+    return tensors, metadata.get("weights")
 
 
 def _summaries(path: Path, facts: dict[str, Any], rows: int) -> torch.Tensor:

@@ -180,12 +180,13 @@ class PriorGate(nn.Module):
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
 
-    def log_gates(self, states: Tensor, evidence: Tensor, length: Tensor) -> Tensor:
+    def log_gates(self, states: Tensor, evidence: Tensor, length: Tensor, weights: Tensor | None = None) -> Tensor:
         """states (R, W), evidence float (R, M, K), length (R,) events of the history -> log weights (R, 1 + M), the softmax first.
 
-        A prior none of whose recent items has a neighbour gets no weight.
+        A prior none of whose recent items has a neighbour gets no weight. weights: `recency_weights(evidence)`, where they are at hand.
         """
-        told = (self.recency_weights(evidence).detach() * evidence).sum(dim=2)  # R M
+        weights = self.recency_weights(evidence) if weights is None else weights
+        told = (weights.detach() * evidence).sum(dim=2)  # R M
         seen = torch.cat([torch.log1p(length.float())[:, None], told], dim=1) / 3
         logits = self.gate(torch.cat([states.float(), seen], dim=1))
         dead = F.pad(~(evidence > 0).any(dim=2), (1, 0))  # R 1+M: the softmax is always there

@@ -1,21 +1,29 @@
-"""States of people who were answered a moment ago: a history that has not changed is not read again.
+"""States of people that need not be read again: those answered a moment ago, and those packed with the model.
 
 A state is found by what it was made of (who, which events, when, what, where), so a new event, a changed order or another profile
-is another key and nothing has to be told to forget. Weights and item vectors are not in the key: `clear` is called when they change.
+is another key and nothing has to be told to forget. Weights and item vectors are not in the key: the cache is cleared when they change,
+and packed states name the weights they were made by.
+
+Dimension keys: B requests, P packed people, W width.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from m6rec.base.contracts import Histories, Requests
 
 MOST_STATES = 100_000  # a state of width 64 takes about half a kilobyte with its key
+DIGEST = 16  # bytes of a key
+NOBODY = bytes(DIGEST)  # the key of nobody
 
 
 class StateCache:
@@ -49,16 +57,59 @@ class StateCache:
             self._states.clear()
 
 
-def key_of(requests: Requests, read: Histories) -> bytes | None:
-    """The key of one known person's request; None for several people, typed words and described profiles, which seldom come twice.
+@dataclass(frozen=True)
+class PackedStates:
+    """States computed when the model was packed: `users` int64 (P,) ascending, `digests` uint8 (P, 16) their keys, `states` float32 (P, W).
+
+    The arrays may lie in a mapped file: only the rows that are asked for are read.
+    """
+
+    users: np.ndarray
+    digests: np.ndarray
+    states: Tensor
+
+    def find(self, users: np.ndarray, keys: Sequence[bytes | None]) -> np.ndarray:
+        """int64 (B,): the place of each request's state, -1 where the person is not packed or has changed since; users int64 (B,)."""
+        if not len(self.users):
+            return np.full(len(users), -1, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
+        keyed = np.frombuffer(b"".join(NOBODY if key is None else key for key in keys), dtype=np.uint8).reshape(-1, DIGEST)
+        same = (self.digests[places] == keyed).all(axis=1)
+        same &= self.users[places] == users
+        return np.where(same, places, -1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is written into the model folder."""
+        return {"users": torch.from_numpy(self.users), "digests": torch.from_numpy(self.digests), "states": self.states}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> PackedStates | None:
+        """What `tensors` gave; None where it is something else."""
+        users, digests, states = (tensors.get(name) for name in ("users", "digests", "states"))
+        if users is None or digests is None or states is None or users.ndim != 1:
+            return None
+        fits = digests.shape == (len(users), DIGEST) and states.shape == (len(users), width)
+        typed = (users.dtype, digests.dtype, states.dtype) == (torch.int64, torch.uint8, torch.float32)
+        return cls(users.numpy(), digests.numpy(), states) if fits and typed else None
+
+
+def keys_of(requests: Requests, read: Histories) -> list[bytes | None]:
+    """(B,): the key of each request; None for typed words and described profiles, which seldom come twice.
 
     read: the part of the histories that the model reads.
     """
-    if len(requests) != 1 or any(requests.texts or ()) or any(requests.profiles or ()):
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(np.int64(-1 if requests.users is None else requests.users[0]).tobytes())
-    for name in Histories.EVENT_COLUMNS:
-        column = getattr(read, name)
-        digest.update(name.encode() if column is None else np.ascontiguousarray(column).tobytes())
-    return digest.digest()
+    users = np.full(len(requests), -1, dtype=np.int64) if requests.users is None else requests.users.astype(np.int64, copy=False)
+    columns = [(name.encode(), getattr(read, name)) for name in Histories.EVENT_COLUMNS]
+    columns = [(name, None if values is None else np.ascontiguousarray(values)) for name, values in columns]
+    offsets = read.offsets.tolist()
+    result: list[bytes | None] = []
+    for row in range(len(requests)):
+        if (requests.texts and requests.texts[row]) or (requests.profiles and requests.profiles[row]):
+            result.append(None)
+            continue
+        digest = hashlib.blake2b(users[row].tobytes(), digest_size=DIGEST)
+        begin, end = offsets[row], offsets[row + 1]
+        for name, values in columns:
+            digest.update(name if values is None else values[begin:end].tobytes())
+        result.append(digest.digest())
+    return result

@@ -18,6 +18,7 @@ from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.model_folder import INDEX
+from m6rec.tasks.pack_states import pack_states
 from m6rec.tasks.prior import training_values
 from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
@@ -150,7 +151,7 @@ class Evaluate(Stage):
 
 
 class Index(Stage):
-    """Pack what serving needs into the model folder: weights, catalogue, the newest histories, counts of all events, the index."""
+    """Pack what serving needs into the model folder: weights, catalogue, the newest histories and user states, counts of all events, the index."""
 
     name = "index"
     needs = ("fit",)
@@ -163,6 +164,8 @@ class Index(Stage):
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
         scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
         refit(bench, scorer)
+        if config.index.user_states:
+            scorer.packed = pack_states(scorer, bench.dataset.histories, config.index.user_states)
         if scorer.blend is not None or len(scorer.catalogue) < config.index.exact_below:
             scorer.save(bench.run.model)
             return {"model": str(bench.run.model), "index": "none: the catalogue is scored whole"}
