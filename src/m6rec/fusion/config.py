@@ -33,7 +33,7 @@ class FusionConfig(Config):
         default=[MODEL, "stacked"],
         description="Fusion members, and `m6rec`, the trained model.",
     )
-    how: How = Field("weighted", description="How normalised scores are combined.")
+    how: How = Field("gated", description="How normalised scores are combined.")
     normalisation: Normalisation = Field(
         "z", description="What makes scores of different members comparable; soft_or takes `calibrated`, whatever stands here."
     )
@@ -65,8 +65,6 @@ class FusionConfig(Config):
             raise ValueError(f"base is '{self.base}', which is no member; members: {known}")
         if self.weights is None:
             return self
-        if self.how not in ("weighted", "soft_or"):
-            raise ValueError(f"weights are given, but how is '{self.how}', which finds its own; leave weights out, or set how to weighted")
         absent = next((name for name in self.weights if name not in self.members), None)
         if absent is not None:
             raise ValueError(f"weights name '{absent}', which is no member; members: {known}")
@@ -76,6 +74,8 @@ class FusionConfig(Config):
         wrong = next((name for name, value in self.weights.items() if not 0 <= value < float("inf")), None)
         if wrong is not None or not any(self.weights.values()):
             raise ValueError("weights are 0 or more, and at least one is above 0")
+        if self.how not in ("weighted", "soft_or"):
+            raise ValueError(f"weights are given, but how is '{self.how}', which finds its own; leave weights out, or set how to weighted")
         return self
 
     @property

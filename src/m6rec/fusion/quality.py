@@ -38,8 +38,8 @@ class Quality:
         turn = np.arange(len(asked)) - np.repeat(targets.offsets[:-1], targets.lengths)
         self.turns = [np.flatnonzero((turn == number) & found) for number in range(int(targets.lengths.max(initial=0)))]
 
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """scores: float (C,)."""
+    def __call__(self, scores: np.ndarray, k: int | None = None) -> np.ndarray:
+        """scores: float (C,).  k: another cutoff; a deeper one hears more and is less moved by chance."""
         ranks = np.full(len(self.places), LOST)
         for turn in self.turns:
             if not len(turn):
@@ -51,4 +51,4 @@ class Quality:
             above = np.bincount(self.rows[(scores > theirs) & self.open], minlength=len(own))[rows]
             alike = np.bincount(self.rows[(scores == theirs) & self.open], minlength=len(own))[rows]
             ranks[turn] = 1.0 + above + (alike - 1) / 2.0
-        return self.metric(ranks, self.offsets, self.k)
+        return self.metric(ranks, self.offsets, k or self.k)

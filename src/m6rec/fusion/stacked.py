@@ -54,7 +54,7 @@ class Stacked(Member):
         learning_rate: float = Field(0.06, gt=0, le=1, description="Weight of each tree")
         leaves: int = Field(15, ge=2, description="Leaves of a tree")
         leaf_rows: int = Field(100, ge=1, description="Candidates that a leaf needs")
-        negatives: int = Field(60, ge=1, description="Candidates a case that are no target, at most")
+        negatives: int = Field(200, ge=1, description="Candidates a case that are no target, at most")
         exclude_history: bool = Field(True, description="Whether consumed items are no answers")
         seed: int = Field(0, ge=0, description="Seed of the folds and of the trees")
 

@@ -21,6 +21,7 @@ from m6rec.fusion.way import Known, Way
 
 TREES = "trees.txt"
 HELD_SHARE = 5  # every fifth request of what the trees are fitted on says when to stop
+STOP_AT = 100  # the cutoff of the metric that says when to stop: few targets are among the first ten
 EXPLAINED = 100  # best candidates of a request whose trees are taken apart; the others' shares are the base's
 
 
@@ -101,7 +102,8 @@ class LambdaMART(Way):
             trees = self._seedling(candidates, wanted, values)
             for _ in range(rounds):
                 trees.update()
-            self._trees = trees
+            # Through its text at once: what is loaded later then gives the same to the last bit, and the training data can go.
+            self._trees = load_lightgbm().Booster(model_str=trees.model_to_string())
 
     def scores(self, candidates: Candidates, values: np.ndarray) -> np.ndarray:
         scores = self._slope * values[:, self.base].astype(np.float64)
@@ -143,7 +145,7 @@ class LambdaMART(Way):
         return [TREES]
 
     def _rounds(self, known: Known, candidates: Candidates, wanted: np.ndarray, values: np.ndarray, held: np.ndarray) -> int:
-        """How many trees the held requests (bool B) like best, none included, by the metric itself on all of their candidates."""
+        """How many trees the held requests (bool B) like best, none included, by the metric on all of their candidates, far down the list."""
         train = ~held[candidates.requests]
         trees = self._seedling(candidates.keep(train), wanted[train], values[train])
         mask = held[known.candidates.requests]
@@ -153,7 +155,7 @@ class LambdaMART(Way):
 
         def worth(scores: np.ndarray) -> float:
             full[mask] = scores
-            return float(known.quality(full)[held].mean())
+            return float(known.quality(full, STOP_AT)[held].mean())
 
         best, rounds, scores = worth(start), 0, start
         for tree in range(self.config.trees.rounds):
