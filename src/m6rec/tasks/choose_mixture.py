@@ -136,8 +136,9 @@ class ChooseMixture(Scorer):
         """float32 (B, N): log of the mixture's probability, plus what items gain that the counts, or the typed words, name too."""
         dense = self._dense_tables()
         similar = bool(self.agreement.weight and self.agreement.shares.get(SIMILAR)) and (dense is None or dense.agreed is None)
+        typed = "text" not in self.switched_off and requests.texts is not None and any(requests.texts)
         # Typed words and `similar` need the sums of single parts.
-        if len(requests) == 1 or similar or (requests.texts is not None and any(requests.texts)):
+        if len(requests) == 1 or similar or typed:
             return ChooseMixture.answer(self, requests)[0]
         return self._together(self._ask(requests), dense)
 
@@ -164,7 +165,9 @@ class ChooseMixture(Scorer):
 
     def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
         """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, and `similar`; float32 (B, N)."""
-        asked = self._ask(requests)
+        return self._counted(self._ask(requests), recency)
+
+    def _counted(self, asked: _Asked, recency: float) -> dict[str, np.ndarray]:
         sums = sum_rows(list(self._tables().values()), asked.recent, self._counting(asked, recency)[None])[0]
         counted = dict(zip(self.task.parts, sums, strict=True))
         return counted | self._similar(counted)
