@@ -118,7 +118,7 @@ class LambdaMART(Way):
             order = np.lexsort((-scores, candidates.requests))
             near = order[np.arange(len(order)) - np.repeat(candidates.offsets[:-1], np.diff(candidates.offsets)) < EXPLAINED]
             given[near] = self._trees.predict(features(candidates, values)[near], pred_contrib=True, num_threads=1)[:, :-1]
-        given[:, self.base] += self._slope * values[:, self.base]
+        given[:, self.base] += self._slope * values[:, self.base].astype(np.float64)
         return _by_member(given, candidates, self.members, self.parts)
 
     def facts(self) -> dict[str, float]:
