@@ -79,7 +79,7 @@ def test_a_tiny_study_of_real_trainings(tiny_sample: Path, tiny_config: Build, r
     found = search(config, tiny_sample, run, trials=2)
     first, second = found.trials
     assert (first.default, second.default) == (True, False)
-    assert first.values == {"train.learning_rate": 0.002, "tasks.next.own_share": 0.3, "train.dropout": 0.5}  # of the data: short histories
+    assert first.values == {"train.learning_rate": 0.002, "tasks.next.own_share": 1.0, "train.dropout": 0.5}  # of the data: short histories
     assert first.state == second.state == "complete"
     assert list(first.curve) == [1]
     assert found.left == 0
@@ -109,8 +109,8 @@ def test_best_yaml_holds_the_winner_and_says_what_was(tiny_sample: Path, tiny_co
     assert best.model == tiny_config().model
     text = (run / "best.yaml").read_text(encoding="utf-8")
     assert f"validation ndcg@10 {found.best.value:.4f}" in text
-    assert "The configuration as it was reached 0.2500" in text
-    assert f"own_share: {best.choose.own_share}  # was 0.3" in text
+    assert "The configuration as it was reached 0.4600" in text
+    assert f"own_share: {best.choose.own_share}  # was 1.0" in text
     assert f"# Type: m6rec train {run / 'best.yaml'} --run {run}" in text
 
 
@@ -128,14 +128,14 @@ def test_a_default_outside_the_space_is_the_first_trial_all_the_same(
     tiny_sample: Path, tiny_config: Build, run: Path, quick: list[Any]
 ) -> None:
     found = search(tiny_config(), tiny_sample, run, ["tasks.next.own_share=0.6..0.9"], trials=3)
-    assert quick[0]["own_share"] == 0.3
+    assert quick[0]["own_share"] == 1.0
     assert found.trials[0].default
     assert all(0.6 <= one["own_share"] <= 0.9 for one in quick[1:])
 
 
 def test_the_same_values_are_not_trained_twice(tiny_sample: Path, tiny_config: Build, run: Path, quick: list[Any]) -> None:
-    found = search(tiny_config(), tiny_sample, run, ["tasks.next.own_share=0.3,0.8"], trials=6)
-    assert [one["own_share"] for one in quick] == [0.3, 0.8]
+    found = search(tiny_config(), tiny_sample, run, ["tasks.next.own_share=1.0,0.8"], trials=6)
+    assert [one["own_share"] for one in quick] == [1.0, 0.8]
     assert [trial.state for trial in found.trials] == ["complete"] * 6
     assert found.best is not None
     assert found.best.value == 0.5

@@ -367,7 +367,7 @@ class ChooseMixture(Scorer):
         keep = torch.from_numpy(requests.users >= 0)
         known = replace(known, summaries=known.summaries * keep[:, None], vectors=known.vectors * keep[:, None])
         known = known.thinned(torch.repeat_interleave(keep, known.offsets[1:] - known.offsets[:-1]))
-        return known if not described else _either(rows, known)
+        return known if not described else rows.or_else(known)
 
     def _typed_rows(self, requests: Requests) -> csr_array | None:
         """csr (B, F): bag rows of what was typed."""
@@ -394,16 +394,3 @@ def _blend(from_events: np.ndarray, from_words: np.ndarray) -> np.ndarray:
     """Both halves where both are known, else the one that is."""
     both = from_events.any(axis=1, keepdims=True) & from_words.any(axis=1, keepdims=True)
     return np.where(both, np.float32(0.5), np.float32(1.0)) * (from_events + from_words)
-
-
-def _either(first: Contents, second: Contents) -> Contents:
-    """Row by row: `first` where it says something, else `second`."""
-    pick = (first.offsets[1:] > first.offsets[:-1]) | first.summaries.any(dim=1)
-    joined = Contents(
-        torch.cat([first.summaries, second.summaries]),
-        torch.cat([first.features, second.features]),
-        torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]]),
-        torch.cat([first.vectors, second.vectors]),
-    )
-    row = torch.arange(len(first))
-    return joined.rows(torch.where(pick, row, row + len(first)))

@@ -45,6 +45,18 @@ class Contents:
         place = torch.repeat_interleave(self.offsets[index] - offsets[:-1], lengths) + torch.arange(int(offsets[-1]))
         return Contents(self.summaries[index], self.features[place], offsets, self.vectors[index])
 
+    def or_else(self, other: Contents) -> Contents:
+        """Row by row: this one where it says something, else `other`, which has as many rows."""
+        pick = (self.offsets[1:] > self.offsets[:-1]) | self.summaries.any(dim=1)
+        joined = Contents(
+            torch.cat([self.summaries, other.summaries]),
+            torch.cat([self.features, other.features]),
+            torch.cat([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+            torch.cat([self.vectors, other.vectors]),
+        )
+        row = torch.arange(len(self))
+        return joined.rows(torch.where(pick, row, row + len(self)))
+
     def thinned(self, keep: Tensor) -> Contents:
         """Without the bag features where `keep` bool (Q,) is False."""
         counts = F.pad(keep.long().cumsum(0), (1, 0))
