@@ -11,8 +11,10 @@ import numpy as np
 
 STEPS = 100
 
-#: Weights (F,) -> the score of each candidate (C,) and its derivatives (C, F).
-Score = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+#: What each score should move by (C,) -> what each weight should (F,): the transposed derivatives.
+Back = Callable[[np.ndarray], np.ndarray]
+#: Weights (F,) -> the score of each candidate (C,), and the way back.
+Score = Callable[[np.ndarray], tuple[np.ndarray, Back]]
 
 
 def choose_weights(score: Score, rows: np.ndarray, wanted: np.ndarray, start: np.ndarray, penalty: float) -> np.ndarray:
@@ -30,13 +32,13 @@ def choose_weights(score: Score, rows: np.ndarray, wanted: np.ndarray, start: np
     count = float(targets.sum())
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        scores, slopes = score(weights)
+        scores, back = score(weights)
         best = np.maximum.reduceat(scores, firsts)  # B
         odds = np.exp(scores - best[group])
         total = np.add.reduceat(odds, firsts)
         lost = (targets * (np.log(total) + best)).sum() - scores[wanted].sum()
         pull = (targets / total)[group] * odds - wanted  # C
         away = weights - start
-        return lost / count + penalty * float(away @ away), slopes.T @ pull / count + 2 * penalty * away
+        return lost / count + penalty * float(away @ away), back(pull) / count + 2 * penalty * away
 
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x)

@@ -44,7 +44,11 @@ class Logistic(Way):
         self._scale = np.where(told, deviation, np.inf)
         scaled = (found - self._mean) / self._scale
         self._weights = choose_weights(
-            lambda weights: (scaled @ weights, scaled), candidates.requests, known.wanted[taught], np.zeros(len(names)), self.config.penalty
+            lambda weights: (scaled @ weights, lambda pull: scaled.T @ pull),
+            candidates.requests,
+            known.wanted[taught],
+            np.zeros(len(names)),
+            self.config.penalty,
         )
 
     def scores(self, candidates: Candidates, values: np.ndarray) -> np.ndarray:
@@ -90,7 +94,9 @@ class LambdaMART(Way):
             return
         own = values[:, self.base].astype(np.float64)
         start = np.ones(1)
-        self._slope = float(choose_weights(lambda w: (own * w[0], own[:, None]), candidates.requests, wanted, start, 0.0)[0])
+        self._slope = float(
+            choose_weights(lambda w: (own * w[0], lambda pull: own[None, :] @ pull), candidates.requests, wanted, start, 0.0)[0]
+        )
         thin = self._thinned(candidates, wanted)
         candidates, wanted, values = candidates.keep(thin), wanted[thin], values[thin]
         rows = np.unique(candidates.requests)  # requests that have something to teach

@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from m6rec.fusion.candidates import Candidates
-from m6rec.fusion.likelihood import choose_weights
+from m6rec.fusion.likelihood import Back, choose_weights
 from m6rec.fusion.way import Known, Way
 
 GRID = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0)
 ROUNDS = 3
+LITTLE = 0.1  # weight of a member beside the base before anything is learnt
 NEEDED = 2.0  # standard errors that a weight must gain by: less is what chance gives to one of many tries
 
 
@@ -80,7 +81,7 @@ class Gated(Way):
     """score = sum over members m of w_m(h) v_m,   w_m(h) = exp(a_m + b_m t + c_m t^2),   t = (ln(1 + h) - mean) / deviation
 
     with h the length of the history: weights are smooth in it and never negative. a, b, c maximise the likelihood of the targets under a
-    softmax over the candidates of their request, with a ridge penalty on b and c, and on how far the sizes a are apart.
+    softmax over the candidates of their request, with a ridge penalty on how far they are from flat curves near the base alone.
     """
 
     learnt = ("curve", "scale")
@@ -90,19 +91,22 @@ class Gated(Way):
         lengths = np.log1p(taught.lengths[np.unique(taught.requests)]) if len(taught.items) else np.zeros(1)
         self._scale = np.array([lengths.mean(), max(float(lengths.std()), 1e-6)])
         width = len(self.members)
-        start = np.zeros((width, 3))
+        start = np.zeros((width, 3))  # nothing known: flat curves, the base with weight 1 and the others little
+        start[:, 0] = np.where(np.arange(width) == self.base, 0.0, np.log(LITTLE))
         if len(taught.items):
             values = known.values[known.taught].astype(np.float64)
-            wanted, powers = known.wanted[known.taught], self._powers(taught)
+            rows, powers = taught.requests, self._powers(taught.lengths)
 
-            def score(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-                weighted = values * np.exp(np.clip(powers @ flat.reshape(width, 3).T, -20, 8))  # C M
-                return weighted.sum(axis=1), (weighted[:, :, None] * powers[:, None, :]).reshape(len(values), -1)
+            def score(flat: np.ndarray) -> tuple[np.ndarray, Back]:
+                weighted = values * np.exp(np.clip(powers @ flat.reshape(width, 3).T, -20, 8))[rows]  # C M
 
-            start = choose_weights(score, taught.requests, wanted, start.ravel() - 1.0, self.config.penalty).reshape(width, 3)
-        else:
-            start[:, 0] = -20.0
-            start[self.base, 0] = 0.0
+                def back(pull: np.ndarray) -> np.ndarray:
+                    moved = [np.bincount(rows, pull * weighted[:, member], len(taught)) for member in range(width)]
+                    return np.asarray((np.stack(moved) @ powers).ravel())
+
+                return weighted.sum(axis=1), back
+
+            start = choose_weights(score, rows, known.wanted[known.taught], start.ravel(), self.config.penalty).reshape(width, 3)
         self._curve = start
 
     def scores(self, candidates: Candidates, values: np.ndarray) -> np.ndarray:
@@ -113,9 +117,7 @@ class Gated(Way):
 
     def weights(self, lengths: np.ndarray) -> np.ndarray:
         """float64 (B, M): the weight of each member for histories of these lengths."""
-        t = (np.log1p(lengths) - self._scale[0]) / self._scale[1]
-        t = np.clip(t, -3.0, 3.0)  # a curve says nothing about lengths it was not fitted on
-        return np.asarray(np.exp(np.clip(np.stack([np.ones_like(t), t, t**2], axis=1) @ self._curve.T, -20, 8)))
+        return np.asarray(np.exp(np.clip(self._powers(lengths) @ self._curve.T, -20, 8)))
 
     def facts(self) -> dict[str, float]:
         middle = self.weights(np.array([np.expm1(self._scale[0])]))[0]
@@ -124,6 +126,8 @@ class Gated(Way):
     def _weights(self, candidates: Candidates) -> np.ndarray:
         return self.weights(candidates.lengths)[candidates.requests]
 
-    def _powers(self, candidates: Candidates) -> np.ndarray:
-        t = np.clip((np.log1p(candidates.lengths) - self._scale[0]) / self._scale[1], -3.0, 3.0)[candidates.requests]
+    def _powers(self, lengths: np.ndarray) -> np.ndarray:
+        """float64 (B, 3): 1, t, t squared."""
+        t = (np.log1p(lengths) - self._scale[0]) / self._scale[1]
+        t = np.clip(t, -3.0, 3.0)  # a curve says nothing about lengths it was not fitted on
         return np.stack([np.ones_like(t), t, t**2], axis=1)
