@@ -3,7 +3,7 @@
     python benchmarks/cold.py --data DIR [--data DIR ...] [--work FOLDER] [--seeds 0 1 2] [--held validation] [--encoder]
 
 DIR is anything `m6rec import` reads. A tenth of the items is held out of training (split.protocol=cold_items): every event with one of them
-is a case, with what the user did before it. Half of the held-out items are for choosing (`--held validation`), the others for test.
+is a case, with what the user did before it. Half of the held-out items are for choosing (`--held validation`), by recall@50, the others for test.
 Two tables: the whole catalogue as candidates (the headline), and the held-out items alone. Baselines read the same fields as ours; the weight of
 older events is chosen for each of them on the validation items. `--encoder` adds neighbours by a sentence encoder (benchmarks/requirements-cold.txt).
 Trained runs are kept and not repeated. Writes cold.md and cold.json into FOLDER.
