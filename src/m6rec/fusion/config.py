@@ -30,7 +30,7 @@ class FusionConfig(Config):
     """Scorers that answer together. `m6rec train` fits them, and the blend, after the model; the result is what the run serves."""
 
     members: list[str] = Field(
-        default=[MODEL, "stacked"],
+        default=[MODEL, "transition_graph_text", "item_knn", "content_knn", "bm25"],
         description="Fusion members, and `m6rec`, the trained model.",
     )
     how: How = Field("gated", description="How normalised scores are combined.")

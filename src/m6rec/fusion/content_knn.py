@@ -43,25 +43,29 @@ class ContentKNN(Member):
 
     def _fit(self, histories: Histories, items: Table) -> None:
         self._bag = Bag.fit(items, self.options.language)
-        self._vectors = similarity_vectors(self._bag.matrix(items), self._bag.idf)  # N F
+        self._take(similarity_vectors(self._bag.matrix(items), self._bag.idf))
 
     def _personal(self, requests: Requests) -> Matrix:
         person = history_weights(requests.histories, self._vectors.shape[0], self.options.recency) @ self._vectors  # B F
         for weight, texts in ((self.options.typed, requests.texts), (self.options.profile, requests.profiles)):
             if weight and texts is not None and any(texts):
                 person = person + weight * similarity_vectors(self._bag.texts(texts), self._bag.idf)
-        return sparse.csr_array(_unit_rows(person) @ self._vectors.T.tocsr())
+        return sparse.csr_array(_unit_rows(person) @ self._answers)
 
     def _extend(self, new: Table, items: Table) -> bool:
         added = similarity_vectors(self._bag.matrix(new), self._bag.idf)
-        self._vectors = sparse.csr_array(sparse.vstack([self._vectors, added], format="csr"))
+        self._take(sparse.csr_array(sparse.vstack([self._vectors, added], format="csr")))
         return True
 
     def _state(self) -> State:
         return {"vectors": self._vectors}
 
     def _restore(self, state: State) -> None:
-        self._vectors = sparse_state(state, "vectors")
+        self._take(sparse_state(state, "vectors"))
+
+    def _take(self, vectors: sparse.csr_array) -> None:
+        self._vectors = vectors  # N F
+        self._answers = sparse.csr_array(vectors.T)  # F N, kept: turning it round costs more than a request does
 
     def _save_files(self, folder: Path) -> None:
         self._bag.save(folder / "bag.json")
