@@ -14,7 +14,7 @@ from m6rec.evaluation.config import EvaluationConfig
 from m6rec.fusion.config import FusionConfig
 from m6rec.index.config import IndexConfig
 from m6rec.language_model.config import ModelConfig
-from m6rec.tasks.config import ChooseConfig
+from m6rec.tasks.config import ChooseConfig, JudgeConfig, SharingConfig, TaskConfig
 from m6rec.text.config import TextConfig
 from m6rec.training.config import PretrainConfig, TrainConfig
 
@@ -30,23 +30,53 @@ class M6RecConfig(Config):
     text: TextConfig = Field(default_factory=TextConfig, description="How things are worded and cut into tokens.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The language model: one size dial.")
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig, description="Learning the words of the data.")
-    tasks: dict[str, ChooseConfig] = Field(default_factory=lambda: {"next": ChooseConfig()}, description="The questions: name -> task.")
+    tasks: dict[str, TaskConfig] = Field(default_factory=lambda: {"next": ChooseConfig()}, description="The questions: name -> task.")
+    sharing: SharingConfig = Field(default_factory=SharingConfig, description="How judge tasks and scenarios share what is learned.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Fitting the tasks.")
     fusion: FusionConfig | None = Field(None, description="Other scorers that answer together with the model; null: the model alone.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="What is measured, and beside which baselines.")
     index: IndexConfig = Field(default_factory=IndexConfig, description="Search in catalogues too large to score whole.")
 
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _answer_said(cls, tasks: Any) -> Any:
+        """A task that does not say its answer chooses, as in part 1 of the format; one with a label judges."""
+        if not isinstance(tasks, dict):
+            return tasks
+        said = {}
+        for name, task in tasks.items():
+            missing = isinstance(task, dict) and "answer" not in task
+            said[name] = {"answer": "judge" if "label" in task else "choose", **task} if missing else task
+        return said
+
     @field_validator("tasks")
     @classmethod
-    def _one_choose(cls, tasks: dict[str, ChooseConfig]) -> dict[str, ChooseConfig]:
-        if len(tasks) != 1:
-            raise ValueError(f"{len(tasks)} tasks are declared ({', '.join(tasks) or 'none'}); this version trains exactly one choose task")
+    def _names_fit(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
+        chosen = [name for name, task in tasks.items() if isinstance(task, ChooseConfig)]
+        if len(chosen) != 1:
+            raise ValueError(
+                f"{len(chosen)} tasks with answer: choose are declared ({', '.join(chosen) or 'none'}); declare exactly one, e.g. next"
+            )
+        for name, task in tasks.items():
+            if not isinstance(task, JudgeConfig) or task.after is None:
+                continue
+            before = tasks.get(task.after)
+            if not isinstance(before, JudgeConfig) or before.on != "candidate" or task.after == name:
+                judged = [other for other, config in tasks.items() if isinstance(config, JudgeConfig) and other != name]
+                raise ValueError(
+                    f"task '{name}' comes after '{task.after}', which is no judge task on candidates; those: {', '.join(judged) or 'none'}"
+                )
         return tasks
 
     @property
     def choose(self) -> ChooseConfig:
         """The settings of the one choose task."""
-        return next(iter(self.tasks.values()))
+        return next(task for task in self.tasks.values() if isinstance(task, ChooseConfig))
+
+    @property
+    def judges(self) -> dict[str, JudgeConfig]:
+        """The judge tasks by name."""
+        return {name: task for name, task in self.tasks.items() if isinstance(task, JudgeConfig)}
 
     @property
     def measured(self) -> EvaluationConfig:
@@ -66,8 +96,8 @@ class M6RecConfig(Config):
         }
         if part not in changes:
             raise ConfigError(f"there is no part '{part}' to leave out; parts: {', '.join(changes)}")
-        name = next(iter(self.tasks))
-        return self.model_copy(update={"tasks": {name: self.choose.model_copy(update=changes[part])}})
+        changed = self.choose.model_copy(update=changes[part])
+        return self.model_copy(update={"tasks": {n: changed if isinstance(t, ChooseConfig) else t for n, t in self.tasks.items()}})
 
 
 def load_config(path: Path | str, assignments: list[str] | tuple[str, ...] = ()) -> M6RecConfig:

@@ -13,6 +13,11 @@ class Columns:
     SCENARIO = "scenario"
     ACTION = "action"
     VALUE = "value"
+    # exposures
+    POSITION = "position"
+    PROPENSITY = "propensity"
+    LIST = "list_id"
+    SPLIT = "split"
     # texts
     KIND = "kind"
     TEXT = "text"

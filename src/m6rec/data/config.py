@@ -15,9 +15,10 @@ FieldTypeName = Literal["text", "category", "tags", "number", "id", "vector"]
 Encoding = Literal["utf-8", "latin-1", "gb18030"]
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "day", "iso"]
 
-TABLES = ("events", "items", "users", "texts", "relations")
+TABLES = ("events", "exposures", "items", "users", "texts", "relations")
 MAPPABLE = (
     *(Columns.USER, Columns.ITEM, Columns.TIME, Columns.ORDER, Columns.SCENARIO, Columns.ACTION, Columns.VALUE),
+    *(Columns.POSITION, Columns.PROPENSITY, Columns.LIST, Columns.SPLIT),
     *(Columns.KIND, Columns.TEXT, Columns.LANG, Columns.HEAD, Columns.RELATION, Columns.TAIL),
 )
 
@@ -37,6 +38,14 @@ class DataConfig(Config):
     """
 
     events: str | list[str] = Field(description="Event file, or several (each one a scenario named by the file, unless a column names it).")
+    exposures: str | list[str] | None = Field(
+        None,
+        description="What was shown and what came of it: user_id, item_id, time or order, label columns; if known scenario, position, propensity, "
+        "list_id, split. One file or several; null: judge tasks read their labels in the event files.",
+    )
+    history_labels: list[str] = Field(
+        default_factory=list, description="Label columns whose positive exposures also are events, with the label as their action."
+    )
     items: str | None = Field(None, description="Items table. Without one the catalogue is what the events hold.")
     users: str | None = Field(None, description="Users table. Without one the users are those of the events.")
     texts: str | list[str] | None = Field(
@@ -87,7 +96,7 @@ class DataConfig(Config):
                 raise ValueError(f"unknown canonical column '{name}'{nearest(name, MAPPABLE)}; known: {', '.join(MAPPABLE)}")
         return value
 
-    @field_validator("events", "texts")
+    @field_validator("events", "texts", "exposures")
     @classmethod
     def _some_file(cls, value: str | list[str] | None) -> str | list[str] | None:
         if value is not None and not value:
@@ -96,6 +105,9 @@ class DataConfig(Config):
 
     def event_files(self) -> list[str]:
         return [self.events] if isinstance(self.events, str) else list(self.events)
+
+    def exposure_files(self) -> list[str]:
+        return [] if self.exposures is None else [self.exposures] if isinstance(self.exposures, str) else list(self.exposures)
 
     def text_files(self) -> list[str]:
         return [] if self.texts is None else [self.texts] if isinstance(self.texts, str) else list(self.texts)
@@ -106,6 +118,10 @@ class FieldsConfig(Config):
 
     items: dict[str, FieldTypeName] | None = Field(None, description="Item column -> type; null guesses the types.")
     users: dict[str, FieldTypeName] | None = Field(None, description="User column -> type; null guesses the types.")
+    context: dict[str, FieldTypeName] = Field(
+        default_factory=dict,
+        description="Column of the exposures -> type: what is known of a request (device, place, session). Hour and weekday come from the time.",
+    )
 
 
 class ScenariosConfig(Config):

@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from m6rec.base.contracts import Histories
+from m6rec.data.exposures import Exposures
 from m6rec.data.fields import FieldType
 
-__all__ = ["Dataset", "FieldType", "Table", "Vocabulary"]
+__all__ = ["Dataset", "Exposures", "FieldType", "Table", "Vocabulary"]
 
 
 class Vocabulary:
@@ -73,6 +74,7 @@ class Dataset:
     scenario_names: list[str] = field(default_factory=list)
     texts: pl.DataFrame | None = None
     relations: pl.DataFrame | None = None
+    exposures: Exposures | None = None
     fingerprint: str = ""
 
     def seen_counts(self) -> np.ndarray:

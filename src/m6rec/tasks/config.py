@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from m6rec.base.configuration import Config
 
@@ -70,3 +70,89 @@ class ChooseConfig(Config):
         if self.negatives == "auto":
             return AUTO_NEGATIVES if seen_items > FULL_UP_TO else None
         return None if self.negatives == "full" else self.negatives
+
+
+JudgedOn = Literal["candidate", "item", "text"]
+LabelKind = Literal["binary", "classes", "tags", "number", "ordinal", "tokens"]
+
+
+class JudgeConfig(Config):
+    """A `tasks:` entry that judges a label or a number.
+
+    on: candidate   an item in the light of a user's history: reads exposures (or events), `label` is a column of theirs
+        item        an item alone: `label` is a field of the items table, which the model then does not read of the item
+        text        a free text alone: `label` is a column of the texts table
+    """
+
+    answer: Literal["judge"] = Field("judge", description="The kind of answer.")
+    label: str = Field(min_length=1, description="The column that holds the answer.")
+    on: JudgedOn = Field("candidate", description="What is judged: a candidate item for a user, an item alone, or a text alone.")
+    kind: LabelKind | None = Field(
+        None,
+        description="binary: yes or no; classes: one of several; tags: any of several; number: regression; ordinal: a number of few ordered "
+        "levels; tokens: a label for words of the text. null: by what the label column holds.",
+    )
+    positive: str | None = Field(None, description='binary: which values mean yes, e.g. ">=4", "buy" or "buy|cart"; null: 1, true and yes.')
+    scenarios: list[str] | None = Field(None, description="Scenarios the task is asked in; null: everywhere.")
+    texts: list[str] | None = Field(
+        None, description="on: text: kinds of texts that are read, e.g. [review]; null: all that have the label."
+    )
+    after: str | None = Field(
+        None, description="A binary task that must be positive first (purchase after click): trained on all exposures, after ESMM."
+    )
+    loss: Literal["auto", "log", "focal", "squared", "huber"] = Field(
+        "auto", description="auto: log for labels, squared for numbers; focal: log loss of hard examples; huber: numbers with outliers."
+    )
+    weight: float = Field(1.0, gt=0, description="Weight of the task's losses, before any adaptive weighting.")
+    metrics: list[str] | None = Field(None, description="What is reported; null: what suits the kind. The first decides early stopping.")
+    position: Literal["auto", "ignore", "adjust", "propensity"] = Field(
+        "auto",
+        description="What is done about the place an exposure was shown at. adjust: its effect is learned apart and left out of answers; "
+        "propensity: rows are weighted by 1 / the logged propensity; auto: adjust where positions are known.",
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of a label's probability that is spread over the other labels.")
+    calibrate: bool = Field(True, description="Map scores to probabilities by what the validation rows show.")
+    unlabelled: Literal["ignore", "pseudo", "consistency"] = Field(
+        "ignore",
+        description="on: text: what rows without a label are for. pseudo: confident guesses become labels; consistency: two views of one text "
+        "must be judged alike.",
+    )
+    confidence: float = Field(0.9, gt=0, lt=1, description="pseudo: guesses at least this sure become labels.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.kind == "tokens" and self.on != "text":
+            raise ValueError("labels of tokens are for texts; say on: text")
+        if self.on != "candidate" and self.after is not None:
+            raise ValueError("after is for candidates; leave it out or say on: candidate")
+        if self.on != "text" and (self.texts is not None or self.unlabelled != "ignore"):
+            raise ValueError("texts and unlabelled are for on: text")
+        if self.positive is not None and self.kind not in (None, "binary"):
+            raise ValueError(f"positive is for binary labels, kind is {self.kind}")
+        return self
+
+
+TaskConfig = Annotated[ChooseConfig | JudgeConfig, Field(discriminator="answer")]
+
+
+class SharingConfig(Config):
+    """The `sharing:` section: how judge tasks and scenarios share what is learned, and how small an option is."""
+
+    way: Literal["trunk", "attention", "mmoe", "ple"] = Field(
+        "trunk",
+        description="trunk: one for all, with a task embedding; attention: tasks look at each other's states; mmoe: experts with a gate a task "
+        "(Ma et al., KDD 2018); ple: shared and own experts in two levels (Tang et al., RecSys 2020).",
+    )
+    scenarios: Literal["embedding", "pepnet", "star"] = Field(
+        "embedding",
+        description="embedding: the scenario is a part of the question; pepnet: gates scale inputs and layers by scenario (arXiv 2302.01115); "
+        "star: scenario weights times shared weights (arXiv 2101.11427).",
+    )
+    experts: int = Field(4, ge=2, description="mmoe, ple: experts (shared ones in ple).")
+    joint_layers: int | None = Field(
+        None, ge=0, description="Upper layers a candidate passes over the history's keys and values; null: all of them."
+    )
+    prompts: int = Field(2, ge=0, description="Soft prompts of an option.")
+    adapter: int = Field(8, ge=1, description="Width of an option's adapter.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of what is judged.")
+    statistics: bool = Field(True, description="Counts up to the moment of asking enter the question: rates of users, items and pairs.")
