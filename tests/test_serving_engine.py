@@ -379,3 +379,44 @@ def test_answers_do_no_work_over_the_whole_catalogue_twice(fresh: Engine, counte
     fresh.add_items(pl.DataFrame([twin(fresh, "i04")]))
     fresh.recommend(user="u05")
     assert counted() == 2
+
+
+def test_values_of_a_field_have_the_probability_of_their_items(engine: Engine) -> None:
+    """p(brand) is the sum over its items; with repeat=exclude no brand that the user had; tags count for each of an item's tags."""
+    whole = facts(engine.recommend(user="u05", k=99, repeat="allow"))
+    for field in ("brand", "tags"):
+        column = dict(zip(engine.items.ids.ids, engine.items.frame[field].to_list(), strict=True))
+        mass: dict[str, float] = {}
+        for item, score in whole.items():
+            for value in column[item] if field == "tags" else [column[item]]:
+                if value is not None:
+                    mass[value] = mass.get(value, 0.0) + math.exp(score)
+        total = sum(math.exp(score) for score in whole.values())
+        answers = engine.recommend(user="u05", k=999, repeat="allow", of=field)
+        assert facts(answers) == {value: pytest.approx(math.log(share / total), abs=1e-5) for value, share in mass.items()}
+        assert [a.score for a in answers] == sorted((a.score for a in answers), reverse=True)
+    had = {engine.items.frame["brand"][engine.items.ids.dense(item)] for item in items_of(engine, "u05")}
+    fresh_brands = ids(engine.recommend(user="u05", k=99, repeat="exclude", of="brand"))
+    assert not had & set(fresh_brands)
+
+
+def test_values_of_a_field_honour_filters_and_refuse_text(engine: Engine) -> None:
+    category = engine.items.frame["category"][0]
+    allowed = engine.items.frame.filter(pl.col("category") == category)["brand"].drop_nulls().unique().to_list()
+    answers = ids(engine.recommend(user="u05", k=99, repeat="allow", of="brand", where={"category": category}))
+    assert sorted(answers) == sorted(allowed)
+    with pytest.raises(UsageError, match="'title' is a text field; values of a category, tags or id field can be recommended"):
+        engine.recommend(user="u05", of="title")
+    with pytest.raises(UsageError, match="did you mean 'brand'"):
+        engine.recommend(user="u05", of="brnad")
+
+
+def test_a_scenario_offers_only_what_it_may(tiny_run: Path) -> None:
+    engine = Engine(ChooseScorer.load(tiny_run / "model"))
+    category = engine.items.frame["category"][0]
+    engine.scorer.origin.training["scenarios"]["offers"] = {"feed": {"category": category}}
+    shown = ids(engine.recommend(user="u05", k=99, repeat="allow", scenario="feed"))
+    assert sorted(shown) == sorted(engine.items.frame.filter(pl.col("category") == category)["item_id"].to_list())
+    assert len(engine.recommend(user="u05", k=99, repeat="allow", scenario="shop")) == len(engine.items)
+    many = engine.recommend_many(["u05"], k=99, repeat="allow", scenario="feed")
+    assert sorted(many["item_id"].to_list()) == sorted(shown)

@@ -125,6 +125,6 @@ def test_values_are_set_and_the_rest_left_to_defaults() -> None:
     assert config.choose.prior.window == 3
     assert config.model_dump(exclude_unset=True) == {
         "data": {"events": "e.csv"},
-        "tasks": {"next": {"prior": {"window": 3}}},
+        "tasks": {"next": {"answer": "choose", "prior": {"window": 3}}},
         "train": {"dropout": 0.2},
     }

@@ -74,6 +74,11 @@ class M6RecConfig(Config):
         return next(task for task in self.tasks.values() if isinstance(task, ChooseConfig))
 
     @property
+    def choose_name(self) -> str:
+        """The name of the one choose task."""
+        return next(name for name, task in self.tasks.items() if isinstance(task, ChooseConfig))
+
+    @property
     def judges(self) -> dict[str, JudgeConfig]:
         """The judge tasks by name."""
         return {name: task for name, task in self.tasks.items() if isinstance(task, JudgeConfig)}

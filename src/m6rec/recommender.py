@@ -83,6 +83,7 @@ class Recommender:
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
         repeat: Literal["exclude", "allow"] | None = None,
+        of: str | None = None,
     ) -> list[Scored]:
         """The best k items for somebody, best first; fewer where fewer are allowed.
 
@@ -91,9 +92,11 @@ class Recommender:
             history: item ids, oldest first; after the user's own where both are given.
             text: what somebody typed.
             profile: fields of a person ({"age": 25, "interests": [...]}) or words about them.
-            scenario: where the list will be shown.
+            scenario: where the list will be shown; only what it offers (`scenarios.offers`) is recommended then.
             where: {field: value or list of values}; numbers also "<50", ">=10", "10-50".
             repeat: whether items of the history may come again; None is as trained.
+            of: a category, tags or id field: its values (artists, brands, ...) are recommended instead of items, each with the probability
+                of its items together; with repeat "exclude" only values that no item of the history has.
 
         Returns:
             `Scored` items: score (log probability plus the gain for what counts or typed words name too), title, shares of the parts.
@@ -102,7 +105,7 @@ class Recommender:
             UsageError: nobody to recommend to, k < 1, an unknown field or scenario.
             UnknownUserError, UnknownItemError: an id nobody has seen.
         """
-        return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat)
+        return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat, of=of)
 
     def recommend_many(
         self,

@@ -72,40 +72,48 @@ def _first_line(cls: type[Config], error: ValidationError) -> str:
     details = error.errors()
     # An unknown key explains the most: a misspelt key also makes the right one "missing".
     first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
-    path = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    dotted = ".".join(str(part) for part in path)
+    path = [str(part) for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    extra = first["type"] == "extra_forbidden"
+    owner, shown_path = _walk(cls, path[:-1] if extra else path)
+    dotted = ".".join([*shown_path, path[-1]] if extra else shown_path)
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        owner = _owner(cls, [str(p) for p in path[:-1]])
+    if extra:
         known = sorted(owner.model_fields) if owner else []
-        hint = nearest(str(path[-1]), known) or (f"; known keys: {', '.join(known)}" if known else "")
+        hint = nearest(path[-1], known) or (f"; known keys: {', '.join(known)}" if known else "")
         return f"unknown key '{dotted}'{hint}{more}"
     if first["type"] == "missing":
         return f"'{dotted}' is required{more}"
+    if first["type"] == "union_tag_invalid":
+        key = first["ctx"]["discriminator"].strip("'")
+        return f"'{dotted}.{key}' is {first['ctx']['tag']!r}: allowed are {first['ctx']['expected_tags']}{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     shown = repr(first.get("input"))
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return f"'{dotted}' is {shown}: {message[:1].lower() + message[1:]}{more}" if dotted else f"{message}{more}"
 
 
-def _owner(cls: type[Config], path: list[str]) -> type[Config] | None:
-    """The Config class that the dotted `path` leads to, looking through Optional, dict and list."""
-    owner: type[Config] | None = cls
+def _walk(cls: type[Config], path: list[str]) -> tuple[type[Config] | None, list[str]]:
+    """The Config class that `path` leads to, looking through Optional, dict and list, and the path as the user wrote it.
+
+    Of several classes at one place (`answer: choose | judge`) pydantic names the one by its tag, a step nobody wrote.
+    """
+    owners: list[type[Config]] = [cls]
+    written = []
     for part in path:
-        if owner is None:
-            return None
-        field = owner.model_fields.get(part)
-        if field is None:
-            continue  # a key of a dict[str, Config] or an index of a list
-        owner = _config_in(field.annotation)
-    return owner
+        tagged = [owner for owner in owners if any(part == field.default for field in owner.model_fields.values())]
+        if len(owners) > 1 and len(tagged) == 1:
+            owners = tagged
+            continue
+        written.append(part)
+        field = next((owner.model_fields[part] for owner in owners if part in owner.model_fields), None)
+        if field is not None:
+            owners = configs_in(field.annotation)
+        # Else a key of a dict[str, Config] or an index of a list: the same classes stand there.
+    return (owners[0] if owners else None), written
 
 
-def _config_in(annotation: Any) -> type[Config] | None:
+def configs_in(annotation: Any) -> list[type[Config]]:
+    """The Config classes an annotation speaks of, inside Optional, Union, dict and list."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
-        return annotation
-    for argument in get_args(annotation):
-        found = _config_in(argument)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in configs_in(argument)]

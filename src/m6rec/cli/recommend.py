@@ -40,6 +40,9 @@ def recommend(
         ),
     ] = None,
     repeat: Annotated[Repeat | None, typer.Option("--repeat", help="Whether consumed items may come again.")] = None,
+    of: Annotated[
+        str | None, typer.Option("--of", metavar="FIELD", help="Recommend values of a field (brand, artist, ...) instead of items.")
+    ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Answer every known user, into the file of --out.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="With --all: where the answers go, .parquet, .csv or .jsonl.")
@@ -71,6 +74,7 @@ def recommend(
         scenario=scenario,
         where=filters or None,
         repeat=None if repeat is None else repeat.value,
+        of=of,
     )
     if text is not None and not recommender.understands(text):
         print("m6rec: note: no word of the text stands in any item; the list goes by everything else", file=sys.stderr)

@@ -57,11 +57,13 @@ def reference() -> str:
 
 def _sections(owner: type[Config], path: str, level: int) -> Iterator[str]:
     """The section of `owner`, then those of the Config classes in its fields, depth first."""
+    from m6rec.base.configuration import configs_in
+
     yield _section(owner, path, level)
     for name, field in owner.model_fields.items():
         here = f"{path}.{name}" if path else name
         named = get_origin(_without_none(field.annotation)) is dict
-        for inner in _configs_in(field.annotation):
+        for inner in configs_in(field.annotation):
             yield from _sections(inner, f"{here}.<name>" if named else here, min(level + 1, 4) if path else level)
 
 
@@ -130,10 +132,3 @@ def _without_none(annotation: Any) -> Any:
         kept = [argument for argument in get_args(annotation) if argument is not type(None)]
         return kept[0] if len(kept) == 1 else annotation
     return annotation
-
-
-def _configs_in(annotation: Any) -> list[type[Config]]:
-    """The Config classes an annotation speaks of, inside Optional, Union, dict and list."""
-    if _is_config(annotation):
-        return [annotation]
-    return [found for argument in get_args(annotation) for found in _configs_in(argument)]

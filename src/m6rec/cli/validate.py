@@ -66,7 +66,7 @@ def warnings(dataset: Dataset, account: Account, cut: Split, settled: M6RecConfi
         if share >= MANY_REPEATS and settled.choose.repeat == "exclude":
             found.append(
                 f"{share:.0%} of the {name} targets repeat an item of the history, which is not recommended again: they count as missed; "
-                f"type --set tasks.{next(iter(settled.tasks))}.repeat=allow"
+                f"type --set tasks.{settled.choose_name}.repeat=allow"
             )
     if settled.choose.positive is not None:
         found.append("tasks.positive decides what is trained on; the held-out targets are events of any action")

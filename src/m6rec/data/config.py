@@ -129,6 +129,10 @@ class ScenariosConfig(Config):
 
     column: str | None = Field(None, description="Event column that names the scenario; null: 'scenario' where it exists, else by file.")
     by_file: bool = Field(True, description="Several event files without such a column are a scenario each; false: parts of one log.")
+    offers: dict[str, dict[str, str | list[str]]] = Field(
+        default_factory=dict,
+        description="What a scenario may recommend: scenario -> {item field: value or values}, e.g. {feed: {kind: [post, video]}}; others: everything.",
+    )
 
 
 class SplitConfig(Config):

@@ -24,6 +24,7 @@ from m6rec.data.store import fingerprint
 from m6rec.data.tables import empty_column
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.additions import read_new_events, read_new_items
+from m6rec.serving.field_values import FieldValues
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
 from m6rec.serving.many import MANY, best_allowed, best_of_many
@@ -54,6 +55,7 @@ class Engine:
         self.retrieval = Retrieval(scorer)
         self._index: ExactIndex | None = None
         self._titled: tuple[Table, list[str]] | None = None
+        self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
 
     @property
     def items(self) -> Table:
@@ -75,14 +77,18 @@ class Engine:
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
         repeat: Repeat | None = None,
+        of: str | None = None,
     ) -> list[Scored]:
-        """The best k items; see `Recommender.recommend`."""
+        """The best k items, or values of the field `of`; see `Recommender.recommend`."""
         if k < 1:
             raise UsageError(f"k is {k}; ask for 1 or more items")
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to recommend to; give user, history, text or profile")
         requests = self._request(user, history, text, profile, scenario)
         repeat = repeat or self.scorer.task.config.repeat
+        where = self._offered(scenario, where)
+        if of is not None:
+            return self._values(requests, k, of, None if where is None else allowed_items(self.items, where), repeat == "exclude")
         if self.retrieval.active:
             return self._retrieved(requests, k, None if where is None else allowed_items(self.items, where), repeat == "exclude")
         allowed = None if where is None else allowed_items(self.items, where)
@@ -108,6 +114,7 @@ class Engine:
             raise UsageError(f"users is the text {shown(users)}; give a list of user ids, or None for everybody")
         names = self.users.ids.ids if users is None else list(users)
         rows = np.arange(len(names)) if users is None else np.array([self._user(name) for name in names], dtype=np.int64)
+        where = self._offered(scenario, where)
         allowed = None if where is None else allowed_items(self.items, where)
         exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
         asking = self._scenario(scenario)
@@ -134,6 +141,24 @@ class Engine:
                 "score": values[row, place],
             }
         )
+
+    def _offered(self, scenario: str | None, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """`where`, and what the scenario that asks may offer (`scenarios.offers`); what the caller says of a field goes first."""
+        offers = self.scorer.origin.training.get("scenarios", {}).get("offers", {}).get(scenario or "")
+        return {**offers, **(where or {})} if offers else where
+
+    def _values(self, requests: Requests, k: int, field: str, allowed: np.ndarray | None, exclude: bool) -> list[Scored]:
+        """`recommend` of values of a field: each has the probability of its items together."""
+        if self._field_values is None or self._field_values[0] is not self.items:
+            self._field_values = (self.items, {})
+        known = self._field_values[1]
+        if field not in known:
+            known[field] = FieldValues.of(self.items, field)
+        scores = self.scorer.scores(requests)[0]
+        best, values = known[field].best(scores, k, allowed=allowed, known=requests.histories.items if exclude else None)
+        return [
+            Scored(known[field].names[value], score, known[field].names[value]) for value, score in zip(best, values.tolist(), strict=True)
+        ]
 
     def _retrieved(self, requests: Requests, k: int, allowed: np.ndarray | None, exclude: bool) -> list[Scored]:
         """`recommend` out of a catalogue too large to be scored whole."""

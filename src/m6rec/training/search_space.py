@@ -57,7 +57,7 @@ Space = list[Dimension]
 
 def default_space(config: M6RecConfig) -> Space:
     """The dials that mattered most so far, each range wide enough to hold the configuration's own value."""
-    task = f"tasks.{next(iter(config.tasks))}"
+    task = f"tasks.{config.choose_name}"
     dial = DIALS["tiny" if config.model.size == "auto" else config.model.size]
     width, layers = config.model.width or dial.width, config.model.upper_layers or dial.upper_layers
     ranges: list[tuple[str, float, float, bool, bool]] = [
