@@ -163,24 +163,23 @@ def test_a_part_switched_off_when_answering(scorer: ChooseScorer, everybody: Req
 def test_training_states_and_likelihoods_are_those_of_serving(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """For every event of users that fit into one window: the state, the gates and p(event) in the loss are those of the prefix."""
     scorer, task = deterministic(bench)
-    assert task.examples is not None
-    assert task._windows is not None
+    assert task.bound is not None
     assert task.asked is not None
     with torch.no_grad():
         task.asked.weight.zero_()  # half of the training histories are asked at random
-    histories, priors = task.examples.histories, scorer.catalogue.priors
-    task.bind(replace(task.examples, priors=uncrossed_values(histories, [priors[name] for name in task.parts], task)))
+    histories, priors = task.bound.examples.histories, scorer.catalogue.priors
+    task.bind(replace(task.bound.examples, priors=uncrossed_values(histories, [priors[name] for name in task.parts], task)))
     users = np.flatnonzero((histories.lengths > 1) & (histories.lengths <= task.shape.history + 1))
     assert histories.lengths[users].max() == task.shape.history + 1, "no history that fills the window"
-    windows = np.flatnonzero(np.isin(task._windows.user, users))
+    windows = np.flatnonzero(np.isin(task.bound.windows.user, users))
     seen = bench.split.seen > 0
     assert not seen.all()
     captured = Captured(monkeypatch)
     with torch.no_grad():
         task.loss(scorer.model, windows)
     call = captured.calls[0]
-    user = np.repeat(task._windows.user[windows], task._windows.lengths[windows])
-    place = np.concatenate([np.arange(length) for length in task._windows.lengths[windows]])
+    user = np.repeat(task.bound.windows.user[windows], task.bound.windows.lengths[windows])
+    place = np.concatenate([np.arange(length) for length in task.bound.windows.lengths[windows]])
     prefixes = histories.pick(*prefix_events(histories, user, place))
     requests = Requests(prefixes, users=user)
     torch.testing.assert_close(scorer.last_states(requests), call["states"], atol=1e-5, rtol=0)
@@ -220,9 +219,8 @@ def uncrossed_values(histories: Histories, tables: list, task: Choose) -> PriorV
 
 def test_the_gate_counts_all_earlier_events_in_every_window(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, task = deterministic(bench)
-    assert task.examples is not None
-    assert task._windows is not None
-    histories, windows = task.examples.histories, np.arange(len(task._windows.user))
+    assert task.bound is not None
+    histories, windows = task.bound.examples.histories, np.arange(len(task.bound.windows.user))
     assert len(windows) > np.count_nonzero(histories.lengths), "no history is longer than a window"
     lengths: list[Tensor] = []
     original = task.gate.log_gates
@@ -231,22 +229,21 @@ def test_the_gate_counts_all_earlier_events_in_every_window(bench: Workbench, mo
     )
     with torch.no_grad():
         task.loss(scorer.model, windows)
-    pieces = zip(task._windows.first, task._windows.last, task._windows.begin, strict=True)
+    pieces = zip(task.bound.windows.first, task.bound.windows.last, task.bound.windows.begin, strict=True)
     np.testing.assert_array_equal(lengths[0].numpy(), np.concatenate([np.arange(first, last) - begin for first, last, begin in pieces]))
 
 
 def test_a_state_knows_nothing_of_its_target_or_later(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, task = deterministic(bench)
-    assert task.examples is not None
-    assert task._windows is not None
-    window = np.array([int(task._windows.lengths.argmax())])
-    captured, half = Captured(monkeypatch), int(task._windows.lengths[window[0]]) // 2
+    assert task.bound is not None
+    window = np.array([int(task.bound.windows.lengths.argmax())])
+    captured, half = Captured(monkeypatch), int(task.bound.windows.lengths[window[0]]) // 2
     for changed in (False, True):
         if changed:
-            items = task.examples.histories.items.copy()
-            later = slice(int(task._windows.first[window[0]]) + half, int(task._windows.last[window[0]]))
-            items[later] = (items[later] + 1) % len(task.examples.contents)
-            task.bind(replace(task.examples, histories=replace(task.examples.histories, items=items)))
+            items = task.bound.examples.histories.items.copy()
+            later = slice(int(task.bound.windows.first[window[0]]) + half, int(task.bound.windows.last[window[0]]))
+            items[later] = (items[later] + 1) % len(task.bound.examples.contents)
+            task.bind(replace(task.bound.examples, histories=replace(task.bound.examples.histories, items=items)))
         torch.manual_seed(0)
         with torch.no_grad():
             task.asked.weight.zero_()  # type: ignore[union-attr]
@@ -271,8 +268,8 @@ def test_every_event_is_a_target_of_exactly_one_window() -> None:
 
 def test_unseen_items_are_no_negatives(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, task = deterministic(bench)
-    assert task.examples is not None
-    vectors = task.item_vectors(task.examples.contents).detach().requires_grad_()
+    assert task.bound.examples is not None
+    vectors = task.item_vectors(task.bound.examples.contents).detach().requires_grad_()
     monkeypatch.setattr(task, "item_vectors", lambda contents, dropped=None: vectors)
     for batch in task.batches(np.random.default_rng(0)):
         task.loss(scorer.model, batch)["choose"].backward()

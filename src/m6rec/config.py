@@ -30,7 +30,7 @@ class M6RecConfig(Config):
     text: TextConfig = Field(default_factory=TextConfig, description="How things are worded and cut into tokens.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The language model: one size dial.")
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig, description="Learning the words of the data.")
-    tasks: dict[str, TaskConfig] = Field(default_factory=lambda: {"next": ChooseConfig()}, description="The questions: name -> task.")
+    tasks: dict[str, TaskConfig] = Field(default={"next": ChooseConfig()}, description="The questions: name -> task.")
     sharing: SharingConfig = Field(default_factory=SharingConfig, description="How judge tasks and scenarios share what is learned.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Fitting the tasks.")
     fusion: FusionConfig | None = Field(None, description="Other scorers that answer together with the model; null: the model alone.")
@@ -52,11 +52,11 @@ class M6RecConfig(Config):
     @field_validator("tasks")
     @classmethod
     def _names_fit(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
-        chosen = [name for name, task in tasks.items() if isinstance(task, ChooseConfig)]
-        if len(chosen) != 1:
-            raise ValueError(
-                f"{len(chosen)} tasks with answer: choose are declared ({', '.join(chosen) or 'none'}); declare exactly one, e.g. next"
-            )
+        for of, least, wanted in (("next", 1, "exactly one, e.g. next: {answer: choose}"), ("basket", 0, "at most one")):
+            found = [name for name, task in tasks.items() if isinstance(task, ChooseConfig) and task.of == of]
+            if not least <= len(found) <= 1:
+                said = "answer: choose" if of == "next" else "answer: choose, of: basket"
+                raise ValueError(f"{len(found)} tasks with {said} are declared ({', '.join(found) or 'none'}); declare {wanted}")
         for name, task in tasks.items():
             if not isinstance(task, JudgeConfig) or task.after is None:
                 continue
@@ -69,14 +69,21 @@ class M6RecConfig(Config):
         return tasks
 
     @property
-    def choose(self) -> ChooseConfig:
-        """The settings of the one choose task."""
-        return next(task for task in self.tasks.values() if isinstance(task, ChooseConfig))
+    def choose_name(self) -> str:
+        """The name of the one choose task that reads histories."""
+        return next(name for name, task in self.tasks.items() if isinstance(task, ChooseConfig) and task.of == "next")
 
     @property
-    def choose_name(self) -> str:
-        """The name of the one choose task."""
-        return next(name for name, task in self.tasks.items() if isinstance(task, ChooseConfig))
+    def choose(self) -> ChooseConfig:
+        """Its settings."""
+        task = self.tasks[self.choose_name]
+        assert isinstance(task, ChooseConfig)
+        return task
+
+    @property
+    def basket(self) -> ChooseConfig | None:
+        """The settings of the task that completes baskets, if any. What it shares with `choose` is as set there."""
+        return next((task for task in self.tasks.values() if isinstance(task, ChooseConfig) and task.of == "basket"), None)
 
     @property
     def judges(self) -> dict[str, JudgeConfig]:
@@ -102,7 +109,7 @@ class M6RecConfig(Config):
         if part not in changes:
             raise ConfigError(f"there is no part '{part}' to leave out; parts: {', '.join(changes)}")
         changed = self.choose.model_copy(update=changes[part])
-        return self.model_copy(update={"tasks": {n: changed if isinstance(t, ChooseConfig) else t for n, t in self.tasks.items()}})
+        return self.model_copy(update={"tasks": {n: changed if n == self.choose_name else t for n, t in self.tasks.items()}})
 
 
 def load_config(path: Path | str, assignments: list[str] | tuple[str, ...] = ()) -> M6RecConfig:

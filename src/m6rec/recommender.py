@@ -84,6 +84,7 @@ class Recommender:
         where: Mapping[str, Any] | None = None,
         repeat: Literal["exclude", "allow"] | None = None,
         of: str | None = None,
+        task: str | None = None,
     ) -> list[Scored]:
         """The best k items for somebody, best first; fewer where fewer are allowed.
 
@@ -95,6 +96,8 @@ class Recommender:
             scenario: where the list will be shown; only what it offers (`scenarios.offers`) is recommended then.
             where: {field: value or list of values}; numbers also "<50", ">=10", "10-50".
             repeat: whether items of the history may come again; None is as trained.
+            task: the choose task that is asked, by name; None is the one that reads histories. Of a task that completes baskets, `history`
+                is what the basket holds (with `user`, their events come before it: leave the user out for the basket alone).
             of: a category, tags or id field: its values (artists, brands, ...) are recommended instead of items, each with the probability
                 of its items together; with repeat "exclude" only values that no item of the history has.
 
@@ -105,7 +108,7 @@ class Recommender:
             UsageError: nobody to recommend to, k < 1, an unknown field or scenario.
             UnknownUserError, UnknownItemError: an id nobody has seen.
         """
-        return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat, of=of)
+        return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat, of=of, task=task)
 
     def recommend_many(
         self,

@@ -43,6 +43,9 @@ def recommend(
     of: Annotated[
         str | None, typer.Option("--of", metavar="FIELD", help="Recommend values of a field (brand, artist, ...) instead of items.")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The choose task that is asked, for example one that completes baskets.")
+    ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Answer every known user, into the file of --out.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="With --all: where the answers go, .parquet, .csv or .jsonl.")
@@ -75,6 +78,7 @@ def recommend(
         where=filters or None,
         repeat=None if repeat is None else repeat.value,
         of=of,
+        task=task,
     )
     if text is not None and not recommender.understands(text):
         print("m6rec: note: no word of the text stands in any item; the list goes by everything else", file=sys.stderr)

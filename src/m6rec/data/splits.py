@@ -107,7 +107,7 @@ def _time(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histori
     if times is None or np.isnan(times).all():
         raise DataError("the time split needs a time for the events and these have only an order; type: --set split.protocol=leave_one_out")
     known = ~np.isnan(times)
-    validation_from, test_from = _moments(np.sort(times[known]), config)
+    validation_from, test_from = moments(np.sort(times[known]), config)
     if validation_from >= test_from:
         raise ConfigError(
             f"split: validation starts at {_shown(validation_from)} and test at {_shown(test_from)}: validation must start earlier; "
@@ -205,7 +205,7 @@ def _order_ties(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
     return histories.pick(order, histories.offsets), f"equal times are shuffled with seed {seed} ({share})"
 
 
-def _moments(times: np.ndarray, config: SplitConfig) -> tuple[float, float]:
+def moments(times: np.ndarray, config: SplitConfig) -> tuple[float, float]:
     """Where validation and test start, in seconds; `times` sorted and known. Events at exactly the moment fall after it."""
     if config.test_from is not None:
         test_from = _seconds(config.test_from)

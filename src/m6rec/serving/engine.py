@@ -29,7 +29,7 @@ from m6rec.serving.filters import allowed_items
 from m6rec.serving.histories import HistoryStore
 from m6rec.serving.many import MANY, best_allowed, best_of_many
 from m6rec.serving.retrieval import Retrieval
-from m6rec.tasks.choose_mixture import SOFTMAX_PART, Profiles
+from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture, Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
 
@@ -78,6 +78,7 @@ class Engine:
         where: Mapping[str, Any] | None = None,
         repeat: Repeat | None = None,
         of: str | None = None,
+        task: str | None = None,
     ) -> list[Scored]:
         """The best k items, or values of the field `of`; see `Recommender.recommend`."""
         if k < 1:
@@ -85,14 +86,15 @@ class Engine:
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to recommend to; give user, history, text or profile")
         requests = self._request(user, history, text, profile, scenario)
+        scorer = self._answering(task)
         repeat = repeat or self.scorer.task.config.repeat
         where = self._offered(scenario, where)
         if of is not None:
-            return self._values(requests, k, of, None if where is None else allowed_items(self.items, where), repeat == "exclude")
-        if self.retrieval.active:
+            return self._values(scorer, requests, k, of, None if where is None else allowed_items(self.items, where), repeat == "exclude")
+        if self.retrieval.active and scorer is self.scorer:
             return self._retrieved(requests, k, None if where is None else allowed_items(self.items, where), repeat == "exclude")
         allowed = None if where is None else allowed_items(self.items, where)
-        scores, parts = self.scorer.answer(requests)
+        scores, parts = scorer.answer(requests)
         best, values = best_allowed(scores, requests, k, exclude=repeat == "exclude", allowed=allowed)
         items = best[0, best[0] >= 0]
         return self._scored(items, values[0], {name: part[0, items] for name, part in parts.items()})
@@ -142,19 +144,30 @@ class Engine:
             }
         )
 
+    def _answering(self, task: str | None) -> ChooseMixture:
+        """What answers a choose task, by name; None is the one that reads histories. Raises UsageError."""
+        if task is None:
+            return self.scorer
+        tasks = {name: facts for name, facts in self.scorer.origin.training["tasks"].items() if facts["answer"] == "choose"}
+        if task not in tasks:
+            raise UsageError(f"there is no choose task {shown(task)}{nearest(task, list(tasks))}; choose tasks: {', '.join(tasks)}")
+        return self.scorer.completing if tasks[task].get("of") == "basket" else self.scorer
+
     def _offered(self, scenario: str | None, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """`where`, and what the scenario that asks may offer (`scenarios.offers`); what the caller says of a field goes first."""
         offers = self.scorer.origin.training.get("scenarios", {}).get("offers", {}).get(scenario or "")
         return {**offers, **(where or {})} if offers else where
 
-    def _values(self, requests: Requests, k: int, field: str, allowed: np.ndarray | None, exclude: bool) -> list[Scored]:
+    def _values(
+        self, scorer: ChooseMixture, requests: Requests, k: int, field: str, allowed: np.ndarray | None, exclude: bool
+    ) -> list[Scored]:
         """`recommend` of values of a field: each has the probability of its items together."""
         if self._field_values is None or self._field_values[0] is not self.items:
             self._field_values = (self.items, {})
         known = self._field_values[1]
         if field not in known:
             known[field] = FieldValues.of(self.items, field)
-        scores = self.scorer.scores(requests)[0]
+        scores = scorer.scores(requests)[0]
         best, values = known[field].best(scores, k, allowed=allowed, known=requests.histories.items if exclude else None)
         return [
             Scored(known[field].names[value], score, known[field].names[value]) for value, score in zip(best, values.tolist(), strict=True)
@@ -202,7 +215,7 @@ class Engine:
         """
         scorer = self.scorer
         new = read_new_items(frame, self.items.fields, scorer.origin.training)
-        scorer.catalogue = scorer.catalogue.appended(new, scorer.reader, scorer.task.config.prior)
+        scorer.add_items(new)
         self._changed(items=scorer.catalogue.items)
         packed = scorer.packed
         scorer.refresh()

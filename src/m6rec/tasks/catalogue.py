@@ -75,7 +75,7 @@ class Catalogue:
         vectors = similarity_vectors(matrix, self.bag.idf)
         summaries = torch.cat([self.contents.summaries, reader.read(reader.wording.items(new))])
         extra = len(new)
-        priors = {name: csr_array(_grown(table, extra)) for name, table in self.priors.items()}
+        priors = {name: csr_array(grown(table, extra)) for name, table in self.priors.items()}
         if TEXT_PART in priors:
             priors[TEXT_PART] = _linked(priors[TEXT_PART], vectors, extra, config)
         priors = with_newcomers(priors, np.arange(len(items) - extra, len(items)), config)
@@ -124,7 +124,7 @@ def vector_fields(table: Table) -> Tensor:
     return torch.from_numpy(np.concatenate(parts, axis=1)) if parts else torch.zeros(len(table), 0)
 
 
-def _grown(table: csr_array, extra: int) -> csr_array:
+def grown(table: csr_array, extra: int) -> csr_array:
     """Room for `extra` more items, without entries."""
     size = table.shape[0] + extra
     offsets = np.concatenate([table.indptr, np.full(extra, table.indptr[-1], dtype=table.indptr.dtype)])

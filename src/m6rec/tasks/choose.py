@@ -54,6 +54,29 @@ class ChooseExamples:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """Examples with what is worked out of them once: windows of the histories, int64 (E + 1,) wanted events before each event."""
+
+    examples: ChooseExamples
+    windows: Windows
+    wanted_before: np.ndarray
+
+    @classmethod
+    def of(cls, examples: ChooseExamples, history: int) -> Bound:
+        """history: events that are read at most. A window has one more: the newest event of a full history is a target, not an input."""
+        before = np.concatenate([[0], np.cumsum(examples.wanted)])
+        return cls(examples, cut_windows(examples.histories, history + 1), before)
+
+    def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Windows of like length together, about `batch_targets` events each, in random order."""
+        yield from batch_windows(self.windows, self.examples.batch_targets, generator)
+
+    def targets(self, batch: np.ndarray) -> int:
+        first, last = self.windows.first[batch], self.windows.last[batch]
+        return int((self.wanted_before[last] - self.wanted_before[first]).sum())
+
+
+@dataclass(frozen=True)
 class Slots:
     """Inputs of B histories: S events each, right-padded. `start` (B, W) is the first slot; times (B, S) or None."""
 
@@ -88,9 +111,7 @@ class Choose(Task):
         self.dropout = Dropout(shape.dropout)
         self.parts = part_names(config.prior)
         self.gate = PriorGate(width, len(self.parts), config.prior.recent)
-        self.examples: ChooseExamples | None = None
-        self._windows: Windows | None = None
-        self._wanted_before = np.zeros(1, dtype=np.int64)
+        self.bound: Bound | None = None
         self._sampler: NegativeSampler | None = None  # None: the softmax runs over the whole catalogue
 
     @torch.no_grad()
@@ -102,30 +123,34 @@ class Choose(Task):
             elif isinstance(part, nn.Linear) and not name.startswith("gate"):
                 part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * 0.02)
 
-    def bind(self, examples: ChooseExamples) -> None:
-        """Give the task what it trains on."""
-        self.examples = examples
-        # One event more than is read: the newest event of a full history is a target, not an input.
-        self._windows = cut_windows(examples.histories, self.shape.history + 1)
-        self._wanted_before = np.concatenate([[0], np.cumsum(examples.wanted)])  # E + 1
+    def bind(self, examples: ChooseExamples | None) -> None:
+        """Give the task what it trains on; None takes it away, where the memory is wanted for something else."""
+        self.bound = None if examples is None else Bound.of(examples, self.shape.history)
         self._sampler = NegativeSampler.of(self.config, self.items.log_seen)
 
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Windows of like length together, about `batch_targets` events each, in random order."""
-        assert self.examples is not None
-        assert self._windows is not None
-        yield from batch_windows(self._windows, self.examples.batch_targets, generator)
+        assert self.bound is not None
+        yield from self.bound.batches(generator)
 
     def targets(self, batch: np.ndarray) -> int:
-        assert self._windows is not None
-        first, last = self._windows.first[batch], self._windows.last[batch]
-        return int((self._wanted_before[last] - self._wanted_before[first]).sum())
+        assert self.bound is not None
+        return self.bound.targets(batch)
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
         """{"choose": mixture likelihood plus `own_share` of the softmax's own}, per target."""
-        assert self.examples is not None
-        assert self._windows is not None
-        examples, windows = self.examples, self._windows
+        assert self.bound is not None
+        return {"choose": self.mixture_loss(model, self.bound, batch, self.gate)}
+
+    def mixture_loss(
+        self, model: LanguageModel, bound: Bound, batch: np.ndarray, gate: PriorGate, question: Tensor | None = None
+    ) -> Tensor:
+        """The loss of a batch of `bound`'s windows, per target.
+
+        Args:
+            gate: weighs the priors against the softmax.
+            question: (W,), added to the states where something else is asked than what comes next.
+        """
+        examples, windows = bound.examples, bound.windows
         first, last, begin = windows.first[batch], windows.last[batch], windows.begin[batch]
         events = first[:, None] + np.arange(int((last - first).max()))  # B S
         real = events < last[:, None]
@@ -142,16 +167,18 @@ class Choose(Task):
             asking = torch.from_numpy(examples.histories.scenarios[events].astype(np.int64))
             states = states + (torch.rand(len(batch), 1, 1) < 0.5) * self.asked(asking)
         states = states[torch.from_numpy(wanted)]  # R W
+        if question is not None:
+            states = states + question
         position = torch.from_numpy((events - begin[:, None])[wanted])  # R: events before the target
         evidence = torch.from_numpy(examples.priors.evidence[chosen])
-        log_gates = self.gate.log_gates(states, evidence, position)
-        log_rest = self.gate.log_rest(log_gates, torch.from_numpy(examples.priors.values[chosen]), evidence)
+        log_gates = gate.log_gates(states, evidence, position)
+        log_rest = gate.log_rest(log_gates, torch.from_numpy(examples.priors.values[chosen]), evidence)
         own_share = self.config.own_share if self.parts else 0.0
         if touched is not None:
-            return {"choose": touched.loss(states, targets, log_gates[:, 0], log_rest, own_share) / max(len(chosen), 1)}
+            return touched.loss(states, targets, log_gates[:, 0], log_rest, own_share) / max(len(chosen), 1)
         negatives, targets = self._seen_only(vectors, targets)
         loss, _, _ = mixture_loss(states, negatives, targets, log_gates[:, 0], log_rest, own_share=own_share)
-        return {"choose": loss / max(len(chosen), 1)}
+        return loss / max(len(chosen), 1)
 
     def item_vectors(self, contents: Contents, dropped: Tensor | None = None) -> Tensor:
         """(N, W)."""

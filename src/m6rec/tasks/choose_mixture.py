@@ -16,6 +16,7 @@ from torch import Tensor
 from m6rec.base.contracts import Histories, Requests, Scorer
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.agreement import Agreement, typed_gain
+from m6rec.tasks.basket import Question
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.cold_transfer import SIMILAR, said_of_similar
@@ -58,6 +59,7 @@ class _Asked:
 class ChooseMixture(Scorer):
     """Scores of the generative model; `ChooseScorer` in model_folder.py adds how it is saved and loaded.
 
+    question: what is asked instead of "what comes next" (a basket to complete); the catalogue's priors are those counted for it then.
     switched_off: parts of the model (graph, text, id) left out when answering.
     packed: states of known people that came with the model; None where there are none.
     """
@@ -73,9 +75,11 @@ class ChooseMixture(Scorer):
         profiles: Profiles | None = None,
         switched_off: Sequence[str] = (),
         agreement: Agreement | None = None,
+        question: Question | None = None,
     ) -> None:
         self.model, self.task, self.catalogue, self.reader, self.profiles = model, task, catalogue, reader, profiles
         self.switched_off = tuple(switched_off)
+        self.question, self.gate = question, task.gate if question is None else question.gate
         self.agreement = agreement or Agreement()
         self._vectors: Tensor | None = None
         self.packed: PackedStates | None = None
@@ -185,13 +189,13 @@ class ChooseMixture(Scorer):
         states = self.last_states(asked.requests, asked.typed)  # B W
         softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
         evidence = torch.from_numpy(asked.evidence)  # B M K
-        weights = self.task.gate.recency_weights(evidence)  # B M K
+        weights = self.gate.recency_weights(evidence)  # B M K
         if asked.words is not None:
             evidence = evidence.clone()
             newest = evidence[:, self.task.parts.index(TEXT_PART), 0].numpy()
             np.maximum(newest, np.log1p(asked.words.sum(axis=1)), out=newest)  # the words count as one more event
         lengths = torch.from_numpy(asked.requests.histories.lengths.copy())
-        gates = self.task.gate.log_gates(states, evidence, lengths, weights if asked.words is None else None).exp()
+        gates = self.gate.log_gates(states, evidence, lengths, weights if asked.words is None else None).exp()
         within = weights.numpy() / np.maximum(asked.masses, 1e-9)
         within *= gates[:, 1:, None].numpy()
         return softmax.mul_(gates[:, :1]), within.transpose(1, 0, 2), gates[:, 1:].numpy()
@@ -258,7 +262,7 @@ class ChooseMixture(Scorer):
         if self.task.asked is not None and requests.scenarios is not None:
             asking = torch.from_numpy(requests.scenarios.astype(np.int64))
             states = states + (asking >= 0)[:, None] * self.task.asked(asking.clamp(min=0))
-        return states
+        return states if self.question is None else states + self.question.asked
 
     def read_states(self, requests: Requests) -> Tensor:
         """(B, W): the states of requests that nobody typed in and no scenario asks for, read from their histories."""

@@ -41,6 +41,11 @@ class ChooseConfig(Config):
     """A `tasks:` entry that chooses an item out of the catalogue."""
 
     answer: Literal["choose"] = Field("choose", description="The kind of answer.")
+    of: Literal["next", "basket"] = Field(
+        "next",
+        description="next: what follows a history; basket: what else belongs to a basket (beside a task of next, whose model it shares).",
+    )
+    within: float = Field(0.0, ge=0, description="of: basket: seconds between neighbouring events of one basket at most.")
     positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
     weight: float = Field(1.0, gt=0, description="Weight of the task's losses.")
     identity: bool = Field(True, description="Item embeddings by id, beside text and fields.")

@@ -19,7 +19,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +26,6 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from m6rec.base.contracts import Requests
 from m6rec.base.errors import CheckpointError, ConfigError, UsageError
 from m6rec.base.storage import atomic_folder, recover_folder
 from m6rec.data.dataset import Dataset
@@ -44,12 +42,14 @@ from m6rec.language_model.checkpoint import (
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.agreement import Agreement
-from m6rec.tasks.blended import Blender
+from m6rec.tasks.basket import Question
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
-from m6rec.tasks.choose_mixture import ChooseMixture, Profiles
+from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
 from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.model_card import model_card
+from m6rec.tasks.served_model import BasketPart, Origin, ServedModel
 from m6rec.tasks.state_cache import PackedStates
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
@@ -63,57 +63,12 @@ TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES, LAST_STATES = "item_states.safetensors", "user_states.safetensors", "last_states.safetensors"
 DATA, INDEX, CARD, FUSION = "data", "index", "README.md", "fusion"
 PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, LAST_STATES, DATA, INDEX, CARD, FUSION}
+BASKET = "basket."  # prefix of what completes baskets, among the weights and in the graph
 TOGETHER = "keep the files of one folder together"
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a model comes from, for the record: the resolved training configuration, and one sentence on how the data were cut."""
-
-    training: dict[str, Any]
-    statement: str
-
-
-class ChooseScorer(ChooseMixture):
-    """The trained model with the data it answers about: `dataset` has the catalogue, the users and their newest histories.
-
-    folder: where it was loaded from, if anywhere.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        dataset: Dataset,
-        origin: Origin,
-        folder: Path | None = None,
-        packed: PackedStates | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.packed = packed
-        self.dataset, self.origin, self.folder = dataset, origin, folder
-        self.blend: Blender | None = None  # answers in place of the model, which is one of its members
-
-    def scores(self, requests: Requests) -> np.ndarray:
-        """float32 (B, N): of the blend where there is one, else of the model."""
-        return super().scores(requests) if self.blend is None else self.blend.scores(requests)
-
-    def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """`scores`, and what they are made of: the members of the blend where there is one, else the parts of the mixture."""
-        return self.alone(requests) if self.blend is None else self.blend.answer(requests)
-
-    def alone(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Scores and parts of the model without the blend."""
-        return super().answer(requests)
-
-    def scores_alone(self, requests: Requests) -> np.ndarray:
-        """`alone` without the parts, which is quicker."""
-        return super().scores(requests)
-
-    def refresh(self) -> None:
-        super().refresh()
-        if self.blend is not None:
-            self.blend.extend(self.catalogue.items)
+class ChooseScorer(ServedModel):
+    """The trained model with the data it answers about, and how it is saved and loaded."""
 
     def save(self, folder: Path, beside: Callable[[Path], None] | None = None) -> None:
         """Write a model folder, whole or not at all; an older one stays until the new one is complete.
@@ -134,10 +89,14 @@ class ChooseScorer(ChooseMixture):
         Raises:
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
-        return cls(**_load(Path(folder)), folder=Path(folder))
+        parts = _load(Path(folder))
+        basket = parts.pop("basket")
+        scorer = cls(**parts, folder=Path(folder))
+        scorer.basket = basket
+        return scorer
 
 
-def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | None) -> None:
+def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | None) -> None:
     _refuse_foreign(folder)
     task, reader, catalogue, dataset = scorer.task, scorer.reader, scorer.catalogue, scorer.dataset
     facts = {
@@ -150,6 +109,7 @@ def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | N
         "language": reader.wording.language,
         "segment_tokens": reader.segment_tokens,
         "agreement": scorer.agreement.plain(),
+        "baskets": scorer.basket is not None,
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -159,6 +119,8 @@ def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | N
     with atomic_folder(folder) as temporary:
         weights = {f"model.{name}": value for name, value in scorer.model.state_dict().items()}
         weights |= {f"task.{name}": value for name, value in task.state_dict().items()}
+        if scorer.basket is not None:
+            weights |= {BASKET + name: value for name, value in scorer.basket.question.state_dict().items()}
         made_by = {"weights": _fingerprint(weights)}
         save_weights(temporary / WEIGHTS, weights, belongs | made_by)
         if scorer.packed is not None:
@@ -169,7 +131,10 @@ def _save(folder: Path, scorer: ChooseScorer, beside: Callable[[Path], None] | N
         if scorer.profiles is not None:
             scorer.profiles.bag.save(temporary / PROFILE_BAG)
             save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
-        save_weights(temporary / GRAPH, _graph_tensors(catalogue.priors), belongs)
+        graph = _graph_tensors(catalogue.priors)
+        if scorer.basket is not None:
+            graph |= {BASKET + name: table for name, table in _graph_tensors(scorer.basket.priors).items()}
+        save_weights(temporary / GRAPH, graph, belongs)
         save_dataset(dataset, temporary / DATA)
         if scorer.blend is not None:
             (temporary / FUSION).mkdir()
@@ -225,7 +190,13 @@ def _load(folder: Path) -> dict[str, Any]:
         summaries = _summaries(folder / USER_STATES, facts, len(dataset.users))
         profiles = Profiles(Contents.build(summaries, bag.matrix(dataset.users), vector_fields(dataset.users)), bag)
     reader = TextReader(model, tokenizer, wording, segment_tokens)
+    basket = None
+    if facts.get("baskets"):
+        question = Question(shape.width, len(task.parts), config.prior.recent)
+        load_into(question, {n.removeprefix(BASKET): t for n, t in tensors.items() if n.startswith(BASKET)}, folder / WEIGHTS)
+        basket = BasketPart(question.eval(), _priors(folder, facts, task.parts, len(dataset.items), BASKET))
     return {
+        "basket": basket,
         "model": model,
         "task": task,
         "catalogue": catalogue,
@@ -236,33 +207,6 @@ def _load(folder: Path) -> dict[str, Any]:
         "agreement": agreement,
         "packed": _packed(folder / LAST_STATES, facts, made_by) if (folder / LAST_STATES).exists() else None,
     }
-
-
-def model_card(facts: dict[str, Any], scorer: ChooseScorer) -> str:
-    """README.md of the folder, in Markdown."""
-    shape, dataset = facts["shape"], scorer.dataset
-    counts = {**scorer.model.count_parameters(), "task": sum(p.numel() for p in scorer.task.parameters())}
-    lines = [
-        "# Model card",
-        "",
-        "A recommender made by m6rec: it chooses items out of the catalogue below for people it knows and for people who only typed a few words.",
-        "",
-        f"- catalogue: {len(dataset.items):,} items; people: {len(dataset.users):,}; events: {len(dataset.histories.items):,}",
-        f"- model: width {shape['width']}, {shape['lower_layers']} + {shape['upper_layers']} layers, history of {shape['history']} events; "
-        f"{counts['total']:,} weights in the language model, {counts['task']:,} in the task",
-        f"- parts of the answer: softmax over the catalogue{''.join(', ' + name for name in scorer.task.parts)}",
-        f"- trained with: {facts['statement']}",
-        f"- data fingerprint {facts['data']}, tokenizer {facts['tokenizer']}, written by m6rec {facts['written_by']}",
-        "",
-        "The counts and histories are those of all events, the weights those fitted on the training part. Use:",
-        "",
-        "```python",
-        "from m6rec import Recommender",
-        'Recommender.from_pretrained("THIS FOLDER").recommend(text="what somebody types", k=5)',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -281,19 +225,23 @@ def _catalogue(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choo
     matrix = bag.matrix(dataset.items)
     summaries = _summaries(folder / ITEM_STATES, facts, len(dataset.items))
     contents = Contents.build(summaries, matrix, vector_fields(dataset.items))
+    priors = _priors(folder, facts, task.parts, len(dataset.items))
+    return Catalogue(dataset.items, bag, matrix, similarity_vectors(matrix, bag.idf), contents, priors)
+
+
+def _priors(folder: Path, facts: dict[str, Any], parts: list[str], size: int, prefix: str = "") -> dict[str, csr_array]:
     tensors = _tensors(folder / GRAPH, facts)
-    size = len(dataset.items)
     priors: dict[str, csr_array] = {}
     try:
-        for name in task.parts:
-            data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+        for name in parts:
+            data, indices, indptr = (tensors[f"{prefix}{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
             if len(indptr) != size + 1:
                 raise CheckpointError(f"{folder / GRAPH} is of {len(indptr) - 1} items, the catalogue has {size}; {TOGETHER}")
             priors[name] = csr_array((data, indices, indptr), shape=(size, size))
             priors[name].check_format(full_check=True)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{folder / GRAPH} is not the graph of this model ({_one_line(error)}); {TOGETHER}") from None
-    return Catalogue(dataset.items, bag, matrix, similarity_vectors(matrix, bag.idf), contents, priors)
+    return priors
 
 
 def _graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:

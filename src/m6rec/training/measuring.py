@@ -20,6 +20,7 @@ from m6rec.index.exact import top_k
 from m6rec.training.stages_blend import served
 from m6rec.training.workbench import Workbench
 
+BASKETS = "baskets"  # the folder of the evaluations of baskets, among the others
 SAMPLES, SHOWN = 6, 5  # people in the report, and titles shown of each
 
 
@@ -59,10 +60,28 @@ def measure(
     return found
 
 
+def measure_baskets(bench: Workbench, *, baselines: Sequence[str], held: Literal["validation", "test"] = "test") -> list[Evaluation]:
+    """Completing baskets: the model and the baselines fitted on the same training baskets; nothing where no task asks for it."""
+    baskets = bench.baskets
+    if baskets is None:
+        return []
+    cases: Cases = getattr(baskets, held)
+    seen = np.bincount(baskets.train.items, minlength=len(bench.dataset.items)).astype(np.int64)
+    scorers: list[tuple[str, Scorer]] = [("m6rec", bench.fitted().completing)]
+    scorers += [(name, MEMBERS.get(name)().fit(baskets.train, bench.dataset.items)) for name in baselines]
+    contents, seed = bench.catalogue.vectors, bench.config.seed
+    return [
+        evaluate(scorer, cases, seen, bench.config.measured, name=name, statement=baskets.statement, seed=seed, contents=contents)
+        for name, scorer in scorers
+    ]
+
+
 def write_report(bench: Workbench, path: Path) -> None:
     """report.html of a run from what its stages kept."""
     folder = bench.folder("evaluate")
-    write_page(path, page(bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir()]))
+    write_page(
+        path, page(bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name != BASKETS])
+    )
 
 
 def write_page(path: Path, text: str) -> None:

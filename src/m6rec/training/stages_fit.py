@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
+from m6rec.data.baskets import all_baskets
 from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
@@ -22,9 +24,10 @@ from m6rec.tasks.pack_states import pack_states
 from m6rec.tasks.prior import training_values
 from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
+from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
 from m6rec.training.loop import Loop
-from m6rec.training.measuring import measure, write_report
+from m6rec.training.measuring import BASKETS, measure, measure_baskets, write_report
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.workbench import AGREEMENT, Workbench
@@ -55,12 +58,19 @@ class Fit(Stage):
             task.items.identity.weight.data.copy_(start)
         task.bind(training_examples(bench))
         scorer = bench.scorer(model, task)
+        tasks: dict[str, Task] = {"choose": task}
+        weights = {"choose": config.choose.weight}
+        basket = bench.new_basket(task)
+        if basket is not None:
+            assert config.basket is not None
+            basket.bind(basket_examples(bench))
+            tasks["basket"], weights["basket"] = basket, config.basket.weight
         validation = Validation(bench, scorer)
         loop = Loop(
             model,
-            {"choose": task},
+            tasks,
             config.train,
-            weights={"choose": config.choose.weight},
+            weights=weights,
             seed=config.seed,
             folder=bench.folder(self.name),
             precision=config.model.autocast,
@@ -70,7 +80,7 @@ class Fit(Stage):
             progress=bench.progress,
         )
         state = loop.run()
-        task.examples = None  # the calibration needs the memory
+        task.bind(None)  # the calibration needs the memory
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
@@ -132,6 +142,18 @@ def training_examples(bench: Workbench) -> ChooseExamples:
     )
 
 
+def basket_examples(bench: Workbench) -> ChooseExamples:
+    """Training baskets: every item but the first is a target given those before it, with counts of the other folds of baskets."""
+    config, baskets = bench.config.choose, bench.baskets
+    assert baskets is not None
+    wanted = np.ones(len(baskets.train.items), dtype=bool)
+    wanted[baskets.train.offsets[:-1]] = False
+    values = training_values(baskets.train, bench.basket_priors(baskets.train), config.prior, bench.config.seed)
+    profiles = None if bench.profiles is None else bench.profiles.contents.rows(torch.from_numpy(baskets.users))
+    targets = bench.config.train.step_targets(len(baskets.train.items))
+    return ChooseExamples(baskets.train, wanted, values, bench.catalogue.contents, profiles, targets)
+
+
 class Evaluate(Stage):
     """Measure the model and the baselines on the test cases."""
 
@@ -147,6 +169,8 @@ class Evaluate(Stage):
         for number, evaluation in enumerate(evaluations):
             evaluation.save(folder / f"{number:02d}-{evaluation.name}")
         write_json(folder / "table.json", [evaluation.plain() for evaluation in evaluations])
+        for number, evaluation in enumerate(measure_baskets(bench, baselines=bench.config.evaluation.baselines)):
+            evaluation.save(folder / BASKETS / f"{number:02d}-{evaluation.name}")
         return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4)}
 
 
@@ -164,6 +188,11 @@ class Index(Stage):
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
         scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
         refit(bench, scorer)
+        if scorer.basket is not None:
+            assert config.basket is not None
+            scorer.basket = replace(
+                scorer.basket, priors=bench.basket_priors(all_baskets(bench.dataset.histories, config.basket.within, config.seed))
+            )
         if config.index.user_states:
             scorer.packed = pack_states(scorer, bench.dataset.histories, config.index.user_states)
         if scorer.blend is not None or len(scorer.catalogue) < config.index.exact_below:

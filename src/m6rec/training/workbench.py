@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 from m6rec.base.contracts import Histories
+from m6rec.data.baskets import BasketSplit, split_baskets
 from m6rec.data.dataset import Dataset, FieldType, Table
 from m6rec.data.splits import Split, split
 from m6rec.data.store import load_dataset
@@ -19,11 +21,13 @@ from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.store import ItemStates
 from m6rec.tasks.agreement import Agreement
+from m6rec.tasks.basket import Basket
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.model_folder import ChooseScorer, Origin
+from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.tasks.served_model import BasketPart, Origin
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
@@ -77,6 +81,12 @@ class Workbench:
     @cached_property
     def split(self) -> Split:
         return split(self.dataset, self.config.split, self.config.seed)
+
+    @cached_property
+    def baskets(self) -> BasketSplit | None:
+        """The cut of the baskets; None where no task completes them."""
+        wanted = self.config.basket
+        return None if wanted is None else split_baskets(self.dataset.histories, self.config.split, wanted.within, self.config.seed)
 
     @cached_property
     def wording(self) -> Wording:
@@ -147,6 +157,10 @@ class Workbench:
         plain = Catalogue.build(self.dataset.items, self.bag, self.item_states.summaries)
         return plain.with_priors(self.split.train, self.config.choose.prior)
 
+    def basket_priors(self, baskets: Histories) -> dict[str, csr_array]:
+        """What goes together, counted over `baskets`."""
+        return self.catalogue.with_priors(baskets, self.config.choose.prior).priors
+
     @cached_property
     def profiles(self) -> Profiles | None:
         if self.profile_bag is None:
@@ -169,6 +183,10 @@ class Workbench:
         task.initialise(torch.Generator().manual_seed(self.config.seed + 1))
         return task
 
+    def new_basket(self, reader: Choose) -> Basket | None:
+        """The task that completes baskets with fresh weights, if one is wanted."""
+        return None if self.config.basket is None else Basket(reader)
+
     def scorer(self, model: LanguageModel, task: Choose, switched_off: tuple[str, ...] = ()) -> ChooseScorer:
         origin = Origin(self.config.plain(), self.split.statement)
         return ChooseScorer(model, task, self.catalogue, self.reader, self.profiles, switched_off, dataset=self.dataset, origin=origin)
@@ -178,10 +196,14 @@ class Workbench:
         best = self.folder("fit") / "best.safetensors"
         tensors, _ = load_weights(best)
         task = self.new_task()
-        for prefix, module in (("model.", self.model), ("task_choose.", task)):
+        basket = self.new_basket(task)
+        parts = {"model.": self.model, "task_choose.": task} | ({} if basket is None else {"task_basket.": basket})
+        for prefix, module in parts.items():
             load_into(module, {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, best)
         scorer = self.scorer(self.model, task, switched_off)
         scorer.agreement = Agreement(**read_json(self.folder("fit") / AGREEMENT))
+        if basket is not None and self.baskets is not None:
+            scorer.basket = BasketPart(basket.question, self.basket_priors(self.baskets.train))
         return scorer
 
 

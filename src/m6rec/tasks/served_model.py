@@ -1,0 +1,105 @@
+"""The trained model with everything it answers with: the data it answers about, a blend, what completes baskets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from m6rec.base.contracts import Requests
+from m6rec.base.errors import UsageError
+from m6rec.data.dataset import Dataset, Table
+from m6rec.tasks.basket import Question
+from m6rec.tasks.blended import Blender
+from m6rec.tasks.catalogue import grown
+from m6rec.tasks.choose_mixture import ChooseMixture
+from m6rec.tasks.config import PriorConfig
+from m6rec.tasks.prior import TEXT_PART, with_newcomers
+from m6rec.tasks.state_cache import PackedStates
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, for the record: the resolved training configuration, and one sentence on how the data were cut."""
+
+    training: dict[str, Any]
+    statement: str
+
+
+@dataclass(frozen=True)
+class BasketPart:
+    """What completes baskets beside the shared model: the question, and the priors counted over baskets."""
+
+    question: Question
+    priors: dict[str, csr_array]
+
+    def grown(self, extra: int, shared: dict[str, csr_array], config: PriorConfig) -> BasketPart:
+        """With `extra` items more, which borrow what their text neighbours go with; shared: the grown catalogue's priors."""
+        priors = {name: shared[name] if name == TEXT_PART else grown(table, extra) for name, table in self.priors.items()}
+        items = next(iter(priors.values())).shape[0] if priors else 0
+        return BasketPart(self.question, with_newcomers(priors, np.arange(items - extra, items), config))
+
+
+class ServedModel(ChooseMixture):
+    """The trained model with the data it answers about: `dataset` has the catalogue, the users and their newest histories.
+
+    folder: where it was loaded from, if anywhere.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        dataset: Dataset,
+        origin: Origin,
+        folder: Path | None = None,
+        packed: PackedStates | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.packed = packed
+        self.dataset, self.origin, self.folder = dataset, origin, folder
+        self.blend: Blender | None = None  # answers in place of the model, which is one of its members
+        self.basket: BasketPart | None = None
+        self._completing: ChooseMixture | None = None
+
+    def scores(self, requests: Requests) -> np.ndarray:
+        """float32 (B, N): of the blend where there is one, else of the model."""
+        return super().scores(requests) if self.blend is None else self.blend.scores(requests)
+
+    def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`scores`, and what they are made of: the members of the blend where there is one, else the parts of the mixture."""
+        return self.alone(requests) if self.blend is None else self.blend.answer(requests)
+
+    def alone(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Scores and parts of the model without the blend."""
+        return super().answer(requests)
+
+    def scores_alone(self, requests: Requests) -> np.ndarray:
+        """`alone` without the parts, which is quicker."""
+        return super().scores(requests)
+
+    def add_items(self, new: Table) -> None:
+        """Make the items of `new` answerable. Raises DataError: an id that the catalogue has already."""
+        self.catalogue = self.catalogue.appended(new, self.reader, self.task.config.prior)
+        if self.basket is not None:
+            self.basket = self.basket.grown(len(new), self.catalogue.priors, self.task.config.prior)
+
+    @property
+    def completing(self) -> ChooseMixture:
+        """What completes baskets. Raises UsageError where no such task was trained."""
+        if self.basket is None:
+            raise UsageError("this model was not trained to complete baskets; add a task {answer: choose, of: basket} and train again")
+        if self._completing is None:
+            catalogue = replace(self.catalogue, priors=self.basket.priors)
+            parts = (self.model, self.task, catalogue, self.reader, self.profiles)
+            self._completing = ChooseMixture(*parts, question=self.basket.question)
+        return self._completing
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._completing = None
+        if self.blend is not None:
+            self.blend.extend(self.catalogue.items)
