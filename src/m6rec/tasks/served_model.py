@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -41,6 +41,17 @@ class BasketPart:
         priors = {name: shared[name] if name == TEXT_PART else grown(table, extra) for name, table in self.priors.items()}
         items = next(iter(priors.values())).shape[0] if priors else 0
         return BasketPart(self.question, with_newcomers(priors, np.arange(items - extra, items), config))
+
+
+class BasketScorer(ChooseMixture):
+    """The model asked what else belongs to a basket; it is saved and loaded with the model whose weights it reads with."""
+
+    def save(self, folder: Path) -> None:
+        raise UsageError("what completes baskets is saved with its model; save that")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        raise UsageError("what completes baskets is loaded with its model; load that and ask its `completing`")
 
 
 class ServedModel(ChooseMixture):
@@ -95,7 +106,7 @@ class ServedModel(ChooseMixture):
         if self._completing is None:
             catalogue = replace(self.catalogue, priors=self.basket.priors)
             parts = (self.model, self.task, catalogue, self.reader, self.profiles)
-            self._completing = ChooseMixture(*parts, question=self.basket.question)
+            self._completing = BasketScorer(*parts, question=self.basket.question)
         return self._completing
 
     def refresh(self) -> None:
