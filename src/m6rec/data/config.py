@@ -103,6 +103,14 @@ class DataConfig(Config):
             raise ValueError("at least one file is needed; for example events: events.parquet")
         return value
 
+    @model_validator(mode="after")
+    def _outcomes_are_no_events_yet(self) -> Self:
+        if self.history_labels and self.exposures is None:
+            raise ValueError(
+                "history_labels is for exposures in files of their own; name them under exposures, or leave history_labels out"
+            )
+        return self
+
     def event_files(self) -> list[str]:
         return [self.events] if isinstance(self.events, str) else list(self.events)
 

@@ -64,7 +64,8 @@ class Table:
 class Dataset:
     """Everything after `prepare`. Row u of `histories` is user u of `users`; events are oldest first.
 
-    `action_names[c]` and `scenario_names[c]` name the codes in `histories`.
+    `action_names[c]` and `scenario_names[c]` name the codes in `histories` and `exposures`. `left_out` is the digest of exposures that the
+    data had and this copy has not (a model folder carries no log); it belongs to the fingerprint.
     """
 
     items: Table
@@ -76,6 +77,7 @@ class Dataset:
     relations: pl.DataFrame | None = None
     exposures: Exposures | None = None
     fingerprint: str = ""
+    left_out: str = ""
 
     def seen_counts(self) -> np.ndarray:
         """int64 (N,): events per item."""

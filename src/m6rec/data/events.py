@@ -12,6 +12,7 @@ from m6rec.data.account import Account
 from m6rec.data.cleaning import drop_missing
 from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, ScenariosConfig
+from m6rec.data.exposure_columns import CONTEXT, LABEL, Wanted, exposure_columns, require_columns
 from m6rec.data.readers import read_table, table_stem
 from m6rec.data.schema import SCHEMAS, canonical, ids, no_column, numbers, orders, words
 from m6rec.data.times import future_error, future_rows, spoken, to_seconds
@@ -19,31 +20,39 @@ from m6rec.data.times import future_error, future_rows, spoken, to_seconds
 LIKELY_TIME = re.compile(r"time|date|stamp|(^|_)ts$|when|day", re.IGNORECASE)  # names worth suggesting
 
 
-def read_events(data: DataConfig, scenarios: ScenariosConfig, folder: Path, *, now: float, account: Account) -> pl.DataFrame:
+def read_events(
+    data: DataConfig, scenarios: ScenariosConfig, folder: Path, *, now: float, account: Account, wanted: Wanted | None = None
+) -> pl.DataFrame:
     """All events: user_id, item_id (text), order and/or time (float64 seconds), scenario, action, value where known.
+
+    Args:
+        wanted: the label and context columns to keep besides (see `exposure_columns`), where the events are the exposures too.
 
     Raises:
         DataError: a missing file or column, a wrong cell, a time in the future, neither time nor order.
     """
     files = data.event_files()
-    raw = []
+    raw, outcomes = [], []
     for file in files:
         frame = read_table(folder / file, separator=data.separator, encoding=data.encoding)
         account.add("events read", frame.height, file)
+        outcomes.append({} if wanted is None else exposure_columns(frame, file, wanted, data))
         frame = canonical(frame, "events", data.columns, file)
-        raw.append(_with_scenario(frame, scenarios, file, several=len(files) > 1))
+        raw.append(_with_scenario(frame, scenarios, file, several=len(files) > 1, required=data.exposures is None))
     _check_mapping(data, raw, files)
     sequence = _sequence(raw, files)
     account.add("event files", len(files), f"a user's events are ordered by {sequence}")
-    typed = [_typed(frame, file, data, sequence, now, account) for frame, file in zip(raw, files, strict=True)]
+    typed = [_typed(frame, file, data, sequence, now, account, extra) for frame, file, extra in zip(raw, files, outcomes, strict=True)]
+    if wanted is not None:
+        require_columns(wanted, typed, [frame.columns for frame in raw], files, exposure_files=False)
     events = pl.concat(typed, how="diagonal_relaxed") if len(typed) > 1 else typed[0]
     _note_backwards(events, account)
     return events
 
 
-def _with_scenario(frame: pl.DataFrame, scenarios: ScenariosConfig, file: str, *, several: bool) -> pl.DataFrame:
+def _with_scenario(frame: pl.DataFrame, scenarios: ScenariosConfig, file: str, *, several: bool, required: bool) -> pl.DataFrame:
     """The scenario: the configured column, else 'scenario', else (with several files, by_file) the file's name."""
-    if scenarios.column is not None:
+    if scenarios.column is not None and (required or scenarios.column in frame.columns):
         if scenarios.column not in frame.columns:
             raise no_column(frame, scenarios.column, file, "for scenarios.column")
         return frame.with_columns(pl.col(scenarios.column).alias(Columns.SCENARIO))
@@ -75,7 +84,15 @@ def _sequence(frames: list[pl.DataFrame], files: list[str]) -> str:
     )
 
 
-def _typed(frame: pl.DataFrame, file: str, data: DataConfig, sequence: str, now: float, account: Account) -> pl.DataFrame:
+def _typed(
+    frame: pl.DataFrame,
+    file: str,
+    data: DataConfig,
+    sequence: str,
+    now: float,
+    account: Account,
+    outcomes: dict[str, pl.Series],
+) -> pl.DataFrame:
     columns = {name: ids(frame[name], file) for name in (Columns.USER, Columns.ITEM)}
     future = None
     if Columns.TIME in frame.columns:
@@ -97,7 +114,9 @@ def _typed(frame: pl.DataFrame, file: str, data: DataConfig, sequence: str, now:
             columns[name] = words(frame[name], file)
     if Columns.VALUE in frame.columns:
         columns[Columns.VALUE] = numbers(frame[Columns.VALUE], file)
-    unused = [name for name in frame.columns if name not in columns]
+    columns |= outcomes
+    used = {name.removeprefix(LABEL).removeprefix(CONTEXT) for name in columns}
+    unused = [name for name in frame.columns if name not in used]
     account.add("event columns not used", len(unused), f"{file}: {', '.join(unused)}")
     typed = pl.DataFrame(columns)
     if sequence == Columns.TIME:

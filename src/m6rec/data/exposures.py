@@ -6,6 +6,7 @@ Dimension keys: X exposures, E events of the histories.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -51,6 +52,8 @@ class Exposures:
     def rows(self, index: np.ndarray) -> Exposures:
         """The rows `index` (int or bool array), copied."""
         index = np.arange(len(self))[index]
-        arrays = {name: None if getattr(self, name) is None else getattr(self, name)[index] for name in self.ROW_COLUMNS}
-        tables = {name: getattr(self, name)[index] if getattr(self, name).width else getattr(self, name) for name in ("context", "labels")}
+        arrays: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name)[index] for name in self.ROW_COLUMNS}
+        tables: dict[str, Any] = {
+            name: getattr(self, name)[index] if getattr(self, name).width else getattr(self, name) for name in ("context", "labels")
+        }
         return Exposures(**arrays, **tables, context_fields=self.context_fields)

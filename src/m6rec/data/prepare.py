@@ -2,13 +2,14 @@
 
 Sequence: where an `order` column exists it decides the order of a user's events and times may be unknown; otherwise the time decides,
 and events of equal time stay in the order of the files. Dense ids: items and users in the order of their table, then those that only
-the events know, in the order of their first event.
+the events know, in the order of their first event, then those that only the exposures know. Exposures are placed among the events of
+their user (see `exposure_rows`) and see those strictly before them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,21 @@ from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig
 from m6rec.data.dataset import Dataset, Table, Vocabulary
 from m6rec.data.events import read_events
+from m6rec.data.exposure_columns import Wanted
+from m6rec.data.exposure_files import (
+    drop_unlisted_exposures,
+    exposures_of_events,
+    read_exposures,
+    require_scenario,
+    with_outcome_events,
+)
+from m6rec.data.exposure_rows import describe_exposures, number_exposures
+from m6rec.data.exposures import Exposures
 from m6rec.data.fields import FieldType
 from m6rec.data.guessing import guess_fields
 from m6rec.data.readers import read_table
 from m6rec.data.schema import canonical
-from m6rec.data.side_tables import read_relations, read_texts
+from m6rec.data.side_tables import read_relations, read_texts, require_fields
 from m6rec.data.store import fingerprint, load_dataset, save_dataset
 from m6rec.data.tables import empty_column, frame_to_table
 
@@ -36,38 +47,65 @@ MAX_CODES = 1_000  # names of actions or scenarios; more means that the column i
 
 
 def prepare(
-    data: DataConfig, fields: FieldsConfig, scenarios: ScenariosConfig, folder: Path, *, now: float | None = None
+    data: DataConfig,
+    fields: FieldsConfig,
+    scenarios: ScenariosConfig,
+    folder: Path,
+    *,
+    now: float | None = None,
+    exposure_labels: Sequence[str] = (),
+    text_labels: Sequence[str] = (),
+    item_labels: Sequence[str] = (),
 ) -> tuple[Dataset, Account]:
     """The dataset that `data` describes, and the account of what was read, kept and dropped.
 
     Args:
         folder: what the paths in `data` are relative to.
         now: seconds since 1970 that times are held against; None is this moment.
+        exposure_labels: columns that tasks on candidates read as labels: of `data.exposures`, or of the events where that is null.
+        text_labels: columns of the texts that tasks read as labels; they are kept beside the text.
+        item_labels: fields of the items that tasks read as labels.
 
     Raises:
         DataError: a file or a cell that can't be used (see `DataConfig` for what is dropped instead), or nothing to learn from.
     """
     account = Account()
     now = time.time() if now is None else now
+    wanted = Wanted.of(data, fields, exposure_labels)
     items = _read_entities(data, "items", data.items, fields.items, folder, account)
     users = _read_entities(data, "users", data.users, fields.users, folder, account)
-    events = read_events(data, scenarios, folder, now=now, account=account)
+    require_fields(items, item_labels, data.items)
+    in_events = data.exposures is None and len(wanted.labels) > 0  # the events are the exposures too
+    events = read_events(data, scenarios, folder, now=now, account=account, wanted=wanted if in_events else None)
+    sequence = Columns.ORDER if Columns.ORDER in events.columns else Columns.TIME
+    listed = None if items is None else items.frame[Columns.ITEM]
+    exposures = None
+    if data.exposures is not None:
+        exposures = read_exposures(data, scenarios, folder, wanted, sequence, now=now, account=account)
+        exposures = drop_unlisted_exposures(exposures, listed, data, account)
+        events = with_outcome_events(events, exposures, data.history_labels, sequence, account)
+        require_scenario(scenarios, events, exposures)
 
-    events = drop_unlisted(events, None if items is None else items.frame[Columns.ITEM], data, account)
+    events = drop_unlisted(events, listed, data, account)
     events = drop_repeats(events, data, account)
     events = drop_rare(events, data, account)
     if events.height == 0:
         raise DataError("no events are left after cleaning; look at the account, and at data.min_user_events and data.min_item_events")
+    if in_events:
+        events, exposures = exposures_of_events(events)
 
-    items = _catalogue(items, events, Columns.ITEM, drop_unseen=data.unseen_items == "drop", account=account)
-    users = _catalogue(users, events, Columns.USER, drop_unseen=False, account=account)
+    items = _catalogue(items, events, exposures, Columns.ITEM, drop_unseen=data.unseen_items == "drop", account=account)
+    users = _catalogue(users, events, exposures, Columns.USER, drop_unseen=False, account=account)
     if len(items) < 2:
         raise DataError(f"the catalogue has one item ('{items.ids.ids[0]}'): there is nothing to choose from; at least two are needed")
-    histories, actions, scenario_names = _histories(events, users, items)
-    texts, relations = read_texts(data, folder, account=account), read_relations(data, folder, account=account)
+    histories, orders, actions, scenario_names = _histories(events, exposures, users, items)
+    rows = None if exposures is None else _exposures(exposures, users, items, scenario_names, histories, orders, wanted)
+    texts, relations = read_texts(data, folder, account=account, labels=text_labels), read_relations(data, folder, account=account)
     _describe(items, users, histories, account)
+    if rows is not None:
+        describe_exposures(rows, account)
 
-    dataset = Dataset(items, users, histories, actions, scenario_names, texts, relations)
+    dataset = Dataset(items, users, histories, actions, scenario_names, texts, relations, rows)
     return Dataset(**{**vars(dataset), "fingerprint": fingerprint(dataset)}), account
 
 
@@ -102,9 +140,12 @@ def _read_entities(
     )
 
 
-def _catalogue(table: Table | None, events: pl.DataFrame, id_column: str, *, drop_unseen: bool, account: Account) -> Table:
-    """The table's rows, then those that only the events know, in the order of their first event."""
-    seen = events[id_column].unique(maintain_order=True)
+def _catalogue(
+    table: Table | None, events: pl.DataFrame, exposures: pl.DataFrame | None, id_column: str, *, drop_unseen: bool, account: Account
+) -> Table:
+    """The table's rows, then those that only the events know, in the order of their first event, then those of the exposures."""
+    seen = events[id_column] if exposures is None else pl.concat([events[id_column], exposures[id_column]])
+    seen = seen.unique(maintain_order=True)
     if table is None:
         return Table(Vocabulary(seen.to_list()), pl.DataFrame({id_column: seen}), {})
     frame = table.frame
@@ -119,25 +160,54 @@ def _catalogue(table: Table | None, events: pl.DataFrame, id_column: str, *, dro
     return Table(Vocabulary(frame[id_column].to_list()), frame, table.fields)
 
 
-def _histories(events: pl.DataFrame, users: Table, items: Table) -> tuple[Histories, list[str], list[str]]:
-    """Dense, sorted, compressed: one row per user of the table."""
+def _histories(
+    events: pl.DataFrame, exposures: pl.DataFrame | None, users: Table, items: Table
+) -> tuple[Histories, np.ndarray | None, list[str], list[str]]:
+    """Dense, sorted, compressed: one row per user of the table; the order of every event where an order decides; names of codes."""
     sequence = Columns.ORDER if Columns.ORDER in events.columns else Columns.TIME
     dense = events.with_columns(
         _dense(events[Columns.USER], users.ids).alias(Columns.USER),
         _dense(events[Columns.ITEM], items.ids).alias(Columns.ITEM),
     ).sort(Columns.USER, sequence, maintain_order=True)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(dense[Columns.USER].to_numpy(), minlength=len(users)))]).astype(np.int64)
-    actions, action_names = _codes(events, dense, Columns.ACTION)
-    scenarios, scenario_names = _codes(events, dense, Columns.SCENARIO)
+    action_names = _names(Columns.ACTION, events)
+    scenario_names = _names(Columns.SCENARIO, events, exposures)
     histories = Histories(
         offsets=offsets,
         items=dense[Columns.ITEM].to_numpy().astype(np.int32),
         times=_floats(dense, Columns.TIME, np.float64),
-        actions=actions,
-        scenarios=scenarios,
+        actions=_codes(dense, Columns.ACTION, action_names),
+        scenarios=_codes(dense, Columns.SCENARIO, scenario_names),
         values=_floats(dense, Columns.VALUE, np.float32),
     )
-    return histories, action_names, scenario_names
+    orders = dense[Columns.ORDER].to_numpy() if sequence == Columns.ORDER else None
+    return histories, orders, action_names, scenario_names
+
+
+def _exposures(
+    frame: pl.DataFrame,
+    users: Table,
+    items: Table,
+    scenario_names: list[str],
+    histories: Histories,
+    orders: np.ndarray | None,
+    wanted: Wanted,
+) -> Exposures:
+    placed_by_order = orders is not None and Columns.ORDER in frame.columns
+    if not placed_by_order and histories.times is None:
+        raise DataError(
+            "the events have only an order and the exposures only times, so what came before an exposure is unknown; give the events times, "
+            "or the exposures the order: data.columns: {exposures.order: <its column>}"
+        )
+    return number_exposures(
+        frame,
+        _dense(frame[Columns.USER], users.ids).to_numpy().astype(np.int32),
+        _dense(frame[Columns.ITEM], items.ids).to_numpy().astype(np.int32),
+        _codes(frame, Columns.SCENARIO, scenario_names),
+        histories,
+        orders if placed_by_order else None,
+        wanted,
+    )
 
 
 def _dense(names: pl.Series, vocabulary: Vocabulary) -> pl.Series:
@@ -151,14 +221,24 @@ def _floats(dense: pl.DataFrame, name: str, dtype: type[np.floating]) -> np.ndar
     return dense[name].fill_null(float("nan")).to_numpy().astype(dtype)
 
 
-def _codes(events: pl.DataFrame, dense: pl.DataFrame, name: str) -> tuple[np.ndarray | None, list[str]]:
-    """int16 codes of the sorted events; names in the order of the file. An event without one is 'unknown'."""
-    if name not in events.columns or events[name].null_count() == events.height:
-        return None, []
-    names = events[name].fill_null("unknown").unique(maintain_order=True).to_list()
+def _names(name: str, *frames: pl.DataFrame | None) -> list[str]:
+    """The names of a column in the order of the files. A row without one is 'unknown', where others have one."""
+    found = [frame[name].fill_null("unknown") for frame in frames if frame is not None and _is_known(frame, name)]
+    names: list[str] = pl.concat(found).unique(maintain_order=True).to_list() if found else []
     if len(names) > MAX_CODES:
         raise DataError(f"column '{name}' has {len(names):,} different values ('{names[0]}', ...); at most {MAX_CODES:,} are allowed")
-    return _dense(dense[name].fill_null("unknown"), Vocabulary(names)).to_numpy().astype(np.int16), names
+    return names
+
+
+def _codes(frame: pl.DataFrame, name: str, names: list[str]) -> np.ndarray | None:
+    """int16 codes of a column, None where nothing is known of it."""
+    if not _is_known(frame, name):
+        return None
+    return _dense(frame[name].fill_null("unknown"), Vocabulary(names)).to_numpy().astype(np.int16)
+
+
+def _is_known(frame: pl.DataFrame, name: str) -> bool:
+    return name in frame.columns and frame[name].null_count() < frame.height
 
 
 def _describe(items: Table, users: Table, histories: Histories, account: Account) -> None:

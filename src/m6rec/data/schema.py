@@ -4,7 +4,8 @@ A wrong cell is named by its row: row 1 is the first row after the header.
 
 events     user_id, item_id, time or order; action, scenario, value and others if present
 items      item_id and the declared fields                users  user_id and the declared fields
-texts      text; kind, user_id, item_id, lang, time       relations  head, relation, tail
+texts      text; kind, user_id, item_id, lang, time, split       relations  head, relation, tail
+exposures  user_id, item_id, time or order; scenario, position, propensity, list_id, split, label columns, context
 """
 
 from __future__ import annotations
@@ -35,9 +36,16 @@ class Schema:
 
 SCHEMAS = {
     "events": Schema((Columns.USER, Columns.ITEM), (Columns.TIME, Columns.ORDER, Columns.SCENARIO, Columns.ACTION, Columns.VALUE)),
+    "exposures": Schema(
+        (Columns.USER, Columns.ITEM),
+        (
+            *(Columns.TIME, Columns.ORDER, Columns.SCENARIO, Columns.ACTION, Columns.VALUE),
+            *(Columns.POSITION, Columns.PROPENSITY, Columns.LIST, Columns.SPLIT),
+        ),
+    ),
     "items": Schema((Columns.ITEM,)),
     "users": Schema((Columns.USER,)),
-    "texts": Schema((Columns.TEXT,), (Columns.KIND, Columns.USER, Columns.ITEM, Columns.LANG, Columns.TIME)),
+    "texts": Schema((Columns.TEXT,), (Columns.KIND, Columns.USER, Columns.ITEM, Columns.LANG, Columns.TIME, Columns.SPLIT)),
     "relations": Schema((Columns.HEAD, Columns.RELATION, Columns.TAIL)),
 }
 

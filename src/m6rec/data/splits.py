@@ -17,6 +17,7 @@ from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.data.config import SplitConfig
 from m6rec.data.dataset import Dataset
+from m6rec.data.exposure_rows import next_known
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _time(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histori
             "set split.validation_from and split.test_from, or larger fractions"
         )
     # An event of unknown time happened no later than the user's next dated event; with none to follow, it can't be placed.
-    placed = np.where(known, times, _next_known(histories))
+    placed = np.where(known, times, next_known(histories))
     train = _keep(histories, placed < validation_from)
     validation = _period_cases(histories, placed, known & (placed < test_from), validation_from, config)
     test = _period_cases(histories, placed, known, test_from, config)
@@ -228,17 +229,6 @@ def _seconds(moment: float | str) -> float:
 
 def _shown(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _next_known(histories: Histories) -> np.ndarray:
-    """float64 (E,): the time of the user's next event that has one (its own included), +inf where none follows."""
-    times = histories.times
-    assert times is not None
-    count = len(times)
-    dated = np.where(np.isnan(times), count, np.arange(count))
-    following = np.minimum.accumulate(dated[::-1])[::-1]  # E: position of the next dated event, of any user
-    row_end = np.repeat(histories.offsets[1:], histories.lengths)
-    return np.where(following < row_end, np.append(times, np.inf)[following], np.inf)
 
 
 def _period_cases(histories: Histories, placed: np.ndarray, targets: np.ndarray, start: float, config: SplitConfig) -> Cases:
