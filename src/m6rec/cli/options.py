@@ -52,6 +52,14 @@ class Language(StrEnum):
     ZH = "zh"
 
 
+class Window(StrEnum):
+    """Windows of calendar time; a month is 30 days."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
 class FileFormat(StrEnum):
     """Format of written tables."""
 

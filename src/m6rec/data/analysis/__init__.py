@@ -1,0 +1,1 @@
+"""What the logs say before anything is trained: funnels, sessions, drift, cold shares, delays, concentration, suspicious users."""
