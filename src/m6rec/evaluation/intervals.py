@@ -8,6 +8,8 @@ Dimension keys: C cases, U users, M columns of values, R resamples.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 LEVELS = (2.5, 97.5)
@@ -48,7 +50,7 @@ def bootstrap_columns(
     The same resamples for all columns cost one pass. Memory: one block of weights, whatever C, M and R.
     """
     known = ~np.isnan(values)  # C M
-    groups = _group_index(users, len(values))
+    groups = unit_index(users, len(values))
     count = int(groups.max()) + 1 if len(groups) else 0
     sums = _grouped(np.where(known, values, 0.0), groups, count)  # U M
     # Columns of one slice have the same known cases: their counts are resampled once.
@@ -61,26 +63,40 @@ def bootstrap_columns(
     mean = _ratio(sums.sum(axis=0), sizes.sum(axis=0)[size_of])
     if count == 0:
         return mean, mean, mean
-    means = np.empty((resamples, columns))
+    means, start = np.empty((resamples, columns)), 0
+    for weights in draws(count, resamples, seed):
+        resampled = weights @ both  # R M+sizes
+        means[start : start + len(weights)] = _ratio(resampled[:, :columns], resampled[:, columns:][:, size_of])
+        start += len(weights)
+    low, high = spread(means)
+    return mean, low, high
+
+
+def draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Blocks of float64 (R of the block, U): how often each of `count` users was drawn, `resamples` rows in all, by seed."""
     rng = np.random.default_rng(seed)
     block = max(1, min(resamples, BLOCK_CELLS // count))
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         # Multinomial weights by counting drawn indices: many times faster than drawing the counts themselves.
         drawn = rng.integers(0, count, size=(rows, count)) + np.arange(rows)[:, None] * count
-        weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)  # R U
-        resampled = weights.astype(np.float64) @ both  # R M+sizes
-        means[start : start + rows] = _ratio(resampled[:, :columns], resampled[:, columns:][:, size_of])
-    # A resample may hold nobody of a small slice: its mean is unknown there and says nothing.
-    low, high = np.full(columns, np.nan), np.full(columns, np.nan)
-    for column in range(columns):
-        seen = means[~np.isnan(means[:, column]), column]
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+
+
+def spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) float64 (M,) of what M figures were in R resamples, `values` float (R, M).
+
+    A resample may hold nobody of a small slice: its figure is unknown there (NaN) and says nothing.
+    """
+    low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    for column in range(values.shape[1]):
+        seen = values[~np.isnan(values[:, column]), column]
         if len(seen):
             low[column], high[column] = np.percentile(seen, LEVELS)
-    return mean, low, high
+    return low, high
 
 
-def _group_index(users: np.ndarray | None, cases: int) -> np.ndarray:
+def unit_index(users: np.ndarray | None, cases: int) -> np.ndarray:
     """int64 (C,): 0 .. U - 1, in order of first appearance, so that renumbering users changes nothing."""
     if users is None:
         return np.arange(cases)
