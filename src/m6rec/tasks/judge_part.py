@@ -1,0 +1,148 @@
+"""What judges candidates in a served model: the trained module, the statistics it reads, the wording of a request's context.
+
+Exposures of the training and candidates of a request become rows here, by the same code.
+
+Dimension keys: X rows, S statistics, L labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from m6rec.base.contracts import Histories
+from m6rec.data.dataset import Dataset, Exposures, FieldType, Table, Vocabulary
+from m6rec.data.labels import Labels, read_labels
+from m6rec.data.statistic_keys import StatisticKeys, item_values
+from m6rec.data.statistics import OutcomeLog, Statistics
+from m6rec.evaluation.calibration import Calibration
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.catalogue import vector_fields
+from m6rec.tasks.config import JudgeConfig
+from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.judge import Judge
+from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
+from m6rec.text.bag import Bag
+
+WINDOWS = [1.0, 7.0, 30.0]  # days
+
+
+@dataclass
+class JudgeInputs:
+    """How exposures and requests are read. statistics: None where nothing is counted; context_bag: None where nothing is declared."""
+
+    statistics: Statistics | None
+    context_bag: Bag | None
+    context_fields: dict[str, FieldType]
+
+    @classmethod
+    def of(cls, dataset: Dataset, labels: dict[str, Labels], *, counted: bool, language: str) -> JudgeInputs:
+        """counted: whether statistics are kept. labels: of all exposures, by task."""
+        exposures = dataset.exposures
+        assert exposures is not None
+        statistics = statistics_of(dataset, exposures, labels) if counted and exposures.times is not None else None
+        bag = Bag.fit(context_table(exposures.context, exposures.context_fields), language) if exposures.context_fields else None
+        return cls(statistics, bag, exposures.context_fields)
+
+    def rows(self, exposures: Exposures, labels: dict[str, np.ndarray], width: int) -> JudgeRows:
+        """The rows of `exposures`; labels: task -> float32 (X,) or (X, L). width: of the language model's summaries."""
+        scenarios = None if exposures.scenarios is None else exposures.scenarios.astype(np.int64)
+        return JudgeRows(
+            users=exposures.users.astype(np.int64),
+            items=exposures.items.astype(np.int64),
+            cuts=exposures.cuts,
+            scenarios=scenarios,
+            times=exposures.times,
+            positions=exposures.positions,
+            propensities=exposures.propensities,
+            statistics=self.counts(exposures.users, exposures.items, scenarios, exposures.times),
+            context=self.context(exposures.context, width),
+            labels=labels,
+        )
+
+    def counts(self, users: np.ndarray, items: np.ndarray, scenarios: np.ndarray | None, times: np.ndarray | None) -> np.ndarray | None:
+        """float32 (X, S) as of `times` (None: now, after everything that is known)."""
+        if self.statistics is None:
+            return None
+        moments = np.full(len(users), np.inf) if times is None else times
+        return self.statistics.read(users, items, scenarios, moments)
+
+    def context(self, frame: pl.DataFrame, width: int) -> Contents | None:
+        """The declared context fields of X requests, as features."""
+        if self.context_bag is None:
+            return None
+        table = context_table(frame, self.context_fields)
+        return Contents.build(torch.zeros(frame.height, width), self.context_bag.matrix(table), vector_fields(table))
+
+
+def context_table(frame: pl.DataFrame, fields: dict[str, FieldType]) -> Table:
+    return Table(Vocabulary(map(str, range(frame.height))), frame, fields)
+
+
+def statistics_of(dataset: Dataset, exposures: Exposures, labels: dict[str, Labels]) -> Statistics:
+    """Counts of every exposure with a time and of what came of it, of the labels that are a yes, a number or a level."""
+    assert exposures.times is not None
+    told = {task: part for task, part in labels.items() if part.kind in ("binary", "number", "ordinal")}
+    scenarios = exposures.scenarios
+    keys = StatisticKeys(len(dataset.users), item_values(dataset.items), len(dataset.scenario_names) if scenarios is not None else 0)
+    outcomes = np.column_stack([part.values for part in told.values()]) if told else np.zeros((len(exposures), 0), dtype=np.float32)
+    known = exposures.times[~np.isnan(exposures.times)]
+    days = (known.max() - known.min()) / 86_400 if len(known) else 0.0
+    windows = [window for window in WINDOWS if window < days]
+    return Statistics(keys, list(told), OutcomeLog(exposures.users, exposures.items, scenarios, exposures.times, outcomes), windows)
+
+
+def exposure_labels(exposures: Exposures, configs: dict[str, JudgeConfig], *, check: bool = True) -> dict[str, Labels]:
+    """The labels of the tasks on candidates.
+
+    Raises:
+        DataError: nothing can be learned from a label column.
+    """
+    return {
+        name: read_labels(
+            exposures.labels[config.label], config.kind, config.positive, what=f"task {name}, column '{config.label}'", check=check
+        )
+        for name, config in configs.items()
+    }
+
+
+@dataclass
+class JudgePart:
+    """A trained Judge and how it reads. calibrations: task -> what maps its answers to probabilities, where that is wanted."""
+
+    judge: Judge
+    inputs: JudgeInputs
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+
+    def answers(
+        self,
+        model: LanguageModel,
+        rows: JudgeRows,
+        histories: Histories,
+        contents: Contents,
+        profiles: Contents | None,
+        tasks: list[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Calibrated answers of `rows`: task -> float32 (X,), or (X, L) for classes and tags; NaN where a task is not asked."""
+        found = self.judge.answer_rows(model, JudgeExamples(rows, histories, contents, profiles, batch_rows=4096), tasks)
+        return {task: self.calibrated(task, values, rows.scenarios) for task, values in found.items()}
+
+    def calibrated(self, task: str, values: np.ndarray, scenarios: np.ndarray | None) -> np.ndarray:
+        calibration = self.calibrations.get(task)
+        return values if calibration is None else calibration.apply(values, scenarios)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready facts, from which and from the arrays `load` makes it again."""
+        statistics = self.inputs.statistics
+        return {
+            "tasks": {name: config.plain() for name, config in self.judge.configs.items()},
+            "sharing": self.judge.sharing.plain(),
+            "sizes": self.judge.sizes.plain(),
+            "context_fields": {name: str(kind) for name, kind in self.inputs.context_fields.items()},
+            "statistics": None if statistics is None else {"labels": statistics.labels, "windows": statistics.windows},
+            "calibrations": {name: calibration.plain() for name, calibration in self.calibrations.items()},
+        }
