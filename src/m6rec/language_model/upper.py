@@ -147,6 +147,56 @@ class UpperLayers(nn.Module):
         visible = torch.cat([(cache.positions >= 0)[:, None].expand(-1, length, -1), itself], dim=2)  # B S T
         return self._run(slots, times, positions, cache, visible)[0]
 
+    def candidates(
+        self,
+        slots: Tensor,
+        cache: SlotCache,
+        seen: Tensor,
+        times: Tensor | None = None,
+        *,
+        layers: int | None = None,
+        window: int | None = None,
+    ) -> Tensor:
+        """Candidate slots (B, S, W) through the last `layers` layers (None: all), each over the part of the history before it, and itself.
+
+        What `question` gives, but that every candidate has a history of its own length: one pass over a history serves what was
+        shown to a person at any time. Rows without the final norm, so that whoever asks may have one of their own.
+
+        seen: int64 (B, S), how many of the cached positions a candidate sees, from the first one; 0 for padding.
+        times: (B, S) seconds, NaN unknown.
+        window: of the positions after the first (the start slot) only the newest so many before the candidate are seen.
+        """
+        layers = len(self.layers) if layers is None else layers
+        first = len(self.layers) - layers
+        if not layers:
+            return slots
+        keys = cache.positions[:, None]  # B 1 T
+        place = seen[:, :, None]  # B S 1: also the position that the candidate takes
+        hidden = (keys < 0) | (keys >= place)  # B S T
+        if window is not None:
+            hidden |= (keys > 0) & (keys < place - window)
+        blocked = torch.zeros(hidden.shape, dtype=slots.dtype, device=slots.device).masked_fill_(hidden, float("-inf"))[:, None]  # B 1 S T
+        distance = distance_bucket((place - keys).clamp(min=0))
+        gap = None
+        if times is not None and cache.times is not None:
+            gap = time_bucket((times[:, :, None] - cache.times[:, None]).float())
+        for index in range(first, len(self.layers)):
+            block, slot_bias = cast(Block, self.layers[index]), cast(SlotBias, self.biases[index])
+            attention, normed = block.attention, block.attention_norm(slots)
+            queries, (own_keys, own_values) = attention.queries(normed), attention.keys_values(normed)  # B H S D
+            past_keys, past_values = cache.layers[index - first] if len(cache.layers) == layers else cache.layers[index]
+            queries = queries * queries.shape[-1] ** -0.5
+            itself = (queries * own_keys).sum(-1, keepdim=True) + slot_bias.distance[0][:, None, None]  # B H S 1
+            if gap is not None:
+                known = (~times.isnan()).to(slots.dtype)[:, None, :, None]  # type: ignore[union-attr]
+                itself = itself + slot_bias.time[1][:, None, None] * known  # a gap of 0 to itself
+            scores = queries @ past_keys.transpose(-2, -1) + (slot_bias(distance, gap) + blocked)  # B H S T
+            weights = torch.softmax(torch.cat([scores, itself], dim=-1), dim=-1)
+            read = weights[..., :-1] @ past_values + weights[..., -1:] * own_values
+            slots = slots + block.dropout(attention.out(read.transpose(1, 2).flatten(2)))
+            slots = block.feed_forward(slots)
+        return slots
+
     def _run(
         self, slots: Tensor, times: Tensor | None, positions: Tensor, cache: SlotCache | None, visible: Tensor
     ) -> tuple[Tensor, list[KeysValues], Tensor | None]:

@@ -208,7 +208,10 @@ class Choose(Task):
 
     def embed(self, vectors: Tensor, slots: Slots) -> tuple[Tensor, Tensor | None]:
         """Slot inputs (B, 1 + S, W) and their times (B, 1 + S); the start slot has no time."""
-        events = vectors[slots.items]  # B S W
+        return self.embed_events(vectors[slots.items], slots)
+
+    def embed_events(self, events: Tensor, slots: Slots) -> tuple[Tensor, Tensor | None]:
+        """As `embed`, from the item vectors of the events, (B, S, W)."""
         if self.actions is not None and slots.actions is not None:
             events = events + self.actions(slots.actions)
         if self.scenarios is not None and slots.scenarios is not None:

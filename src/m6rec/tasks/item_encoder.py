@@ -110,10 +110,10 @@ class ItemEncoder(nn.Module):
         own = self.identity.weight * gate[:, None]
         return vectors + F.pad(own, (0, 0, 0, len(contents) - len(own)))
 
-    def of(self, rows: Tensor, contents: Contents, dropped: Tensor | None = None) -> Tensor:
+    def of(self, rows: Tensor, contents: Contents, dropped: Tensor | None = None, *, sparse: bool = True) -> Tensor:
         """(T, W): the items `rows` int64 (T,), each once, all trained; `contents` and dropped bool (T,) are theirs.
 
-        What `forward` gives for these rows; the gradient of the id table is sparse.
+        What `forward` gives for these rows. sparse: whether the gradient of the id table is; one table must have one kind in a whole run.
         """
         vectors = self.content(contents) if self.content is not None else contents.summaries.new_zeros(len(rows), self.width)
         if self.identity is None:
@@ -122,4 +122,4 @@ class ItemEncoder(nn.Module):
         gate = torch.sigmoid(self.gate[0] + self.gate[1] * seen) * (seen > 0)
         if dropped is not None:
             gate = gate * ~dropped
-        return vectors + F.embedding(rows, self.identity.weight, sparse=True) * gate[:, None]
+        return vectors + F.embedding(rows, self.identity.weight, sparse=sparse) * gate[:, None]

@@ -1,0 +1,184 @@
+"""Cross statistics: what happened before, counted strictly before the moment of asking, by one piece of code offline and online.
+
+For every kind of key (user, item, scenario, value of an item field, and pairs of them): how often it was shown, the rate of every
+label, both also within the newest days, and how long ago the last time was. A rate is drawn to that of the parent kind,
+(positives + m parent) / (shown + m), so that a pair seen twice says little more than the user alone.
+
+Rows at the moment of asking are not before it: no row ever counts itself or what was shown with it. Where only an order is known,
+the order is the time. Values of the training rows are made the same way, so a row's own label is in none of its statistics.
+
+Shapes: X rows asked about, R rows of the log, K kinds of keys, V values of a kind a row may have, L labels, S statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from m6rec.data.running_counts import RunningCounts
+from m6rec.data.statistic_keys import StatisticKeys
+
+DAY = 86_400.0
+SMOOTHING = 10.0  # rows that the parent's rate counts for
+TAIL_SHARE = 0.1  # rows that came online are kept apart until they are so large a part of the log
+
+
+@dataclass(frozen=True)
+class OutcomeLog:
+    """R rows of what was shown and what came of it.
+
+    users, items int (R,); scenarios int (R,) or None; moments float64 (R,) seconds, or the order where no time is known;
+    outcomes float32 (R, L), NaN where unknown.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    scenarios: np.ndarray | None
+    moments: np.ndarray
+    outcomes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def joined(self, other: OutcomeLog) -> OutcomeLog:
+        scenarios = None
+        if self.scenarios is not None and other.scenarios is not None:
+            scenarios = np.concatenate([self.scenarios, other.scenarios])
+        pairs = ((self.users, other.users), (self.items, other.items), (self.moments, other.moments), (self.outcomes, other.outcomes))
+        users, items, moments, outcomes = (np.concatenate(pair) for pair in pairs)
+        return OutcomeLog(users, items, scenarios, moments, outcomes)
+
+
+class _Part:
+    """Running counts of one part of a log: columns are rows shown, then for every label known rows and their sum."""
+
+    def __init__(self, keys: StatisticKeys, log: OutcomeLog) -> None:
+        dated = np.flatnonzero(~np.isnan(log.moments))  # what has no time is before nothing
+        self.moments = np.unique(log.moments[dated])
+        ranks = np.searchsorted(self.moments, log.moments[dated])
+        scenarios = None if log.scenarios is None else log.scenarios[dated]
+        coded = keys.keys(log.users[dated], log.items[dated], scenarios)  # K R V
+        outcomes = log.outcomes[dated]
+        known = ~np.isnan(outcomes)
+        self.groups = _distinct_columns(known)
+        shown = [np.ones(len(dated), np.float32), *(known[:, column].astype(np.float32) for column, _ in self.groups)]
+        columns = np.column_stack([*shown, np.nan_to_num(outcomes)]).astype(np.float32)
+        kinds, rows, values = coded.shape
+        row = np.broadcast_to(np.arange(rows)[None, :, None], coded.shape).ravel()
+        kept = np.flatnonzero(coded.ravel() >= 0)
+        row = row[kept]
+        self.counts = RunningCounts.build(coded.ravel()[kept], ranks[row], columns[row])
+
+    def read(self, coded: np.ndarray, moments: np.ndarray, windows: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        """coded int64 (K, X, V) -> sums float32 (1 + windows, K, X, 1 + 2 L), newest moment float64 (K, X), -inf for never."""
+        numbers = self.counts.find(coded)
+        asked = np.searchsorted(self.moments, moments)
+        now = np.broadcast_to(asked[None, :, None], coded.shape)
+        ends = self.counts.ends(numbers, now)
+        whole = self.counts.until(numbers, ends)
+        sums = [whole]
+        for days in windows:
+            first = np.searchsorted(self.moments, moments - days * DAY)
+            begin = self.counts.ends(numbers, np.broadcast_to(first[None, :, None], coded.shape))
+            sums.append(whole - self.counts.until(numbers, begin))
+        last = self.counts.last(numbers, ends).max(axis=2)
+        newest = np.where(last >= 0, self.moments[np.maximum(last, 0)] if len(self.moments) else 0.0, -np.inf)
+        return self._spread(np.stack(sums).sum(axis=3)), newest
+
+    def _spread(self, sums: np.ndarray) -> np.ndarray:
+        """Known rows of every label, where labels known in the same rows share a column: (..., 1 + G + L) -> (..., 1 + 2 L)."""
+        labels = sums.shape[-1] - 1 - len(self.groups)
+        owner = np.zeros(labels, dtype=np.int64)
+        for number, (_, members) in enumerate(self.groups):
+            owner[members] = 1 + number
+        positive = 1 + len(self.groups) + np.arange(labels)
+        return sums[..., np.concatenate([[0], owner, positive])]
+
+
+def _distinct_columns(known: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Columns that are equal, together: (first of them, all of them)."""
+    groups: list[tuple[int, list[int]]] = []
+    for column in range(known.shape[1]):
+        same = next((group for group in groups if np.array_equal(known[:, group[0]], known[:, column])), None)
+        if same is None:
+            groups.append((column, [column]))
+        else:
+            same[1].append(column)
+    return [(first, np.array(members)) for first, members in groups]
+
+
+class Statistics:
+    """Statistics of a log, to be read as of any moment; rows that come in later are appended."""
+
+    def __init__(self, keys: StatisticKeys, labels: list[str], log: OutcomeLog, windows: list[float], smoothing: float = SMOOTHING) -> None:
+        """windows: days; none where only an order is known. labels: a name for every column of the outcomes."""
+        self.keys, self.labels, self.windows, self.smoothing = keys, labels, windows, smoothing
+        self.log, self.newer = log, 0
+        self._parts = [_Part(keys, log)]
+        known = ~np.isnan(log.outcomes)
+        # Where nothing is known yet the rate is that of a fair coin drawn to by two rows: no later row may speak for the first ones.
+        self._least = np.full(len(labels), 0.5, dtype=np.float64)
+        self.deviation = np.where(known.any(axis=0), np.nanstd(np.where(known, log.outcomes, np.nan), axis=0), 1.0) if len(log) else None
+        self.names = self._names()
+
+    @property
+    def timed(self) -> bool:
+        return bool(self.windows)
+
+    def append(self, rows: OutcomeLog) -> None:
+        """Rows that came in since; they count from their own moments on."""
+        base = len(self.log) - self.newer
+        self.log, self.newer = self.log.joined(rows), self.newer + len(rows)
+        if self.newer > TAIL_SHARE * base:
+            self._parts, self.newer = [_Part(self.keys, self.log)], 0
+        else:
+            self._parts = [self._parts[0], _Part(self.keys, self._rows(slice(base, None)))]
+
+    def _rows(self, rows: slice) -> OutcomeLog:
+        log = self.log
+        scenarios = None if log.scenarios is None else log.scenarios[rows]
+        return OutcomeLog(log.users[rows], log.items[rows], scenarios, log.moments[rows], log.outcomes[rows])
+
+    def read(self, users: np.ndarray, items: np.ndarray, scenarios: np.ndarray | None, moments: np.ndarray) -> np.ndarray:
+        """float32 (X, S) as of `moments` float64 (X,), in the unit of the log's (inf: after everything; NaN: nothing is before it)."""
+        moments = np.where(np.isnan(moments), -np.inf, moments.astype(np.float64))
+        coded = self.keys.keys(users, items, scenarios)
+        sums, newest = self._parts[0].read(coded, moments, self.windows)
+        for part in self._parts[1:]:
+            more, later = part.read(coded, moments, self.windows)
+            sums, newest = sums + more, np.maximum(newest, later)
+        labels = len(self.labels)
+        shown, known, positive = sums[..., 0], sums[..., 1 : 1 + labels].astype(np.float64), sums[..., 1 + labels :].astype(np.float64)
+        rates = np.empty_like(known)  # W K X L
+        for span in range(len(sums)):
+            for kind, parent in enumerate(self.keys.parents):
+                if kind == 0:
+                    prior = self._least if span == 0 else rates[0, 0]
+                    weight = 2.0 if span == 0 else self.smoothing
+                else:
+                    prior, weight = (rates[0, parent], self.smoothing) if span == 0 else (rates[0, kind], self.smoothing)
+                rates[span, kind] = (positive[span, kind] + weight * prior) / (known[span, kind] + weight)
+        columns = [np.log1p(shown[..., None]), rates]  # W K X 1, W K X L
+        table = np.concatenate(columns, axis=-1).transpose(2, 0, 1, 3).reshape(len(users), -1)
+        if not self.timed:
+            return table.astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            gaps = np.minimum(np.nan_to_num(moments - newest, nan=np.inf), 365 * DAY)  # K X
+        return np.concatenate([table, np.log1p(np.maximum(gaps, 0.0) / 60).T], axis=1).astype(np.float32)
+
+    def _names(self) -> list[str]:
+        spans = ["", *(f" in {days:g} d" for days in self.windows)]
+        names = [f"{kind.name}: {what}{span}" for span in spans for kind in self.keys.kinds for what in ("shown", *self.labels)]
+        return names + ([f"{kind.name}: last" for kind in self.keys.kinds] if self.timed else [])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The log, as arrays to save; `from_arrays` counts it again."""
+        arrays = {"users": self.log.users, "items": self.log.items, "moments": self.log.moments, "outcomes": self.log.outcomes}
+        return arrays if self.log.scenarios is None else {**arrays, "scenarios": self.log.scenarios}
+
+    @classmethod
+    def from_arrays(cls, keys: StatisticKeys, labels: list[str], windows: list[float], arrays: dict[str, np.ndarray]) -> Self:
+        log = OutcomeLog(arrays["users"], arrays["items"], arrays.get("scenarios"), arrays["moments"], arrays["outcomes"])
+        return cls(keys, labels, log, windows)
