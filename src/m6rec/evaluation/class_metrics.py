@@ -89,8 +89,8 @@ def class_hits(truth: np.ndarray, predicted: np.ndarray, units: np.ndarray) -> H
 def tag_hits(truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, threshold: float = 0.5) -> Hits:
     """Hits of tags, called from the threshold on; `truth` 0 or 1 (X, C), `predicted` (X, C)."""
     yes, called = truth > 0.5, predicted.astype(np.float64) >= threshold
-    table = [sparse.csr_array(part.astype(np.float64)) for part in (yes & called, yes, called)]
-    return Hits(*table, units)
+    right, true, said = (sparse.csr_array(part.astype(np.float64)) for part in (yes & called, yes, called))
+    return Hits(right, true, said, units)
 
 
 def span_hits(truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, texts: np.ndarray, names: list[str]) -> Hits:

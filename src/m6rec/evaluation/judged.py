@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from m6rec.base.errors import CheckpointError, UsageError
+from m6rec.base.errors import CheckpointError, ConfigError, UsageError
 from m6rec.base.storage import atomic_folder, recover_folder, write_json
 from m6rec.evaluation import class_metrics
 from m6rec.evaluation.evaluated import Estimate
@@ -113,7 +113,7 @@ class Judged:
 
     def rows(self, index: np.ndarray) -> Judged:
         """The rows `index` (int or bool array)."""
-        columns = {name: None if getattr(self, name) is None else getattr(self, name)[index] for name in self.ROW_COLUMNS}
+        columns: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else v[index] for name in self.ROW_COLUMNS}
         return replace(self, truth=self.truth[index], predicted=self.predicted[index], **columns)
 
     def cells(self) -> list[Judged]:
@@ -284,7 +284,7 @@ class Judged:
                 return cls(**facts["kept"], **{key: arrays[key] for key in arrays.files})
         except FileNotFoundError as error:
             raise CheckpointError(f"{folder} holds no judged rows: {Path(error.filename).name} is missing; run m6rec evaluate") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, UsageError, zlib.error, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, UsageError, ConfigError, zlib.error, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{folder} is damaged ({type(error).__name__}: {error}); run m6rec evaluate again") from None
 
 
@@ -295,7 +295,8 @@ def _check_shapes(judged: Judged) -> None:
     rows, width = len(judged.truth), len(judged.names)
     if judged.kind in WITH_CLASSES and not width:
         raise UsageError(f"{where}: labels of kind {judged.kind} need the names of their classes; pass names")
-    shapes = {"binary": [(rows,)], "number": [(rows,)], "ordinal": [(rows,), (rows, width)]}.get(judged.kind, [(rows, width)])
+    flat: list[tuple[int, ...]] = [(rows,)] if judged.kind in ("binary", "number", "ordinal") else []
+    shapes = flat + ([(rows, width)] if judged.kind not in ("binary", "number") else [])
     if judged.predicted.shape not in shapes:
         raise UsageError(f"{where}: predicted has the shape {judged.predicted.shape}, it must be {' or '.join(map(str, shapes))}")
     if judged.truth.shape != ((rows, width) if judged.kind == "tags" else (rows,)):
@@ -320,12 +321,13 @@ def _check_values(judged: Judged) -> None:
         raise UsageError(
             f"{where}: probabilities must lie between 0 and 1, these go from {predicted.min():.4g} to {predicted.max():.4g}; calibrate the scores"
         )
+    if judged.kind == "number":
+        if not np.isfinite(truth).all():
+            raise UsageError(f"{where}: a label is infinite; labels must be numbers, NaN where unknown")
+        return
     top = 1 if judged.kind in ("binary", "tags") else len(judged.names) - 1
-    if (
-        judged.kind != "number"
-        and not (np.isin(truth, (0, 1)) if top == 1 else (truth == np.rint(truth)) & (truth >= 0) & (truth <= top)).all()
-    ):
-        wrong = truth[~np.isin(truth, np.arange(top + 1))]
+    wrong = truth[(truth != np.rint(truth)) | (truth < 0) | (truth > top)]
+    if len(wrong):
         raise UsageError(
             f"{where}: a label is {wrong.flat[0]:g}, allowed are whole numbers from 0 to {top}; turn labels into codes of names"
         )

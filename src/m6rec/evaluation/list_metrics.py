@@ -58,8 +58,8 @@ def satisfaction_of_lists(worth: np.ndarray, predicted: np.ndarray, lists: np.nd
 
 def worth_of(likes: np.ndarray | None = None, long_views: np.ndarray | None = None, dislikes: np.ndarray | None = None) -> np.ndarray:
     """float32 (X,): likes + long views - dislikes, each 0 or 1 (NaN, unknown, counts 0); one at least must be given."""
-    known = [(1.0, likes), (1.0, long_views), (-1.0, dislikes)]
-    return sum(sign * np.nan_to_num(np.asarray(given, dtype=np.float32)) for sign, given in known if given is not None)
+    signed = [(1.0, likes), (1.0, long_views), (-1.0, dislikes)]
+    return np.sum([sign * np.nan_to_num(np.asarray(given, dtype=np.float32)) for sign, given in signed if given is not None], axis=0)
 
 
 def _by_score(predicted: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

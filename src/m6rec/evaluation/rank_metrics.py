@@ -109,11 +109,8 @@ def spearman_resampled(truth: np.ndarray, predicted: np.ndarray, units: np.ndarr
         found = np.full(len(weights), np.nan)
         for place, drawn in enumerate(weights):
             own = drawn[units]
-            ranks = []
-            for group, groups in sides:
-                size = np.bincount(group, weights=own, minlength=groups)
-                ranks.append((np.cumsum(size) - size / 2)[group])
-            found[place] = _correlation(*ranks, own)
+            first, second = (_mean_ranks(group, groups, own) for group, groups in sides)
+            found[place] = _correlation(first, second, own)
         return found
 
     return values
@@ -152,6 +149,12 @@ def _sides(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.nda
     order = np.argsort(predicted, kind="stable")
     positive = np.asarray(truth)[order] > 0.5
     return order[positive], order[~positive]
+
+
+def _mean_ranks(group: np.ndarray, groups: int, weights: np.ndarray) -> np.ndarray:
+    """Mean rank of each row, from 0, where groups are ordered values and a row counts `weights` times."""
+    size = np.bincount(group, weights=weights, minlength=groups)
+    return (np.cumsum(size) - size / 2)[group]
 
 
 def _correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> float:
