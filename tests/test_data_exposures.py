@@ -37,7 +37,9 @@ def read(
         (folder / "shown.csv").write_text(exposures)
         data["exposures"] = "shown.csv"
     fields, scenarios = FieldsConfig.build(settings.pop("fields", {})), ScenariosConfig.build(settings.pop("scenarios", {}))
-    return prepare(DataConfig.build(data), fields, scenarios, folder, now=1e9, exposure_labels=labels, **settings)
+    wanted = {"candidate": labels, **settings.pop("others", {})}
+    assert not settings
+    return prepare(DataConfig.build(data), fields, scenarios, folder, now=1e9, labels=wanted)
 
 
 def shown(dataset: Dataset) -> Exposures:
@@ -229,8 +231,8 @@ def test_cleaning_rules_hold_for_exposures(tmp_path: Path) -> None:
             "events.csv has no column 'clicked' that is a label of a task; if outcomes are .* say data.exposures: <file>",
         ),
         (EXPOSURES, {"data": {"history_labels": ["stars"]}}, "data.history_labels, column 'stars': row .* is neither yes"),
-        (EXPOSURES, {"item_labels": ("category",)}, "field 'category' is a label of items, and there is no items table"),
-        (EXPOSURES, {"text_labels": ("mood",)}, "'mood' is a label of texts, and there are no texts"),
+        (EXPOSURES, {"others": {"item": ("category",)}}, "field 'category' is a label of items, and there is no items table"),
+        (EXPOSURES, {"others": {"text": ("mood",)}}, "'mood' is a label of texts, and there are no texts"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, exposures: str | None, settings: dict, words: str) -> None:
@@ -259,7 +261,7 @@ def test_labels_of_texts_and_items(tmp_path: Path) -> None:
         '{"text": "bad", "mood": 0, "what": [], "tags": null, "split": "test"}\n'
         '{"text": "hm", "mood": null, "what": null, "tags": [], "split": "valid"}\n'
     )
-    dataset, _ = read(tmp_path, None, labels=(), data={"texts": "texts.jsonl"}, text_labels=("mood", "what", "tags"))
+    dataset, _ = read(tmp_path, None, labels=(), data={"texts": "texts.jsonl"}, others={"text": ("mood", "what", "tags")})
     assert dataset.texts is not None
     assert dataset.texts["mood"].to_list() == [1, 0, None]
     assert dataset.texts["tags"].to_list() == [["a", "b"], None, []]
@@ -268,10 +270,17 @@ def test_labels_of_texts_and_items(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(read_labels(dataset.texts["what"], what="w").values, [1, 0, NAN])
     with pytest.raises(DataError, match=r"texts.jsonl has no column 'moo' that is a label of a task on texts; did you mean 'mood'"):
-        read(tmp_path, None, labels=(), data={"texts": "texts.jsonl"}, text_labels=("moo",))
+        read(tmp_path, None, labels=(), data={"texts": "texts.jsonl"}, others={"text": ("moo",)})
     (tmp_path / "items.csv").write_text("item_id,category,title\na,x,one\nb,y,two\nc,x,three\n")
     with pytest.raises(DataError, match=r"items have no field 'categry' that is a label of a task; did you mean 'category'"):
-        read(tmp_path, None, labels=(), data={"items": "items.csv"}, item_labels=("categry",), fields={"items": {"category": "category"}})
+        read(
+            tmp_path,
+            None,
+            labels=(),
+            data={"items": "items.csv"},
+            others={"item": ("categry",)},
+            fields={"items": {"category": "category"}},
+        )
 
 
 @given(

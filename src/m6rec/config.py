@@ -91,6 +91,15 @@ class M6RecConfig(Config):
         return {name: task for name, task in self.tasks.items() if isinstance(task, JudgeConfig)}
 
     @property
+    def label_columns(self) -> dict[str, list[str]]:
+        """The columns that judge tasks read as labels, each once, by what is judged: candidate, item, text. What `prepare` keeps."""
+        columns: dict[str, list[str]] = {"candidate": [], "item": [], "text": []}
+        for task in self.judges.values():
+            if task.label not in columns[task.on]:
+                columns[task.on].append(task.label)
+        return columns
+
+    @property
     def measured(self) -> EvaluationConfig:
         """The evaluation settings in force: where consumed items may be recommended again, they are candidates too."""
         return self.evaluation.model_copy(update={"exclude_history": False}) if self.choose.repeat == "allow" else self.evaluation

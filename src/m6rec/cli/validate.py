@@ -25,7 +25,7 @@ def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) ->
     from m6rec.data.splits import split
 
     settled = load_config(config, settings or [])
-    dataset, account = prepare(settled.data, settled.fields, settled.scenarios, config.parent)
+    dataset, account = prepare(settled.data, settled.fields, settled.scenarios, config.parent, labels=settled.label_columns)
     if not as_json:
         print_lines(account.lines())  # before the split, so that an error there stands below what explains it
     cut = split(dataset, settled.split, settled.seed)

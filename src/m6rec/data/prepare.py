@@ -53,28 +53,26 @@ def prepare(
     folder: Path,
     *,
     now: float | None = None,
-    exposure_labels: Sequence[str] = (),
-    text_labels: Sequence[str] = (),
-    item_labels: Sequence[str] = (),
+    labels: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Dataset, Account]:
     """The dataset that `data` describes, and the account of what was read, kept and dropped.
 
     Args:
         folder: what the paths in `data` are relative to.
         now: seconds since 1970 that times are held against; None is this moment.
-        exposure_labels: columns that tasks on candidates read as labels: of `data.exposures`, or of the events where that is null.
-        text_labels: columns of the texts that tasks read as labels; they are kept beside the text.
-        item_labels: fields of the items that tasks read as labels.
+        labels: the columns that tasks read as labels. `candidate`: of `data.exposures`, or of the events where that is null; `text`:
+            of the texts, beside which they are kept; `item`: fields of the items.
 
     Raises:
         DataError: a file or a cell that can't be used (see `DataConfig` for what is dropped instead), or nothing to learn from.
     """
     account = Account()
     now = time.time() if now is None else now
-    wanted = Wanted.of(data, fields, exposure_labels)
+    labels = {} if labels is None else labels
+    wanted = Wanted.of(data, fields, labels.get("candidate", ()))
     items = _read_entities(data, "items", data.items, fields.items, folder, account)
     users = _read_entities(data, "users", data.users, fields.users, folder, account)
-    require_fields(items, item_labels, data.items)
+    require_fields(items, labels.get("item", ()), data.items)
     in_events = data.exposures is None and len(wanted.labels) > 0  # the events are the exposures too
     events = read_events(data, scenarios, folder, now=now, account=account, wanted=wanted if in_events else None)
     sequence = Columns.ORDER if Columns.ORDER in events.columns else Columns.TIME
@@ -100,7 +98,8 @@ def prepare(
         raise DataError(f"the catalogue has one item ('{items.ids.ids[0]}'): there is nothing to choose from; at least two are needed")
     histories, orders, actions, scenario_names = _histories(events, exposures, users, items)
     rows = None if exposures is None else _exposures(exposures, users, items, scenario_names, histories, orders, wanted)
-    texts, relations = read_texts(data, folder, account=account, labels=text_labels), read_relations(data, folder, account=account)
+    texts = read_texts(data, folder, account=account, labels=labels.get("text", ()))
+    relations = read_relations(data, folder, account=account)
     _describe(items, users, histories, account)
     if rows is not None:
         describe_exposures(rows, account)

@@ -21,11 +21,13 @@ from m6rec.base.contracts import Histories
 from m6rec.base.errors import CheckpointError
 from m6rec.base.storage import atomic_folder
 from m6rec.data.dataset import Dataset, Table, Vocabulary
+from m6rec.data.exposures import Exposures
 from m6rec.data.fields import FieldType
 
-VERSION = 2  # 1: the event columns in one histories.npz; still read
+VERSION = 3  # 1: the event columns in one histories.npz; 2: no exposures; both still read
 MAPPED_FROM = 16 << 20  # bytes: a smaller column is read whole
 FRAMES = ("texts", "relations")
+EXPOSURE_FRAMES = ("context", "labels")
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
@@ -49,8 +51,17 @@ def _write(writer: Callable[[BinaryIO], object], path: Path) -> None:
     path.write_bytes(buffer.getbuffer())
 
 
-def save_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write `dataset` into `folder`, whole or not at all. Raises StorageError."""
+def save_dataset(dataset: Dataset, folder: Path, *, exposures: bool = True) -> None:
+    """Write `dataset` into `folder`, whole or not at all.
+
+    Args:
+        exposures: False leaves the exposures out, which answering needs none of; the fingerprint stays that of the whole.
+
+    Raises:
+        StorageError: no space or no permission; what was there is untouched.
+    """
+    rows = dataset.exposures if exposures else None
+    left_out = dataset.left_out if dataset.exposures is None else exposures_digest(dataset.exposures) if rows is None else ""
     frames = [name for name in FRAMES if getattr(dataset, name) is not None]
     facts: dict[str, Any] = {
         "version": VERSION,
@@ -60,6 +71,8 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
         "items": {"fields": {name: str(kind) for name, kind in dataset.items.fields.items()}},
         "users": {"fields": {name: str(kind) for name, kind in dataset.users.fields.items()}},
         "frames": frames,
+        "exposures": None if rows is None else _exposure_facts(rows),
+        "left_out": left_out,
         "histories": [name for name in ("offsets", *Histories.EVENT_COLUMNS) if getattr(dataset.histories, name) is not None],
     }
     with atomic_folder(folder) as temporary:
@@ -71,6 +84,11 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
             write_parquet(getattr(dataset, name), temporary / f"{name}.parquet")
         for name in facts["histories"]:
             np.save(temporary / f"histories-{name}.npy", getattr(dataset.histories, name), allow_pickle=False)
+        if rows is not None:
+            for name in facts["exposures"]["columns"]:
+                np.save(temporary / f"exposures-{name}.npy", getattr(rows, name), allow_pickle=False)
+            for name in facts["exposures"]["frames"]:
+                write_parquet(getattr(rows, name), temporary / f"exposures-{name}.parquet")
         (temporary / "dataset.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
@@ -102,6 +120,8 @@ def load_dataset(folder: Path) -> Dataset:
             fingerprint=facts["fingerprint"],
             texts=frames.get("texts"),
             relations=frames.get("relations"),
+            exposures=_exposures(folder, facts["exposures"]) if facts.get("exposures") else None,
+            left_out=facts.get("left_out", ""),
         )
     except FileNotFoundError as error:
         raise CheckpointError(f"no prepared dataset in {folder}: {Path(str(error.filename)).name} is missing; prepare it again") from None
@@ -119,40 +139,79 @@ def _histories(folder: Path, facts: dict[str, Any]) -> Histories:
         # Opened here: np.load leaves its own file open when the zip is damaged.
         with open(folder / "histories.npz", "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
             return Histories(**{name: arrays[name] for name in arrays.files})
-    columns = {}
-    for name in facts["histories"]:
-        path = folder / f"histories-{name}.npy"
-        with open(path, "rb") as handle:
-            large = path.stat().st_size >= MAPPED_FROM
-            columns[name] = (
-                np.load(path, mmap_mode="r", allow_pickle=False) if large else np.lib.format.read_array(handle, allow_pickle=False)
-            )
-    return Histories(**columns)
+    return Histories(**{name: _array(folder / f"histories-{name}.npy") for name in facts["histories"]})
+
+
+def _exposure_facts(rows: Exposures) -> dict[str, Any]:
+    return {
+        "columns": [name for name in Exposures.ROW_COLUMNS if getattr(rows, name) is not None],
+        "frames": [name for name in EXPOSURE_FRAMES if getattr(rows, name).width],
+        "context_fields": {name: str(kind) for name, kind in rows.context_fields.items()},
+    }
+
+
+def _exposures(folder: Path, facts: dict[str, Any]) -> Exposures:
+    """Raises OSError, ValueError, polars.exceptions.PolarsError, as the readers of arrays and tables do."""
+    arrays: dict[str, Any] = {name: _array(folder / f"exposures-{name}.npy") for name in facts["columns"]}
+    frames: dict[str, Any] = {name: pl.read_parquet(folder / f"exposures-{name}.parquet") for name in facts["frames"]}
+    return Exposures(**arrays, **frames, context_fields={name: FieldType(kind) for name, kind in facts["context_fields"].items()})
+
+
+def _array(path: Path) -> np.ndarray:
+    """An array file; a large one is memory-mapped."""
+    with open(path, "rb") as handle:
+        if path.stat().st_size >= MAPPED_FROM:
+            mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+            return mapped
+        return np.lib.format.read_array(handle, allow_pickle=False)
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Hash of the contents: ids, fields and their values, histories, names, texts, relations."""
+    """Hash of the contents: ids, fields and their values, histories, names, texts, relations, exposures."""
     digest = hashlib.sha256()
-
-    def note(value: object) -> None:
-        digest.update(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-
-    def note_frame(frame: pl.DataFrame) -> None:
-        note([frame.height, {name: str(dtype) for name, dtype in frame.schema.items()}])
-        buffer = io.BytesIO()
-        frame.write_ndjson(buffer)
-        digest.update(buffer.getbuffer())
-
     for table in (dataset.items, dataset.users):
-        note([table.ids.ids, {name: str(kind) for name, kind in table.fields.items()}])
-        note_frame(table.frame)
+        _note(digest, [table.ids.ids, {name: str(kind) for name, kind in table.fields.items()}])
+        _note_frame(digest, table.frame)
     for name in ("offsets", *Histories.EVENT_COLUMNS):
-        array = getattr(dataset.histories, name)
-        note([name, None if array is None else [str(array.dtype), len(array)]])
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).data)
-    note([dataset.action_names, dataset.scenario_names])
+        _note_array(digest, name, getattr(dataset.histories, name))
+    _note(digest, [dataset.action_names, dataset.scenario_names])
     for frame in (dataset.texts, dataset.relations):
         if frame is not None:
-            note_frame(frame)
+            _note_frame(digest, frame)
+    rows = dataset.left_out if dataset.exposures is None else exposures_digest(dataset.exposures)
+    if rows:
+        _note(digest, ["exposures", rows])
     return digest.hexdigest()[:16]
+
+
+def exposures_digest(rows: Exposures) -> str:
+    """Hash of the contents of exposures."""
+    digest = hashlib.sha256()
+    for name in Exposures.ROW_COLUMNS:
+        _note_array(digest, name, getattr(rows, name))
+    _note(digest, {name: str(kind) for name, kind in rows.context_fields.items()})
+    for name in EXPOSURE_FRAMES:
+        for column in getattr(rows, name):
+            if column.dtype == pl.Float64:  # as bytes: a large log is mostly numbers
+                _note_array(digest, column.name, column.fill_null(float("nan")).to_numpy())
+            else:
+                _note_frame(digest, column.to_frame())
+    return digest.hexdigest()[:16]
+
+
+def _note(digest: Any, value: object) -> None:
+    digest.update(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+
+
+def _note_array(digest: Any, name: str, array: np.ndarray | None) -> None:
+    _note(digest, [name, None if array is None else [str(array.dtype), len(array)]])
+    if array is not None:
+        digest.update(np.ascontiguousarray(array).data)
+
+
+def _note_frame(digest: Any, frame: pl.DataFrame) -> None:
+    _note(digest, [frame.height, {name: str(dtype) for name, dtype in frame.schema.items()}])
+    for part in frame.iter_slices(1_000_000):  # a log of many rows as text would not fit beside itself
+        buffer = io.BytesIO()
+        part.write_ndjson(buffer)
+        digest.update(buffer.getbuffer())

@@ -32,17 +32,18 @@ class Prepare(Stage):
     def inputs(self, bench: Workbench) -> Any:
         data = bench.config.data
         tables: dict[str, list[str | None]] = {"items": [data.items], "users": [data.users], "relations": [data.relations]}
-        tables |= {"events": [*data.event_files()], "texts": [*data.text_files()]}
+        tables |= {"events": [*data.event_files()], "exposures": [*data.exposure_files()], "texts": [*data.text_files()]}
         # Bytes and names, not where the files lie: a configuration moved to another folder, its paths adjusted, is the same one.
         digests = {
             table: [(Path(name).name, file_digest(bench.source / name)) for name in names if name is not None]
             for table, names in tables.items()
         }
         settings = {name: value for name, value in data.plain().items() if name not in digests}
-        return [settings, bench.config.fields.plain(), bench.config.scenarios.plain(), digests]
+        return [settings, bench.config.fields.plain(), bench.config.scenarios.plain(), digests, bench.config.label_columns]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
-        dataset, account = prepare(bench.config.data, bench.config.fields, bench.config.scenarios, bench.source)
+        config = bench.config
+        dataset, account = prepare(config.data, config.fields, config.scenarios, bench.source, labels=config.label_columns)
         for line in account.lines():
             bench.progress.say(f"  {line}")
         folder = bench.folder(self.name)
