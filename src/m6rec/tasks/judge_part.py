@@ -19,7 +19,6 @@ from m6rec.data.dataset import Dataset, Exposures, FieldType, Table, Vocabulary
 from m6rec.data.labels import Labels, read_labels
 from m6rec.data.statistic_keys import StatisticKeys, item_values
 from m6rec.data.statistics import OutcomeLog, Statistics
-from m6rec.evaluation.calibration import Calibration
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.catalogue import vector_fields
 from m6rec.tasks.config import JudgeConfig

@@ -13,6 +13,7 @@ from m6rec.base.contracts import Histories, Scorer
 from m6rec.base.storage import atomic_file
 from m6rec.data.splits import Cases
 from m6rec.evaluation.evaluated import Evaluation
+from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.protocol import evaluate
 from m6rec.evaluation.report import Sample, html_report
 from m6rec.fusion.member import MEMBERS
@@ -21,6 +22,7 @@ from m6rec.training.stages_blend import served
 from m6rec.training.workbench import Workbench
 
 BASKETS = "baskets"  # the folder of the evaluations of baskets, among the others
+JUDGED = "judged"  # and that of the judged rows
 SAMPLES, SHOWN = 6, 5  # people in the report, and titles shown of each
 
 
@@ -76,11 +78,23 @@ def measure_baskets(bench: Workbench, *, baselines: Sequence[str], held: Literal
     ]
 
 
+def measure_judged(bench: Workbench, held: str = "test") -> list[Judged]:
+    """What the run says of the held-out exposures, task by task."""
+    if bench.judging is None:
+        return []
+    scorer, chosen = bench.fitted(), bench.judging.chosen(held)
+    assert scorer.judging is not None
+    bench.progress.say(f"  judging {len(chosen):,} {held} exposures")
+    examples = bench.judging.examples(bench, chosen, 4096)
+    answers = scorer.judging.answers(scorer.model, examples.rows, examples.histories, examples.contents, examples.profiles)
+    return bench.judging.judged("m6rec", answers, chosen, bench)
+
+
 def write_report(bench: Workbench, path: Path) -> None:
     """report.html of a run from what its stages kept."""
     folder = bench.folder("evaluate")
     write_page(
-        path, page(bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name != BASKETS])
+        path, page(bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in (BASKETS, JUDGED)])
     )
 
 

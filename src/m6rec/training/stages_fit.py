@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,16 @@ from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
-from m6rec.training.loop import Loop
-from m6rec.training.measuring import BASKETS, measure, measure_baskets, write_report
+from m6rec.training.judging import NAME as JUDGE
+from m6rec.training.judging import JudgeValidation
+from m6rec.training.loop import Loop, LoopState
+from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, measure_judged, write_report
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.workbench import AGREEMENT, Workbench
 
 # Early stopping looks at no more than so many cases, drawn once by seed: a large catalogue makes every one of them dear.
+BATCH_EXPOSURES = 1024  # judged in a step
 MOST_VALIDATION_CASES, MOST_VALIDATION_SCORES = 20_000, 500_000_000
 
 
@@ -47,6 +51,8 @@ class Fit(Stage):
         # How often the state is saved, and where it runs, change nothing that is asked for.
         train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads")}
         tasks = {name: task.plain() for name, task in config.tasks.items()}
+        if bench.config.judges:
+            tasks["sharing"] = config.sharing.plain()
         return [config.model.history, config.split.plain(), tasks, train, config.measured.exclude_history, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
@@ -65,7 +71,17 @@ class Fit(Stage):
             assert config.basket is not None
             basket.bind(basket_examples(bench))
             tasks["basket"], weights["basket"] = basket, config.basket.weight
-        validation = Validation(bench, scorer)
+        watched = {"choose": config.train.validation_metric}
+        validations: list[Callable[[], dict[str, float]]] = [Validation(bench, scorer)]
+        judging = bench.judging
+        if judging is not None:
+            judge = judging.new_judge(bench, task)
+            judge.bind(judging.examples(bench, judging.chosen("training"), BATCH_EXPOSURES))
+            tasks[JUDGE] = judge
+            weights |= {name: settings.weight for name, settings in judging.configs.items()}
+            watched |= judging.watched()
+            validations.append(JudgeValidation(bench, judging, judge))
+            bench.progress.say(f"  {judging.statement}")
         loop = Loop(
             model,
             tasks,
@@ -75,8 +91,8 @@ class Fit(Stage):
             folder=bench.folder(self.name),
             precision=config.model.autocast,
             epochs=config.train.passes(bench.median_history),
-            validate=validation,
-            metric=config.train.validation_metric,
+            validate=lambda: {name: value for validation in validations for name, value in validation().items()},
+            metric=watched if len(watched) > 1 else config.train.validation_metric,
             progress=bench.progress,
         )
         state = loop.run()
@@ -84,10 +100,18 @@ class Fit(Stage):
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
-        kept = {"best_epoch": state.best_epoch + 1, config.train.validation_metric: state.best, "with_agreement": agreed}
-        write_json(bench.folder(self.name) / "fit.json", kept)
-        reached = {f"validation {config.train.validation_metric}": round(state.best, 4), "with agreement": round(agreed, 4)}
+        reached = reached_at_best(state, watched)
+        write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, **reached, "with_agreement": agreed})
+        reached = {f"validation {name}": round(value, 4) for name, value in reached.items()} | {"with agreement": round(agreed, 4)}
         return {"best epoch": state.best_epoch + 1, **reached}
+
+
+def reached_at_best(state: LoopState, watched: dict[str, str]) -> dict[str, float]:
+    """The watched metrics at the epoch whose weights are kept."""
+    if len(watched) == 1:
+        return {metric: state.best for metric in watched.values()}
+    seen = dict(state.validations.seen)[state.best_epoch]
+    return {watched[task]: value for task, value in seen.items()}
 
 
 class Validation:
@@ -171,7 +195,11 @@ class Evaluate(Stage):
         write_json(folder / "table.json", [evaluation.plain() for evaluation in evaluations])
         for number, evaluation in enumerate(measure_baskets(bench, baselines=bench.config.evaluation.baselines)):
             evaluation.save(folder / BASKETS / f"{number:02d}-{evaluation.name}")
-        return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4)}
+        judged = measure_judged(bench)
+        for number, one in enumerate(judged):
+            one.save(folder / JUDGED / f"{number:02d}-{one.task}")
+        facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in judged}
+        return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4), **facts}
 
 
 class Index(Stage):

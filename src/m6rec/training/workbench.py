@@ -26,12 +26,15 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import BasketPart, Origin
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
+from m6rec.training.judging import NAME as JUDGE
+from m6rec.training.judging import Judging
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import RunFolder, content_key, read_json
 
@@ -87,6 +90,12 @@ class Workbench:
         """The cut of the baskets; None where no task completes them."""
         wanted = self.config.basket
         return None if wanted is None else split_baskets(self.dataset.histories, self.config.split, wanted.within, self.config.seed)
+
+    @cached_property
+    def judging(self) -> Judging | None:
+        """The tasks that judge candidates; None where there are none."""
+        configs = {name: config for name, config in self.config.judges.items() if config.on == "candidate"}
+        return Judging.of(self, configs) if configs else None
 
     @cached_property
     def wording(self) -> Wording:
@@ -197,13 +206,17 @@ class Workbench:
         tensors, _ = load_weights(best)
         task = self.new_task()
         basket = self.new_basket(task)
-        parts = {"model.": self.model, "task_choose.": task} | ({} if basket is None else {"task_basket.": basket})
+        judge = None if self.judging is None else self.judging.new_judge(self, task)
+        modules = {"model": self.model, "task_choose": task, "task_basket": basket, f"task_{JUDGE}": judge}
+        parts = {f"{name}.": module for name, module in modules.items() if module is not None}
         for prefix, module in parts.items():
             load_into(module, {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, best)
         scorer = self.scorer(self.model, task, switched_off)
         scorer.agreement = Agreement(**read_json(self.folder("fit") / AGREEMENT))
         if basket is not None and self.baskets is not None:
             scorer.basket = BasketPart(basket.question, self.basket_priors(self.baskets.train))
+        if judge is not None and self.judging is not None:
+            scorer.judging = JudgePart(judge.eval(), self.judging.inputs)
         return scorer
 
 

@@ -1,0 +1,153 @@
+"""What the stages know of the tasks that judge candidates: exposures cut into parts, labels, statistics, rows; validation and measuring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from m6rec.data.dataset import Exposures
+from m6rec.data.labels import Labels
+from m6rec.data.row_splits import PARTS, split_exposures
+from m6rec.evaluation.judged import Judged
+from m6rec.evaluation.metric_names import higher_is_better, metrics_of
+from m6rec.tasks.choose import Choose
+from m6rec.tasks.config import JudgeConfig
+from m6rec.tasks.judge import Judge, JudgeSizes
+from m6rec.tasks.judge_labels import LabelSize
+from m6rec.tasks.judge_part import JudgeInputs, exposure_labels
+from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
+
+if TYPE_CHECKING:
+    from m6rec.training.workbench import Workbench
+
+MOST_VALIDATED = 50_000  # exposures that early stopping looks at, drawn by seed
+NAME = "judge"  # the module of the loop
+
+
+@dataclass
+class Judging:
+    """The exposures of a run and how they are read.
+
+    parts   int8 (X,): 0 training, 1 validation, 2 test     labels   of all X rows, by task
+    """
+
+    configs: dict[str, JudgeConfig]
+    exposures: Exposures
+    parts: np.ndarray
+    statement: str
+    labels: dict[str, Labels]
+    inputs: JudgeInputs
+
+    @classmethod
+    def of(cls, bench: Workbench, configs: dict[str, JudgeConfig]) -> Judging:
+        """Raises DataError: no exposures, or labels that nothing can be learned from in the training part."""
+        exposures = bench.dataset.exposures
+        assert exposures is not None, "prepare reads exposures where a task judges candidates"
+        parts, statement = split_exposures(bench.dataset, bench.config.split, bench.config.seed)
+        exposure_labels(exposures.rows(parts == 0), configs)  # says so where the training part has nothing to learn from
+        labels = exposure_labels(exposures, configs, check=False)
+        inputs = JudgeInputs.of(bench.dataset, labels, counted=bench.config.sharing.statistics, language=bench.config.text.language)
+        return cls(configs, exposures, parts, statement, labels, inputs)
+
+    def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
+        """The rows `chosen` (ints), with their labels."""
+        labels = {task: part.values[chosen] for task, part in self.labels.items()}
+        return self.inputs.rows(self.exposures.rows(chosen), labels, width)
+
+    def chosen(self, part: str, most: int | None = None, seed: int = 0) -> np.ndarray:
+        """Numbers of the rows of one of PARTS, at most so many, drawn by seed."""
+        rows = np.flatnonzero(self.parts == PARTS.index(part))
+        if most is not None and len(rows) > most:
+            rows = np.sort(np.random.default_rng([seed, 6]).choice(rows, most, replace=False))
+        return rows
+
+    def new_judge(self, bench: Workbench, reader: Choose) -> Judge:
+        """The module with fresh, seeded weights."""
+        training = self.chosen("training")
+        statistics, bag, profiles = self.inputs.statistics, self.inputs.context_bag, bench.profiles
+        vectors = self.inputs.context(self.exposures.context[:1], 1) if bag is not None else None
+        sizes = JudgeSizes(
+            labels={task: LabelSize.of(part.kind, part.values[training], _own_names(part)) for task, part in self.labels.items()},
+            scenarios=bench.dataset.scenario_names if self.exposures.scenarios is not None else [],
+            statistics=[] if statistics is None else statistics.names,
+            timed=self.exposures.times is not None,
+            context_features=0 if bag is None else bag.size,
+            context_vectors=0 if vectors is None else vectors.vectors.shape[1],
+            profile_features=0 if bench.profile_bag is None else bench.profile_bag.size,
+            profile_vectors=0 if profiles is None else profiles.contents.vectors.shape[1],
+        )
+        judge = Judge(self.configs, bench.config.sharing, bench.fit_shape, sizes, reader)
+        judge.initialise(torch.Generator().manual_seed(bench.config.seed + 2))
+        return judge
+
+    def examples(self, bench: Workbench, rows: np.ndarray, batch_rows: int) -> JudgeExamples:
+        """Rows to train on, or to answer."""
+        profiles = None if bench.profiles is None else bench.profiles.contents
+        return JudgeExamples(
+            self.rows(rows, bench.shape.width), bench.dataset.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows
+        )
+
+    def judged(self, name: str, answers: dict[str, np.ndarray], rows: np.ndarray, bench: Workbench) -> list[Judged]:
+        """The answers of the rows `rows` as measurable predictions; a task without a labelled row there is left out."""
+        found, shown = [], self.exposures
+        for task, predicted in answers.items():
+            labels, config = self.labels[task], self.configs[task]
+            truth = labels.values[rows]
+            asked = ~np.isnan(predicted if predicted.ndim == 1 else predicted[:, 0])
+            known = ~np.isnan(truth if truth.ndim == 1 else truth[:, 0]) & asked
+            if not known.any():
+                continue
+            there = rows[known]
+            found.append(
+                Judged(
+                    name,
+                    task,
+                    labels.kind,
+                    truth[known],
+                    predicted[known],
+                    names=_own_names(labels),
+                    users=shown.users[there].astype(np.int64),
+                    items=shown.items[there].astype(np.int64),
+                    scenarios=None if shown.scenarios is None else shown.scenarios[there],
+                    scenario_names=bench.dataset.scenario_names,
+                    lists=None if shown.lists is None else shown.lists[there],
+                    times=None if shown.times is None else shown.times[there],
+                    metrics=config.metrics or [],
+                    statements=[self.statement],
+                    resamples=bench.config.evaluation.resamples,
+                    seed=bench.config.seed,
+                )
+            )
+        return found
+
+    def watched(self) -> dict[str, str]:
+        """Task -> the metric that early stopping looks at, as `JudgeValidation` calls it."""
+        return {task: f"{task} {metrics_of(self.labels[task].kind, config.metrics or [], task=task)[0]}" for task, config in self.configs.items()}
+
+
+class JudgeValidation:
+    """The first metric of every task, a mean over its scenarios, on validation rows drawn once; higher is better."""
+
+    def __init__(self, bench: Workbench, judging: Judging, judge: Judge) -> None:
+        self.bench, self.judging, self.judge = bench, judging, judge
+        self.chosen = judging.chosen("validation", MOST_VALIDATED, bench.config.seed)
+        self.examples = judging.examples(bench, self.chosen, 4096)
+
+    def __call__(self) -> dict[str, float]:
+        answers = self.judge.answer_rows(self.bench.model, self.examples)
+        found = dict.fromkeys(self.judging.watched().values(), float("nan"))
+        for judged in self.judging.judged("", answers, self.chosen, self.bench):
+            metric = judged.metrics[0]
+            values = np.array([cell.value(metric) for cell in judged.cells()])
+            sign = 1.0 if higher_is_better(metric) else -1.0
+            if not np.isnan(values).all():
+                found[f"{judged.task} {metric}"] = sign * float(np.nanmean(values))
+        return found
+
+
+def _own_names(labels: Labels) -> list[str]:
+    """The names that a binary label or a number has none of."""
+    return [] if labels.kind in ("binary", "number") else labels.names
