@@ -122,12 +122,13 @@ class Requests:
 
 @dataclass(frozen=True)
 class Scored:
-    """One recommended item. `parts` says what the score is made of (member or prior -> its share)."""
+    """One recommended item. `parts` says what the score is made of (member or prior -> its share); `labels` what tasks say of it."""
 
     item_id: str
     score: float
     title: str = ""
     parts: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
 
 
 class Scorer(ABC):

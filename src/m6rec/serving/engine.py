@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,19 +15,20 @@ import numpy as np
 import polars as pl
 import torch
 
-from m6rec.base.contracts import Histories, Requests, Scored
-from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
+from m6rec.base.contracts import Requests, Scored
+from m6rec.base.errors import UsageError, nearest
 from m6rec.base.threads import threads_set
 from m6rec.data.columns import Columns
-from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
+from m6rec.data.dataset import Dataset, Table, Vocabulary
 from m6rec.data.schema import shown
 from m6rec.data.store import fingerprint
 from m6rec.data.tables import empty_column
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.additions import read_new_events, read_new_items
+from m6rec.serving.asking import Asking, Unknown
 from m6rec.serving.field_values import FieldValues
 from m6rec.serving.filters import allowed_items
-from m6rec.serving.histories import HistoryStore
+from m6rec.serving.judging import column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.many import MANY, best_allowed, best_of_many
 from m6rec.serving.retrieval import Retrieval
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture, Profiles
@@ -34,11 +36,9 @@ from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
 
 Repeat = Literal["exclude", "allow"]
-Unknown = Literal["raise", "popular"]
-MOST_SUGGESTED = 2_000  # ids that a misspelt one is compared with: more would keep the caller waiting
 
 
-class Engine:
+class Engine(Asking):
     """Answers over one model folder; not tied to HTTP.
 
     unknown: what an id nobody has seen means. "raise": UnknownUserError for a user without events and without a row in the users
@@ -47,19 +47,11 @@ class Engine:
     """
 
     def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise") -> None:
-        self.scorer = scorer
-        self.unknown = unknown
-        dataset = scorer.dataset
-        self.histories = HistoryStore(dataset.histories, dataset.action_names, dataset.scenario_names)
-        self.users = scorer.dataset.users
+        super().__init__(scorer, unknown)
         self.retrieval = Retrieval(scorer)
         self._index: ExactIndex | None = None
         self._titled: tuple[Table, list[str]] | None = None
         self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
-
-    @property
-    def items(self) -> Table:
-        return self.scorer.catalogue.items
 
     @property
     def dataset(self) -> Dataset:
@@ -79,6 +71,9 @@ class Engine:
         repeat: Repeat | None = None,
         of: str | None = None,
         task: str | None = None,
+        include: Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+        time: float | str | datetime | None = None,
     ) -> list[Scored]:
         """The best k items, or values of the field `of`; see `Recommender.recommend`."""
         if k < 1:
@@ -91,13 +86,17 @@ class Engine:
         where = self._offered(scenario, where)
         if of is not None:
             return self._values(scorer, requests, k, of, None if where is None else allowed_items(self.items, where), repeat == "exclude")
-        if self.retrieval.active and scorer is self.scorer:
-            return self._retrieved(requests, k, None if where is None else allowed_items(self.items, where), repeat == "exclude")
         allowed = None if where is None else allowed_items(self.items, where)
-        scores, parts = scorer.answer(requests)
-        best, values = best_allowed(scores, requests, k, exclude=repeat == "exclude", allowed=allowed)
-        items = best[0, best[0] >= 0]
-        return self._scored(items, values[0], {name: part[0, items] for name, part in parts.items()})
+        if self.retrieval.active and scorer is self.scorer:
+            best, values, given = self.retrieval.best(requests, k, allowed, repeat == "exclude")
+            items = best[0, best[0] >= 0]
+            parts = {name: part[0, : len(items)] for name, part in given.items()}
+        else:
+            scores, given = scorer.answer(requests)
+            best, values = best_allowed(scores, requests, k, exclude=repeat == "exclude", allowed=allowed)
+            items = best[0, best[0] >= 0]
+            parts = {name: part[0, items] for name, part in given.items()}
+        return self._scored(items, values[0], parts, self._said(requests, items, include, scenario, context, time))
 
     def recommend_many(
         self,
@@ -148,7 +147,7 @@ class Engine:
         """What answers a choose task, by name; None is the one that reads histories. Raises UsageError."""
         if task is None:
             return self.scorer
-        tasks = {name: facts for name, facts in self.scorer.origin.training["tasks"].items() if facts["answer"] == "choose"}
+        tasks = self.choosing
         if task not in tasks:
             raise UsageError(f"there is no choose task {shown(task)}{nearest(task, list(tasks))}; choose tasks: {', '.join(tasks)}")
         return self.scorer.completing if tasks[task].get("of") == "basket" else self.scorer
@@ -173,20 +172,90 @@ class Engine:
             Scored(known[field].names[value], score, known[field].names[value]) for value, score in zip(best, values.tolist(), strict=True)
         ]
 
-    def _retrieved(self, requests: Requests, k: int, allowed: np.ndarray | None, exclude: bool) -> list[Scored]:
-        """`recommend` out of a catalogue too large to be scored whole."""
-        best, values, parts = self.retrieval.best(requests, k, allowed, exclude)
-        items = best[0, best[0] >= 0]
-        return self._scored(items, values[0], {name: part[0, : len(items)] for name, part in parts.items()})
-
-    def _scored(self, items: np.ndarray, values: np.ndarray, parts: dict[str, np.ndarray]) -> list[Scored]:
-        """Answers of one request: items (K,), their scores (K or more), what each part gives to them (K,)."""
+    def _scored(
+        self, items: np.ndarray, values: np.ndarray, parts: dict[str, np.ndarray], labels: list[dict[str, Any]] | None = None
+    ) -> list[Scored]:
+        """Answers of one request: items (K,), their scores (K or more), what each part gives to them (K,), what tasks say of them."""
         titles, ids = self._titles(), self.items.ids.ids
         rows = np.array(list(parts.values()), dtype=np.float64).reshape(len(parts), len(items)).T.tolist()
         return [
-            Scored(ids[item], value, titles[item], _shares(dict(zip(parts, row, strict=True))))
-            for item, value, row in zip(items.tolist(), values[: len(items)].tolist(), rows, strict=True)
+            Scored(ids[item], value, titles[item], _shares(dict(zip(parts, row, strict=True))) if parts else {}, said)
+            for item, value, row, said in zip(items.tolist(), values[: len(items)].tolist(), rows, labels or [{}] * len(items), strict=True)
         ]
+
+    def _said(
+        self,
+        requests: Requests,
+        items: np.ndarray,
+        include: Sequence[str],
+        scenario: str | None,
+        context: Mapping[str, Any] | None,
+        time: float | str | datetime | None,
+    ) -> list[dict[str, Any]]:
+        """What is asked for of each answer: a field of the items, or a task."""
+        columns: dict[str, list[Any]] = {}
+        tasks = [name for name in include if name not in self.items.fields]
+        if tasks:
+            part = judge_part(self.scorer)
+            judged = judge_request(
+                self.scorer, requests, items, [task_named(part, name) for name in tasks], scenario, context, moment(time, self.newest)
+            )
+            for name, answers in judged.items():
+                columns |= {column: series.to_list() for column, series in labelled(part, name, answers).items()}
+        columns |= {name: self.items.frame[name].gather(items).to_list() for name in include if name in self.items.fields}
+        return [{name: column[row] for name, column in columns.items()} for row in range(len(items))]
+
+    def rank(
+        self,
+        user: str | None = None,
+        items: Sequence[str] = (),
+        task: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        *,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        scenario: str | None = None,
+        time: float | str | datetime | None = None,
+        include: Sequence[str] = (),
+    ) -> list[Scored]:
+        """The given items in order; see `Recommender.rank`."""
+        if user is None and history is None and text is None and profile is None:
+            raise UsageError("nobody to rank for; give user, history, text or profile")
+        if isinstance(items, str) or not len(items):
+            raise UsageError(f"items is {shown(items)}; give a list of item ids to rank")
+        requests = self._request(user, history, text, profile, scenario)
+        rows = np.array([self._item(item) for item in items], dtype=np.int64)
+        if task is None or task in self.choosing:
+            values = self._answering(task).scores(requests)[0, rows].astype(np.float64)
+        else:
+            part = judge_part(self.scorer)
+            judged = judge_request(self.scorer, requests, rows, [task_named(part, task)], scenario, context, moment(time, self.newest))
+            values = merit(part, task, judged[task])
+        order = np.argsort(-values, kind="stable")
+        labels = self._said(requests, rows[order], include, scenario, context, time)
+        return self._scored(rows[order], values[order], {}, labels)
+
+    def predict(self, frame: pl.DataFrame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
+        """The frame with the answers of tasks as columns; see `Recommender.predict`."""
+        part = judge_part(self.scorer)
+        wanted = [task_named(part, task) for task in (part.judge.configs if tasks is None else tasks)]
+        users = np.array([self._user(user) for user in column_of(frame, Columns.USER)], dtype=np.int64)
+        items = np.array([self._item(item) for item in column_of(frame, Columns.ITEM)], dtype=np.int64)
+        answers = predict_rows(self.scorer, frame, wanted, users, items, self.histories.compact(), self.newest)
+        columns = {name: series for task in wanted for name, series in labelled(part, task, answers[task]).items()}
+        return frame.with_columns(series.alias(name) for name, series in columns.items())
+
+    @property
+    def newest(self) -> float:
+        """The newest moment known, in seconds: of the events and of the exposures that were counted; NaN where no time is."""
+        times = [part for part in (self.histories.newest, self.scorer.judging and self.scorer.judging.inputs.newest) if part is not None]
+        return max(times, default=float("nan"))
+
+    @property
+    def choosing(self) -> dict[str, Any]:
+        """The choose tasks of the training by name."""
+        return {name: facts for name, facts in self.scorer.origin.training["tasks"].items() if facts["answer"] == "choose"}
 
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags."""
@@ -254,83 +323,6 @@ class Engine:
         # The fingerprint is made when the dataset is saved: hashing a catalogue for every event added would be wasted.
         self.scorer.dataset = replace(plain, fingerprint=fingerprint(plain)) if "histories" in parts else plain
 
-    def _request(
-        self,
-        user: str | None,
-        history: Sequence[str] | None,
-        text: str | None,
-        profile: Mapping[str, Any] | str | None,
-        scenario: str | None,
-    ) -> Requests:
-        row = -1 if user is None else self._user(user)
-        past = self.histories.row(row)
-        if history is not None:
-            if isinstance(history, str):
-                raise UsageError(f"history is the text {shown(history)}; give a list of item ids, oldest first")
-            named = [self._item(item) for item in history if self.unknown == "raise" or item in self.items.ids]
-            past = self.histories.joined(past, Histories.from_lists([named]))
-        asking = self._scenario(scenario)
-        words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
-        typed = "; ".join(part for part in (text or "", self._interests(profile)) if part)
-        return Requests(
-            histories=past,
-            users=np.array([row], dtype=np.int64),
-            texts=[typed] if typed else None,
-            profiles=None if words is None else [words],
-            scenarios=np.array([asking], dtype=np.int64),
-        )
-
-    def _profile_words(self, profile: Mapping[str, Any]) -> str:
-        """A described person in the words of the users' template; what is no field of the users is said as it stands."""
-        fields = self.users.fields
-        told = {name: value for name, value in profile.items() if name in fields}
-        for name, value in told.items():
-            if fields[name] == FieldType.NUMBER and value is not None and not _is_number(value):
-                raise UsageError(f"'{name}' of a profile is a number, got '{value}'")
-        rest = {name: value for name, value in profile.items() if name not in fields}
-        wording = self.scorer.reader.wording
-        said = [wording.profile(told, fields) if told else "", wording.profile(rest) if rest else ""]
-        # Named once more as "field value", the form in which the bag of the profiles knows numbers and categories.
-        several = {name: value if isinstance(value, list | tuple | set) else [value] for name, value in told.items() if value is not None}
-        said += [f"{name} {one}" for name, values in several.items() for one in values]
-        return "; ".join(part for part in said if part)
-
-    def _interests(self, profile: Mapping[str, Any] | str | None) -> str:
-        """What a profile says about tastes, as if the person had typed it: words, tags, and what is no field of the users; not age or gender."""
-        if profile is None or isinstance(profile, str):
-            return profile or ""
-        telling = (FieldType.TAGS, FieldType.TEXT)
-        values = [value for name, value in profile.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
-        several = [value if isinstance(value, list | tuple | set) else [value] for value in values if value is not None]
-        return "; ".join(str(one) for value in several for one in value)
-
-    def _user(self, user: str) -> int:
-        """The dense user, -1 for somebody unknown where that is allowed."""
-        row = self.users.ids.dense(user)
-        if row < 0 and self.unknown == "raise":
-            raise UnknownUserError(
-                f"user {shown(user)} is not known: no events and no row in the users table; "
-                "give history, text or profile instead, or add events first"
-            )
-        return row
-
-    def _scenario(self, scenario: str | None) -> int:
-        """The code of a scenario, -1 for none."""
-        if scenario is None:
-            return -1
-        names = self.dataset.scenario_names
-        if scenario not in names:
-            hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
-            raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
-        return names.index(scenario)
-
-    def _item(self, item: str) -> int:
-        row = self.items.ids.dense(item)
-        if row < 0:
-            hint = nearest(str(item)[:100], self.items.ids.ids[:MOST_SUGGESTED])
-            raise UnknownItemError(f"item {shown(item)} is not in the catalogue{hint}; add it with add_items")
-        return row
-
     def _with_users(self, fresh: list[str]) -> Table:
         if not fresh:
             return self.users
@@ -365,11 +357,3 @@ def _widened(profiles: Profiles, users: int) -> Profiles:
         torch.cat([old.vectors, old.vectors.new_zeros(extra, old.vectors.shape[1])]),
     )
     return Profiles(contents, profiles.bag)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -32,6 +32,13 @@ class HistoryStore:
         self.names = {"actions": actions, "scenarios": scenarios}
         self.usual = {name: _usual(getattr(base, name), names) for name, names in self.names.items()}
 
+    @property
+    def newest(self) -> float | None:
+        """The time of the newest event, in seconds; None where no time is known."""
+        times = [part.times for part in (self.base, *self.grown.values()) if part.times is not None and len(part.times)]
+        known = [float(np.nanmax(part)) for part in times if not np.isnan(part).all()]
+        return max(known, default=None)
+
     def row(self, user: int) -> Histories:
         """The events of one user, as one-row histories; none for a user without any (or -1)."""
         if user in self.grown:

@@ -308,7 +308,7 @@ class ChooseMixture(Scorer):
         """(B, W): the state after the newest event, whoever asks from where."""
         vectors = self.vectors
         lengths = histories.lengths
-        start = self.task.start_slot(len(requests), self._profile_contents(requests), self._typed_contents(requests, typed))
+        start = self.task.start_slot(len(requests), self.profile_contents(requests), self._typed_contents(requests, typed))
         states = torch.zeros(len(requests), self.task.shape.width)
         # Rows of like length together: a short history must not wait for a long one, nor one without times for one with them.
         timed = _timed(histories)
@@ -350,7 +350,7 @@ class ChooseMixture(Scorer):
             evidence[:, [name in off for name in self.task.parts]] = 0.0
         return recent, masses, evidence
 
-    def _profile_contents(self, requests: Requests) -> Contents | None:
+    def profile_contents(self, requests: Requests) -> Contents | None:
         """Profiles of known users, and of people described in words; None where nobody has one."""
         if self.profiles is None or self.task.profile is None:
             return None

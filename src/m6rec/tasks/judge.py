@@ -57,7 +57,9 @@ class Judge(Task):
 
     answer: ClassVar[Literal["choose", "judge", "write"]] = "judge"
 
-    def __init__(self, configs: dict[str, JudgeConfig], sharing: SharingConfig, shape: ModelShape, sizes: JudgeSizes, reader: Choose) -> None:
+    def __init__(
+        self, configs: dict[str, JudgeConfig], sharing: SharingConfig, shape: ModelShape, sizes: JudgeSizes, reader: Choose
+    ) -> None:
         """configs: the tasks by name. reader: owns the item encoder and the slots of histories; it is no part of this module's state."""
         super().__init__()
         self.configs, self.sharing, self.shape, self.sizes = dict(configs), sharing, shape, sizes
@@ -75,7 +77,9 @@ class Judge(Task):
             dropout=sharing.dropout,
         )
         self.norm = RMSNorm(width)
-        self.vectors = nn.ParameterDict({module_name(task): nn.Parameter(torch.zeros(sizes.labels[task].outputs, width)) for task in configs})
+        self.vectors = nn.ParameterDict(
+            {module_name(task): nn.Parameter(torch.zeros(sizes.labels[task].outputs, width)) for task in configs}
+        )
         self.biases = nn.ParameterDict({module_name(task): nn.Parameter(torch.zeros(sizes.labels[task].outputs)) for task in configs})
         self.options = OptionBank()
         for task in configs:

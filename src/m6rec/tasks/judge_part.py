@@ -19,11 +19,14 @@ from m6rec.data.dataset import Dataset, Exposures, FieldType, Table, Vocabulary
 from m6rec.data.labels import Labels, read_labels
 from m6rec.data.statistic_keys import StatisticKeys, item_values
 from m6rec.data.statistics import OutcomeLog, Statistics
+from m6rec.evaluation.calibration import Calibration
+from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.catalogue import vector_fields
-from m6rec.tasks.config import JudgeConfig
+from m6rec.tasks.choose import Choose
+from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.judge import Judge
+from m6rec.tasks.judge import Judge, JudgeSizes
 from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
 from m6rec.text.bag import Bag
 
@@ -46,6 +49,12 @@ class JudgeInputs:
         statistics = statistics_of(dataset, exposures, labels) if counted and exposures.times is not None else None
         bag = Bag.fit(context_table(exposures.context, exposures.context_fields), language) if exposures.context_fields else None
         return cls(statistics, bag, exposures.context_fields)
+
+    @property
+    def newest(self) -> float | None:
+        """The moment of the newest exposure counted, in seconds; None where none is."""
+        moments = None if self.statistics is None else self.statistics.log.moments
+        return None if moments is None or np.isnan(moments).all() else float(np.nanmax(moments))
 
     def rows(self, exposures: Exposures, labels: dict[str, np.ndarray], width: int) -> JudgeRows:
         """The rows of `exposures`; labels: task -> float32 (X,) or (X, L). width: of the language model's summaries."""
@@ -132,7 +141,11 @@ class JudgePart:
 
     def calibrated(self, task: str, values: np.ndarray, scenarios: np.ndarray | None) -> np.ndarray:
         calibration = self.calibrations.get(task)
-        return values if calibration is None else calibration.apply(values, scenarios)
+        if calibration is None:
+            return values
+        if self.judge.sizes.labels[task].kind == "tags":
+            return calibration.apply_to_tags(values, self.judge.sizes.labels[task].names)
+        return calibration.apply(values, scenarios, self.judge.sizes.scenarios)
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready facts, from which and from the arrays `load` makes it again."""
@@ -145,3 +158,22 @@ class JudgePart:
             "statistics": None if statistics is None else {"labels": statistics.labels, "windows": statistics.windows},
             "calibrations": {name: calibration.plain() for name, calibration in self.calibrations.items()},
         }
+
+    @classmethod
+    def of(
+        cls, facts: dict[str, Any], arrays: dict[str, np.ndarray], bag: Bag | None, dataset: Dataset, shape: ModelShape, reader: Choose
+    ) -> JudgePart:
+        """From what `plain` and `Statistics.arrays` gave; the weights are still to be loaded.
+
+        Raises:
+            KeyError, TypeError, ConfigError, CheckpointError: facts that `plain` did not give.
+        """
+        configs = {name: JudgeConfig.build(values, source=name) for name, values in facts["tasks"].items()}
+        sharing = SharingConfig.build(facts["sharing"], source="sharing")
+        judge = Judge(configs, sharing, shape, JudgeSizes.of(facts["sizes"]), reader)
+        kept, statistics = facts["statistics"], None
+        if kept is not None:
+            keys = StatisticKeys(len(dataset.users), item_values(dataset.items), len(judge.sizes.scenarios))
+            statistics = Statistics.from_arrays(keys, kept["labels"], kept["windows"], arrays)
+        inputs = JudgeInputs(statistics, bag, {name: FieldType(kind) for name, kind in facts["context_fields"].items()})
+        return cls(judge, inputs, {name: Calibration.from_plain(value) for name, value in facts["calibrations"].items()})

@@ -5,6 +5,7 @@ model.safetensors    weights of the language model and of the task
 tokenizer.json       bag.json       profile_bag.json (where users have fields)
 item_states.safetensors   user_states.safetensors   frozen text summaries
 last_states.safetensors  what the model knows of each user after the newest event (where serving need not read histories anew)
+statistics.safetensors, context_bag.json   what judging candidates counts and reads, where tasks do
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
 fusion/              the blend that answers, where there is one (loaded by serving/load_scorer.py)
@@ -48,6 +49,7 @@ from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
 from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.judge_part import JudgeInputs, JudgePart
 from m6rec.tasks.model_card import model_card
 from m6rec.tasks.served_model import BasketPart, Origin, ServedModel
 from m6rec.tasks.state_cache import PackedStates
@@ -61,8 +63,27 @@ CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.safetensors"
 TEMPLATES = "templates.yaml"
 TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES, LAST_STATES = "item_states.safetensors", "user_states.safetensors", "last_states.safetensors"
+CONTEXT_BAG, STATISTICS = "context_bag.json", "statistics.safetensors"
 DATA, INDEX, CARD, FUSION = "data", "index", "README.md", "fusion"
-PARTS = {CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, LAST_STATES, DATA, INDEX, CARD, FUSION}
+PARTS = {
+    CONFIG,
+    WEIGHTS,
+    GRAPH,
+    TEMPLATES,
+    TOKENIZER,
+    BAG,
+    PROFILE_BAG,
+    ITEM_STATES,
+    USER_STATES,
+    LAST_STATES,
+    DATA,
+    INDEX,
+    CARD,
+    FUSION,
+    CONTEXT_BAG,
+    STATISTICS,
+}
+JUDGING = "judging."  # prefix of the weights of what judges candidates
 BASKET = "basket."  # prefix of what completes baskets, among the weights and in the graph
 TOGETHER = "keep the files of one folder together"
 
@@ -90,9 +111,9 @@ class ChooseScorer(ServedModel):
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
         parts = _load(Path(folder))
-        basket = parts.pop("basket")
+        basket, judging = parts.pop("basket"), parts.pop("judging")
         scorer = cls(**parts, folder=Path(folder))
-        scorer.basket = basket
+        scorer.basket, scorer.judging = basket, judging
         return scorer
 
 
@@ -110,6 +131,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         "segment_tokens": reader.segment_tokens,
         "agreement": scorer.agreement.plain(),
         "baskets": scorer.basket is not None,
+        "judging": None if scorer.judging is None else scorer.judging.plain(),
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -119,6 +141,8 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
     with atomic_folder(folder) as temporary:
         weights = {f"model.{name}": value for name, value in scorer.model.state_dict().items()}
         weights |= {f"task.{name}": value for name, value in task.state_dict().items()}
+        if scorer.judging is not None:
+            weights |= {JUDGING + name: value for name, value in scorer.judging.judge.state_dict().items()}
         if scorer.basket is not None:
             weights |= {BASKET + name: value for name, value in scorer.basket.question.state_dict().items()}
         made_by = {"weights": _fingerprint(weights)}
@@ -131,11 +155,13 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         if scorer.profiles is not None:
             scorer.profiles.bag.save(temporary / PROFILE_BAG)
             save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
+        if scorer.judging is not None:
+            _save_inputs(scorer.judging.inputs, temporary, belongs)
         graph = _graph_tensors(catalogue.priors)
         if scorer.basket is not None:
             graph |= {BASKET + name: table for name, table in _graph_tensors(scorer.basket.priors).items()}
         save_weights(temporary / GRAPH, graph, belongs)
-        save_dataset(dataset, temporary / DATA)
+        save_dataset(dataset, temporary / DATA, exposures=False)
         if scorer.blend is not None:
             (temporary / FUSION).mkdir()
             scorer.blend.save(temporary / FUSION)
@@ -145,6 +171,29 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
             beside(temporary)
         (temporary / CARD).write_text(model_card(facts, scorer), encoding="utf-8")
         (temporary / CONFIG).write_text(json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _save_inputs(inputs: JudgeInputs, folder: Path, belongs: dict[str, str]) -> None:
+    if inputs.context_bag is not None:
+        inputs.context_bag.save(folder / CONTEXT_BAG)
+    if inputs.statistics is not None:
+        arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.statistics.arrays().items()}
+        save_weights(folder / STATISTICS, arrays, belongs)
+
+
+def _judging(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose, weights: dict[str, torch.Tensor]) -> JudgePart | None:
+    told = facts.get("judging")
+    if told is None:
+        return None
+    bag = Bag.load(folder / CONTEXT_BAG) if told["context_fields"] else None
+    arrays = {name: tensor.numpy() for name, tensor in _tensors(folder / STATISTICS, facts).items()} if told["statistics"] else {}
+    try:
+        part = JudgePart.of(told, arrays, bag, dataset, task.shape, task)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{folder / CONFIG} is damaged ({_one_line(error)}); restore it from a copy or train again") from None
+    load_into(part.judge, {n.removeprefix(JUDGING): t for n, t in weights.items() if n.startswith(JUDGING)}, folder / WEIGHTS)
+    part.judge.eval()
+    return part
 
 
 def _fingerprint(weights: dict[str, torch.Tensor]) -> str:
@@ -196,6 +245,7 @@ def _load(folder: Path) -> dict[str, Any]:
         load_into(question, {n.removeprefix(BASKET): t for n, t in tensors.items() if n.startswith(BASKET)}, folder / WEIGHTS)
         basket = BasketPart(question.eval(), _priors(folder, facts, task.parts, len(dataset.items), BASKET))
     return {
+        "judging": _judging(folder, facts, dataset, task, tensors),
         "basket": basket,
         "model": model,
         "task": task,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from m6rec.data.dataset import Exposures
 from m6rec.data.labels import Labels
 from m6rec.data.row_splits import PARTS, split_exposures
+from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.metric_names import higher_is_better, metrics_of
 from m6rec.tasks.choose import Choose
@@ -19,11 +21,13 @@ from m6rec.tasks.judge import Judge, JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_part import JudgeInputs, exposure_labels
 from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
+from m6rec.training.run_folder import read_json
 
 if TYPE_CHECKING:
     from m6rec.training.workbench import Workbench
 
 MOST_VALIDATED = 50_000  # exposures that early stopping looks at, drawn by seed
+CALIBRATIONS = "calibrations"  # the folder of the fit stage that holds them, a file a task
 NAME = "judge"  # the module of the loop
 
 
@@ -125,7 +129,10 @@ class Judging:
 
     def watched(self) -> dict[str, str]:
         """Task -> the metric that early stopping looks at, as `JudgeValidation` calls it."""
-        return {task: f"{task} {metrics_of(self.labels[task].kind, config.metrics or [], task=task)[0]}" for task, config in self.configs.items()}
+        return {
+            task: f"{task} {metrics_of(self.labels[task].kind, config.metrics or [], task=task)[0]}"
+            for task, config in self.configs.items()
+        }
 
 
 class JudgeValidation:
@@ -151,3 +158,16 @@ class JudgeValidation:
 def _own_names(labels: Labels) -> list[str]:
     """The names that a binary label or a number has none of."""
     return [] if labels.kind in ("binary", "number") else labels.names
+
+
+def calibrate_judge(bench: Workbench, judging: Judging, judge: Judge) -> dict[str, Calibration]:
+    """Task -> how its answers become probabilities, fitted on the validation rows, for the tasks that want it."""
+    chosen = judging.chosen("validation", MOST_VALIDATED, bench.config.seed)
+    answers = judge.answer_rows(bench.model, judging.examples(bench, chosen, 4096))
+    wanted = {task: values for task, values in answers.items() if judging.configs[task].calibrate}
+    return {judged.task: fit_calibration(judged, seed=bench.config.seed) for judged in judging.judged("", wanted, chosen, bench)}
+
+
+def read_calibrations(folder: Path) -> dict[str, Calibration]:
+    """What the fit stage kept."""
+    return {path.stem: Calibration.from_plain(read_json(path)) for path in sorted((folder / CALIBRATIONS).glob("*.json"))}

@@ -94,7 +94,10 @@ def write_report(bench: Workbench, path: Path) -> None:
     """report.html of a run from what its stages kept."""
     folder = bench.folder("evaluate")
     write_page(
-        path, page(bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in (BASKETS, JUDGED)])
+        path,
+        page(
+            bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in (BASKETS, JUDGED)]
+        ),
     )
 
 

@@ -27,8 +27,8 @@ from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
+from m6rec.training.judging import CALIBRATIONS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
-from m6rec.training.judging import JudgeValidation
 from m6rec.training.loop import Loop, LoopState
 from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, measure_judged, write_report
 from m6rec.training.stage import Stage
@@ -100,6 +100,9 @@ class Fit(Stage):
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
+        if judging is not None:
+            for name, calibration in calibrate_judge(bench, judging, judge).items():
+                write_json(bench.folder(self.name) / CALIBRATIONS / f"{name}.json", calibration.plain())
         reached = reached_at_best(state, watched)
         write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, **reached, "with_agreement": agreed})
         reached = {f"validation {name}": round(value, 4) for name, value in reached.items()} | {"with agreement": round(agreed, 4)}
@@ -109,7 +112,7 @@ class Fit(Stage):
 def reached_at_best(state: LoopState, watched: dict[str, str]) -> dict[str, float]:
     """The watched metrics at the epoch whose weights are kept."""
     if len(watched) == 1:
-        return {metric: state.best for metric in watched.values()}
+        return dict.fromkeys(watched.values(), state.best)
     seen = dict(state.validations.seen)[state.best_epoch]
     return {watched[task]: value for task, value in seen.items()}
 

@@ -34,7 +34,7 @@ from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
 from m6rec.training.judging import NAME as JUDGE
-from m6rec.training.judging import Judging
+from m6rec.training.judging import Judging, read_calibrations
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import RunFolder, content_key, read_json
 
@@ -216,7 +216,7 @@ class Workbench:
         if basket is not None and self.baskets is not None:
             scorer.basket = BasketPart(basket.question, self.basket_priors(self.baskets.train))
         if judge is not None and self.judging is not None:
-            scorer.judging = JudgePart(judge.eval(), self.judging.inputs)
+            scorer.judging = JudgePart(judge.eval(), self.judging.inputs, read_calibrations(self.folder("fit")))
         return scorer
 
 

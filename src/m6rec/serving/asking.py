@@ -1,0 +1,118 @@
+"""Who is asking: a known user, a history, typed words, a described person, as one request; ids of users, items and scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from m6rec.base.contracts import Histories, Requests
+from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
+from m6rec.data.dataset import FieldType, Table
+from m6rec.data.schema import shown
+from m6rec.serving.histories import HistoryStore
+from m6rec.tasks.model_folder import ChooseScorer
+
+Unknown = Literal["raise", "popular"]
+MOST_SUGGESTED = 2_000  # ids that a misspelt one is compared with: more would keep the caller waiting
+
+
+class Asking:
+    """The people, items and newest histories of a model folder, and requests about them. unknown: as in `Engine`."""
+
+    def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise") -> None:
+        self.scorer = scorer
+        self.unknown = unknown
+        dataset = scorer.dataset
+        self.histories = HistoryStore(dataset.histories, dataset.action_names, dataset.scenario_names)
+        self.users = scorer.dataset.users
+
+    @property
+    def items(self) -> Table:
+        return self.scorer.catalogue.items
+
+    def _request(
+        self,
+        user: str | None,
+        history: Sequence[str] | None,
+        text: str | None,
+        profile: Mapping[str, Any] | str | None,
+        scenario: str | None,
+    ) -> Requests:
+        row = -1 if user is None else self._user(user)
+        past = self.histories.row(row)
+        if history is not None:
+            if isinstance(history, str):
+                raise UsageError(f"history is the text {shown(history)}; give a list of item ids, oldest first")
+            named = [self._item(item) for item in history if self.unknown == "raise" or item in self.items.ids]
+            past = self.histories.joined(past, Histories.from_lists([named]))
+        asking = self._scenario(scenario)
+        words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
+        typed = "; ".join(part for part in (text or "", self._interests(profile)) if part)
+        return Requests(
+            histories=past,
+            users=np.array([row], dtype=np.int64),
+            texts=[typed] if typed else None,
+            profiles=None if words is None else [words],
+            scenarios=np.array([asking], dtype=np.int64),
+        )
+
+    def _profile_words(self, profile: Mapping[str, Any]) -> str:
+        """A described person in the words of the users' template; what is no field of the users is said as it stands."""
+        fields = self.users.fields
+        told = {name: value for name, value in profile.items() if name in fields}
+        for name, value in told.items():
+            if fields[name] == FieldType.NUMBER and value is not None and not _is_number(value):
+                raise UsageError(f"'{name}' of a profile is a number, got '{value}'")
+        rest = {name: value for name, value in profile.items() if name not in fields}
+        wording = self.scorer.reader.wording
+        said = [wording.profile(told, fields) if told else "", wording.profile(rest) if rest else ""]
+        # Named once more as "field value", the form in which the bag of the profiles knows numbers and categories.
+        several = {name: value if isinstance(value, list | tuple | set) else [value] for name, value in told.items() if value is not None}
+        said += [f"{name} {one}" for name, values in several.items() for one in values]
+        return "; ".join(part for part in said if part)
+
+    def _interests(self, profile: Mapping[str, Any] | str | None) -> str:
+        """What a profile says about tastes, as if the person had typed it: words, tags, and what is no field of the users; not age or gender."""
+        if profile is None or isinstance(profile, str):
+            return profile or ""
+        telling = (FieldType.TAGS, FieldType.TEXT)
+        values = [value for name, value in profile.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
+        several = [value if isinstance(value, list | tuple | set) else [value] for value in values if value is not None]
+        return "; ".join(str(one) for value in several for one in value)
+
+    def _user(self, user: str) -> int:
+        """The dense user, -1 for somebody unknown where that is allowed."""
+        row = self.users.ids.dense(user)
+        if row < 0 and self.unknown == "raise":
+            raise UnknownUserError(
+                f"user {shown(user)} is not known: no events and no row in the users table; "
+                "give history, text or profile instead, or add events first"
+            )
+        return row
+
+    def _scenario(self, scenario: str | None) -> int:
+        """The code of a scenario, -1 for none."""
+        if scenario is None:
+            return -1
+        names = self.scorer.dataset.scenario_names
+        if scenario not in names:
+            hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
+            raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
+        return names.index(scenario)
+
+    def _item(self, item: str) -> int:
+        row = self.items.ids.dense(item)
+        if row < 0:
+            hint = nearest(str(item)[:100], self.items.ids.ids[:MOST_SUGGESTED])
+            raise UnknownItemError(f"item {shown(item)} is not in the catalogue{hint}; add it with add_items")
+        return row
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

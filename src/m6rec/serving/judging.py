@@ -1,0 +1,240 @@
+"""Judging at the time of asking: candidates of one request, and whole tables of rows, by the code that read the training's exposures.
+
+Dimension keys: X rows, N items, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from m6rec.base.contracts import Histories, Requests
+from m6rec.base.errors import DataError, UsageError, nearest
+from m6rec.data.columns import Columns
+from m6rec.data.config import DataConfig
+from m6rec.data.dataset import FieldType
+from m6rec.data.exposure_rows import cuts_before, placed_times
+from m6rec.data.schema import ids, more, shown, words
+from m6rec.data.tables import empty_column, field_column
+from m6rec.data.times import to_seconds
+from m6rec.tasks.judge_part import JudgePart
+from m6rec.tasks.judge_rows import JudgeRows
+from m6rec.tasks.served_model import ServedModel
+
+ROWS = "rows to predict"  # what messages call a frame
+
+
+def judge_part(scorer: ServedModel) -> JudgePart:
+    """Raises UsageError: the model judges no candidates."""
+    if scorer.judging is None:
+        raise UsageError("this model has no task that judges candidates; declare one ({answer: judge, label: COLUMN}) and train again")
+    return scorer.judging
+
+
+def task_named(part: JudgePart, task: str) -> str:
+    """Raises UsageError: no such task on candidates."""
+    known = list(part.judge.configs)
+    if task not in known:
+        raise UsageError(f"there is no task {shown(task)} on candidates{nearest(task, known) or '; tasks: ' + ', '.join(known)}")
+    return task
+
+
+def judge_request(
+    scorer: ServedModel,
+    requests: Requests,
+    items: np.ndarray,
+    tasks: list[str],
+    scenario: str | None,
+    context: Mapping[str, Any] | None,
+    now: float,
+) -> dict[str, np.ndarray]:
+    """Answers about `items` int64 (X,) for one request: task -> float32 (X,) or (X, L).
+
+    Raises:
+        UsageError: a task is not asked in the scenario, or the scenario must be said; an unknown field of the context.
+    """
+    part = judge_part(scorer)
+    found = {}
+    for asked in dict.fromkeys(_scenario_of(part, task, scenario) for task in tasks):
+        code = part.judge.sizes.scenarios.index(asked) if asked is not None else -1
+        size = len(items)
+        users = np.full(size, -1 if requests.users is None else requests.users[0], dtype=np.int64)
+        scenarios = np.full(size, code, dtype=np.int64) if part.judge.sizes.scenarios else None
+        times = np.full(size, now)
+        frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
+        one = part.inputs.context(frame, scorer.task.shape.width)
+        rows = JudgeRows(
+            users=np.zeros(size, dtype=np.int64),
+            items=items.astype(np.int64),
+            cuts=np.full(size, requests.histories.offsets[1], dtype=np.int64),
+            scenarios=scenarios,
+            times=times,
+            statistics=part.inputs.counts(users, items, scenarios, times),
+            context=None if one is None else one.rows(torch.zeros(size, dtype=torch.int64)),
+        )
+        profiles = scorer.profile_contents(requests)
+        here = [task for task in tasks if _scenario_of(part, task, scenario) == asked]
+        found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here)
+    return {task: found[task] for task in tasks}
+
+
+def _scenario_of(part: JudgePart, task: str, scenario: str | None) -> str | None:
+    """The scenario a task is asked in; None where there are none."""
+    served = part.judge.scenarios_of(task)
+    if not part.judge.sizes.scenarios:
+        return None
+    if scenario is None:
+        if len(served) == 1:
+            return served[0]
+        raise UsageError(f"task '{task}' is asked in several scenarios; say which: {', '.join(served)}")
+    if scenario not in served:
+        raise UsageError(
+            f"task '{task}' is not asked in scenario {shown(scenario)}{nearest(scenario, served) or '; it is asked in: ' + ', '.join(served)}"
+        )
+    return scenario
+
+
+def moment(value: float | str | datetime | None, newest: float) -> float:
+    """Seconds since 1970 of a time of asking; None: the newest moment known. Raises UsageError."""
+    if value is None:
+        return newest
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise UsageError(f"time is {shown(value)}; give seconds since 1970 or an ISO date like 2024-05-01T00:00:00") from None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return float(value)
+
+
+def predict_rows(
+    scorer: ServedModel,
+    frame: pl.DataFrame,
+    tasks: list[str],
+    users: np.ndarray,
+    items: np.ndarray,
+    histories: Histories,
+    newest: float,
+) -> dict[str, np.ndarray]:
+    """Answers about the rows of `frame`: task -> float32 (X,) or (X, L); NaN where a task is not asked in the row's scenario.
+
+    Args:
+        frame: time, scenario and context fields where known.
+        users: int64 (X,) rows of `histories` and of the profiles, -1 for nobody known.  items: int64 (X,).
+
+    Raises:
+        DataError: a wrong cell, or a scenario that training did not know.
+    """
+    part = judge_part(scorer)
+    data = DataConfig.build(scorer.origin.training["data"], source="the training configuration")
+    times = np.full(len(users), newest)
+    if Columns.TIME in frame.columns:
+        given = to_seconds(frame[Columns.TIME], data.time_unit, ROWS)[0].to_numpy()
+        times = np.where(np.isnan(given), newest, given)
+    asking, place = np.unique(users, return_inverse=True)
+    past = _histories_of(histories, asking)
+    cuts = past.offsets[1:][place] if past.times is None else cuts_before(past.offsets, placed_times(past), place, times)
+    scenarios = _scenario_codes(part, frame)
+    known = {name: frame[name] for name in part.inputs.context_fields if name in frame.columns}
+    rows = JudgeRows(
+        users=place.astype(np.int64),
+        items=items,
+        cuts=cuts,
+        scenarios=scenarios,
+        times=times,
+        statistics=part.inputs.counts(users, items, scenarios, times),
+        context=part.inputs.context(_context_frame(part, known, ROWS, frame.height), scorer.task.shape.width),
+    )
+    profiles = scorer.profile_contents(Requests(past, users=asking))
+    return part.answers(scorer.model, rows, past, scorer.catalogue.contents, profiles, tasks)
+
+
+def _histories_of(histories: Histories, users: np.ndarray) -> Histories:
+    """A row for each of `users`, empty for -1 and for those without events."""
+    known = (users >= 0) & (users < len(histories))
+    if not len(histories):
+        return Histories.from_lists([np.zeros(0, np.int32)] * len(users))
+    rows = histories.rows(np.where(known, users, 0))
+    return rows.window(drop_last=np.where(known, 0, rows.lengths))
+
+
+def _scenario_codes(part: JudgePart, frame: pl.DataFrame) -> np.ndarray | None:
+    names = part.judge.sizes.scenarios
+    if not names:
+        return None
+    if Columns.SCENARIO not in frame.columns:
+        if len(names) == 1:
+            return np.zeros(frame.height, dtype=np.int64)
+        raise DataError(f"{ROWS} have no column '{Columns.SCENARIO}', and tasks are asked in several: {', '.join(names)}")
+    given = words(frame[Columns.SCENARIO], ROWS)
+    strange = given.filter(given.is_not_null() & ~given.is_in(names))
+    if len(strange):
+        raise DataError(
+            f"{ROWS} have the scenario {shown(strange[0])}, which training did not know{nearest(strange[0], names) or '; known: ' + ', '.join(names)}"
+        )
+    return given.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+
+
+def _context_frame(part: JudgePart, known: Mapping[str, Any], source: str, rows: int = 1) -> pl.DataFrame:
+    """The declared fields of the context as typed columns; what is not said is unknown."""
+    fields: dict[str, FieldType] = part.inputs.context_fields
+    for name in known:
+        if name not in fields:
+            raise UsageError(
+                f"'{name}' is no field of the context{nearest(name, list(fields)) or '; fields: ' + (', '.join(fields) or 'none')}"
+            )
+    columns = []
+    for name, kind in fields.items():
+        if name in known:
+            columns.append(field_column(pl.Series(name, known[name]), kind, source).alias(name))
+        else:
+            columns.append(empty_column(name, kind, rows))
+    return pl.DataFrame(columns)
+
+
+def column_of(frame: pl.DataFrame, name: str) -> list[str]:
+    """Ids of a column that every row must have. Raises DataError."""
+    if name not in frame.columns:
+        raise DataError(f"{ROWS} have no column '{name}'{nearest(name, frame.columns)}; columns: {', '.join(frame.columns)}")
+    found = ids(frame[name], ROWS)
+    missing = found.is_null()
+    if missing.any():
+        raise DataError(f"{ROWS}: row {int(missing.arg_true()[0]) + 1} has no {name}{more(missing)}; every row needs one")
+    return found.to_list()
+
+
+def labelled(part: JudgePart, task: str, answers: np.ndarray) -> dict[str, pl.Series]:
+    """Columns of a table for the answers (X,) or (X, L) of a task: its name; of classes also "NAME probability"; of tags a list."""
+    size = part.judge.sizes.labels[task]
+    known = ~np.isnan(answers if answers.ndim == 1 else answers[:, 0])
+    if size.kind == "classes":
+        best = np.nan_to_num(answers, nan=-1.0).argmax(axis=1)
+        names = pl.Series(task, [size.names[code] if ok else None for code, ok in zip(best, known, strict=True)], dtype=pl.String)
+        sure = np.where(known, answers[np.arange(len(answers)), best], np.nan)
+        return {task: names, f"{task} probability": pl.Series(sure).fill_nan(None)}
+    if size.kind == "tags":
+        return {
+            task: pl.Series(
+                task,
+                [[name for name, p in zip(size.names, row, strict=True) if p >= 0.5] for row in answers.tolist()],
+                dtype=pl.List(pl.String),
+            )
+        }
+    if size.kind == "ordinal":
+        answers = np.interp(answers, np.arange(len(size.names)), np.array([float(name) for name in size.names]))
+        answers = np.where(known, answers, np.nan)
+    return {task: pl.Series(task, answers.astype(np.float32)).fill_nan(None)}
+
+
+def merit(part: JudgePart, task: str, answers: np.ndarray) -> np.ndarray:
+    """float64 (X,): what candidates are ordered by. Raises UsageError for classes and tags, which are no order."""
+    kind = part.judge.sizes.labels[task].kind
+    if kind in ("classes", "tags"):
+        raise UsageError(f"task '{task}' judges {kind}, which order nothing; rank by a task with a yes, a number or levels")
+    return answers.astype(np.float64)
