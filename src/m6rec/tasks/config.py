@@ -47,7 +47,9 @@ class ChooseConfig(Config):
     )
     within: float = Field(0.0, ge=0, description="of: basket: seconds between neighbouring events of one basket at most.")
     positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
-    weight: float = Field(1.0, gt=0, description="Weight of the task's losses.")
+    weight: float = Field(
+        1.0, ge=0, description="Weight of the task's losses; 0: it is not trained, others still read histories through it."
+    )
     identity: bool = Field(True, description="Item embeddings by id, beside text and fields.")
     spectral_start: bool = Field(
         True, description="Start the id embeddings from the leading eigenvectors of the item-to-item transitions instead of at random."

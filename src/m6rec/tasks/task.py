@@ -35,5 +35,14 @@ class Task(nn.Module, ABC):
     def targets(self, batch: Batch) -> int:
         """How many targets the batch trains on: the unit of the examples/s shown."""
 
+    def loss_targets(self, batch: Batch) -> dict[str, int]:
+        """Named loss -> targets of the batch it is a mean of; one that is not named here is a mean of all of them."""
+        return {}
+
+    def steer(self, rates: dict[str, float]) -> None:
+        """How often the rows of each cell are to be drawn in the batches of the epochs to come: 2 is twice as often as they stand in the
+        data. Told before each epoch where `train.balance.sampling` asks for it; a task of one cell, whose batches are all alike, need
+        not listen."""
+
 
 TASKS: Registry[Task] = Registry("task", "m6rec.tasks")

@@ -3,14 +3,61 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from m6rec.base.configuration import Config
+from m6rec.base.errors import nearest
 from m6rec.language_model.config import SHORT_HISTORY, InfillingConfig
 
 EPOCHS, LONG_EPOCHS = 10, 20  # long histories are many events an item: they are not learnt by heart so soon
+
+
+WAYS = ("fixed", "uncertainty", "dwa", "gradnorm", "pcgrad", "mgda", "aligned_mtl", "upgrad")  # the built-in balancers
+
+
+class BalanceConfig(Config):
+    """The `balance:` section of `train:`, or the bare word of its `way`: how the losses of several tasks are weighed against each other.
+
+    A cell is a task, or a task in one scenario ("scenario/task"). Every way multiplies the configured weights of the tasks.
+    """
+
+    way: str = Field(
+        "fixed",
+        description="fixed: the weights of the tasks as they stand; uncertainty: learned variances (Kendall et al., CVPR 2018); dwa: by how fast "
+        "each loss falls (Liu et al., CVPR 2019); gradnorm: equal gradient norms (Chen et al., ICML 2018); pcgrad, mgda, aligned_mtl, upgrad: "
+        "gradients that conflict are changed (torchjd; upgrad needs quadprog beside it).",
+    )
+    temperature: float = Field(2.0, gt=0, description="dwa: the higher, the more equal the weights.")
+    restoring: float = Field(1.5, ge=0, description="gradnorm: how strongly tasks that learn slowly are favoured; 0 makes all norms equal.")
+    learning_rate: float = Field(0.025, gt=0, description="uncertainty, gradnorm: of the weights themselves.")
+    every: int = Field(
+        1,
+        ge=1,
+        description="gradnorm, pcgrad, mgda, aligned_mtl, upgrad: steps from one comparison of gradients to the next; weights are kept.",
+    )
+    joint: bool | None = Field(
+        None,
+        description="true: a step takes a batch of every group of tasks (choosing, judging candidates, judging texts); false: of one of them; "
+        "null: true where the way compares gradients.",
+    )
+    sampling: Literal["proportional", "uniform", "weight", "adaptive"] = Field(
+        "proportional",
+        description="How often examples are drawn. proportional: each once an epoch; uniform: every task as often; weight: by the configured "
+        "weights; adaptive: by the weights that the way arrives at. weight and adaptive divide the loss by how often it is drawn.",
+    )
+
+    @field_validator("way")
+    @classmethod
+    def _known(cls, way: str) -> str:
+        if way not in WAYS:
+            from importlib.metadata import entry_points
+
+            known = [*WAYS, *entry_points(group="m6rec.balancer").names]
+            if way not in known:
+                raise ValueError(f"write one of {', '.join(known)}{nearest(way, known)}")
+        return way
 
 
 class LoopConfig(Config):
@@ -31,11 +78,35 @@ class LoopConfig(Config):
     warmup: float = Field(0.5, ge=0, description="Epochs until the peak is reached.")
     weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay of matrices and tables.")
     clip: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm at most.")
+    accumulate: int = Field(1, ge=1, description="Batches whose gradients are averaged for one step of the optimizer.")
+    adversarial: float = Field(
+        0.0,
+        ge=0,
+        description="Every batch is trained on a second time with the embeddings it reads moved this share of their norm in the direction that "
+        "hurts most (FGM, Miyato et al., ICLR 2017); 0: not. Nearly doubles the time.",
+    )
+    average: Literal["off", "ema", "last"] = Field(
+        "off",
+        description="What is validated and kept. off: the weights; ema: their exponential mean over the steps; last: their mean over the ends of "
+        "the last `average_last` epochs.",
+    )
+    average_decay: float = Field(0.999, gt=0, lt=1, description="average: ema: share of the old mean that a step keeps.")
+    average_last: int = Field(3, ge=1, description="average: last: epochs in the mean.")
     patience: int = Field(3, ge=1, description="Stop after this many validations without a new best.")
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="The state to resume from is written at least this often, and after every epoch."
     )
+
+    @property
+    def balancing(self) -> BalanceConfig:
+        """How the losses are weighed: as they stand."""
+        return BalanceConfig()
+
+    @property
+    def stopping(self) -> Literal["all", "task"]:
+        """What `patience` stops."""
+        return "all"
 
     def passes(self, median_history: float = 0.0) -> int:
         """Epochs, for histories of so many events (median)."""
@@ -56,12 +127,31 @@ class TrainConfig(LoopConfig):
         description="Dropout of the upper layers and their inputs while the tasks are fitted; null: model.dropout, "
         "which pretraining uses too. This one can be changed without pretraining again.",
     )
+    balance: BalanceConfig = Field(default_factory=BalanceConfig, description="How the losses of several tasks are weighed.")
+    stop: Literal["all", "task"] = Field(
+        "all",
+        description="all: training stops when the mean over the tasks has had no new best for `patience` validations; task: a task that had none "
+        "is trained no longer while the others go on.",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads; null takes those of M6REC_THREADS, else all cores the process may use."
     )
     validation_metric: str = Field(
         "ndcg@10", description="What early stopping looks at: ndcg, hit_rate, recall, mrr or precision, @ and any k."
     )
+
+    @property
+    def balancing(self) -> BalanceConfig:
+        return self.balance
+
+    @property
+    def stopping(self) -> Literal["all", "task"]:
+        return self.stop
+
+    @field_validator("balance", mode="before")
+    @classmethod
+    def _bare_word(cls, balance: Any) -> Any:
+        return {"way": balance} if isinstance(balance, str) else balance
 
     @field_validator("validation_metric")
     @classmethod
