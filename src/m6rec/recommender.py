@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -85,6 +86,9 @@ class Recommender:
         repeat: Literal["exclude", "allow"] | None = None,
         of: str | None = None,
         task: str | None = None,
+        include: Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+        time: float | str | datetime | None = None,
     ) -> list[Scored]:
         """The best k items for somebody, best first; fewer where fewer are allowed.
 
@@ -100,6 +104,8 @@ class Recommender:
                 is what the basket holds (with `user`, their events come before it: leave the user out for the basket alone).
             of: a category, tags or id field: its values (artists, brands, ...) are recommended instead of items, each with the probability
                 of its items together; with repeat "exclude" only values that no item of the history has.
+            include: fields of the items and tasks whose answers stand in `Scored.labels`, e.g. ["category", "click"].
+            context, time: of the request, for the tasks in `include`; see `rank`.
 
         Returns:
             `Scored` items: score (log probability plus the gain for what counts or typed words name too), title, shares of the parts.
@@ -108,7 +114,75 @@ class Recommender:
             UsageError: nobody to recommend to, k < 1, an unknown field or scenario.
             UnknownUserError, UnknownItemError: an id nobody has seen.
         """
-        return self.engine.recommend(user, history, text, profile, k=k, scenario=scenario, where=where, repeat=repeat, of=of, task=task)
+        return self.engine.recommend(
+            user,
+            history,
+            text,
+            profile,
+            k=k,
+            scenario=scenario,
+            where=where,
+            repeat=repeat,
+            of=of,
+            task=task,
+            include=include,
+            context=context,
+            time=time,
+        )
+
+    def rank(
+        self,
+        user: str | None = None,
+        items: Sequence[str] = (),
+        task: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        *,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        scenario: str | None = None,
+        time: float | str | datetime | None = None,
+        include: Sequence[str] = (),
+    ) -> list[Scored]:
+        """Put given items in order for somebody, best first.
+
+        Args:
+            items: ids of the catalogue.
+            task: a task that judges candidates (its answer orders them), or one that chooses; None: the one that reads histories.
+            context: declared fields of the request, e.g. {"device": "phone"}.
+            history, text, profile: as in `recommend`, in place of a user or beside.
+            scenario: where the task is asked; needed where it is asked in several.
+            time: the moment of asking, seconds since 1970 or an ISO date; None: the newest moment in the data, so that the same model gives
+                the same answer tomorrow. Statistics are counted up to it.
+            include: as in `recommend`.
+
+        Returns:
+            `Scored` items: score is the calibrated probability, number or level of the task; log probability for a choose task.
+
+        Raises:
+            UsageError: nobody, no items, an unknown task, scenario or field; a task whose labels are no order.
+            UnknownUserError, UnknownItemError: an id nobody has seen.
+        """
+        return self.engine.rank(
+            user, items, task, context, history=history, text=text, profile=profile, scenario=scenario, time=time, include=include
+        )
+
+    def predict(self, rows: Frame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
+        """Judge rows of users and items: what would come of showing this item to this user.
+
+        Args:
+            rows: user_id, item_id; where known time, scenario and the declared context. A row is judged by what was known before its time.
+            tasks: names of tasks on candidates; None: all.
+
+        Returns:
+            The rows with a column a task: probability, number or level; the most likely class, and "TASK probability"; tags as a list. Null
+            where a task is not asked in the row's scenario.
+
+        Raises:
+            DataError: a missing column or cell, an unknown scenario.  UsageError: an unknown task, a model that judges nothing.
+            UnknownUserError, UnknownItemError: an id nobody has seen.
+        """
+        return self.engine.predict(frame_of(rows), tasks)
 
     def recommend_many(
         self,

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -46,6 +46,9 @@ def recommend(
     task: Annotated[
         str | None, typer.Option("--task", help="The choose task that is asked, for example one that completes baskets.")
     ] = None,
+    include: Annotated[
+        str | None, typer.Option("--include", metavar="NAMES", help="Fields and tasks to say of each item, separated by commas.")
+    ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Answer every known user, into the file of --out.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="With --all: where the answers go, .parquet, .csv or .jsonl.")
@@ -79,6 +82,7 @@ def recommend(
         repeat=None if repeat is None else repeat.value,
         of=of,
         task=task,
+        include=[] if include is None else [name.strip() for name in include.split(",") if name.strip()],
     )
     if text is not None and not recommender.understands(text):
         print("m6rec: note: no word of the text stands in any item; the list goes by everything else", file=sys.stderr)
@@ -119,10 +123,26 @@ def answer_everybody(
 def show_items(answers: list[Scored], as_json: bool) -> None:
     """The ranked items as JSON or as a table."""
     if as_json:
-        print_json([{"item_id": a.item_id, "title": a.title, "score": a.score, "parts": a.parts} for a in answers])
+        print_json(
+            [
+                {"item_id": a.item_id, "title": a.title, "score": a.score, "parts": a.parts} | ({"labels": a.labels} if a.labels else {})
+                for a in answers
+            ]
+        )
         return
-    rows = [[str(rank), f"{answer.score:.4f}", answer.item_id, answer.title] for rank, answer in enumerate(answers, start=1)]
-    print_lines(columns(rows, ["rank", "score", "item", "title"], right=(0, 1)))
+    said = list(answers[0].labels) if answers else []
+    rows = [
+        [str(rank), f"{answer.score:.4f}", answer.item_id, answer.title, *(worded(answer.labels[name]) for name in said)]
+        for rank, answer in enumerate(answers, start=1)
+    ]
+    print_lines(columns(rows, ["rank", "score", "item", "title", *said], right=(0, 1)))
+
+
+def worded(value: Any) -> str:
+    """A label in a table."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def conditions(words: list[str]) -> dict[str, list[str]]:

@@ -175,9 +175,8 @@ def _scenario_codes(part: JudgePart, frame: pl.DataFrame) -> np.ndarray | None:
     given = words(frame[Columns.SCENARIO], ROWS)
     strange = given.filter(given.is_not_null() & ~given.is_in(names))
     if len(strange):
-        raise DataError(
-            f"{ROWS} have the scenario {shown(strange[0])}, which training did not know{nearest(strange[0], names) or '; known: ' + ', '.join(names)}"
-        )
+        hint = nearest(strange[0], names) or "; known: " + ", ".join(names)
+        raise DataError(f"{ROWS} have the scenario {shown(strange[0])}, which training did not know{hint}")
     return given.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64).fill_null(-1).to_numpy()
 
 
@@ -219,13 +218,8 @@ def labelled(part: JudgePart, task: str, answers: np.ndarray) -> dict[str, pl.Se
         sure = np.where(known, answers[np.arange(len(answers)), best], np.nan)
         return {task: names, f"{task} probability": pl.Series(sure).fill_nan(None)}
     if size.kind == "tags":
-        return {
-            task: pl.Series(
-                task,
-                [[name for name, p in zip(size.names, row, strict=True) if p >= 0.5] for row in answers.tolist()],
-                dtype=pl.List(pl.String),
-            )
-        }
+        said = [[name for name, p in zip(size.names, row, strict=True) if p >= 0.5] for row in answers.tolist()]
+        return {task: pl.Series(task, said, dtype=pl.List(pl.String))}
     if size.kind == "ordinal":
         answers = np.interp(answers, np.arange(len(size.names)), np.array([float(name) for name in size.names]))
         answers = np.where(known, answers, np.nan)

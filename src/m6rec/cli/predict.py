@@ -1,0 +1,40 @@
+"""`m6rec predict`: what would come of showing items to users, for a whole file of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m6rec.base.errors import UsageError
+from m6rec.cli.options import Json, RunFolder
+from m6rec.cli.output import print_json, print_lines
+from m6rec.cli.recommend import WRITERS
+
+
+def predict(
+    run: RunFolder,
+    rows: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to judge: user_id, item_id; time, scenario and context where known.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the rows with the answers go: .parquet, .csv or .jsonl.")],
+    tasks: Annotated[str | None, typer.Option("--tasks", metavar="NAMES", help="Tasks, separated by commas; default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge every row of FILE by the tasks of a run: a column a task, probabilities calibrated."""
+    if out.suffix not in WRITERS:
+        raise UsageError(f"--out {out} is no table that can be written; end it in {', '.join(WRITERS)}, for example --out answers.parquet")
+
+    from m6rec.base.storage import atomic_file
+    from m6rec.data.readers import read_table
+    from m6rec.recommender import Recommender
+
+    frame = read_table(rows)
+    names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+    answers = Recommender.from_pretrained(run).predict(frame, names)
+    with atomic_file(out) as temporary:
+        getattr(answers, WRITERS[out.suffix])(temporary)
+    added = [name for name in answers.columns if name not in frame.columns]
+    if as_json:
+        print_json({"out": str(out), "rows": answers.height, "columns": added})
+        return
+    print_lines([f"judged {answers.height:,} rows: {', '.join(added)}; wrote {out}"])
