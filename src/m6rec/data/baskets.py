@@ -87,7 +87,7 @@ def _held_out(histories: Histories, config: SplitConfig) -> np.ndarray:
         held[last - 1], held[last - 2] = 2, 1
     elif config.protocol == "time":
         assert histories.times is not None
-        validation_from, test_from = moments(np.sort(histories.times[~np.isnan(histories.times)]), config)
+        validation_from, test_from = moments(histories.times[~np.isnan(histories.times)], config)
         held += (histories.times >= validation_from).astype(np.int8) + (histories.times >= test_from).astype(np.int8)
     else:
         raise ConfigError(f"split.protocol is {config.protocol}: baskets are cut by leave_one_out or time; type: --set split.protocol=time")

@@ -108,24 +108,58 @@ def _time(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histori
     if times is None or np.isnan(times).all():
         raise DataError("the time split needs a time for the events and these have only an order; type: --set split.protocol=leave_one_out")
     known = ~np.isnan(times)
-    validation_from, test_from = moments(np.sort(times[known]), config)
-    if validation_from >= test_from:
-        raise ConfigError(
-            f"split: validation starts at {_shown(validation_from)} and test at {_shown(test_from)}: validation must start earlier; "
-            "set split.validation_from and split.test_from, or larger fractions"
-        )
+    validation_from, test_from = moments(times[known], config)
     # An event of unknown time happened no later than the user's next dated event; with none to follow, it can't be placed.
     placed = np.where(known, times, next_known(histories))
-    train = _keep(histories, placed < validation_from)
+    train = keep_events(histories, placed < validation_from)
     validation = _period_cases(histories, placed, known & (placed < test_from), validation_from, config)
     test = _period_cases(histories, placed, known, test_from, config)
-    how = f"global time split: training ends before {_shown(validation_from)}, validation before {_shown(test_from)}"
+    how = f"global time split: training ends before {shown(validation_from)}, validation before {shown(test_from)}"
     how += "; targets are the distinct new items of each user in the period"
     unplaced = int(np.isinf(placed).sum())
     return train, validation, test, how + (f"; {unplaced} events of unknown time are left out" if unplaced else "")
 
 
 def _cold_items(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+    role, count, present = _held_items(histories, config, seed)
+    event_role = role[histories.items]  # E: 0 trained on, 1 validation, 2 test
+    train = keep_events(histories, event_role == 0)
+    user_of = np.repeat(np.arange(len(histories)), histories.lengths)
+    warm_before = np.concatenate([[0], np.cumsum(event_role == 0)])  # E + 1: trained-on events before each event, over all users
+    cases = []
+    for which in (1, 2):
+        events = np.flatnonzero(event_role == which)
+        users = user_of[events]
+        length = warm_before[events] - train.offsets[users]
+        events, users, length = (part[length >= config.min_history] for part in (events, users, length))
+        cases.append(_cases(_slices(train, train.offsets[users], length), users, histories, events))
+    how = f"cold items: {count} of {present} items are in no training sequence and no history, every event with one is a case"
+    how += f", {count // 2} of them for validation and {count - count // 2} others for test"
+    return train, cases[0], cases[1], how
+
+
+def _cold_users(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+    held, able = _held_users(histories, config, seed)
+    count = len(held)
+    trained = np.ones(len(histories), dtype=bool)
+    trained[held] = False
+    train = keep_events(histories, np.repeat(trained, histories.lengths))
+    given = np.array(config.given)
+    cases = []
+    for chosen in (held[: count // 2], held[count // 2 :]):
+        users, known = np.repeat(np.sort(chosen), len(given)), np.tile(given, len(chosen))
+        enough = known < histories.lengths[users]
+        users, known = users[enough], known[enough]
+        starts = histories.offsets[users]
+        cases.append(_cases(_slices(histories, starts, known), users, histories, starts + known))
+    numbers = ", ".join(map(str, config.given))
+    how = f"cold users: no event of {count} of {able} users is trained on; their next event is asked for after their first {numbers} events"
+    how += f", {count // 2} of them for validation and {count - count // 2} others for test"
+    return train, cases[0], cases[1], how
+
+
+def _held_items(histories: Histories, config: SplitConfig, seed: int) -> tuple[np.ndarray, int, int]:
+    """int8: the role of every item up to the highest that has events (0 trained on, 1 validation, 2 test); how many are held out of how many."""
     # In order of first appearance, not by id: re-labelling the items holds out the same ones.
     present, first = np.unique(histories.items, return_index=True)
     present = present[np.argsort(first)]
@@ -138,23 +172,11 @@ def _cold_items(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
     role = np.zeros(int(present.max()) + 1, dtype=np.int8)
     role[held[: count // 2]] = 1
     role[held[count // 2 :]] = 2
-    event_role = role[histories.items]  # E: 0 trained on, 1 validation, 2 test
-    train = _keep(histories, event_role == 0)
-    user_of = np.repeat(np.arange(len(histories)), histories.lengths)
-    warm_before = np.concatenate([[0], np.cumsum(event_role == 0)])  # E + 1: trained-on events before each event, over all users
-    cases = []
-    for which in (1, 2):
-        events = np.flatnonzero(event_role == which)
-        users = user_of[events]
-        length = warm_before[events] - train.offsets[users]
-        events, users, length = (part[length >= config.min_history] for part in (events, users, length))
-        cases.append(_cases(_slices(train, train.offsets[users], length), users, histories, events))
-    how = f"cold items: {count} of {len(present)} items are in no training sequence and no history, every event with one is a case"
-    how += f", {count // 2} of them for validation and {count - count // 2} others for test"
-    return train, cases[0], cases[1], how
+    return role, count, len(present)
 
 
-def _cold_users(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+def _held_users(histories: Histories, config: SplitConfig, seed: int) -> tuple[np.ndarray, int]:
+    """The users held out, the first half of them for validation, the others for test; and out of how many."""
     able = np.flatnonzero(histories.lengths > config.given[0])  # users that are a case for at least one number of given events
     count = max(2, round(config.cold_fraction * len(able)))
     if count >= len(able):
@@ -162,22 +184,21 @@ def _cold_users(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
             f"empty split: {len(able)} users have more than {config.given[0]} events, too few to hold {count} of them out; "
             "type: --set split.protocol=leave_one_out"
         )
-    held = np.random.default_rng([seed, 3]).permutation(able)[:count]
-    trained = np.ones(len(histories), dtype=bool)
-    trained[held] = False
-    train = _keep(histories, np.repeat(trained, histories.lengths))
-    given = np.array(config.given)
-    cases = []
-    for chosen in (held[: count // 2], held[count // 2 :]):
-        users, known = np.repeat(np.sort(chosen), len(given)), np.tile(given, len(chosen))
-        enough = known < histories.lengths[users]
-        users, known = users[enough], known[enough]
-        starts = histories.offsets[users]
-        cases.append(_cases(_slices(histories, starts, known), users, histories, starts + known))
-    numbers = ", ".join(map(str, config.given))
-    how = f"cold users: no event of {count} of {len(able)} users is trained on; their next event is asked for after their first {numbers} events"
-    how += f", {count // 2} of them for validation and {count - count // 2} others for test"
-    return train, cases[0], cases[1], how
+    return np.random.default_rng([seed, 3]).permutation(able)[:count], len(able)
+
+
+def held_roles(dataset: Dataset, config: SplitConfig, seed: int) -> np.ndarray:
+    """int8 (N,) of items under cold_items, (U,) of users under cold_users: 0 trained on, 1 held out for validation, 2 for test, as `split`
+    holds them out. Items that only exposures know are trained on."""
+    histories, _ = _order_ties(dataset.histories, config, seed)
+    if config.protocol == "cold_items":
+        known = _held_items(histories, config, seed)[0]
+        return np.concatenate([known, np.zeros(len(dataset.items) - len(known), dtype=np.int8)])
+    role = np.zeros(len(histories), dtype=np.int8)
+    if config.protocol == "cold_users":
+        held, _ = _held_users(histories, config, seed)
+        role[held[: len(held) // 2]], role[held[len(held) // 2 :]] = 1, 2
+    return role
 
 
 def held_out_users(split: Split, config: SplitConfig) -> np.ndarray:
@@ -207,16 +228,27 @@ def _order_ties(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
 
 
 def moments(times: np.ndarray, config: SplitConfig) -> tuple[float, float]:
-    """Where validation and test start, in seconds; `times` sorted and known. Events at exactly the moment fall after it."""
+    """Where validation and test start, in seconds, given all known times. What happens at exactly the moment falls after it.
+
+    Raises:
+        ConfigError: validation does not start before test.
+    """
+    times = np.sort(times)
     if config.test_from is not None:
         test_from = _seconds(config.test_from)
     else:
         test_from = float(times[min(int(len(times) * (1 - config.test_fraction)), len(times) - 1)])
     if config.validation_from is not None:
-        return _seconds(config.validation_from), test_from
-    before = int(np.searchsorted(times, test_from))
-    start = max(before - max(round(len(times) * config.validation_fraction), 1), 0)
-    return float(times[start]), test_from
+        validation_from = _seconds(config.validation_from)
+    else:
+        before = int(np.searchsorted(times, test_from))
+        validation_from = float(times[max(before - max(round(len(times) * config.validation_fraction), 1), 0)])
+    if validation_from >= test_from:
+        raise ConfigError(
+            f"split: validation starts at {shown(validation_from)} and test at {shown(test_from)}: validation must start earlier; "
+            "set split.validation_from and split.test_from, or larger fractions"
+        )
+    return validation_from, test_from
 
 
 def _seconds(moment: float | str) -> float:
@@ -227,7 +259,7 @@ def _seconds(moment: float | str) -> float:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
-def _shown(seconds: float) -> str:
+def shown(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -243,7 +275,7 @@ def _period_cases(histories: Histories, placed: np.ndarray, targets: np.ndarray,
     lengths = np.bincount(user_of[before], minlength=len(histories))
     events = events[lengths[user_of[events]] >= config.min_history]
     users, counts = np.unique(user_of[events], return_counts=True)
-    requests = Requests(histories=_keep(histories, before).rows(users), users=users.astype(np.int64), now=np.full(len(users), start))
+    requests = Requests(histories=keep_events(histories, before).rows(users), users=users.astype(np.int64), now=np.full(len(users), start))
     return Cases(requests, Histories(offsets=np.concatenate([[0], np.cumsum(counts)]), items=histories.items[events]))
 
 
@@ -262,7 +294,7 @@ def _cases(past: Histories, users: np.ndarray, histories: Histories, events: np.
     return Cases(Requests(histories=past, users=users.astype(np.int64), now=now), targets)
 
 
-def _keep(histories: Histories, kept: np.ndarray) -> Histories:
+def keep_events(histories: Histories, kept: np.ndarray) -> Histories:
     """The same rows with only the events `kept` (bool E)."""
     return histories.pick(np.flatnonzero(kept), np.concatenate([[0], np.cumsum(kept)])[histories.offsets])
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from m6rec.base.contracts import Histories
 from m6rec.data.dataset import Exposures
 from m6rec.data.labels import Labels
-from m6rec.data.row_splits import PARTS, split_exposures
+from m6rec.data.row_splits import NAMES as PARTS
+from m6rec.data.row_splits import readable, split_rows
 from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.metric_names import higher_is_better, metrics_of
@@ -35,11 +37,13 @@ NAME = "judge"  # the module of the loop
 class Judging:
     """The exposures of a run and how they are read.
 
-    parts   int8 (X,): 0 training, 1 validation, 2 test     labels   of all X rows, by task
+    parts      int8 (X,): 0 training, 1 validation, 2 test, -1 none     labels   of all X rows, by task
+    exposures  with the cuts that belong to `histories`
     """
 
     configs: dict[str, JudgeConfig]
     exposures: Exposures
+    histories: Histories
     parts: np.ndarray
     statement: str
     labels: dict[str, Labels]
@@ -48,13 +52,19 @@ class Judging:
     @classmethod
     def of(cls, bench: Workbench, configs: dict[str, JudgeConfig]) -> Judging:
         """Raises DataError: no exposures, or labels that nothing can be learned from in the training part."""
-        exposures = bench.dataset.exposures
-        assert exposures is not None, "prepare reads exposures where a task judges candidates"
-        parts, statement = split_exposures(bench.dataset, bench.config.split, bench.config.seed)
+        dataset = bench.dataset
+        assert dataset.exposures is not None, "prepare reads exposures where a task judges candidates"
+        parts = split_rows(dataset, bench.config.split, bench.config.seed)
+        counts = ", ".join(f"{int((parts == code).sum()):,} {name}" for code, name in enumerate(PARTS))
+        statement = f"Exposures: {counts}; each sees events strictly before it."
+        histories, cuts = readable(dataset, bench.config.split, bench.config.seed)
+        exposures = replace(dataset.exposures, cuts=cuts)
         exposure_labels(exposures.rows(parts == 0), configs)  # says so where the training part has nothing to learn from
         labels = exposure_labels(exposures, configs, check=False)
-        inputs = JudgeInputs.of(bench.dataset, labels, counted=bench.config.sharing.statistics, language=bench.config.text.language)
-        return cls(configs, exposures, parts, statement, labels, inputs)
+        inputs = JudgeInputs.of(
+            replace(dataset, exposures=exposures), labels, counted=bench.config.sharing.statistics, language=bench.config.text.language
+        )
+        return cls(configs, exposures, histories, parts, statement, labels, inputs)
 
     def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
         """The rows `chosen` (ints), with their labels."""
@@ -90,9 +100,7 @@ class Judging:
     def examples(self, bench: Workbench, rows: np.ndarray, batch_rows: int) -> JudgeExamples:
         """Rows to train on, or to answer."""
         profiles = None if bench.profiles is None else bench.profiles.contents
-        return JudgeExamples(
-            self.rows(rows, bench.shape.width), bench.dataset.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows
-        )
+        return JudgeExamples(self.rows(rows, bench.shape.width), self.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows)
 
     def judged(self, name: str, answers: dict[str, np.ndarray], rows: np.ndarray, bench: Workbench) -> list[Judged]:
         """The answers of the rows `rows` as measurable predictions; a task without a labelled row there is left out."""

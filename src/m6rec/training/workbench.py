@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from m6rec.base.contracts import Histories
 from m6rec.data.baskets import BasketSplit, split_baskets
 from m6rec.data.dataset import Dataset, FieldType, Table
+from m6rec.data.row_splits import hold_back, split_rows
 from m6rec.data.splits import Split, split
 from m6rec.data.store import load_dataset
 from m6rec.language_model.checkpoint import load_into, load_weights, program_version
@@ -83,7 +84,10 @@ class Workbench:
 
     @cached_property
     def split(self) -> Split:
-        return split(self.dataset, self.config.split, self.config.seed)
+        cut = split(self.dataset, self.config.split, self.config.seed)
+        if not any(config.on == "candidate" for config in self.config.judges.values()):
+            return cut
+        return hold_back(cut, self.dataset, split_rows(self.dataset, self.config.split, self.config.seed))
 
     @cached_property
     def baskets(self) -> BasketSplit | None:
