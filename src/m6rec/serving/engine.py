@@ -249,7 +249,9 @@ class Engine(Asking):
     @property
     def newest(self) -> float:
         """The newest moment known, in seconds: of the events and of the exposures that were counted; NaN where no time is."""
-        times = [part for part in (self.histories.newest, self.scorer.judging and self.scorer.judging.inputs.newest) if part is not None]
+        judging = self.scorer.judging
+        moments = (self.histories.newest, None if judging is None else judging.inputs.newest)
+        times = [moment for moment in moments if moment is not None]
         return max(times, default=float("nan"))
 
     @property

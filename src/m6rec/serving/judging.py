@@ -59,7 +59,7 @@ def judge_request(
         UsageError: a task is not asked in the scenario, or the scenario must be said; an unknown field of the context.
     """
     part = judge_part(scorer)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for asked in dict.fromkeys(_scenario_of(part, task, scenario) for task in tasks):
         code = part.judge.sizes.scenarios.index(asked) if asked is not None else -1
         size = len(items)

@@ -137,7 +137,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         "statement": scorer.origin.statement,
         "training": scorer.origin.training,
     }
-    belongs = {"tokenizer": facts["tokenizer"], "data": facts["data"]}
+    belongs = {"tokenizer": reader.tokenizer.fingerprint(), "data": dataset.fingerprint}
     with atomic_folder(folder) as temporary:
         weights = {f"model.{name}": value for name, value in scorer.model.state_dict().items()}
         weights |= {f"task.{name}": value for name, value in task.state_dict().items()}
