@@ -256,10 +256,10 @@ def _style(index: int) -> str:
     return f"c{index % COLOURS} d{index % 5}" + (" first" if index == 0 else "")
 
 
-def svg(key: str, title: str, description: str, height: float, parts: Sequence[str]) -> str:
+def svg(key: str, title: str, description: str, height: float, parts: Sequence[str], width: float = WIDTH) -> str:
     """The whole picture, with a title and a description for people who do not see it; `key` is unique on the page."""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-labelledby="{key}-title {key}-desc" xmlns="http://www.w3.org/2000/svg">'
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="{key}-title {key}-desc" xmlns="http://www.w3.org/2000/svg">'
         f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>{"".join(parts)}</svg>'
     )
 

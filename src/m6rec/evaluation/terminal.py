@@ -49,7 +49,7 @@ def _main_block(evaluations: list[Evaluation]) -> list[str]:
         covered = _mark(share, evaluation.name in winners[f"coverage@{k}"])
         rows.append([short(evaluation.name, 28), *cells, covered, f"{evaluation.milliseconds:.2f}"])
     note = "[low, high]: 95 % interval over users." + (" *: best of its column." if len(evaluations) > 1 else "")
-    return [*_aligned(rows), note]
+    return [*aligned(rows), note]
 
 
 def _slice_block(evaluations: list[Evaluation]) -> list[str]:
@@ -67,7 +67,7 @@ def _slice_block(evaluations: list[Evaluation]) -> list[str]:
         ]
         rows.append([short(evaluation.name, 28), *cells])
     note = "In training: " + "; ".join(f"{name} = {wording[name]}" for name in slices) + "."
-    return [*_aligned(rows), note]
+    return [*aligned(rows), note]
 
 
 def _given_block(evaluations: list[Evaluation]) -> list[str]:
@@ -84,7 +84,7 @@ def _given_block(evaluations: list[Evaluation]) -> list[str]:
         found = [estimate for _, _, estimate in groups[e.name]]
         marks = [len(evaluations) > 1 and estimate.mean == most for estimate, most in zip(found, top, strict=True)]
         rows.append([short(e.name, 28), *(_mark(x.mean, mark) for x, mark in zip(found, marks, strict=True))])
-    return ["", *_aligned(rows)]
+    return ["", *aligned(rows)]
 
 
 def _beyond_block(evaluations: list[Evaluation]) -> list[str]:
@@ -102,7 +102,7 @@ def _beyond_block(evaluations: list[Evaluation]) -> list[str]:
         uneven = e.gini.get(k, math.nan)
         rows.append([short(e.name, 28), *cells, "-" if math.isnan(uneven) else f"{uneven:.3f}"])
     note = "Novelty in bits; popularity in training events an item; serendipity: found, and not by popularity; Gini 0: all shown alike."
-    return ["", *_aligned(rows), note]
+    return ["", *aligned(rows), note]
 
 
 def _difference_block(evaluations: list[Evaluation], reference: str | None) -> list[str]:
@@ -112,7 +112,7 @@ def _difference_block(evaluations: list[Evaluation], reference: str | None) -> l
         rows.append([short(against, 28), f"{estimate.mean:+.4f}", f"[{estimate.low:+.4f}, {estimate.high:+.4f}]", ""])
     for row, difference in zip(rows[1:], found, strict=True):
         row[3] = difference.verdict
-    return _aligned(rows, left_last=True)
+    return aligned(rows, left_last=True)
 
 
 def _mark(value: float, winner: bool) -> str:
@@ -123,7 +123,7 @@ def _interval(estimate: Estimate) -> str:
     return "" if math.isnan(estimate.low) else f"[{estimate.low:.4f}, {estimate.high:.4f}]"
 
 
-def _aligned(rows: list[list[str]], left_last: bool = False) -> list[str]:
+def aligned(rows: list[list[str]], left_last: bool = False) -> list[str]:
     """First column to the left, the others to the right, under a rule."""
     widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []

@@ -1,0 +1,220 @@
+"""Judged tasks as tables: the same rows for a terminal, for Markdown and for a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from m6rec.evaluation.evaluated import Estimate
+from m6rec.evaluation.judged import WITH_CLASSES, Judged
+from m6rec.evaluation.judged_comparison import Cell, Overall, best_of, by_metric, cells_of, overall, reference_of, scorers_of, verdict
+from m6rec.evaluation.metric_names import METRIC_NAMES, metric_label, split_name
+from m6rec.evaluation.plots import short
+from m6rec.evaluation.terminal import aligned
+
+MOST_CLASSES = 60  # rows of a table of classes on a page
+NARROW = 3  # scorers whose intervals fit side by side in a terminal
+
+
+class Figure(NamedTuple):
+    """One field of a table: what stands there, its interval or a remark, and how it is marked: best, better, worse or nothing."""
+
+    text: str
+    small: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, a head row, rows whose first field names them, and a sentence below."""
+
+    title: str
+    head: list[str]
+    rows: list[list[Figure]]
+    note: str = ""
+    words: set[int] = field(default_factory=set)  # columns that hold words, beside the first
+
+
+def judged_tables(judged: Sequence[Judged], reference: str | None = None) -> str:
+    """Everything as plain text for a terminal or a log.
+
+    Args:
+        judged: scorers by tasks, the rows of all scenarios in each; the first scorer is the one the page is about.
+        reference: the scorer the others are compared with; by default the first.
+
+    Raises:
+        UsageError: nothing to show, or scorers that judged different rows of a task.
+    """
+    cells = cells_of(judged, reference)
+    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)]
+    return "\n".join("\n".join(line.rstrip() for line in _as_text(table)) + "\n" for table in tables) + "".join(
+        f"{sentence}\n" for sentence in undefined(cells)
+    )
+
+
+def judged_markdown(judged: Sequence[Judged], reference: str | None = None) -> str:
+    """The same in Markdown, with all intervals; arguments and errors of `judged_tables`."""
+    cells = cells_of(judged, reference)
+    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)]
+    return "\n".join(as_markdown(table) for table in tables) + "".join(f"\n{sentence}\n" for sentence in undefined(cells))
+
+
+def cell_tables(cells: Sequence[Cell], judged: Sequence[Judged], reference: str | None = None) -> list[Table]:
+    """For each metric that heads a task: cells by scorers with the mean over cells, then the reference against the others."""
+    reference, scorers = reference_of(judged, reference), scorers_of(judged)
+    tables = []
+    for metric, group in by_metric(cells).items():
+        compared = overall(group, reference)
+        tables.append(_values(metric, group, [s for s in scorers if any(s in cell.judged for cell in group)], compared, reference))
+        if compared:
+            tables.append(_against(metric, compared, reference))
+    return tables
+
+
+def task_tables(judged: Sequence[Judged]) -> list[Table]:
+    """For each task: its scorers by all its metrics, over the rows of all scenarios."""
+    tables = []
+    for task in dict.fromkeys(one.task for one in judged):
+        own = [one for one in judged if one.task == task]
+        metrics = own[0].metrics
+        found = {one.name: {m: e for m, e in one.table().items() if m in metrics} for one in own}
+        best = {m: best_of({name: table[m] for name, table in found.items() if m in table}, m) for m in metrics}
+        rows = [[Figure(one.name), *(figure(found[one.name].get(m), one.name in best[m]) for m in metrics)] for one in own]
+        where = f", {len(own[0].cells())} scenarios together" if len(own[0].cells()) > 1 else ""
+        tables.append(Table(f"{task}: {len(own[0]):,} rows{where}", ["", *map(metric_label, metrics)], rows, _arrows(metrics)))
+    return tables
+
+
+def class_table(judged: Judged) -> Table | None:
+    """Precision, recall and F1 of each class, tag, level or kind of span, the largest first; None where labels are no classes."""
+    if judged.kind not in WITH_CLASSES:
+        return None
+    found = sorted(judged.class_figures(), key=lambda one: -one.rows)
+    rows = [[Figure(short(one.name, 60)), *(Figure(f"{n:,}") for n in (one.rows, one.called)), *map(_plain, one[1:4])] for one in found]
+    note = "" if len(rows) <= MOST_CLASSES else f"The {MOST_CLASSES} largest of {len(rows)}."
+    what = "Spans, exact matches" if judged.kind == "tokens" else "Classes" if judged.kind == "classes" else judged.kind.capitalize()
+    head = ["", "so", "called so", "Precision", "Recall", "F1"]
+    return Table(f"{what} of {judged.task}, {judged.name}", head, rows[:MOST_CLASSES], note)
+
+
+def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Table | None:
+    """The reference minus every other scorer in every cell, with intervals; None where there is nobody else."""
+    others = list(dict.fromkeys(name for cell in cells for name in cell.differences))
+    if not others:
+        return None
+    rows = []
+    for cell in cells:
+        fields = []
+        for other in others:
+            estimate = cell.differences.get(other)
+            fields.append(Figure("-") if estimate is None else _difference(estimate, metric))
+        rows.append([Figure(cell.name), *fields])
+    return Table(f"{metric_label(metric)}: {reference} minus the others", ["", *others], rows)
+
+
+def undefined(cells: Sequence[Cell]) -> list[str]:
+    """A sentence for each cell whose metric is undefined, with the reason."""
+    sentences = []
+    for cell in cells:
+        if cell.defined:
+            continue
+        one = next(iter(cell.judged.values()))
+        reason = "there are too few rows or they do not differ"
+        if not len(one):
+            reason = "it has no row with a known label"
+        elif one.kind == "binary" and one.truth.min() == one.truth.max():
+            reason = f"all {len(one):,} labels are {'yes' if one.truth[0] > 0.5 else 'no'}"
+        sentences.append(f"{metric_label(cell.metric)} of {cell.name} is undefined: {reason}. It is left out of means.")
+    return sentences
+
+
+def figure(estimate: Estimate | None, best: bool = False) -> Figure:
+    """A value with its interval, "-" where unknown."""
+    if estimate is None or math.isnan(estimate.mean):
+        return Figure("-")
+    return Figure(
+        f"{estimate.mean:.4f}", "" if math.isnan(estimate.low) else f"{estimate.low:.4f} to {estimate.high:.4f}", "best" if best else ""
+    )
+
+
+def as_markdown(table: Table) -> str:
+    """A heading and a Markdown table; the best of a column is bold."""
+    lines = [f"### {_escaped(table.title)}", "", "| " + " | ".join(_escaped(cell) for cell in table.head) + " |"]
+    lines.append("|" + "|".join("---" if place in table.words or place == 0 else "---:" for place in range(len(table.head))) + "|")
+    for row in table.rows:
+        fields = [_escaped(one.text) for one in row]
+        fields = [f"**{text}**" if one.mark == "best" else text for text, one in zip(fields, row, strict=True)]
+        fields = [f"{text} ({one.small})" if one.small else text for text, one in zip(fields, row, strict=True)]
+        lines.append("| " + " | ".join(fields) + " |")
+    return "\n".join(lines) + "\n" + (f"\n{table.note}\n" if table.note else "")
+
+
+def _values(metric: str, group: Sequence[Cell], scorers: list[str], compared: Sequence[Overall], reference: str) -> Table:
+    rows = []
+    for cell in group:
+        best, size = cell.best(), len(next(iter(cell.judged.values())))
+        rows.append([Figure(cell.name), Figure(f"{size:,}"), *(figure(cell.estimates.get(s), s in best) for s in scorers)])
+    known = [cell for cell in group if cell.defined and all(s in cell.judged for s in scorers)]
+    note = _arrows([metric])
+    if len(known) > 1 and compared:
+        means = {reference: compared[0].mean, **{one.against: one.other for one in compared}}
+        if all(one.cells == len(known) for one in compared):
+            best = best_of(means, metric)
+            total = sum(len(next(iter(cell.judged.values()))) for cell in known)
+            rows.append([Figure(f"mean of {len(known)} cells"), Figure(f"{total:,}"), *(figure(means.get(s), s in best) for s in scorers)])
+    return Table(f"{metric_label(metric)} of each scenario/task", ["", "rows", *scorers], rows, note)
+
+
+def _against(metric: str, compared: Sequence[Overall], reference: str) -> Table:
+    rows = []
+    for one in compared:
+        lost = f"worse in {', '.join(one.worse)}" if one.worse else ""
+        word = verdict(one.difference, metric)
+        fields = [_difference(one.difference, metric), Figure(str(one.cells)), Figure(str(len(one.better))), Figure(str(len(one.worse)))]
+        rows.append([Figure(one.against), *fields, Figure(word, lost, word if word in ("better", "worse") else "")])
+    head = [f"{reference} minus", f"mean {metric_label(metric)}", "cells", "clearly better", "clearly worse", f"{reference} is"]
+    return Table(
+        f"{reference} against the others",
+        head,
+        rows,
+        "Paired on the same rows; people are drawn once for all cells.",
+        words={len(head) - 1},
+    )
+
+
+def _difference(estimate: Estimate, metric: str) -> Figure:
+    if math.isnan(estimate.mean):
+        return Figure("-")
+    word = verdict(estimate, metric)
+    return Figure(f"{estimate.mean:+.4f}", f"{estimate.low:+.4f} to {estimate.high:+.4f}", word if word in ("better", "worse") else "")
+
+
+def _plain(value: float) -> Figure:
+    return Figure("-" if math.isnan(value) else f"{value:.4f}")
+
+
+def _arrows(metrics: Sequence[str]) -> str:
+    lower = [metric_label(metric) for metric in metrics if not METRIC_NAMES[split_name(metric)[0]].higher]
+    return f"Lower is better: {', '.join(lower)}." if lower else ""
+
+
+def _as_text(table: Table) -> list[str]:
+    spans = len(table.head) <= NARROW + 3 or bool(table.words)
+    rows = [[short(text, 28) for text in table.head]]
+    starred = any(one.mark == "best" for row in table.rows for one in row)
+    for row in table.rows:
+        fields = [short(row[0].text, 40)]
+        for one in row[1:]:
+            mark = ("*" if one.mark == "best" else " ") if starred else ""
+            small = f" [{one.small.replace(' to ', ', ')}]" if one.small and spans and " to " in one.small else ""
+            small = f"; {one.small}" if one.small and not small and table.words else small
+            fields.append(f"{one.text}{mark}{small}")
+        rows.append(fields)
+    notes = [note for note in (table.note, "*: best of its row or column." if starred else "") if note]
+    return [table.title, "", *aligned(rows, left_last=bool(table.words)), *([" ".join(notes)] if notes else [])]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
