@@ -86,7 +86,7 @@ def read_labels(
     if check and column.null_count() == len(column):
         raise DataError(f"{what}: none of {len(column):,} rows has a label; check the name of the column, or leave the task out")
     if kind == "binary":
-        labels = _binary(column, positive, what)
+        labels = _binary(column, positive, what, check)
     elif kind == "tags":
         labels = _tags(column, what, names)
     elif kind == "tokens":
@@ -148,7 +148,16 @@ def _numbers(column: pl.Series, what: str) -> np.ndarray:
     return found.fill_null(float("nan")).to_numpy().astype(np.float32)
 
 
-def _binary(column: pl.Series, positive: str | None, what: str) -> Labels:
+def _refuse_unseen(wanted: list[str], text: pl.Series, what: str) -> None:
+    """Raises DataError for a word of `positive` that no row has: most likely it is misspelt."""
+    found = text.drop_nulls().unique(maintain_order=True).to_list()
+    for word in wanted:
+        if word not in found:
+            hint = nearest(word, found) or f"; values: {', '.join(found[:10])}{', ...' if len(found) > 10 else ''}"
+            raise DataError(f"{what}: positive names {word!r}, which no row has{hint}")
+
+
+def _binary(column: pl.Series, positive: str | None, what: str, check: bool) -> Labels:
     if isinstance(column.dtype, (pl.List, pl.Array, pl.Struct)):
         raise DataError(f"{what}: the column holds {column.dtype}, which is neither yes nor no; say kind: tags")
     if positive is None:
@@ -166,6 +175,8 @@ def _binary(column: pl.Series, positive: str | None, what: str) -> Labels:
             answer = column.cast(pl.Float64).is_in(wanted_numbers)
         else:
             answer = text.is_in(wanted)
+            if check:
+                _refuse_unseen(wanted, text, what)
     values = answer.set(text.is_null(), None).cast(pl.Float32).fill_null(float("nan")).to_numpy()
     return Labels("binary", ["no", "yes"], values.astype(np.float32))
 
