@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ from m6rec.evaluation.judged_comparison import cells_of, overall, verdict
 from m6rec.evaluation.judged_report import judged_page, judged_section
 from m6rec.evaluation.judged_tables import class_table, judged_markdown, judged_tables
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
+from m6rec.evaluation.metric_names import METRIC_NAMES
 from m6rec.evaluation.reliability import reliability, reliability_chart
 from m6rec.evaluation.report import html_report
 from m6rec.evaluation.standalone import standalone_svg
@@ -234,3 +236,19 @@ def test_a_chart_becomes_a_picture_of_its_own() -> None:
     assert "{%" not in text
     with pytest.raises(UsageError, match="standalone_svg takes the text of a chart"):
         standalone_svg("<p>")
+
+
+def test_the_snippet_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "judged.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "docs/judged.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Estimate(mean=0.8")
+    assert said[-1] in ("platt", "isotonic")
+    assert (tmp_path / "ours" / "judged.json").exists()
+
+
+def test_every_metric_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "judged.md").read_text(encoding="utf-8")
+    assert [name for name in METRIC_NAMES if f"`{name}`" not in page and f"`{name}@k`" not in page] == []
