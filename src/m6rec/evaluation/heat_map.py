@@ -45,10 +45,10 @@ def heat_map_svg(
     names, heads = [short(row, LABEL_ROOM) for row in rows], [short(column, LABEL_ROOM) for column in columns]
     left = 10 + LETTER * max([letters(name) for name in [*names, row_label]], default=0)
     longest = max((letters(head) for head in heads), default=0)
-    steep = longest * LETTER > NARROWEST - 6  # labels that do not fit over a narrow cell are written upwards
-    top = 16 + (LETTER * longest * 0.72 if steep else 12) + (18 if column_label else 0)
     cell = max(NARROWEST, 7.6 * (digits + 4), (WIDTH - left - 6) / max(len(heads), 1) if len(heads) < 6 else 0)
     cell = min(cell, 96.0)
+    steep = longest * LETTER > cell - 6  # labels that do not fit over a cell are written upwards
+    top = 16 + (LETTER * longest * 0.72 if steep else 12) + (18 if column_label else 0)
     width = max(WIDTH, left + cell * len(heads) + (LETTER * longest * 0.72 - cell / 2 + 12 if steep else 6))
     most = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
     parts = []

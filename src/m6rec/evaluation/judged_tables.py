@@ -176,7 +176,7 @@ def _against(metric: str, compared: Sequence[Overall], reference: str) -> Table:
         rows.append([Figure(one.against), *fields, Figure(word, lost, word if word in ("better", "worse") else "")])
     head = [f"{reference} minus", f"mean {metric_label(metric)}", "cells", "clearly better", "clearly worse", f"{reference} is"]
     return Table(
-        f"{reference} against the others",
+        f"{reference} against the others, {metric_label(metric)}",
         head,
         rows,
         "Paired on the same rows; people are drawn once for all cells.",

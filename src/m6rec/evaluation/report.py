@@ -14,6 +14,8 @@ from markupsafe import Markup
 from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, shown_metrics
 from m6rec.evaluation.curves import flatten, training_charts
 from m6rec.evaluation.evaluated import Estimate, Evaluation
+from m6rec.evaluation.judged import Judged
+from m6rec.evaluation.judged_report import judged_section
 from m6rec.evaluation.metrics import METRICS
 from m6rec.evaluation.plots import Bar, Line, bar_chart, line_chart, short
 from m6rec.evaluation.slices import NAMES
@@ -48,6 +50,8 @@ def html_report(
     curves: Sequence[dict[str, Any]] = (),
     samples: Sequence[Sample] = (),
     reference: str | None = None,
+    judged: Sequence[Judged] = (),
+    judged_charts: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The whole page as text.
 
@@ -59,6 +63,8 @@ def html_report(
         curves: training-log records, see `evaluation.curves`.
         samples: examples of recommendations.
         reference: the scorer that the others are compared with; by default the first.
+        judged: scorers by tasks that judge, the first one the model; see `judged_report.judged_section`.
+        judged_charts: (caption, inline SVG) of further charts of those tasks.
 
     Raises:
         UsageError: nothing to show, or evaluations of different cases or cutoffs.
@@ -104,6 +110,7 @@ def html_report(
         span=lambda x, name: "" if math.isnan(x.low) else f"{_fixed(x.low, name)} to {_fixed(x.high, name)}",
         depth_chart=Markup(_depth_chart(evaluations)),
         depth_rows=_depth_rows(evaluations),
+        judged_section=Markup(judged_section(judged, extra=judged_charts)) if judged else "",
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],
         samples=[_shown_sample(sample) for sample in samples],
         account=[(short(str(what), 200), rows, short(str(why), 400)) for what, rows, why in account],

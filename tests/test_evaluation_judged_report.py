@@ -1,0 +1,254 @@
+"""Judged tasks on a page, in a terminal and in Markdown; heat map, reliability and late interaction charts."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from m6rec.base.errors import UsageError
+from m6rec.evaluation.heat_map import heat_map_svg
+from m6rec.evaluation.judged import Judged
+from m6rec.evaluation.judged_comparison import cells_of, overall, verdict
+from m6rec.evaluation.judged_report import judged_page, judged_section
+from m6rec.evaluation.judged_tables import class_table, judged_markdown, judged_tables
+from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
+from m6rec.evaluation.metric_names import METRIC_NAMES
+from m6rec.evaluation.reliability import reliability, reliability_chart
+from m6rec.evaluation.report import html_report
+from m6rec.evaluation.standalone import standalone_svg
+from test_evaluation_report import Page, two
+
+HOSTILE = "<script>alert('x')</script> & {{ 7 * 7 }} | a"
+
+
+def clicks(name: str, noise: float, task: str = "click", rows: int = 1200, **more: Any) -> Judged:
+    rng = np.random.default_rng(1)
+    rate = rng.random(rows)
+    truth, users = rng.random(rows) < rate, rng.integers(0, 100, rows)
+    where = rng.integers(0, 3, rows).astype(np.int16)
+    predicted = np.clip(rate + noise * np.random.default_rng(len(name)).normal(size=rows), 0, 1)
+    given = {"users": users, "scenarios": where, "scenario_names": ["shop", "feed", HOSTILE], "resamples": 100} | more
+    return Judged(name, task, "binary", truth, predicted, **given)
+
+
+def topics(name: str, right: float) -> Judged:
+    rng = np.random.default_rng(2)
+    codes = rng.integers(0, 3, 300)
+    said = np.where(rng.random(300) < right, codes, rng.integers(0, 3, 300))
+    return Judged(name, "topic", "classes", codes, 0.7 * np.eye(3)[said] + 0.1, names=["sport", HOSTILE, "科技"], resamples=100)
+
+
+def several() -> list[Judged]:
+    feed_never = clicks("joint", 0.1, "like")
+    truth = np.where(feed_never.scenarios == 1, 0, feed_never.truth)
+    likes = [clicks(name, noise, "like") for name, noise in (("joint", 0.1), ("single", 0.3))]
+    likes = [
+        Judged(
+            one.name,
+            "like",
+            "binary",
+            truth,
+            one.predicted,
+            users=one.users,
+            scenarios=one.scenarios,
+            scenario_names=one.scenario_names,
+            resamples=100,
+        )
+        for one in likes
+    ]
+    numbers = Judged("joint", "stars", "number", np.arange(50) % 5, np.arange(50) % 4, resamples=100, statements=["Rows after May."])
+    return [clicks("joint", 0.1), clicks("single", 0.3), clicks(HOSTILE, 0.6), *likes, topics("joint", 0.9), topics("single", 0.5), numbers]
+
+
+def test_cells_compare_the_first_with_the_others() -> None:
+    cells = cells_of(several())
+    assert [cell.name for cell in cells] == [
+        *(f"{where}/{task}" for task in ("click", "like") for where in ("shop", "feed", HOSTILE)),
+        *("topic", "stars"),
+    ]
+    shop = cells[0]
+    assert shop.best() == {"joint"}
+    assert shop.differences["single"] == shop.judged["joint"].difference(shop.judged["single"])
+    assert shop.estimates["joint"] == pytest.approx(shop.judged["joint"].estimate("auc"))
+    assert not cells[4].defined  # nobody liked anything in the feed
+    against = {one.against: one for one in overall(cells[:6], "joint")}
+    assert against["single"].cells == 5
+    assert against[HOSTILE].cells == 3
+    assert against["single"].difference.mean == pytest.approx(
+        np.mean([cell.differences["single"].mean for cell in cells[:6] if cell.defined])
+    )
+    assert against["single"].worse == []
+    assert "shop/click" in against["single"].better
+
+
+def test_lower_is_better_where_it_is() -> None:
+    better = clicks("joint", 0.1, metrics=["log_loss"])
+    found = better.difference(clicks("single", 0.4, metrics=["log_loss"]))
+    assert found.mean < 0
+    assert verdict(found, "log_loss") == "better"
+    assert verdict(found, "auc") == "worse"
+    assert cells_of([better, clicks("single", 0.4, metrics=["log_loss"])])[0].best() == {"joint"}
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    for make in (judged_tables, judged_section):
+        with pytest.raises(UsageError, match="there are no judged rows to report"):
+            make([])
+        with pytest.raises(UsageError, match="two results of 'joint' on task 'click'"):
+            make([clicks("joint", 0.1), clicks("joint", 0.2)])
+        with pytest.raises(UsageError, match="no scorer is called 'nobody'; there are: joint, single"):
+            make([clicks("joint", 0.1), clicks("single", 0.2)], "nobody")
+        with pytest.raises(UsageError, match="were not judged on the same rows of 'shop/click'"):
+            make([clicks("joint", 0.1), clicks("single", 0.2, rows=900)])
+
+
+def test_the_page_is_whole_and_loads_nothing() -> None:
+    text = judged_page(several(), title=HOSTILE, extra=[("Who helped whom", heat_map_svg(["a"], ["b"], np.array([[0.1]]), key="whom"))])
+    page = Page(text)
+    assert page.open == []
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe", "object")]
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on") or a in ("src", "srcset", "style")]
+    assert set(re.findall(r"https?://[^\"' <]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "<script>" not in text
+    ids = [str(attributes["id"]) for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = {part for _, a in page.tags for key in ("aria-labelledby", "aria-describedby") for part in (a.get(key) or "").split()}
+    assert wanted | {str(a["href"])[1:] for a in page.named("a")} <= set(ids)
+    assert all("scope" in header for header in page.named("th"))
+    charts = re.findall(r"<svg.*?</svg>", text, flags=re.S)
+    assert len(charts) == 1 + 1 + 4  # the heat map of AUC, the one given, reliability of four tasks
+    for chart in charts:
+        root = ElementTree.fromstring(chart)
+        assert [child.tag.rpartition("}")[2] for child in root][:2] == ["title", "desc"]
+        assert not re.search(r'"[^"]*\bnan\b', chart)
+    assert "Rows after May." in text
+    assert "AUC of feed/like is undefined" in text
+    assert judged_page(several(), title="t") == judged_page(several(), title="t")
+
+
+def test_the_section_stands_in_the_report() -> None:
+    text = html_report(two(), title="t", judged=several())
+    page = Page(text)
+    assert page.open == []
+    ids = [str(attributes["id"]) for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert 'href="#judged"' in text
+    assert 'href="#judged"' not in html_report(two(), title="t")
+
+
+def test_the_terminal_is_aligned_and_says_what_is_undefined() -> None:
+    text = judged_tables(several())
+    lines = text.splitlines()
+    assert lines[0] == "AUC of each scenario/task"
+    value = clicks("joint", 0.1).cells()[0].estimate("auc")
+    assert f"{value.mean:.4f}* [{value.low:.4f}, {value.high:.4f}]" in text
+    assert re.search(r"AUC of feed/like is undefined: all \d+ labels are no. It is left out of means.", text)
+    assert "mean of 5 cells" not in text  # one scorer did not judge likes: no mean of the same cells for everybody
+    assert "nan" not in text
+    assert re.search(r"^single +\+0\.\d{4} \[\+0\.\d{4}, \+0\.\d{4}\] +5 +5 +0 +better$", text, flags=re.M)
+    assert "mean of 5 cells" in judged_tables([one for one in several() if one.name != HOSTILE])
+
+
+def test_markdown_is_a_table_and_escapes_bars() -> None:
+    text = judged_markdown(several())
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
+    for table in tables:
+        widths = {len(re.split(r"(?<!\\)\|", line)) for line in table.strip().splitlines()}
+        assert len(widths) == 1
+    assert "<script>" not in text
+    assert "**" in text
+
+
+def test_a_table_of_classes() -> None:
+    table = class_table(topics("joint", 0.9))
+    assert table is not None
+    assert [row[0].text for row in table.rows] == [
+        one.name for one in sorted(topics("joint", 0.9).class_figures(), key=lambda one: -one.rows)
+    ]
+    assert class_table(clicks("joint", 0.1)) is None
+
+
+# charts
+
+
+def test_reliability_by_hand() -> None:
+    judged = Judged("m", "t", "binary", np.array([0, 1, 1, 1]), np.array([0.2, 0.4, 0.6, 0.8]))
+    low, high = reliability(judged, bins=2)
+    assert (low.rows, low.observed, high.observed) == (2, 0.5, 1.0)
+    assert (low.predicted, high.predicted) == pytest.approx((0.3, 0.7))
+    z = 1.959964**2
+    assert (high.low, high.high) == pytest.approx((2 / (2 + z), 1.0))  # Wilson's interval of 2 in 2
+    number = reliability(Judged("m", "t", "number", np.array([1.0, 3.0]), np.array([2.0, 2.0])), bins=5)
+    assert [(b.rows, b.observed) for b in number] == [(2, 2.0)]
+    assert number[0].low == pytest.approx(2 - 1.959964 / math.sqrt(2))
+
+
+@pytest.mark.parametrize("scorers", [[], [topics("joint", 0.9)], [clicks("joint", 0.1), clicks("single", 0.3)]])
+def test_reliability_charts_are_drawn(scorers: list[Judged]) -> None:
+    root = ElementTree.fromstring(reliability_chart("r", scorers))
+    lines = [child for child in root if child.get("class", "").startswith("line c")]
+    assert len(lines) == 2 * len(scorers)  # the curve and its line in the legend
+
+
+def test_a_heat_map_says_everything_without_colours() -> None:
+    values = np.array([[0.02, -0.01, math.nan], [0.0, -0.0001, 0.005]])
+    sure = np.array([[True, False, False], [False, False, False]])
+    chart = heat_map_svg(["a & b", "很长的名字" * 9], ["x", "y", "<z>"], values, sure, "Title", row_label="left out", column_label="judged")
+    root = ElementTree.fromstring(chart)
+    words = [child.text for child in root if child.tag.endswith("text")]
+    for word in ("+0.020", "−0.010", "–", "0.000", "+0.005", "left out ↓", "judged →"):
+        assert word in words
+    assert "−0.000" not in words
+    assert "a & b, x: +0.020 (clear)" in (root[1].text or "")
+    boxes = [child for child in root if child.get("class", "").startswith("heat")]
+    assert [box.get("class") for box in boxes] == ["heat up", "heat down", "heat none", "heat up", "heat down", "heat up"]
+    strength = [float(box.get("fill-opacity", 0)) for box in boxes]
+    assert strength[0] == max(strength)
+    assert strength[1] == pytest.approx(strength[0] / 2, abs=1e-3)
+    assert chart.count('class="sure"') == 1
+    assert "beyond the 95 % interval" not in heat_map_svg(["a"], ["b"], np.array([[0.0]]))
+    ElementTree.fromstring(heat_map_svg([], [], np.zeros((0, 0))))
+
+
+def test_the_late_curve_has_both_axes() -> None:
+    points = [LatePoint("0", 0.70, 0.5), LatePoint("2", 0.75, 1.5, 0.74, 0.76), LatePoint("all anew", 0.76, 12.0)]
+    root = ElementTree.fromstring(late_curve_svg(points, title="t"))
+    words = [child.text for child in root if child.tag.endswith("text")]
+    assert {"AUC ●", "■ ms per request", "joint upper layers", "0", "2", "all anew", "15"} <= set(words)
+    quality = [float(child.get("cy", 0)) for child in root if child.tag.endswith("circle")]
+    cost = [float(child.get("y", 0)) for child in root if child.get("class") == "dot c1"]
+    assert quality == sorted(quality, reverse=True)
+    assert cost == sorted(cost, reverse=True)
+    ElementTree.fromstring(late_curve_svg([], title="t"))
+
+
+def test_a_chart_becomes_a_picture_of_its_own() -> None:
+    text = standalone_svg(late_curve_svg([LatePoint("0", 0.7, 0.5)], title="t"))
+    ElementTree.fromstring(text)
+    assert "prefers-color-scheme: dark" in text
+    assert ".line.c1" in text
+    assert "{%" not in text
+    with pytest.raises(UsageError, match="standalone_svg takes the text of a chart"):
+        standalone_svg("<p>")
+
+
+def test_the_snippet_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "judged.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "docs/judged.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Estimate(mean=0.8")
+    assert said[-1] in ("platt", "isotonic")
+    assert (tmp_path / "ours" / "judged.json").exists()
+
+
+def test_every_metric_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "judged.md").read_text(encoding="utf-8")
+    assert [name for name in METRIC_NAMES if f"`{name}`" not in page and f"`{name}@k`" not in page] == []
