@@ -96,7 +96,7 @@ def command(words: list[str]) -> float:
 
 def assess(training: dict[str, Any], name: str) -> Evaluation:
     """A training's model on the test cases."""
-    evaluation = evaluate_run(Path(training["run"]), baselines=[])[0]
+    evaluation = evaluate_run(Path(training["run"]), baselines=[])[0][0]
     evaluation.name = name
     return evaluation
 

@@ -89,7 +89,7 @@ def test_members_are_kept_when_the_stage_is_cut_off(
 def test_the_blend_is_what_is_measured_first(fused_run: Path) -> None:
     names = [row["name"] for row in json.loads(next(fused_run.glob("stages/evaluate-*/table.json")).read_text())]
     assert names == ["m6rec", "m6rec without fusion", "popularity"]
-    found = evaluate_run(fused_run, split="validation", baselines=[], without=["graph"])
+    found, _ = evaluate_run(fused_run, split="validation", baselines=[], without=["graph"])
     assert [one.name for one in found] == ["m6rec", "m6rec without fusion", "m6rec without fusion and graph"]
     assert any("out of fold" in sentence for sentence in found[0].statements)
     assert not any("out of fold" in sentence for sentence in found[1].statements)

@@ -262,7 +262,7 @@ def test_a_run_can_be_read_when_the_files_are_gone(tiny_sample: Path, tiny_confi
     shutil.copytree(tiny_run / "stages", run / "stages")
     train(tiny_config(folder=data), data, run, until="evaluate")
     shutil.rmtree(data)
-    (found,) = evaluate_run(run, baselines=[])
+    (found,), _ = evaluate_run(run, baselines=[])
     assert found.plain()["metrics"] == table(tiny_run)[0]["metrics"]
 
 
@@ -290,13 +290,13 @@ def test_the_model_folder_answers(tiny_run: Path) -> None:
 
 def test_parts_switched_off_and_baselines(tiny_run: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    found = evaluate_run(tiny_run, without=["graph", "id", "text"], baselines=["popularity"], report=page)
+    found, _ = evaluate_run(tiny_run, without=["graph", "id", "text"], baselines=["popularity"], report=page)
     names = ["m6rec", "m6rec without graph", "m6rec without id", "m6rec without text", "popularity"]
     assert [evaluation.name for evaluation in found] == names
     assert found[0].plain()["metrics"] == table(tiny_run)[0]["metrics"]
     assert len({evaluation.ranks.tobytes() for evaluation in found}) == 5
     assert all(name in page.read_text() for name in names)
-    validation = evaluate_run(tiny_run, baselines=[], split="validation")
+    validation, _ = evaluate_run(tiny_run, baselines=[], split="validation")
     assert len(validation) == 1
     assert not np.array_equal(validation[0].targets, found[0].targets)
 
@@ -320,7 +320,7 @@ def test_early_stopping_can_look_at_any_metric(tiny_sample: Path, tiny_config: B
     facts = train(tiny_config("train.validation_metric=recall@5"), tiny_sample, tmp_path, until="fit")["fit"]
     assert 0 < facts["validation recall@5"] <= 1
     bench = open_run(tmp_path)
-    (validation,) = evaluate_run(tmp_path, baselines=[], split="validation")
+    (validation,), _ = evaluate_run(tmp_path, baselines=[], split="validation")
     assert validation.values("recall@5").mean() == pytest.approx(facts["with agreement"], abs=1e-4)
     assert bench.config.train.validation_metric == "recall@5"
     for wrong in ("accuracy", "ndcg", "ndcg@0", "recall@x"):

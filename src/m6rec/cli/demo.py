@@ -48,7 +48,7 @@ def demo(
     recommender = Recommender.fit(written["config"], run=folder / "run", progress=wants_progress(progress))
 
     _heading("2. Measured on what was held out, beside the baselines")
-    print(text_table(evaluate_run(folder / "run")))
+    print(text_table(evaluate_run(folder / "run")[0]))
 
     _heading("3. A user we know")
     user = _show_history(folder / "shop")

@@ -45,11 +45,14 @@ def evaluate(
 
     from m6rec.training.assess import evaluate_run
 
-    found = evaluate_run(run, without=parts, baselines=names, split=split.value, report=page, progress=wants_progress(progress))
+    found, judged = evaluate_run(run, without=parts, baselines=names, split=split.value, report=page, progress=wants_progress(progress))
     if as_json:
-        print_json([evaluation.plain() for evaluation in found])
+        print_json([*(evaluation.plain() for evaluation in found), *(one.plain() for one in judged)])
         return
+    from m6rec.evaluation.judged_tables import judged_tables
     from m6rec.evaluation.report import text_table
 
     print(text_table(found))
+    if judged:
+        print("\n" + judged_tables(judged))
     print(f"\nwrote {page}")

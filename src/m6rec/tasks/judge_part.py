@@ -87,6 +87,20 @@ class JudgeInputs:
         return Contents.build(torch.zeros(frame.height, width), self.context_bag.matrix(table), vector_fields(table))
 
 
+def rates(statistics: Statistics, rows: JudgeRows, tasks: list[str]) -> dict[str, np.ndarray]:
+    """The baseline every report carries: what the rates of the user and of the item, as of the row's time, say of each binary task.
+
+    logit p = logit(user's rate) + logit(item's rate) - logit(rate of all rows); float32 (X,).
+    """
+    assert rows.statistics is not None
+    found = {}
+    for task in tasks:
+        columns = [rows.statistics[:, statistics.names.index(f"{kind}: {task}")].astype(np.float64) for kind in ("user", "item", "all")]
+        user, item, everybody = (np.log(rate / (1 - rate)) for rate in (np.clip(column, 1e-4, 1 - 1e-4) for column in columns))
+        found[task] = (1 / (1 + np.exp(-(user + item - everybody)))).astype(np.float32)
+    return found
+
+
 def context_table(frame: pl.DataFrame, fields: dict[str, FieldType]) -> Table:
     return Table(Vocabulary(map(str, range(frame.height))), frame, fields)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from m6rec.evaluation.evaluated import Evaluation
-from m6rec.training.measuring import measure, page, write_page
+from m6rec.evaluation.judged import Judged
+from m6rec.training.measuring import measure, measure_judged, page, write_page
 from m6rec.training.pipeline import open_run
 
 
@@ -19,7 +20,7 @@ def evaluate_run(
     split: Literal["validation", "test"] = "test",
     report: Path | None = None,
     progress: bool = False,
-) -> list[Evaluation]:
+) -> tuple[list[Evaluation], list[Judged]]:
     """Measure the newest training of a run folder.
 
     Args:
@@ -27,6 +28,9 @@ def evaluate_run(
             model trained without it, train with `m6rec train --without`.
         baselines: names of fusion members; None takes those of the run's configuration.
         report: an HTML file to write.
+
+    Returns:
+        The evaluations of the choose task, the model first; and the judged rows of the tasks that judge.
 
     Raises:
         CheckpointError: no finished run there.  ConfigError: no such baseline or part.
@@ -36,6 +40,7 @@ def evaluate_run(
         bench.config.without(part)  # says so when there is no such part
     names = bench.config.evaluation.baselines if baselines is None else baselines
     found = measure(bench, baselines=names, without=without, held=split)
+    judged = measure_judged(bench, split)
     if report is not None:
-        write_page(report, page(bench, found))
-    return found
+        write_page(report, page(bench, found, judged))
+    return found, judged

@@ -18,6 +18,7 @@ from m6rec.evaluation.protocol import evaluate
 from m6rec.evaluation.report import Sample, html_report
 from m6rec.fusion.member import MEMBERS
 from m6rec.index.exact import top_k
+from m6rec.tasks.judge_part import rates
 from m6rec.training.stages_blend import served
 from m6rec.training.workbench import Workbench
 
@@ -79,15 +80,20 @@ def measure_baskets(bench: Workbench, *, baselines: Sequence[str], held: Literal
 
 
 def measure_judged(bench: Workbench, held: str = "test") -> list[Judged]:
-    """What the run says of the held-out exposures, task by task."""
-    if bench.judging is None:
+    """What the run says of the held-out exposures, task by task, and what the rates of users and items say of the same rows."""
+    judging = bench.judging
+    if judging is None:
         return []
-    scorer, chosen = bench.fitted(), bench.judging.chosen(held)
+    scorer, chosen = bench.fitted(), judging.chosen(held)
     assert scorer.judging is not None
     bench.progress.say(f"  judging {len(chosen):,} {held} exposures")
-    examples = bench.judging.examples(bench, chosen, 4096)
+    examples = judging.examples(bench, chosen, 4096)
     answers = scorer.judging.answers(scorer.model, examples.rows, examples.histories, examples.contents, examples.profiles)
-    return bench.judging.judged("m6rec", answers, chosen, bench)
+    found = judging.judged("m6rec", answers, chosen, bench)
+    if judging.inputs.statistics is None:
+        return found
+    told = rates(judging.inputs.statistics, examples.rows, [one.task for one in found if one.kind == "binary"])
+    return [*found, *judging.judged("rates", told, chosen, bench)]
 
 
 def write_report(bench: Workbench, path: Path) -> None:
@@ -107,8 +113,8 @@ def write_page(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page(bench: Workbench, evaluations: list[Evaluation]) -> str:
-    """The HTML report of `evaluations`, with the run's data account, settings, curves and a few people."""
+def page(bench: Workbench, evaluations: list[Evaluation], judged: Sequence[Judged] = ()) -> str:
+    """The HTML report of `evaluations` and of the rows `judged`, with the run's data account, settings, curves and a few people."""
     account = json.loads((bench.folder("prepare") / "account.json").read_text(encoding="utf-8"))
     facts = {
         "data": {
@@ -127,6 +133,7 @@ def page(bench: Workbench, evaluations: list[Evaluation]) -> str:
         account=[(row["what"], row["rows"], row["why"]) for row in account],
         curves=[*_log(bench, "pretrain"), *_log(bench, "fit")],
         samples=_samples(bench),
+        judged=judged,
     )
 
 

@@ -21,6 +21,7 @@ from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.model_folder import INDEX
+from m6rec.tasks.options import module_name
 from m6rec.tasks.pack_states import pack_states
 from m6rec.tasks.prior import training_values
 from m6rec.tasks.prior_store import stored_values, too_large
@@ -200,8 +201,8 @@ class Evaluate(Stage):
             evaluation.save(folder / BASKETS / f"{number:02d}-{evaluation.name}")
         judged = measure_judged(bench)
         for number, one in enumerate(judged):
-            one.save(folder / JUDGED / f"{number:02d}-{one.task}")
-        facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in judged}
+            one.save(folder / JUDGED / f"{number:02d}-{one.name}-{module_name(one.task)}")
+        facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in judged if one.name == "m6rec"}
         return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4), **facts}
 
 
