@@ -1,0 +1,260 @@
+"""judge: labels and numbers of free texts and of items alone. One module holds all such tasks of a configuration.
+
+The layers that read a text are shared (`text_views.py`), so that tasks help each other; each task has an option of its own. What a text
+is made into (n-grams) belongs to the weights and is saved with them, so a model folder needs the state, the sizes and nothing else.
+
+Shapes: G texts, V views, C outputs of a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m6rec.base.errors import DataError, UsageError, nearest
+from m6rec.language_model.config import ModelShape
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.config import JudgeConfig, SharingConfig
+from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
+from m6rec.tasks.options import module_name
+from m6rec.tasks.task import Task
+from m6rec.tasks.text_documents import TRAINING, VALIDATION, Documents, TextExamples
+from m6rec.tasks.text_reader import TextReader
+from m6rec.tasks.text_views import TextEncoder, TextOption
+from m6rec.text.ngrams import NGrams
+
+ANSWERED_TOGETHER = 256
+POOL_BATCHES = 32  # texts are sorted by length within so many batches' worth of random ones
+
+
+@dataclass(frozen=True)
+class JudgeTextsSizes:
+    """Sizes of a JudgeTexts that come from the data; saved beside its weights (`plain`, `of`)."""
+
+    labels: dict[str, LabelSize]
+    ngrams: int
+    ngram_settings: dict[str, Any] = field(default_factory=dict)
+    bag_width: int = 128
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        return cls(**{**values, "labels": {name: LabelSize(**size) for name, size in values["labels"].items()}})
+
+
+class JudgeTexts(Task):
+    """All tasks of a configuration that judge texts or items alone."""
+
+    answer: ClassVar[Literal["choose", "judge", "write"]] = "judge"
+    hashes: Tensor
+    idf: Tensor
+
+    def __init__(self, configs: dict[str, JudgeConfig], sharing: SharingConfig, shape: ModelShape, sizes: JudgeTextsSizes) -> None:
+        """configs: the tasks by name. Weights are meaningless until `initialise` or `load_state_dict`."""
+        super().__init__()
+        self.configs, self.sharing, self.shape, self.sizes = dict(configs), sharing, shape, sizes
+        dropout = max(sharing.dropout, 0.5)
+        self.encoder = TextEncoder(sizes.ngrams, shape.vocabulary, shape.width, shape.width, sizes.bag_width, dropout, sharing.dropout)
+        self.options = nn.ModuleDict()
+        for name in configs:
+            self._put(name, sizes.labels[name], dropout)
+        self.register_buffer("hashes", torch.zeros(sizes.ngrams, dtype=torch.int64))
+        self.register_buffer("idf", torch.zeros(sizes.ngrams))
+        self.examples: TextExamples | None = None
+        self._documents: Documents | None = None
+
+    def _put(self, name: str, label: LabelSize, dropout: float) -> None:
+        sizes, sharing = self.sizes, self.sharing
+        option = TextOption(sizes.ngrams, self.shape.width, sizes.bag_width, label.outputs, sharing.prompts, sharing.adapter, dropout)
+        self.options[module_name(name)] = option
+
+    @classmethod
+    def fit_sizes(
+        cls, examples: TextExamples, labels: dict[str, tuple[str, list[str]]], **ngram_settings: Any
+    ) -> tuple[JudgeTextsSizes, NGrams]:
+        """Sizes and n-grams from the training documents; labels: task -> (kind, names)."""
+        training = examples.parts == TRAINING
+        ngrams = NGrams.fit([examples.documents[row] for row in np.flatnonzero(training).tolist()], **ngram_settings)
+        settled = {name: LabelSize.of(kind, examples.labels[name][training], names) for name, (kind, names) in labels.items()}  # type: ignore[arg-type]
+        return JudgeTextsSizes(settled, ngrams.size, ngrams.settings()), ngrams
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, ngrams: NGrams) -> None:
+        """Seeded start; `ngrams` are those that the sizes were made with."""
+        self.encoder.initialise(generator)
+        for name in sorted(self.configs):
+            self.option(name).initialise(generator, torch.tensor(self.sizes.labels[name].start))
+        kept = ngrams.tensors()
+        self.hashes.copy_(torch.from_numpy(kept["hashes"]))
+        self.idf.copy_(torch.from_numpy(kept["idf"]))
+
+    @property
+    def ngrams(self) -> NGrams:
+        return NGrams.restored({"hashes": self.hashes.numpy(), "idf": self.idf.numpy()}, self.sizes.ngram_settings)
+
+    def option(self, name: str) -> TextOption:
+        option = self.options[module_name(name)]
+        assert isinstance(option, TextOption)
+        return option
+
+    # ---- training
+
+    def bind(self, examples: TextExamples, reader: TextReader) -> None:
+        """Give the task what it trains on; `reader` has the frozen lower layers.
+
+        Raises:
+            DataError: a task has no label, or no document of one of its classes, in the training part.
+        """
+        for name in self.configs:
+            training = examples.known(name) & (examples.parts == TRAINING)
+            if not training.any():
+                raise DataError(f"task '{name}' has no labelled text to train on; label some, or leave the task out")
+            size = self.sizes.labels[name]
+            if size.kind == "classes":
+                missing = np.setdiff1d(np.arange(len(size.names)), examples.labels[name][training].astype(np.int64))
+                if len(missing):
+                    unseen = size.names[missing[0]]
+                    elsewhere = int((examples.labels[name] == missing[0]).sum())
+                    raise DataError(
+                        f"task '{name}': class '{unseen}' is unseen in training ({elsewhere} rows elsewhere); "
+                        "label training texts of it, or take its rows out"
+                    )
+        self.examples = examples
+        self._documents = Documents.of(examples.documents, self.ngrams, reader)
+
+    def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Training documents with a label of any task, those of like length together."""
+        assert self.examples is not None
+        assert self._documents is not None
+        size, lengths = self.examples.batch_rows, self._documents.lengths()
+        labelled = np.any([self.examples.known(name) for name in self.configs], axis=0)
+        rows = generator.permutation(np.flatnonzero(labelled & (self.examples.parts == TRAINING)))
+        runs = []
+        for start in range(0, len(rows), size * POOL_BATCHES):
+            pool = rows[start : start + size * POOL_BATCHES]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            runs += [pool[at : at + size] for at in range(0, len(pool), size)]
+        for place in generator.permutation(len(runs)):
+            yield runs[place]
+
+    def targets(self, batch: np.ndarray) -> int:
+        return len(batch)
+
+    def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
+        """{task: mean over its labelled documents of the summed losses of the views}; a task without a label in the batch is left out."""
+        assert self.examples is not None
+        assert self._documents is not None
+        outputs = self.outputs(model, self._documents, batch)
+        losses: dict[str, Tensor] = {}
+        for name, values in outputs.items():
+            known = self.examples.known(name)[batch]
+            if not known.any():
+                continue
+            labels = torch.from_numpy(self.examples.labels[name][batch][known])
+            config, size, rows = self.configs[name], self.sizes.labels[name], torch.from_numpy(known)
+            of_views = [label_losses(view[rows], labels, size, config.loss, config.label_smoothing).mean() for view in values]
+            losses[name] = torch.stack(of_views).sum()
+        return losses
+
+    def outputs(
+        self, model: LanguageModel, documents: Documents, index: np.ndarray, names: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """task -> (V, G, C) for the documents `index`, of the tasks `names` (all)."""
+        batch, pairs = documents.batch(index), documents.pairs(index)
+        states = model.encode(batch)
+        read = self.encoder(pairs, batch.ids, states.to(self.encoder.states.weight.dtype), batch.real)
+        return {name: self.option(name)(read, pairs) for name in (self.configs if names is None else names)}
+
+    # ---- answers
+
+    @torch.no_grad()
+    def predict(
+        self, model: LanguageModel, documents: Documents, names: Sequence[str], index: np.ndarray | None = None
+    ) -> dict[str, Tensor]:
+        """task -> (V, G, C) in evaluation mode, of the documents `index` (all)."""
+        index = np.arange(len(documents)) if index is None else index
+        order = index[np.argsort(documents.lengths()[index], kind="stable")]
+        back = np.empty(len(documents), dtype=np.int64)
+        parts: dict[str, list[Tensor]] = {name: [] for name in names}
+        training = self.training
+        self.eval()
+        for start in range(0, len(order), ANSWERED_TOGETHER):
+            rows = order[start : start + ANSWERED_TOGETHER]
+            back[rows] = np.arange(start, start + len(rows))
+            for name, values in self.outputs(model, documents, rows, names).items():
+                parts[name].append(values)
+        self.train(training)
+        place = torch.from_numpy(back[index])
+        return {name: torch.cat(values, dim=1)[:, place] for name, values in parts.items()}
+
+    def answers(self, reader: TextReader, texts: Sequence[str], task: str) -> np.ndarray:
+        """float32 (G,): probability, number or level; (G, C) probabilities of classes (summing to 1) or tags; names: `sizes.labels[task].names`.
+
+        Raises:
+            UsageError: a task that the model does not have.
+        """
+        if task not in self.configs:
+            known = ", ".join(self.configs) or "none"
+            raise UsageError(f"'{task}' is no task on texts or items{nearest(task, list(self.configs)) or f'; those: {known}'}")
+        if not texts:
+            label = self.sizes.labels[task]
+            return np.zeros((0, label.outputs) if label.kind in ("classes", "tags") else 0, np.float32)
+        documents = Documents.of(texts, self.ngrams, reader)
+        outputs = self.predict(reader.model, documents, [task])[task]
+        return answers(self.option(task).mixed(outputs), self.sizes.labels[task]).float().numpy()
+
+    # ---- validation
+
+    def measure(self, model: LanguageModel, part: int = VALIDATION) -> dict[str, float]:
+        """{"task": accuracy (labels), or minus the root mean squared error (numbers, levels)} on a part of the bound examples."""
+        measured = {}
+        for name, (outputs, labels) in self._held_out(model, part).items():
+            size = self.sizes.labels[name]
+            given = answers(self.option(name).mixed(outputs), size)
+            if size.kind in ("number", "ordinal"):
+                measured[name] = -float((given - labels).square().mean().sqrt())
+            elif size.kind == "classes":
+                measured[name] = float((given.argmax(dim=1) == labels.long()).float().mean())
+            else:
+                measured[name] = float(((given > 0.5) == (labels > 0.5)).float().mean())
+        return measured
+
+    def fit_mixing(self, model: LanguageModel) -> None:
+        """Weigh the views of each task by what the validation labels say (log loss, L-BFGS); this calibrates them as well."""
+        for name, (outputs, labels) in self._held_out(model, VALIDATION).items():
+            option, size, config = self.option(name), self.sizes.labels[name], self.configs[name]
+            raw = torch.log(torch.expm1(option.mixing.clone().clamp(min=1e-3))).requires_grad_()
+            optimizer = torch.optim.LBFGS([raw], max_iter=50, line_search_fn="strong_wolfe")
+
+            def closure(
+                raw: Tensor = raw, outputs: Tensor = outputs, labels: Tensor = labels, size: LabelSize = size, loss: Any = config.loss
+            ) -> Tensor:
+                raw.grad = None
+                mixed = torch.einsum("v,vgc->gc", nn.functional.softplus(raw), outputs)
+                value = label_losses(mixed, labels, size, loss).mean()
+                value.backward()
+                return value
+
+            with torch.enable_grad():
+                optimizer.step(closure)
+            if bool(torch.isfinite(raw).all()):
+                option.mixing.copy_(nn.functional.softplus(raw.detach()))
+
+    def _held_out(self, model: LanguageModel, part: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """task -> (V, G, C) outputs and labels of the documents of `part` that have one; tasks without any are left out."""
+        assert self.examples is not None
+        assert self._documents is not None
+        held = {}
+        for name in self.configs:
+            index = np.flatnonzero(self.examples.known(name) & (self.examples.parts == part))
+            if len(index):
+                outputs = self.predict(model, self._documents, [name], index)[name]
+                held[name] = outputs, torch.from_numpy(self.examples.labels[name][index])
+        return held

@@ -1,0 +1,76 @@
+"""Documents that tasks on texts read, and their labels: n-grams and token segments, made once.
+
+Shapes: G documents, Q pairs (document, n-gram).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from m6rec.base.contracts import Segment
+from m6rec.language_model.segments import SegmentBatch
+from m6rec.tasks.text_reader import TextReader
+from m6rec.tasks.text_views import Pairs
+from m6rec.text.ngrams import NGrams
+
+TRAINING, VALIDATION, TEST = range(3)
+LONGEST = 128  # tokens of a text that are read in order; the n-grams are those of the whole text
+
+
+@dataclass(frozen=True)
+class TextExamples:
+    """What the tasks train on.
+
+    documents   G texts: texts as they are, items as worded without the field that is asked for
+    labels      task -> float32 (G,), or (G, C) for tags; NaN (a row of NaN) where the document has no label of the task
+    parts       int8 (G,): 0 training, 1 validation, 2 test
+    batch_rows  documents of a training step
+    """
+
+    documents: Sequence[str]
+    labels: dict[str, np.ndarray]
+    parts: np.ndarray
+    batch_rows: int = 128
+
+    def known(self, task: str) -> np.ndarray:
+        """bool (G,): which documents have a label of the task."""
+        values = self.labels[task]
+        return ~np.isnan(values if values.ndim == 1 else values[:, 0])
+
+
+@dataclass(frozen=True)
+class Documents:
+    """G texts, ready to be read: n-gram rows and token segments."""
+
+    rows: csr_array
+    segments: list[Segment]
+    pad_id: int
+
+    @classmethod
+    def of(cls, texts: Sequence[str], ngrams: NGrams, reader: TextReader) -> Documents:
+        """Texts are lower-cased for their tokens where that changes nothing but the case."""
+        tokens = replace(reader, segment_tokens=LONGEST)
+        return cls(ngrams.matrix(texts), tokens.segments(list(texts)), reader.tokenizer.pad_id)
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def lengths(self) -> np.ndarray:
+        """int64 (G,): tokens of each."""
+        return np.fromiter((len(segment.ids) for segment in self.segments), dtype=np.int64, count=len(self.segments))
+
+    def pairs(self, index: np.ndarray) -> Pairs:
+        some = self.rows[index]
+        return Pairs(
+            torch.from_numpy(some.indices.astype(np.int64)),
+            torch.from_numpy(some.data.astype(np.float32)),
+            torch.from_numpy(some.indptr[:-1].astype(np.int64)),
+        )
+
+    def batch(self, index: np.ndarray) -> SegmentBatch:
+        return SegmentBatch.padded([self.segments[row] for row in index], self.pad_id)

@@ -1,0 +1,138 @@
+"""Three views of a text, each of which answers on its own: a linear one, a bag of n-grams, a row of token states.
+
+    linear   logits = s * sum_f x_f A_f + a                        logistic regression on tf-idf n-grams
+    bag      logits = V gelu(norm(sum_f x_f E_f))                   the same n-grams through a layer that the tasks share
+    tokens   logits = V (z + up relu(down z)), z = pooled states    states of the frozen lower layers, a trained vector a token, a convolution
+
+They err on different texts, so their weighted sum is better than any of them. An option owns its columns of the linear view, its soft
+prompts (queries that pool the token states), its adapter and its label vectors.
+
+Shapes: G texts, T tokens of the longest, F n-grams, Q pairs (text, n-gram), W width, B width of the bag, P prompts, C outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m6rec.language_model.layers import RMSNorm
+
+VIEWS = ("linear", "bag", "tokens")
+LINEAR_SCALE = 10.0  # steps of the linear view, as multiples of the others': its weights grow to about 10
+HIDDEN = -1e4
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N-grams of G texts: features int64 (Q,), weights float32 (Q,), offsets int64 (G,) where each text begins."""
+
+    features: Tensor
+    weights: Tensor
+    offsets: Tensor
+
+    def thinned(self, share: float) -> Pairs:
+        """A share of the n-grams dropped at random, the others grown in proportion."""
+        kept = torch.rand(len(self.weights)) >= share
+        return Pairs(self.features, self.weights * kept / (1 - share), self.offsets)
+
+    def summed(self, table: Tensor) -> Tensor:
+        """(G, columns of the table); its gradient is sparse."""
+        return F.embedding_bag(
+            self.features, table, self.offsets, mode="sum", sparse=table.requires_grad, per_sample_weights=self.weights.to(table.dtype)
+        )
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the shared layers made of G texts: bag (G, B), tokens (G, T, W), real bool (G, T), pooled (G, 2 W) or None without tokens."""
+
+    bag: Tensor
+    tokens: Tensor
+    real: Tensor
+    pooled: Tensor
+
+
+class TextEncoder(nn.Module):
+    """The layers that all tasks on texts share."""
+
+    def __init__(self, features: int, vocabulary: int, read_width: int, width: int, bag_width: int, dropout: float, thinned: float) -> None:
+        """features: F. vocabulary: token ids. read_width: of the lower layers' states. thinned: share of n-grams and tokens dropped."""
+        super().__init__()
+        self.bag = nn.Embedding(max(features, 1), bag_width)
+        self.bag_norm = nn.LayerNorm(bag_width)
+        self.states = nn.Linear(read_width, width, bias=False)
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.norm = RMSNorm(width)
+        self.convolution = nn.Conv1d(width, width, 3, padding=1)
+        self.dropout = nn.Dropout(dropout)
+        self.thinned = thinned
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        for table, scale in ((self.bag.weight, 0.02), (self.tokens.weight, 0.1), (self.states.weight, 0.05)):
+            table.copy_(torch.randn(table.shape, generator=generator) * scale)
+        bound = (3 * self.convolution.in_channels) ** -0.5
+        self.convolution.weight.copy_((torch.rand(self.convolution.weight.shape, generator=generator) * 2 - 1) * bound)
+        assert self.convolution.bias is not None
+        self.convolution.bias.zero_()
+
+    def forward(self, pairs: Pairs, ids: Tensor, states: Tensor, real: Tensor) -> Read:
+        """ids int64 (G, T), states (G, T, L) of the lower layers, real bool (G, T)."""
+        if self.training and self.thinned:
+            pairs = pairs.thinned(self.thinned)
+            real = real & (torch.rand(real.shape) >= self.thinned / 2) | (real & (torch.arange(real.shape[1]) == 0))
+        bag = self.dropout(F.gelu(self.bag_norm(pairs.summed(self.bag.weight))))
+        mask = real[:, :, None].to(states.dtype)
+        embedded = (self.tokens(ids) + self.states(states)) * mask  # G T W
+        x = self.dropout(embedded)
+        x = (x + F.gelu(self.convolution(self.norm(x).transpose(1, 2)).transpose(1, 2))) * mask
+        highest = x.masked_fill(~real[:, :, None], HIDDEN).amax(dim=1)
+        mean = embedded.sum(dim=1) * mask.sum(dim=1).clamp(min=1).rsqrt()
+        return Read(bag, x, real, torch.cat([highest, mean], dim=1))
+
+
+class TextOption(nn.Module):
+    """One task on texts."""
+
+    mixing: Tensor
+
+    def __init__(self, features: int, width: int, bag_width: int, outputs: int, prompts: int, adapter: int, dropout: float) -> None:
+        super().__init__()
+        pooled = (prompts + 2) * width
+        self.linear = nn.Embedding(max(features, 1), outputs)
+        self.linear_bias = nn.Parameter(torch.zeros(outputs))
+        self.bag_vectors = nn.Linear(bag_width, outputs)
+        self.prompts = nn.Parameter(torch.zeros(prompts, width))
+        self.down = nn.Linear(pooled, adapter, bias=False)
+        self.up = nn.Linear(adapter, pooled, bias=False)
+        self.vectors = nn.Linear(pooled, outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("mixing", torch.full((len(VIEWS),), 1 / len(VIEWS)))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator, start: Tensor) -> None:
+        """start (C,): the outputs to start from."""
+        for part in (self.bag_vectors, self.down, self.vectors):
+            part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * 0.5 * part.in_features**-0.5)
+        self.prompts.copy_(torch.randn(self.prompts.shape, generator=generator) * 0.02)
+        self.linear.weight.zero_()
+        self.up.weight.zero_()
+        self.linear_bias.copy_(start / LINEAR_SCALE)
+        for part in (self.bag_vectors, self.vectors):
+            part.bias.copy_(start)
+
+    def forward(self, read: Read, pairs: Pairs) -> Tensor:
+        """(V, G, C): what each view answers, in the order of `VIEWS`."""
+        linear = (pairs.summed(self.linear.weight) + self.linear_bias) * LINEAR_SCALE
+        weights = (read.tokens @ self.prompts.T).masked_fill(~read.real[:, :, None], HIDDEN).softmax(dim=1)  # G T P
+        asked = torch.einsum("gtp,gtw->gpw", weights, read.tokens).flatten(1)
+        z = self.dropout(torch.cat([read.pooled, asked], dim=1))
+        z = z + self.up(F.relu(self.down(z)))
+        return torch.stack([linear, self.bag_vectors(read.bag), self.vectors(z)])
+
+    def mixed(self, outputs: Tensor) -> Tensor:
+        """(V, G, C) -> (G, C): the weighted sum of the views."""
+        return torch.einsum("v,vgc->gc", self.mixing, outputs)

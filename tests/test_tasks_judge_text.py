@@ -1,0 +1,148 @@
+"""Tasks on texts and items alone: planted labels are found, one text is answered as in a batch, what is saved answers alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from m6rec.base.errors import DataError, UsageError
+from m6rec.language_model.checkpoint import load_weights, save_weights
+from m6rec.language_model.config import ModelConfig
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.config import JudgeConfig, SharingConfig
+from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
+from m6rec.tasks.text_documents import TextExamples
+from m6rec.tasks.text_reader import TextReader
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.wording import Wording
+from m6rec.training.config import LoopConfig
+from m6rec.training.loop import Loop
+
+SUBJECTS = {"phone": ["screen", "battery", "camera", "call", "charger", "signal"], "food": ["soup", "noodles", "spicy", "taste", "dinner", "waiter"]}
+PRAISE, BLAME = ["great", "lovely", "perfect", "happy", "满意"], ["awful", "broken", "rude", "slow", "失望"]
+FILLER = ["the", "it", "was", "really", "a", "bit", "my", "order", "yesterday", "with", "and", "very"]
+
+
+def planted(count: int, seed: int) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Texts whose words say a subject, a mood, how many stars, and which flaws; a third has no label of the subject."""
+    generator = np.random.default_rng(seed)
+    texts, subject, mood, stars, tags = [], [], [], [], []
+    for _ in range(count):
+        topic, good = int(generator.integers(2)), int(generator.integers(2))
+        loud = int(generator.integers(1, 3))
+        words = [*generator.choice(FILLER, 6), *generator.choice(list(SUBJECTS.values())[topic], 2)]
+        words += [*generator.choice(PRAISE if good else BLAME, loud, replace=False)]
+        texts.append(" ".join(generator.permutation(words)))
+        subject.append(np.nan if generator.random() < 0.3 else topic)
+        mood.append(good)
+        stars.append(3 + loud * (1 if good else -1))
+        tags.append(["slow" in words, "broken" in words, "awful" in words])
+    labels = {"subject": subject, "mood": mood, "stars": stars, "flaws": tags}
+    return texts, {name: np.array(values, dtype=np.float32) for name, values in labels.items()}
+
+
+CONFIGS = {
+    "subject": JudgeConfig(label="subject", on="text", kind="classes", label_smoothing=0.05),
+    "mood": JudgeConfig(label="mood", on="text", kind="binary", loss="focal"),
+    "stars": JudgeConfig(label="stars", on="text", kind="number"),
+    "flaws": JudgeConfig(label="flaws", on="text", kind="tags"),
+}
+LABELS = {
+    "subject": ("classes", list(SUBJECTS)),
+    "mood": ("binary", []),
+    "stars": ("number", []),
+    "flaws": ("tags", ["slow", "broken", "awful"]),
+}
+
+
+@pytest.fixture(scope="module")
+def reader() -> TextReader:
+    tokenizer = Tokenizer.train(planted(300, 9)[0], 500)
+    model = LanguageModel(ModelConfig(width=16, lower_layers=1).resolve(vocabulary=tokenizer.size), seed=1)
+    model.freeze_reading()
+    return TextReader(model.eval(), tokenizer, Wording("en"), 64)
+
+
+def build(examples: TextExamples, reader: TextReader, configs: dict[str, JudgeConfig] = CONFIGS) -> JudgeTexts:
+    sizes, ngrams = JudgeTexts.fit_sizes(examples, {name: LABELS[name] for name in configs})
+    task = JudgeTexts(configs, SharingConfig(), reader.model.shape, sizes)
+    task.initialise(torch.Generator().manual_seed(3), ngrams)
+    task.bind(examples, reader)
+    return task
+
+
+def examples_of(count: int = 500, seed: int = 0) -> TextExamples:
+    texts, labels = planted(count, seed)
+    parts = (np.arange(count) % 5 == 4).astype(np.int8)
+    return TextExamples(texts, labels, parts, batch_rows=32)
+
+
+def fitted(examples: TextExamples, reader: TextReader, folder: Path, epochs: int = 6) -> JudgeTexts:
+    task = build(examples, reader)
+    config = LoopConfig(learning_rate=5e-3)
+    Loop(reader.model, {"texts": task}, config, weights={"texts": 1.0}, seed=0, folder=folder, epochs=epochs).run()
+    return task
+
+
+@pytest.fixture(scope="module")
+def trained(reader: TextReader, tmp_path_factory: pytest.TempPathFactory) -> JudgeTexts:
+    return fitted(examples_of(), reader, tmp_path_factory.mktemp("texts"))
+
+
+def test_planted_labels_are_found(trained: JudgeTexts, reader: TextReader) -> None:
+    texts, labels = planted(200, 7)
+    given = {name: trained.answers(reader, texts, name) for name in CONFIGS}
+    known = ~np.isnan(labels["subject"])
+    assert given["subject"].shape == (200, 2)
+    np.testing.assert_allclose(given["subject"].sum(axis=1), 1, atol=1e-5)
+    assert (given["subject"].argmax(axis=1) == labels["subject"])[known].mean() > 0.95
+    assert ((given["mood"] > 0.5) == labels["mood"]).mean() > 0.95
+    assert np.corrcoef(given["stars"], labels["stars"])[0, 1] > 0.9
+    assert ((given["flaws"] > 0.5) == labels["flaws"]).mean() > 0.9
+
+
+def test_one_text_is_answered_as_in_a_batch(trained: JudgeTexts, reader: TextReader) -> None:
+    texts = [*planted(12, 5)[0], "", "好" * 900]
+    together = trained.answers(reader, texts, "subject")
+    alone = np.concatenate([trained.answers(reader, [text], "subject") for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert trained.answers(reader, [], "mood").shape == (0,)
+
+
+def test_what_is_saved_answers_alike(trained: JudgeTexts, reader: TextReader, tmp_path: Path) -> None:
+    save_weights(tmp_path / "task.safetensors", trained.state_dict(), {})
+    again = JudgeTexts(CONFIGS, SharingConfig(), reader.model.shape, JudgeTextsSizes.of(trained.sizes.plain()))
+    again.load_state_dict(load_weights(tmp_path / "task.safetensors")[0])
+    texts = planted(20, 6)[0]
+    for name in CONFIGS:
+        np.testing.assert_array_equal(again.answers(reader, texts, name), trained.answers(reader, texts, name))
+
+
+def test_equal_seeds_train_to_equal_weights(reader: TextReader, tmp_path: Path) -> None:
+    examples = examples_of(80)
+    first, second = (fitted(examples, reader, tmp_path / name, epochs=1).state_dict() for name in "ab")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_mixing_never_harms_the_validation_and_is_positive(reader: TextReader, tmp_path: Path) -> None:
+    task = fitted(examples_of(200), reader, tmp_path, epochs=2)
+    before = task.measure(reader.model)
+    task.fit_mixing(reader.model)
+    assert all(bool((task.option(name).mixing > 0).all()) for name in CONFIGS)
+    assert task.measure(reader.model)["stars"] >= before["stars"] - 1e-6
+    assert set(before) == set(CONFIGS)
+
+
+def test_an_unknown_task_and_unlabelled_ones_are_refused(trained: JudgeTexts, reader: TextReader) -> None:
+    with pytest.raises(UsageError, match="'moot' is no task on texts or items; did you mean 'mood'"):
+        trained.answers(reader, ["fine"], "moot")
+    texts, labels = planted(50, 0)
+    parts = np.zeros(50, np.int8)
+    with pytest.raises(DataError, match="task 'mood' has no labelled text to train on"):
+        build(TextExamples(texts, {**labels, "mood": np.full(50, np.nan, np.float32)}, parts), reader)
+    parts[labels["subject"] == 1] = 2
+    with pytest.raises(DataError, match=r"task 'subject': class 'food' is unseen in training \(\d+ rows elsewhere\)"):
+        build(TextExamples(texts, labels, parts), reader)
