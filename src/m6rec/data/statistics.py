@@ -65,7 +65,7 @@ class _Part:
         self.groups = _distinct_columns(known)
         shown = [np.ones(len(dated), np.float32), *(known[:, column].astype(np.float32) for column, _ in self.groups)]
         columns = np.column_stack([*shown, np.nan_to_num(outcomes)]).astype(np.float32)
-        kinds, rows, values = coded.shape
+        rows = coded.shape[1]
         row = np.broadcast_to(np.arange(rows)[None, :, None], coded.shape).ravel()
         kept = np.flatnonzero(coded.ravel() >= 0)
         row = row[kept]
