@@ -65,7 +65,8 @@ class _Part:
         self.groups = _distinct_columns(known)
         shown = [np.ones(len(dated), np.float32), *(known[:, column].astype(np.float32) for column, _ in self.groups)]
         columns = np.column_stack([*shown, np.nan_to_num(outcomes)]).astype(np.float32)
-        row = np.broadcast_to(np.arange(coded.shape[1])[None, :, None], coded.shape).ravel()
+        rows = coded.shape[1]
+        row = np.broadcast_to(np.arange(rows)[None, :, None], coded.shape).ravel()
         kept = np.flatnonzero(coded.ravel() >= 0)
         row = row[kept]
         self.counts = RunningCounts.build(coded.ravel()[kept], ranks[row], columns[row])

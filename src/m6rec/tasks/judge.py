@@ -1,44 +1,57 @@
 """judge: labels and numbers of candidates, in the light of the person's history. One module holds all candidate tasks of a configuration.
 
-A candidate is a slot (`judge_slot.py`) that passes the upper layers over the cached keys and values of the history: one causal pass over a
-history serves every exposure of that person, each seeing the events before its own time and no other exposure. Then the option of
-its (scenario, task) reads the state (`options.py`). Histories are read without gradient: what judging teaches, it teaches the slots.
+A candidate is a slot (`judge_slot.py`) that passes the upper layers over the cached keys and values of the history (`judge_reading.py`): one
+causal pass over a history serves every exposure of that person, each seeing the events before its own time and no other exposure.
+Then the option of its (scenario, task) reads the state (`options.py`). Histories are read without gradient: what judging
+teaches, it teaches the item vectors, the layers as candidates pass them, and what is the judge's own.
 
-Shapes: X exposures, B blocks of one person's exposures, C exposures of a block, R = B C rows, T history slots, W width, L outputs.
+Shapes: X exposures, B blocks of one person's exposures, C exposures of a block, R rows, W width, L outputs of a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.layers import RMSNorm
 from m6rec.language_model.model import LanguageModel
-from m6rec.tasks.choose import Choose, gather_slots
+from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
+from m6rec.tasks.judge_reading import ReadHistories, read_histories
 from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, padded, tensor_or_none
 from m6rec.tasks.judge_slot import JudgeSlot
 from m6rec.tasks.options import Option, OptionBank, module_name, stacked_logits
+from m6rec.tasks.position import PositionEffect, position_bucket, propensity_weights
+from m6rec.tasks.sharing import ScenarioScaling, TaskSharing
 from m6rec.tasks.task import Task
 
 EVENTS_A_ROW = 24  # a batch reads at most so many history slots for each exposure it asks for
+ANSWERED_BLOCK = 1024  # exposures of one person that are answered over one pass
 
 
 @dataclass(frozen=True)
 class JudgeSizes:
-    """Sizes of a Judge that come from the data; saved beside its weights (`plain`, `of`)."""
+    """Sizes of a Judge that come from the data; saved beside its weights (`plain`, `of`).
+
+    scenarios   all scenario names of the data, or [] where exposures have none
+    statistics  names of the columns of `JudgeRows.statistics`
+    timed       whether the times of exposures are known
+    placed      whether their positions are
+    """
 
     labels: dict[str, LabelSize]
     scenarios: list[str] = field(default_factory=list)
     statistics: list[str] = field(default_factory=list)
     timed: bool = False
+    placed: bool = False
     context_features: int = 0
     context_vectors: int = 0
     profile_features: int = 0
@@ -55,6 +68,8 @@ class JudgeSizes:
 class Judge(Task):
     """All tasks of a configuration that judge candidates."""
 
+    reader: Choose
+
     answer: ClassVar[Literal["choose", "judge", "write"]] = "judge"
 
     def __init__(
@@ -64,10 +79,10 @@ class Judge(Task):
         super().__init__()
         self.configs, self.sharing, self.shape, self.sizes = dict(configs), sharing, shape, sizes
         self.__dict__["reader"] = reader  # not a submodule: its weights are saved, counted and trained as those of the choose task
-        width = shape.width
+        width, scenarios = shape.width, len(sizes.scenarios)
         self.slot = JudgeSlot(
             width,
-            scenarios=len(sizes.scenarios),
+            scenarios=scenarios,
             timed=sizes.timed,
             statistics=len(sizes.statistics) if sharing.statistics else 0,
             context_features=sizes.context_features,
@@ -76,18 +91,19 @@ class Judge(Task):
             profile_vectors=sizes.profile_vectors,
             dropout=sharing.dropout,
         )
+        self.scaling = ScenarioScaling(sharing, width, scenarios)
         self.norm = RMSNorm(width)
-        self.vectors = nn.ParameterDict(
-            {module_name(task): nn.Parameter(torch.zeros(sizes.labels[task].outputs, width)) for task in configs}
-        )
-        self.biases = nn.ParameterDict({module_name(task): nn.Parameter(torch.zeros(sizes.labels[task].outputs)) for task in configs})
-        self.options = OptionBank()
+        self.shared = TaskSharing(sharing, width, list(configs))
+        self.vectors, self.biases, self.options = nn.ParameterDict(), nn.ParameterDict(), OptionBank()
+        self.position = PositionEffect([task for task in configs if self._adjusts(task)])
         for task in configs:
-            for cell in self.cells(task):
-                self.options.put(cell, Option(width, sizes.labels[task].outputs, sharing.prompts, sharing.adapter))
+            self._make_room(task)
+        self.counted: dict[str, int] = {}  # rows of each cell in the batch that `loss` was asked for last
         self.examples: JudgeExamples | None = None
         self._blocks: Blocks | None = None
         self._ranks: Tensor | None = None
+        self._places: Tensor | None = None
+        self._weights: Tensor | None = None
 
     # ---- what is asked where
 
@@ -100,6 +116,16 @@ class Judge(Task):
         """Names of the cells of a task: "scenario/task", or "task" where there are no scenarios."""
         return [f"{scenario}/{task}" for scenario in self.scenarios_of(task)] or [task]
 
+    def _adjusts(self, task: str) -> bool:
+        binary = self.sizes.labels[task].kind == "binary"
+        return binary and self.configs[task].position in ("adjust", "auto") and self.sizes.placed
+
+    def _make_room(self, task: str) -> None:
+        name, outputs = module_name(task), self.sizes.labels[task].outputs
+        self.vectors[name], self.biases[name] = nn.Parameter(torch.zeros(outputs, self.shape.width)), nn.Parameter(torch.zeros(outputs))
+        for cell in self.cells(task):
+            self.options.put(cell, Option(self.shape.width, outputs, self.sharing.prompts, self.sharing.adapter))
+
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         """Seeded start; outputs start from what is usual for the label."""
@@ -111,26 +137,35 @@ class Judge(Task):
                 part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * scale * part.in_features**-0.5)
                 if part.bias is not None:
                     part.bias.zero_()
-            elif isinstance(part, Option):
-                part.initialise(generator)
-        for task, size in sorted(self.sizes.labels.items()):
-            vectors = self.vectors[module_name(task)]
-            vectors.copy_(torch.randn(vectors.shape, generator=generator) * 0.5 * self.shape.width**-0.5)
-            self.biases[module_name(task)].copy_(torch.tensor(size.start))
+        for task in sorted(self.configs):
+            self._start(task, generator)
+
+    @torch.no_grad()
+    def _start(self, task: str, generator: torch.Generator) -> None:
+        vectors = self.vectors[module_name(task)]
+        vectors.copy_(torch.randn(vectors.shape, generator=generator) * 0.5 * self.shape.width**-0.5)
+        self.biases[module_name(task)].copy_(torch.tensor(self.sizes.labels[task].start))
+        for cell in self.cells(task):
+            self.options.of(cell).initialise(generator)
 
     # ---- training
 
     def bind(self, examples: JudgeExamples) -> None:
-        """Give the task what it trains on; fits the scale of the statistics the first time."""
-        self.examples = examples
-        self._blocks = cut_blocks(examples.rows, examples.histories, self.shape.history)
+        """Give the task what it trains on; the first time, what is measured on training rows (quantiles, shares of places) is settled."""
+        self.examples, rows = examples, examples.rows
+        self._blocks = cut_blocks(rows, examples.histories, self.shape.history)
         encoder = self.slot.statistics
         if encoder is not None:
-            assert examples.rows.statistics is not None
+            assert rows.statistics is not None
             if not encoder.edges.any():
-                encoder.fit(examples.rows.statistics)
-            values = torch.from_numpy(examples.rows.statistics)
-            self._ranks = torch.cat([encoder.ranks(part).half() for part in values.split(4096)]) if len(values) else None
+                encoder.fit(rows.statistics)
+            self._ranks = self.ranks(rows)
+        if rows.positions is not None and self.sizes.placed:
+            if bool((self.position.shares == self.position.shares[0]).all()):
+                adjusted = {t: rows.labels[t] for t in rows.labels if t in self.configs and self._adjusts(t)}
+                self.position.fit(rows.positions, rows.items, adjusted)
+            self._places = torch.from_numpy(position_bucket(rows.positions))
+        self._weights = None if rows.propensities is None else torch.from_numpy(propensity_weights(rows.propensities))
 
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         assert self.examples is not None
@@ -143,16 +178,18 @@ class Judge(Task):
         return int(self._blocks.counts[batch].sum())
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
-        """A mean loss for every cell that has rows in the batch."""
+        """A mean loss for every cell that has rows in the batch; `counted` says how many."""
         assert self.examples is not None
         assert self._blocks is not None
-        examples = self.examples
+        rows = self.examples.rows
         places, real = padded(self._blocks, batch)
-        states = self._states(model, examples, self._blocks, batch, places, self._ranks)[torch.from_numpy(real)]  # R W
-        rows = places[real]
+        read = read_histories(model, self.reader, self.examples, self._blocks, batch)
+        states = self.judged(model, self.examples, read, places, self._ranks)[torch.from_numpy(real)]  # R W
+        chosen = places[real]
         found: dict[str, Tensor] = {}
-        for scenario, chosen in self._by_scenario(examples.rows, rows):
-            found.update(self._scenario_losses(states[torch.from_numpy(chosen)], examples.rows, rows[chosen], scenario))
+        self.counted = {}
+        for scenario, there in self._by_scenario(rows, chosen):
+            found.update(self._scenario_losses(states[torch.from_numpy(there)], rows, chosen[there], scenario))
         return found
 
     def _by_scenario(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -168,105 +205,102 @@ class Judge(Task):
         tasks = [task for task in self.configs if (not scenario or scenario in self.scenarios_of(task)) and task in rows.labels]
         if not tasks:
             return {}
-        cells = [f"{scenario}/{task}" if scenario else task for task in tasks]
-        names = [module_name(task) for task in tasks]
-        logits = stacked_logits(
-            states, [self.options.of(cell) for cell in cells], [self.vectors[n] for n in names], [self.biases[n] for n in names]
-        )
-        outputs = dict(zip(tasks, logits, strict=True))
-        found = {}
-        for task, cell in zip(tasks, cells, strict=True):
+        index, found = torch.from_numpy(places), {}
+        outputs = self._outputs(states, tasks, scenario)
+        if self._places is not None:
+            buckets = self._places[index]
+            outputs = {t: o + self.position(t, buckets)[:, None] if self._adjusts(t) else o for t, o in outputs.items()}
+        for task in tasks:
             labels = torch.from_numpy(rows.labels[task][places])
             known = ~(labels if labels.ndim == 1 else labels[:, 0]).isnan()
             if not bool(known.any()):
                 continue
-            config = self.configs[task]
-            first = self._log_before(outputs, task)
-            losses = label_losses(
-                outputs[task][known],
-                labels[known],
-                self.sizes.labels[task],
-                config.loss,
-                config.label_smoothing,
-                None if first is None else first[known],
-            )
-            found[cell] = losses.mean()
+            config, first = self.configs[task], self._log_before(outputs, task)
+            first = None if first is None else first[known]
+            losses = label_losses(outputs[task][known], labels[known], self.sizes.labels[task], config.loss, config.label_smoothing, first)
+            if config.position == "propensity" and self._weights is not None:
+                losses = losses * self._weights[index][known]
+            cell = f"{scenario}/{task}" if scenario else task
+            found[cell], self.counted[cell] = losses.mean(), len(losses)
         return found
+
+    def _outputs(self, states: Tensor, tasks: Sequence[str], scenario: str) -> dict[str, Tensor]:
+        """(R, L) logits of each task, those with equally many outputs in one go."""
+        own = self.shared(states, tasks)  # 1 or T, R, W
+        outputs: dict[str, Tensor] = {}
+        for width in sorted({self.sizes.labels[task].outputs for task in tasks}):
+            members = [number for number, task in enumerate(tasks) if self.sizes.labels[task].outputs == width]
+            names = [module_name(tasks[number]) for number in members]
+            labels, biases = torch.stack([self.vectors[n] for n in names]), torch.stack([self.biases[n] for n in names])
+            options = [self.options.of(f"{scenario}/{tasks[n]}" if scenario else tasks[n]) for n in members]
+            logits = stacked_logits(own[members] if len(own) > 1 else own, options, labels, biases)
+            outputs.update(zip([tasks[n] for n in members], logits, strict=True))
+        return outputs
 
     def _log_before(self, outputs: dict[str, Tensor], task: str) -> Tensor | None:
         """(R,) log probability that all tasks before `task` are positive; None where it comes after none."""
         total, before = None, self.configs[task].after
-        while before is not None:
-            log = torch.nn.functional.logsigmoid(outputs[before][:, 0])
+        while before is not None and before in outputs:
+            log = F.logsigmoid(outputs[before][:, 0])
             total, before = log if total is None else total + log, self.configs[before].after
         return total
 
     # ---- states
 
-    def _states(
-        self, model: LanguageModel, examples: JudgeExamples, blocks: Blocks, batch: np.ndarray, places: np.ndarray, ranks: Tensor | None
+    def ranks(self, rows: JudgeRows) -> Tensor | None:
+        """The statistics of the rows as the slot reads them, (X, 2 S) float16."""
+        if self.slot.statistics is None or rows.statistics is None or not len(rows):
+            return None
+        return torch.cat([self.slot.statistics.ranks(part).half() for part in torch.from_numpy(rows.statistics).split(4096)])
+
+    def judged(
+        self, model: LanguageModel, examples: JudgeExamples, read: ReadHistories, places: np.ndarray, ranks: Tensor | None
     ) -> Tensor:
-        """(B, C, W): the judged states of the exposures `places` int64 (B, C); ranks (X, 2 S) of all rows."""
-        rows, reader = examples.rows, self.reader
-        first, last, users = blocks.first[batch], blocks.last[batch], blocks.users[batch]
-        width = self.shape.width
-        events = first[:, None] + np.arange(int((last - first).max()))  # B T
-        real = events < last[:, None]
-        events = np.minimum(events, max(len(examples.histories.items) - 1, 0))
-        flat = places.ravel()
-        ids, where = np.unique(np.concatenate([rows.items[flat], examples.histories.items[events].ravel()]), return_inverse=True)
-        known = torch.from_numpy(ids.astype(np.int64))
-        vectors = reader.items.of(known, examples.contents.rows(known), sparse=False)  # distinct W
-        place = torch.from_numpy(where)
-        with torch.no_grad():
-            profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(users))
-            slots = gather_slots(reader.start_slot(len(batch), profiles), examples.histories, events)
-            embedded, slot_times = reader.embed_events(vectors[place[len(flat) :].view(events.shape)], slots)
-            lengths = torch.from_numpy(real.sum(axis=1) + 1)
-            states, cache = model.upper.extend(embedded, slot_times, lengths=lengths)
-        seen = torch.from_numpy(rows.cuts[places] - first[:, None] + 1)  # B C: slots before the exposure, the start slot among them
-        people = states.gather(1, (seen - 1)[:, :, None].expand(-1, -1, width)).flatten(0, 1)  # R W
-        index = torch.from_numpy(flat)
+        """(B, C, W): the states of the exposures `places` int64 (B, C), a row a history that was read; ranks (X, 2 S) of all rows."""
+        rows, shape = examples.rows, places.shape
+        index = torch.from_numpy(places.ravel())
+        seen = torch.from_numpy(rows.cuts[places] - read.first[:, None] + 1)  # B C: slots before the exposure, the start slot among them
+        people = read.states.gather(1, (seen - 1)[:, :, None].expand(-1, -1, self.shape.width)).flatten(0, 1)
         scenarios, times = tensor_or_none(rows.scenarios), tensor_or_none(rows.times)
-        slot = self.slot(
-            vectors[place[: len(flat)]],
+        scenarios = None if scenarios is None or not self.sizes.scenarios else scenarios[index]
+        times = None if times is None else times[index]
+        profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(rows.users[places.ravel()]))
+        slots = self.slot(
+            read.item_vectors(rows.items[places.ravel()]),
             people,
-            None if scenarios is None else scenarios[index],
-            None if times is None else times[index],
+            scenarios,
+            times,
             None if ranks is None else ranks[index].float(),
             None if rows.context is None else rows.context.rows(index),
-            None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(np.repeat(users, places.shape[1]))),
-        ).view(*places.shape, width)
-        asked = times[index].view(places.shape) if times is not None and self.shape.times else None
-        states = model.upper.candidates(
-            slot, cache, seen, asked, layers=self.sharing.joint_layers, window=self.shape.history if self.shape.history else None
+            profiles,
         )
-        judged: Tensor = self.norm(states)
-        return judged
+        slots = self.scaling.slot(slots, scenarios).view(*shape, -1)
+        asked = times.view(shape) if times is not None and self.shape.times else None
+        states = model.upper.candidates(slots, read.cache, seen, asked, layers=self.sharing.joint_layers, window=self.shape.history)
+        bent: Tensor = self.scaling.state(self.norm(states).flatten(0, 1), scenarios)
+        return bent.view(*shape, -1)
 
     # ---- answers
 
     @torch.no_grad()
-    def answer_rows(self, model: LanguageModel, examples: JudgeExamples, tasks: list[str] | None = None) -> dict[str, np.ndarray]:
-        """Answers for all rows: task -> float32 (X,) or (X, L); NaN where the task is not asked in the row's scenario.
+    def answer_rows(self, model: LanguageModel, examples: JudgeExamples, tasks: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Answers for all rows: task -> float32 (X,), or (X, L) for classes and tags; NaN where the task is not asked in the row's scenario.
 
         Binary: a probability; number: in the label's own unit; ordinal: the expected level; classes and tags: probabilities of each.
+        Modules must be in eval mode.
         """
-        tasks = list(self.configs) if tasks is None else tasks
-        rows = examples.rows
-        results = {}
+        tasks = list(self.configs) if tasks is None else list(tasks)
+        rows, results = examples.rows, {}
         for task in tasks:
             size = self.sizes.labels[task]
-            wide = size.kind in ("classes", "tags")
-            results[task] = np.full((len(rows), len(size.names)) if wide else len(rows), np.nan, dtype=np.float32)
-        blocks = cut_blocks(rows, examples.histories, self.shape.history)
-        encoder = self.slot.statistics
-        ranks = None
-        if encoder is not None and rows.statistics is not None:
-            ranks = torch.cat([encoder.ranks(part) for part in torch.from_numpy(rows.statistics).split(4096)])
+            wide = (len(size.names),) if size.kind in ("classes", "tags") else ()
+            results[task] = np.full((len(rows), *wide), np.nan, dtype=np.float32)
+        blocks = cut_blocks(rows, examples.histories, self.shape.history, block=ANSWERED_BLOCK, exact=True)
+        ranks = self.ranks(rows)
         for batch in batch_blocks(blocks, examples.batch_rows, EVENTS_A_ROW * examples.batch_rows, None):
             places, real = padded(blocks, batch)
-            states = self._states(model, examples, blocks, batch, places, ranks)[torch.from_numpy(real)]
+            read = read_histories(model, self.reader, examples, blocks, batch)
+            states = self.judged(model, examples, read, places, ranks)[torch.from_numpy(real)]
             for scenario, chosen in self._by_scenario(rows, places[real]):
                 there = states[torch.from_numpy(chosen)]
                 for task in tasks:
@@ -275,15 +309,16 @@ class Judge(Task):
         return results
 
     def _answers(self, states: Tensor, scenario: str, task: str) -> Tensor:
-        """Each option by itself, so that no other option has a part in its bits."""
+        """Each option by itself, so that no other option has a part in its bits (but where `attention` lets tasks see each other)."""
         outputs = {task: self._logits(states, scenario, task)}
         before = self.configs[task].after
-        while before is not None:
+        while before is not None and (not scenario or scenario in self.scenarios_of(before)):
             outputs[before] = self._logits(states, scenario, before)
             before = self.configs[before].after
         return answers(outputs[task], self.sizes.labels[task], self._log_before(outputs, task))
 
     def _logits(self, states: Tensor, scenario: str, task: str) -> Tensor:
-        option = self.options.of(f"{scenario}/{task}" if scenario else task)
-        logits: Tensor = option(states, self.vectors[module_name(task)], self.biases[module_name(task)])
-        return logits
+        if self.sharing.way == "attention":
+            asked = [t for t in self.configs if not scenario or scenario in self.scenarios_of(t)]
+            return self._outputs(states, asked, scenario)[task]
+        return self._outputs(states, [task], scenario)[task]

@@ -69,6 +69,7 @@ class JudgeExamples:
 
     contents    of the catalogue     profiles  of the users, or None
     batch_rows  exposures in a step
+    vectors     (N, W) of all items, for answering; None: made for the items that a batch touches
     """
 
     rows: JudgeRows
@@ -76,6 +77,7 @@ class JudgeExamples:
     contents: Contents
     profiles: Contents | None
     batch_rows: int = 1024
+    vectors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,17 @@ class Blocks:
         return np.diff(self.starts)
 
 
-def cut_blocks(rows: JudgeRows, histories: Histories, longest: int, *, block: int = BLOCK) -> Blocks:
-    """Blocks of at most `block` exposures whose histories, of at most `longest` events each, overlap."""
+def cut_blocks(rows: JudgeRows, histories: Histories, longest: int, *, block: int = BLOCK, exact: bool = False) -> Blocks:
+    """Blocks of at most `block` exposures whose histories, of at most `longest` events each, overlap.
+
+    exact: no exposure's history is read from earlier than its own `longest` events, as if it were asked alone. In training a pass over
+    more serves many: what is beyond the window is not looked at, but what is looked at has been told of it.
+    """
     order = np.lexsort((rows.cuts, rows.users))
     users, begins = rows.users[order], histories.offsets[rows.users[order]]
     nth = np.arange(len(order)) - np.searchsorted(users, users)
-    stretch = (rows.cuts[order] - begins) // longest
+    depth = rows.cuts[order] - begins
+    stretch = np.where(depth <= longest, -1, depth) if exact else depth // longest
     new = np.ones(len(order), dtype=bool)
     new[1:] = (users[1:] != users[:-1]) | (nth[1:] // block != nth[:-1] // block) | (stretch[1:] != stretch[:-1])
     starts = np.concatenate([np.flatnonzero(new), [len(order)]]).astype(np.int64)

@@ -1,0 +1,216 @@
+"""judge: the same answer alone, in a batch and over a kept history; options apart from each other; what was planted is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from m6rec.base.contracts import Histories
+from m6rec.language_model.config import ModelShape
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.choose import Choose, ChooseSizes
+from m6rec.tasks.config import ChooseConfig, JudgeConfig, SharingConfig
+from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.judge import Judge, JudgeSizes
+from m6rec.tasks.judge_labels import LabelSize
+from m6rec.tasks.judge_rows import BLOCK, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, padded
+
+WIDTH, ITEMS, USERS, CAP = 16, 12, 20, 6
+
+
+def world(rows: int = 300, seed: int = 0, **columns: Any) -> JudgeExamples:
+    """Twenty people with histories of up to ten events, and exposures at any point of them."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 11, USERS)
+    lengths[0] = 0
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    times = np.concatenate([np.cumsum(rng.exponential(5000, n)) for n in lengths])
+    histories = Histories(offsets, rng.integers(0, ITEMS, offsets[-1]).astype(np.int32), times)
+    users = rng.integers(0, USERS, rows)
+    made = {
+        "users": users,
+        "items": rng.integers(0, ITEMS, rows),
+        "cuts": offsets[users] + rng.integers(0, lengths[users] + 1),
+        "scenarios": rng.integers(0, 2, rows),
+        "times": 60_000 + rng.random(rows) * 1e5,
+        "statistics": rng.normal(size=(rows, 3)).astype(np.float32),
+        **columns,
+    }
+    contents = Contents(torch.zeros(ITEMS, WIDTH), torch.arange(ITEMS), torch.arange(ITEMS + 1), torch.zeros(ITEMS, 0))
+    return JudgeExamples(JudgeRows(**made), histories, contents, None, batch_rows=64)
+
+
+def build(
+    examples: JudgeExamples, configs: dict[str, JudgeConfig], sizes: dict[str, LabelSize] | None = None, seed: int = 0, **sharing: Any
+) -> tuple[LanguageModel, Judge]:
+    shape = ModelShape(
+        vocabulary=4, width=WIDTH, heads=2, lower_layers=0, upper_layers=2, history=CAP, dropout=0.0, lower_dropout=0.0, times=True
+    )
+    model = LanguageModel(shape, seed=seed)
+    reader = Choose(ChooseConfig(), shape, ChooseSizes(ITEMS, 0, 0, 0, 1, 1), torch.ones(ITEMS, dtype=torch.long))
+    reader.initialise(torch.Generator().manual_seed(seed))
+    rows = examples.rows
+    judge = Judge(
+        configs,
+        SharingConfig(**{"dropout": 0.0, **sharing}),
+        shape,
+        JudgeSizes(
+            sizes or {task: LabelSize.of("binary", rows.labels[task]) for task in configs},
+            [] if rows.scenarios is None else ["shop", "feed"],
+            ["a", "b", "c"] if rows.statistics is not None else [],
+            timed=True,
+            placed=rows.positions is not None,
+        ),
+        reader,
+    )
+    judge.initialise(torch.Generator().manual_seed(seed))
+    judge.bind(examples)
+    return model, judge
+
+
+def fit(model: LanguageModel, judge: Judge, epochs: int, rate: float = 0.01) -> None:
+    parameters = [p for module in (model.upper, judge, judge.reader) for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    for epoch in range(epochs):
+        for batch in judge.batches(np.random.default_rng(epoch)):
+            optimizer.zero_grad()
+            losses = judge.loss(model, batch)
+            total = sum((losses[cell] * judge.counted[cell] for cell in losses), torch.zeros(())) / judge.targets(batch)
+            total.backward()
+            optimizer.step()
+    for module in (model, judge, judge.reader):
+        module.eval()
+
+
+def shaken(module: torch.nn.Module, seed: int = 3) -> None:
+    """No parameter at zero: what starts without effect has one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+
+
+CLICK = {"click": JudgeConfig(label="click")}
+TWO = {"click": JudgeConfig(label="click"), "like": JudgeConfig(label="like", scenarios=["feed"])}
+WAYS = [{"way": way, "scenarios": scenarios} for way, scenarios in
+        [("trunk", "embedding"), ("attention", "pepnet"), ("mmoe", "star"), ("ple", "embedding")]]  # fmt: skip
+
+
+def labelled(rows: int = 300, tasks: tuple[str, ...] = ("click", "like"), **columns: Any) -> JudgeExamples:
+    rng = np.random.default_rng(9)
+    return world(rows, labels={task: (rng.random(rows) < 0.4).astype(np.float32) for task in tasks}, **columns)
+
+
+# ---- blocks
+
+
+def test_every_exposure_is_in_one_block_that_reads_enough() -> None:
+    examples = labelled()
+    rows, histories = examples.rows, examples.histories
+    blocks = cut_blocks(rows, histories, CAP)
+    assert sorted(blocks.order.tolist()) == list(range(len(rows)))
+    assert blocks.counts.max() <= BLOCK
+    for number, (begin, end) in enumerate(zip(blocks.starts[:-1], blocks.starts[1:], strict=True)):
+        for row in blocks.order[begin:end]:
+            assert rows.users[row] == blocks.users[number]
+            assert blocks.first[number] <= max(histories.offsets[rows.users[row]], rows.cuts[row] - CAP)
+            assert rows.cuts[row] <= blocks.last[number]
+        assert blocks.last[number] - blocks.first[number] <= 2 * CAP
+    batches = list(batch_blocks(blocks, 32, 500, np.random.default_rng(0)))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(blocks.users)))
+    places, real = padded(blocks, batches[0])
+    assert real.sum() == blocks.counts[batches[0]].sum()
+    assert len(np.unique(places[real])) == real.sum()
+
+
+# ---- answers
+
+
+@pytest.mark.parametrize("sharing", WAYS, ids=lambda s: s["way"])
+@pytest.mark.parametrize("joint", [None, 0, 1])
+def test_alone_in_a_batch_and_with_kept_vectors(sharing: dict[str, str], joint: int | None) -> None:
+    examples = labelled()
+    model, judge = build(examples, TWO, joint_layers=joint, **sharing)
+    shaken(judge)
+    judge.eval(), judge.reader.eval(), model.eval()
+    together = judge.answer_rows(model, examples)
+    assert np.isnan(together["like"][examples.rows.scenarios == 0]).all()
+    assert together["click"].std() > 1e-3
+    vectors = judge.reader.item_vectors(examples.contents)
+    kept = judge.answer_rows(model, replace(examples, vectors=vectors.detach()))
+    some = np.array([0, 7, 33, 150])
+    alone = [judge.answer_rows(model, replace(examples, rows=examples.rows.rows(np.array([row])))) for row in some]
+    for task in TWO:
+        np.testing.assert_allclose(kept[task], together[task], atol=1e-5)
+        np.testing.assert_allclose([one[task][0] for one in alone], together[task][some], atol=1e-5)
+
+
+def test_only_events_before_the_exposure_and_no_other_exposure_count() -> None:
+    examples = labelled(rows=60)
+    model, judge = build(examples, CLICK)
+    shaken(judge)
+    judge.eval(), judge.reader.eval(), model.eval()
+    rows, histories = examples.rows, examples.histories
+    before = judge.answer_rows(model, examples)["click"]
+    row = int(np.flatnonzero((rows.cuts < histories.offsets[rows.users + 1]) & (rows.cuts > histories.offsets[rows.users]))[0])
+    items = histories.items.copy()
+    items[rows.cuts[row] : histories.offsets[rows.users[row] + 1]] = (
+        items[rows.cuts[row] : histories.offsets[rows.users[row] + 1]] + 5
+    ) % ITEMS
+    later = judge.answer_rows(model, replace(examples, histories=replace(histories, items=items)))["click"]
+    assert later[row] == pytest.approx(before[row], abs=1e-6)
+    items = histories.items.copy()
+    items[rows.cuts[row] - 1] = (items[rows.cuts[row] - 1] + 5) % ITEMS
+    assert abs(judge.answer_rows(model, replace(examples, histories=replace(histories, items=items)))["click"][row] - before[row]) > 1e-4
+
+
+def test_the_loss_is_that_of_the_answers() -> None:
+    """Training reads as answering does: mean log loss of each cell, from the probabilities that `answer_rows` gives."""
+    examples = labelled()
+    examples = replace(
+        examples, rows=examples.rows.rows(np.flatnonzero(examples.rows.cuts - examples.histories.offsets[examples.rows.users] <= CAP))
+    )
+    model, judge = build(examples, TWO)
+    shaken(judge)
+    judge.eval(), judge.reader.eval(), model.eval()
+    answers, sums, counts = judge.answer_rows(model, examples), {}, {}
+    for batch in judge.batches(np.random.default_rng(0)):
+        for cell, loss in judge.loss(model, batch).items():
+            sums[cell] = sums.get(cell, 0.0) + float(loss.detach()) * judge.counted[cell]
+            counts[cell] = counts.get(cell, 0) + judge.counted[cell]
+    assert set(sums) == {"shop/click", "feed/click", "feed/like"}
+    for cell, total in sums.items():
+        scenario, task = cell.split("/")
+        there = examples.rows.scenarios == ["shop", "feed"].index(scenario)
+        p, y = answers[task][there].astype(np.float64), examples.rows.labels[task][there]
+        assert counts[cell] == there.sum()
+        assert total / counts[cell] == pytest.approx(
+            -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)), rel=2e-3
+        )  # ranks are kept as float16
+
+
+def test_position_is_learned_apart_and_left_out() -> None:
+    """Clicks = taste and place: the planted tastes come back although liked items were shown at the bottom."""
+    rng, rows = np.random.default_rng(1), 6000
+    taste = np.linspace(-1.5, 1.5, ITEMS)
+    items = rng.integers(0, ITEMS, rows)
+    positions = np.clip(np.round(5 + 2.5 * taste[items] + rng.normal(0, 1.5, rows)), 1, 10).astype(np.float32)
+    click = (rng.random(rows) < 1 / (1 + np.exp(-(taste[items] - 0.6 * (positions - 5))))).astype(np.float32)
+    examples = replace(
+        world(rows, items=items, positions=positions, statistics=None, scenarios=None, labels={"click": click}), batch_rows=512
+    )
+    found = {}
+    for way in ("adjust", "ignore"):
+        model, judge = build(examples, {"click": JudgeConfig(label="click", position=way)}, joint_layers=0)
+        fit(model, judge, 2)
+        answers = judge.answer_rows(model, examples)["click"]
+        if way == "adjust":
+            terms = judge.position.effect("click").detach().numpy()[1:11]
+            assert np.polyfit(np.arange(10), terms, 1)[0] == pytest.approx(-0.6, abs=0.15)
+        found[way] = np.corrcoef([answers[items == item].mean() for item in range(ITEMS)], taste)[0, 1]
+    assert found["adjust"] > 0.9
+    assert found["ignore"] < found["adjust"] - 0.1
