@@ -126,3 +126,9 @@ def test_set_dotted_errors_are_one_line(assignment: str, part: str) -> None:
     with pytest.raises(ConfigError, match=part) as caught:
         set_dotted({"a": 7}, assignment)
     assert "\n" not in str(caught.value)
+
+
+def test_keys_that_yaml_takes_for_truth_values_are_words() -> None:
+    from m6rec.base.strict_yaml import read_yaml
+
+    assert read_yaml("a: {on: text, off: true}\nyes: no\n", "x") == {"a": {"on": "text", "off": True}, "yes": False}

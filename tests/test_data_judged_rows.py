@@ -8,8 +8,8 @@ import pytest
 
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import DataError
-from m6rec.data.dataset import Dataset, Exposures, Table, Vocabulary
-from m6rec.data.judged_rows import check_parts, exposure_labels, text_labels
+from m6rec.data.dataset import Dataset, Exposures, FieldType, Table, Vocabulary
+from m6rec.data.judged_rows import check_parts, exposure_labels, item_labels, text_labels
 from m6rec.data.labels import Labels
 
 NAN = float("nan")
@@ -69,6 +69,17 @@ def test_texts_of_some_kinds() -> None:
         text_labels(texts, "mood", task="mood", kinds=["reviews"])
     with pytest.raises(DataError, match="task mood, column 'mood': every row is positive"):
         text_labels(texts, "mood", task="mood", kinds=["query"])
+
+
+def test_labels_of_items_go_by_the_declared_type() -> None:
+    frame = pl.DataFrame({"code": ["1", "2", "1", "2"], "price": [1.0, 2.5, 4, 9], "tags": [["a"], ["a", "b"], [], ["b"]]})
+    fields = {"code": FieldType.CATEGORY, "price": FieldType.NUMBER, "tags": FieldType.TAGS}
+    data = Dataset(Table(Vocabulary("wxyz"), frame, fields), dataset().users, dataset().histories)
+    assert [item_labels(data, name, task="t").kind for name in fields] == ["classes", "number", "tags"]
+    assert item_labels(data, "price", task="t", positive=">2").values.tolist() == [0, 1, 1, 1]
+    assert np.isnan(item_labels(data, "tags", task="t").values[2]).all()
+    with pytest.raises(DataError, match=r"task t, field 'prize': items have no such field; did you mean 'price'"):
+        item_labels(data, "prize", task="t")
 
 
 def labels(kind: str, values: list, names: list[str]) -> Labels:

@@ -1,4 +1,7 @@
-"""YAML as configuration files need it: plain values only, and a key that stands twice in one section is an error, not the last one wins."""
+"""YAML as configuration files need it: plain values only, and a key that stands twice in one section is an error, not the last one wins.
+
+Keys are words: YAML 1.1 reads `on:` as the truth value, and a task is `on: text`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import yaml
 
 from m6rec.base.errors import ConfigError
 
-MERGE = "tag:yaml.org,2002:merge"
+MERGE, TRUTH, WORD = (f"tag:yaml.org,2002:{kind}" for kind in ("merge", "bool", "str"))
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -25,6 +28,8 @@ class _UniqueKeys(yaml.SafeLoader):
                     f"'{key.value}' stands twice in one section, at line {lines[key.value]} and line {line}; keep one of them"
                 )
             lines[key.value] = line
+            if key.tag == TRUTH:
+                key.tag = WORD
         return super().construct_mapping(node, deep)
 
 

@@ -21,21 +21,32 @@ def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) ->
     """Read the configuration and the data, print what was kept and dropped, the splits, and what the data decide. Writes nothing."""
     from m6rec.cli.decisions import decision_lines, decisions
     from m6rec.config import load_config
+    from m6rec.data.leaks import refuse_leaks
     from m6rec.data.prepare import prepare
+    from m6rec.data.row_splits import hold_back, split_rows
     from m6rec.data.splits import split
+    from m6rec.training.task_checks import check_tasks
 
     settled = load_config(config, settings or [])
     dataset, account = prepare(settled.data, settled.fields, settled.scenarios, config.parent, labels=settled.label_columns)
     if not as_json:
         print_lines(account.lines())  # before the split, so that an error there stands below what explains it
     cut = split(dataset, settled.split, settled.seed)
+    checked = check_tasks(dataset, settled, refuse=False)
+    if dataset.exposures is not None:
+        cut = hold_back(cut, dataset, split_rows(dataset, settled.split, settled.seed))
+    if not as_json:
+        print_lines(
+            ["", *(task.line() for task in checked.tasks.values()), *(f"leak: {leak.line()}" for leak in checked.leaks if leak.certain)]
+        )
     sizes = {"train": len(cut.train.items), "validation": len(cut.validation), "test": len(cut.test)}
-    found = warnings(dataset, account, cut, settled)
+    found = [*warnings(dataset, account, cut, settled), *checked.warnings, *refuse_leaks(checked.leaks)]
     decided = decisions(settled, dataset, cut)
     repeats = {"validation": repeated(cut.validation), "test": repeated(cut.test)}
     if as_json:
         facts = {"statement": cut.statement, **sizes, "repeated_targets": repeats}
-        print_json({"account": account.plain(), "split": facts, "decisions": decided, "warnings": found})
+        tasks = {name: task.line() for name, task in checked.tasks.items()}
+        print_json({"account": account.plain(), "split": facts, "tasks": tasks, "decisions": decided, "warnings": found})
         return
     print_lines(["", cut.statement, f"{sizes['train']:,} training events"])
     shares = [f"{repeats[name]:,} of {len(cases.targets.items):,} {name} targets" for name, cases in held_out(cut).items()]

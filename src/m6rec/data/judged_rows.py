@@ -1,4 +1,5 @@
-"""The rows and labels of one task: of the exposures in its scenarios, or of the texts of its kinds; and whether they can be learned from.
+"""The rows and labels of one task: of the exposures in its scenarios, the texts of its kinds, or the items; and whether they can be
+learned from.
 
 Dimension keys: X rows, C classes.
 """
@@ -13,7 +14,7 @@ import polars as pl
 
 from m6rec.base.errors import DataError, nearest
 from m6rec.data.columns import Columns
-from m6rec.data.dataset import Dataset
+from m6rec.data.dataset import Dataset, FieldType
 from m6rec.data.labels import Labels, read_labels
 
 
@@ -91,6 +92,32 @@ def text_labels(
     values = np.full((len(texts), *inside.values.shape[1:]), np.nan, dtype=np.float32)
     values[read.to_numpy()] = inside.values
     return replace(inside, values=values)
+
+
+def item_labels(
+    dataset: Dataset,
+    field: str,
+    *,
+    task: str,
+    kind: str | None = None,
+    positive: str | None = None,
+    names: list[str] | None = None,
+    check: bool = True,
+) -> Labels:
+    """The labels of a task on items, one for every item. Without a kind the declared type of the field decides: category, id and text are
+    classes, tags are tags; numbers go by what they hold.
+
+    Raises:
+        DataError: no such field, labels that nothing can be learned from.
+    """
+    what = f"task {task}, field '{field}'"
+    fields = dataset.items.fields
+    if field not in fields:
+        hint = nearest(field, list(fields)) or f"; fields: {', '.join(fields) or 'none'}"
+        raise DataError(f"{what}: items have no such field{hint}; declare it under fields.items, or correct tasks.{task}.label")
+    if kind is None and positive is None and fields[field] != FieldType.NUMBER:
+        kind = "tags" if fields[field] == FieldType.TAGS else "classes"
+    return read_labels(dataset.items.frame[field], kind, positive, what=what, names=names, check=check)
 
 
 def check_parts(labels: Labels, parts: np.ndarray, *, task: str) -> list[str]:

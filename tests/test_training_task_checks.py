@@ -1,0 +1,118 @@
+"""Judge tasks held against the data: what `m6rec validate` shows and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+USERS, SHOWN = 40, 30
+CONFIG = """
+data: {events: events.csv, items: items.csv, texts: texts.csv, exposures: shown.csv}
+fields: {items: {title: text, shelf: category, section: category}, context: {device: category, dwell: number}}
+split: {protocol: time}
+tasks:
+  next: {answer: choose}
+  click: {answer: judge, label: clicked}
+  stars: {answer: judge, label: stars, scenarios: [shop]}
+  liked: {answer: judge, label: stars, positive: ">=4"}
+  shelf: {answer: judge, on: item, label: shelf}
+  mood: {answer: judge, on: text, label: mood}
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, generator = tmp_path_factory.mktemp("judged"), np.random.default_rng(0)
+    size = USERS * SHOWN
+    user, item = np.repeat(np.arange(USERS), SHOWN), generator.integers(0, 80, size)
+    time = generator.permutation(size) * 100 + 1_000_000
+    clicked = (generator.random(size) < 0.1 + 0.4 * (item % 4 == 0)).astype(int)
+    stars = np.where(clicked == 1, generator.integers(1, 6, size).astype(str), "")
+    shown = pl.DataFrame(
+        {
+            "user_id": user,
+            "item_id": item,
+            "time": time,
+            "scenario": np.where(item % 2 == 0, "shop", "feed"),
+            "clicked": clicked,
+            "stars": stars,
+            "device": generator.choice(["phone", "web"], size),
+            "dwell": generator.random(size),
+        }
+    )
+    shown.write_csv(folder / "shown.csv")
+    shown.filter(pl.col("clicked") == 1).select("user_id", "item_id", "time", "scenario").write_csv(folder / "events.csv")
+    items = pl.DataFrame({"item_id": range(80)}).with_columns(
+        pl.format("thing {}", "item_id").alias("title"),
+        (pl.col("item_id") % 4).cast(pl.String).alias("shelf"),
+        (pl.col("item_id") % 3).cast(pl.String).alias("section"),
+    )
+    items.write_csv(folder / "items.csv")
+    pl.DataFrame({"text": [f"words {row}" for row in range(200)], "mood": ["good", "bad"] * 100}).write_csv(folder / "texts.csv")
+    (folder / "config.yaml").write_text(CONFIG)
+    return folder
+
+
+def test_validate_says_what_there_is_for_every_task(m6rec: Callable[..., Any], shop: Path) -> None:
+    facts = m6rec("validate", shop / "config.yaml", "--json").json()
+    assert list(facts["tasks"]) == ["click", "stars", "liked", "shelf", "mood"]
+    assert facts["tasks"]["click"].startswith("task click (on candidate, binary): ")
+    assert "ordinal" in facts["tasks"]["stars"]
+    assert "5 classes" in facts["tasks"]["stars"]
+    assert "liked (on candidate, binary)" in facts["tasks"]["liked"]
+    assert "shelf (on item, classes)" in facts["tasks"]["shelf"]
+    assert "mood (on text, classes)" in facts["tasks"]["mood"]
+    entries = {entry["what"]: entry["rows"] for entry in facts["account"]}
+    assert entries["exposures"] == USERS * SHOWN
+    code, out, _ = m6rec("validate", shop / "config.yaml")
+    assert code == 0
+    assert "task mood (on text, classes): " in out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["tasks.click.label=clicks"], "no column 'clicks' that is a label of a task; did you mean 'clicked'"),
+        (["tasks.click.positive='>1'"], "task click, column 'clicked': no row is positive"),
+        (["tasks.stars.kind=binary"], "task stars, column 'stars': row .* which is neither yes"),
+        (["tasks.stars.scenarios=[video]"], "task stars, column 'stars': there is no scenario 'video'"),
+        (["tasks.shelf.label=shelve"], "items have no field 'shelve' that is a label of a task; did you mean 'shelf'"),
+        (["tasks.mood.texts=[letters]"], "task mood, column 'mood': there is no text of the kind 'letters'; .*texts"),
+        (["tasks.mood.label=moods"], "has no column 'moods' that is a label of a task on texts; did you mean 'mood'"),
+        (["fields.context.clicked=number"], "column 'clicked' is a label and declared under fields.context"),
+        (
+            ["data.exposures=null", "fields.context={}"],
+            "events.csv has no column 'clicked' that is a label of a task.*data.exposures: <file>",
+        ),
+        (["split.test_from=99999999"], "the exposures have no test rows|empty split"),
+    ],
+)
+def test_what_is_wrong_with_a_task_is_one_line(m6rec: Callable[..., Any], shop: Path, settings: list[str], words: str) -> None:
+    assigned = [word for setting in settings for word in ("--set", setting)]
+    code, _, err = m6rec("validate", shop / "config.yaml", *assigned)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert re.search(words, err), err
+
+
+def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> None:
+    shown = pl.read_csv(shop / "shown.csv")
+    before = (shop / "shown.csv").read_bytes()
+    try:
+        shown.with_columns(dwell=pl.col("clicked") * 5 + pl.col("dwell")).write_csv(shop / "shown.csv")
+        code, out, err = m6rec("validate", shop / "config.yaml")
+        assert code == 1
+        assert re.search(r"leak: task click: 'dwell' \(fields.context\) tells the answer with an AUC of (0.99|1.00)", out)
+        assert "take 'dwell' out of fields.context" in err
+        items = pl.read_csv(shop / "items.csv").with_columns(section=pl.col("shelf") + 10)
+        items.write_csv(shop / "items.csv")
+        code, _, err = m6rec("validate", shop / "config.yaml", "--set", "fields.context={}")
+        assert "task shelf: 'section' (fields.items) and the label determine each other" in err
+    finally:
+        (shop / "shown.csv").write_bytes(before)
