@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from m6rec.base.errors import UsageError
+from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_comparison import cells_of, overall, verdict
 from m6rec.evaluation.judged_report import judged_page, judged_section
-from m6rec.evaluation.judged_tables import class_table, judged_markdown, judged_tables
+from m6rec.evaluation.judged_tables import calibration_table, class_table, judged_markdown, judged_tables
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
 from m6rec.evaluation.metric_names import METRIC_NAMES
 from m6rec.evaluation.reliability import reliability, reliability_chart
@@ -172,6 +173,21 @@ def test_a_table_of_classes() -> None:
         one.name for one in sorted(topics("joint", 0.9).class_figures(), key=lambda one: -one.rows)
     ]
     assert class_table(clicks("joint", 0.1)) is None
+
+
+def test_calibration_is_shown_before_and_after() -> None:
+    before = clicks("joint", 0.4, rows=3000)
+    fitted = fit_calibration(before)
+    table = calibration_table([(fitted, before), (Calibration(), topics("joint", 0.9))])
+    first, second = table.rows
+    assert [one.text for one in first[:2]] == ["click", fitted.curve.way]
+    assert float(first[3].text) < float(first[2].text)
+    assert float(first[4].text) == pytest.approx(before.value("ece"), abs=1e-4)
+    assert [one.text for one in second[1:4]] == ["none", second[2].text, second[2].text]
+    page = judged_page([fitted.applied(before)], title="t", calibrations=[(fitted, before)])
+    assert Page(page).open == []
+    assert "Calibration" in page
+    assert "validation rows" in judged_tables([before], calibrations=[(fitted, before)])
 
 
 # charts

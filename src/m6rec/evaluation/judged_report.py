@@ -9,10 +9,11 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_comparison import Cell, by_metric, cells_of, reference_of
-from m6rec.evaluation.judged_tables import Table, cell_tables, class_table, difference_table, task_tables, undefined
+from m6rec.evaluation.judged_tables import Table, calibration_table, cell_tables, class_table, difference_table, task_tables, undefined
 from m6rec.evaluation.metric_names import METRIC_NAMES, higher_is_better, metric_label, split_name
 from m6rec.evaluation.plots import WIDTH
 from m6rec.evaluation.reliability import reliability, reliability_chart
@@ -20,12 +21,19 @@ from m6rec.evaluation.reliability import reliability, reliability_chart
 MOST_LINES = 4  # scorers in one reliability chart
 
 
-def judged_section(judged: Sequence[Judged], reference: str | None = None, *, extra: Sequence[tuple[str, str]] = ()) -> str:
+def judged_section(
+    judged: Sequence[Judged],
+    reference: str | None = None,
+    *,
+    calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    extra: Sequence[tuple[str, str]] = (),
+) -> str:
     """HTML of the tasks that judge: `<section>` elements to stand in a page with the report's style.
 
     Args:
         judged: scorers by tasks, the rows of all scenarios in each; the first scorer is the one the page is about.
         reference: the scorer the others are compared with; by default the first.
+        calibrations: what was chosen on validation and the rows before it was applied, see `judged_tables.calibration_table`.
         extra: (caption, inline SVG) of further charts, such as who helped whom.
 
     Raises:
@@ -44,6 +52,7 @@ def judged_section(judged: Sequence[Judged], reference: str | None = None, *, ex
             heats=[_framed(chart) for metric, group in groups.items() if (chart := _heat(metric, group, reference))],
             differences=[table for metric, group in groups.items() if (table := difference_table(metric, group, reference))],
             undefined=undefined(cells),
+            calibration=calibration_table(calibrations) if calibrations else None,
             tasks=[
                 _task(number, name, table, [one for one in judged if one.task == name], reference)
                 for number, (name, table) in enumerate(tasks)
@@ -59,9 +68,16 @@ def judged_section(judged: Sequence[Judged], reference: str | None = None, *, ex
     )
 
 
-def judged_page(judged: Sequence[Judged], *, title: str, reference: str | None = None, extra: Sequence[tuple[str, str]] = ()) -> str:
+def judged_page(
+    judged: Sequence[Judged],
+    *,
+    title: str,
+    reference: str | None = None,
+    calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    extra: Sequence[tuple[str, str]] = (),
+) -> str:
     """A whole page of its own; arguments and errors of `judged_section`."""
-    section = Markup(judged_section(judged, reference, extra=extra))
+    section = Markup(judged_section(judged, reference, calibrations=calibrations, extra=extra))
     return (
         _environment().get_template("judged_page.html.jinja").render(title=title, section=section, tasks=len({one.task for one in judged}))
     )

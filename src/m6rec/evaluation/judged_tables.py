@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.evaluated import Estimate
 from m6rec.evaluation.judged import WITH_CLASSES, Judged
 from m6rec.evaluation.judged_comparison import Cell, Overall, best_of, by_metric, cells_of, overall, reference_of, scorers_of, verdict
@@ -37,18 +38,21 @@ class Table:
     words: set[int] = field(default_factory=set)  # columns that hold words, beside the first
 
 
-def judged_tables(judged: Sequence[Judged], reference: str | None = None) -> str:
+def judged_tables(
+    judged: Sequence[Judged], reference: str | None = None, *, calibrations: Sequence[tuple[Calibration, Judged]] = ()
+) -> str:
     """Everything as plain text for a terminal or a log.
 
     Args:
         judged: scorers by tasks, the rows of all scenarios in each; the first scorer is the one the page is about.
         reference: the scorer the others are compared with; by default the first.
+        calibrations: see `calibration_table`.
 
     Raises:
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
     cells = cells_of(judged, reference)
-    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)]
+    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)] + ([calibration_table(calibrations)] if calibrations else [])
     return "\n".join("\n".join(line.rstrip() for line in _as_text(table)) + "\n" for table in tables) + "".join(
         f"{sentence}\n" for sentence in undefined(cells)
     )
@@ -85,6 +89,25 @@ def task_tables(judged: Sequence[Judged]) -> list[Table]:
         where = f", {len(own[0].cells())} scenarios together" if len(own[0].cells()) > 1 else ""
         tables.append(Table(f"{task}: {len(own[0]):,} rows{where}", ["", *map(metric_label, metrics)], rows, _arrows(metrics)))
     return tables
+
+
+def calibration_table(calibrations: Sequence[tuple[Calibration, Judged]]) -> Table:
+    """What calibration did to the measured rows of each task.
+
+    Args:
+        calibrations: what was chosen on validation, and the rows as they were judged before it was applied.
+    """
+    rows = []
+    for calibration, before in calibrations:
+        after = calibration.applied(before)
+        own = ", ".join(f"{name}: {curve.way}" for name, curve in calibration.scenarios.items())
+        fields = [Figure(calibration.curve.way, own)]
+        for metric in ("log_loss", "ece"):
+            fits = before.kind in METRIC_NAMES[metric].kinds
+            fields += [_plain(one.value(metric)) if fits else Figure("-") for one in (before, after)]
+        rows.append([Figure(before.task), *fields, Figure(f"{calibration.rows:,}")])
+    head = ["", "curve", "log loss before", "after", "ECE before", "after", "validation rows"]
+    return Table("Calibration", head, rows, "Chosen and fitted on validation rows, measured on the rows of this page.", words={1})
 
 
 def class_table(judged: Judged) -> Table | None:
