@@ -97,6 +97,15 @@ def test_lower_is_better_where_it_is() -> None:
     assert cells_of([better, clicks("single", 0.4, metrics=["log_loss"])])[0].best() == {"joint"}
 
 
+def test_small_cells_are_shown_and_left_out_of_means() -> None:
+    pair = [clicks("joint", 0.1), clicks("single", 0.3)]
+    rarest = min(cell.rarer for cell in cells_of(pair))
+    text = judged_tables(pair, least=rarest + 1)
+    assert f"is left out of means: {rarest} rows have the rarer answer, fewer than {rarest + 1}." in text
+    assert "mean of 2 cells" in text
+    assert overall(cells_of(pair, least=10_000), "joint") == []
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     for make in (judged_tables, judged_section):
         with pytest.raises(UsageError, match="there are no judged rows to report"):

@@ -25,6 +25,7 @@ def judged_section(
     judged: Sequence[Judged],
     reference: str | None = None,
     *,
+    least: int = 0,
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
     extra: Sequence[tuple[str, str]] = (),
 ) -> str:
@@ -33,6 +34,7 @@ def judged_section(
     Args:
         judged: scorers by tasks, the rows of all scenarios in each; the first scorer is the one the page is about.
         reference: the scorer the others are compared with; by default the first.
+        least: cells of binary labels with fewer rows of either answer are left out of means.
         calibrations: what was chosen on validation and the rows before it was applied, see `judged_tables.calibration_table`.
         extra: (caption, inline SVG) of further charts, such as who helped whom.
 
@@ -40,7 +42,7 @@ def judged_section(
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
     reference = reference_of(judged, reference)
-    cells = cells_of(judged, reference)
+    cells = cells_of(judged, reference, least)
     groups = by_metric(cells)
     tasks = list(zip(dict.fromkeys(one.task for one in judged), task_tables(judged), strict=True))
     return (
@@ -73,11 +75,12 @@ def judged_page(
     *,
     title: str,
     reference: str | None = None,
+    least: int = 0,
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
     extra: Sequence[tuple[str, str]] = (),
 ) -> str:
     """A whole page of its own; arguments and errors of `judged_section`."""
-    section = Markup(judged_section(judged, reference, calibrations=calibrations, extra=extra))
+    section = Markup(judged_section(judged, reference, least=least, calibrations=calibrations, extra=extra))
     return (
         _environment().get_template("judged_page.html.jinja").render(title=title, section=section, tasks=len({one.task for one in judged}))
     )

@@ -39,28 +39,29 @@ class Table:
 
 
 def judged_tables(
-    judged: Sequence[Judged], reference: str | None = None, *, calibrations: Sequence[tuple[Calibration, Judged]] = ()
+    judged: Sequence[Judged], reference: str | None = None, *, least: int = 0, calibrations: Sequence[tuple[Calibration, Judged]] = ()
 ) -> str:
     """Everything as plain text for a terminal or a log.
 
     Args:
         judged: scorers by tasks, the rows of all scenarios in each; the first scorer is the one the page is about.
         reference: the scorer the others are compared with; by default the first.
+        least: cells of binary labels with fewer rows of either answer are left out of means.
         calibrations: see `calibration_table`.
 
     Raises:
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
-    cells = cells_of(judged, reference)
+    cells = cells_of(judged, reference, least)
     tables = [*cell_tables(cells, judged, reference), *task_tables(judged)] + ([calibration_table(calibrations)] if calibrations else [])
     return "\n".join("\n".join(line.rstrip() for line in _as_text(table)) + "\n" for table in tables) + "".join(
         f"{sentence}\n" for sentence in undefined(cells)
     )
 
 
-def judged_markdown(judged: Sequence[Judged], reference: str | None = None) -> str:
+def judged_markdown(judged: Sequence[Judged], reference: str | None = None, *, least: int = 0) -> str:
     """The same in Markdown, with all intervals; arguments and errors of `judged_tables`."""
-    cells = cells_of(judged, reference)
+    cells = cells_of(judged, reference, least)
     tables = [*cell_tables(cells, judged, reference), *task_tables(judged)]
     return "\n".join(as_markdown(table) for table in tables) + "".join(f"\n{sentence}\n" for sentence in undefined(cells))
 
@@ -118,7 +119,7 @@ def class_table(judged: Judged) -> Table | None:
     rows = [[Figure(short(one.name, 60)), *(Figure(f"{n:,}") for n in (one.rows, one.called)), *map(_plain, one[1:4])] for one in found]
     note = "" if len(rows) <= MOST_CLASSES else f"The {MOST_CLASSES} largest of {len(rows)}."
     what = "Spans, exact matches" if judged.kind == "tokens" else "Classes" if judged.kind == "classes" else judged.kind.capitalize()
-    head = ["", "so", "called so", "Precision", "Recall", "F1"]
+    head = ["", "rows", "called so", "Precision", "Recall", "F1"]
     return Table(f"{what} of {judged.task}, {judged.name}", head, rows[:MOST_CLASSES], note)
 
 
@@ -138,7 +139,7 @@ def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Tabl
 
 
 def undefined(cells: Sequence[Cell]) -> list[str]:
-    """A sentence for each cell whose metric is undefined, with the reason."""
+    """A sentence for each cell that is left out of means, with the reason."""
     sentences = []
     for cell in cells:
         if cell.defined:
@@ -149,6 +150,9 @@ def undefined(cells: Sequence[Cell]) -> list[str]:
             reason = "it has no row with a known label"
         elif one.kind == "binary" and one.truth.min() == one.truth.max():
             reason = f"all {len(one):,} labels are {'yes' if one.truth[0] > 0.5 else 'no'}"
+        elif cell.rarer < cell.least:
+            sentences.append(f"{cell.name} is left out of means: {cell.rarer:,} rows have the rarer answer, fewer than {cell.least:,}.")
+            continue
         sentences.append(f"{metric_label(cell.metric)} of {cell.name} is undefined: {reason}. It is left out of means.")
     return sentences
 
