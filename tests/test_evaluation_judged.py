@@ -162,7 +162,7 @@ def test_saved_and_loaded_it_says_the_same(tmp_path: Path) -> None:
     tags = Judged("m", "tags", "tags", rng.integers(0, 2, (40, 3)), rng.random((40, 3)), names=list("abc"), resamples=50)
     clicks = planted(lists=np.arange(3000) // 5, worth=rng.random(3000), times=rng.random(3000), metrics=["auc", "satisfaction@2"])
     for judged in (tags, clicks):
-        judged.save(tmp_path / "judged")
+        judged.save(tmp_path / "judged", figures=judged is tags)
         loaded = Judged.load(tmp_path / "judged")
         assert loaded.plain() == judged.plain()
         assert loaded.difference(judged) == (0, 0, 0)

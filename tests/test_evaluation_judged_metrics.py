@@ -14,6 +14,7 @@ from sklearn import metrics as reference
 from m6rec.base.errors import ConfigError, UsageError
 from m6rec.evaluation import class_metrics, label_metrics
 from m6rec.evaluation.judged import Judged
+from m6rec.evaluation.judged_metrics import prepared
 from m6rec.evaluation.list_metrics import ndcg_of_lists, satisfaction_of_lists, worth_of
 from m6rec.evaluation.metric_names import DEFAULTS, KINDS, METRIC_NAMES, higher_is_better, metric_label, metrics_of
 from m6rec.evaluation.rank_metrics import auc, auc_by_group, pr_auc, spearman
@@ -344,3 +345,26 @@ def test_names_are_checked() -> None:
             metrics_of("binary", names, task="click")
         assert str(caught.value).startswith(message)
         assert "\n" not in str(caught.value)
+
+
+def test_weights_are_rows_that_stand_there_several_times() -> None:
+    """What a bootstrap computes from sums and running sums is the metric of the repeated rows."""
+    rng = np.random.default_rng(3)
+    rows, names = 60, list("abcd")
+    p = rng.dirichlet(np.ones(4), rows)
+    codes, texts = rng.integers(0, 4, rows), np.arange(rows) // 3
+    judged = {
+        "binary": Judged("m", "t", "binary", rng.integers(0, 2, rows), np.round(p[:, 0], 1)),
+        "classes": Judged("m", "t", "classes", codes, p, names=names),
+        "tags": Judged("m", "t", "tags", rng.integers(0, 2, (rows, 4)), rng.random((rows, 4)), names=names),
+        "number": Judged("m", "t", "number", rng.integers(0, 3, rows), np.round(rng.random(rows), 1)),
+        "ordinal": Judged("m", "t", "ordinal", codes, p, names=names),
+    }
+    for kind, one in judged.items():
+        for name, known in METRIC_NAMES.items():
+            if kind not in known.kinds or name in ("ece", "gauc", "user_auc", "ndcg", "satisfaction"):
+                continue  # bins are those of all rows; a person or a list that is drawn twice counts twice
+            units = texts  # three rows a unit
+            weights = rng.integers(0, 3, 20).astype(np.float64)
+            repeated = one.rows(np.repeat(np.arange(rows), weights[units].astype(int)))
+            assert prepared(one, name, units, 20)(weights[None])[0] == pytest.approx(repeated.value(name)), (kind, name)

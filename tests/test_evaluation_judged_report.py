@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from m6rec.base.errors import UsageError
+from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_comparison import cells_of, overall, verdict
 from m6rec.evaluation.judged_report import judged_page, judged_section
-from m6rec.evaluation.judged_tables import class_table, judged_markdown, judged_tables
+from m6rec.evaluation.judged_tables import calibration_table, class_table, judged_markdown, judged_tables
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
 from m6rec.evaluation.metric_names import METRIC_NAMES
 from m6rec.evaluation.reliability import reliability, reliability_chart
@@ -96,6 +97,15 @@ def test_lower_is_better_where_it_is() -> None:
     assert cells_of([better, clicks("single", 0.4, metrics=["log_loss"])])[0].best() == {"joint"}
 
 
+def test_small_cells_are_shown_and_left_out_of_means() -> None:
+    pair = [clicks("joint", 0.1), clicks("single", 0.3)]
+    rarest = min(cell.rarer for cell in cells_of(pair))
+    text = judged_tables(pair, least=rarest + 1)
+    assert f"is left out of means: {rarest} rows have the rarer answer, fewer than {rarest + 1}." in text
+    assert "mean of 2 cells" in text
+    assert overall(cells_of(pair, least=10_000), "joint") == []
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     for make in (judged_tables, judged_section):
         with pytest.raises(UsageError, match="there are no judged rows to report"):
@@ -172,6 +182,21 @@ def test_a_table_of_classes() -> None:
         one.name for one in sorted(topics("joint", 0.9).class_figures(), key=lambda one: -one.rows)
     ]
     assert class_table(clicks("joint", 0.1)) is None
+
+
+def test_calibration_is_shown_before_and_after() -> None:
+    before = clicks("joint", 0.4, rows=3000)
+    fitted = fit_calibration(before)
+    table = calibration_table([(fitted, before), (Calibration(), topics("joint", 0.9))])
+    first, second = table.rows
+    assert [one.text for one in first[:2]] == ["click", fitted.curve.way]
+    assert float(first[3].text) < float(first[2].text)
+    assert float(first[4].text) == pytest.approx(before.value("ece"), abs=1e-4)
+    assert [one.text for one in second[1:4]] == ["none", second[2].text, second[2].text]
+    page = judged_page([fitted.applied(before)], title="t", calibrations=[(fitted, before)])
+    assert Page(page).open == []
+    assert "Calibration" in page
+    assert "validation rows" in judged_tables([before], calibrations=[(fitted, before)])
 
 
 # charts

@@ -103,7 +103,8 @@ def fit_calibration(validation: Judged, *, folds: int = 5, seed: int = 0) -> Cal
         names, width = validation.names, len(validation.names)
         tags = np.tile(np.arange(width), len(truth))
         groups = {name: tags == tag for tag, name in enumerate(names)}
-        return _choose(truth.ravel(), predicted.ravel(), np.repeat(fold, width), ["none", "platt", "isotonic"], groups)
+        found = _choose(truth.ravel(), predicted.ravel(), np.repeat(fold, width), ["none", "platt", "isotonic"], groups)
+        return replace(found, rows=len(truth))
     return _choose(truth, predicted, fold, ["none", "temperature"], _scenarios(validation))
 
 

@@ -118,6 +118,10 @@ class Judged:
 
     def cells(self) -> list[Judged]:
         """One for each scenario that has rows, in the order of `scenario_names`; this one where there are no scenarios."""
+        return self._cells
+
+    @cached_property
+    def _cells(self) -> list[Judged]:
         if self.scenarios is None or len(self.scenario_names) < 2:
             return [self]
         codes = [int(code) for code in np.unique(self.scenarios) if code >= 0]
@@ -240,8 +244,11 @@ class Judged:
             "statements": self.statements,
         }
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, *, figures: bool = True) -> None:
         """Write `judged.json` (facts and figures) and `rows.npz` (arrays, no pickle) as one folder, whole or not at all.
+
+        Args:
+            figures: whether all figures with their intervals are worked out and written too; `load` does not need them.
 
         Raises:
             StorageError: no space or no permission; what was there is untouched.
@@ -259,7 +266,7 @@ class Judged:
             "resamples",
             "seed",
         )
-        facts = {"format": FORMAT, "kept": {key: getattr(self, key) for key in kept}, "figures": self.plain()}
+        facts = {"format": FORMAT, "kept": {key: getattr(self, key) for key in kept}, "figures": self.plain() if figures else None}
         arrays = {key: values for key in ("truth", "predicted", *self.ROW_COLUMNS) if (values := getattr(self, key)) is not None}
         with atomic_folder(folder) as temporary:
             np.savez_compressed(temporary / ROWS_FILE, allow_pickle=False, **arrays)

@@ -28,10 +28,19 @@ class Cell:
     judged: dict[str, Judged]
     estimates: dict[str, Estimate]
     differences: dict[str, Estimate]
+    least: int = 0
 
     @property
     def defined(self) -> bool:
-        return any(not math.isnan(estimate.mean) for estimate in self.estimates.values())
+        """Whether the cell counts in means: its metric is defined, and a binary label has at least `least` rows of either answer."""
+        return self.rarer >= self.least and any(not math.isnan(estimate.mean) for estimate in self.estimates.values())
+
+    @property
+    def rarer(self) -> int:
+        """Rows with the rarer of the two answers of a binary label; of other labels all rows."""
+        one = next(iter(self.judged.values()))
+        yes = int((one.truth > 0.5).sum())
+        return min(yes, len(one) - yes) if one.kind == "binary" else len(one)
 
     def best(self) -> set[str]:
         """Scorers with the best value; none where all are alike or one is alone."""
@@ -97,8 +106,11 @@ def reference_of(judged: Sequence[Judged], reference: str | None) -> str:
     return reference or names[0]
 
 
-def cells_of(judged: Sequence[Judged], reference: str | None = None) -> list[Cell]:
+def cells_of(judged: Sequence[Judged], reference: str | None = None, least: int = 0) -> list[Cell]:
     """Every task in every scenario, by the task's first metric, with intervals and paired differences over one set of resamples.
+
+    Args:
+        least: cells of binary labels with fewer rows of either answer are left out of means.
 
     Raises:
         UsageError: scorers that judged different rows of a task.
@@ -119,7 +131,7 @@ def cells_of(judged: Sequence[Judged], reference: str | None = None) -> list[Cel
             found = resampled([[scorers[scorer]] for scorer in order], [metric], first.resamples, first.seed)[metric]
             estimates = dict(zip(order, found, strict=False))
             differences = dict(zip(order[1:], found[len(order) :], strict=True)) if order[0] == reference else {}
-            cells.append(Cell(name, task, metric, scorers, {s: estimates[s] for s in scorers}, differences))
+            cells.append(Cell(name, task, metric, scorers, {s: estimates[s] for s in scorers}, differences, least))
     return cells
 
 

@@ -9,10 +9,11 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_comparison import Cell, by_metric, cells_of, reference_of
-from m6rec.evaluation.judged_tables import Table, cell_tables, class_table, difference_table, task_tables, undefined
+from m6rec.evaluation.judged_tables import Table, calibration_table, cell_tables, class_table, difference_table, task_tables, undefined
 from m6rec.evaluation.metric_names import METRIC_NAMES, higher_is_better, metric_label, split_name
 from m6rec.evaluation.plots import WIDTH
 from m6rec.evaluation.reliability import reliability, reliability_chart
@@ -20,19 +21,28 @@ from m6rec.evaluation.reliability import reliability, reliability_chart
 MOST_LINES = 4  # scorers in one reliability chart
 
 
-def judged_section(judged: Sequence[Judged], reference: str | None = None, *, extra: Sequence[tuple[str, str]] = ()) -> str:
+def judged_section(
+    judged: Sequence[Judged],
+    reference: str | None = None,
+    *,
+    least: int = 0,
+    calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    extra: Sequence[tuple[str, str]] = (),
+) -> str:
     """HTML of the tasks that judge: `<section>` elements to stand in a page with the report's style.
 
     Args:
         judged: scorers by tasks, the rows of all scenarios in each; the first scorer is the one the page is about.
         reference: the scorer the others are compared with; by default the first.
+        least: cells of binary labels with fewer rows of either answer are left out of means.
+        calibrations: what was chosen on validation and the rows before it was applied, see `judged_tables.calibration_table`.
         extra: (caption, inline SVG) of further charts, such as who helped whom.
 
     Raises:
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
     reference = reference_of(judged, reference)
-    cells = cells_of(judged, reference)
+    cells = cells_of(judged, reference, least)
     groups = by_metric(cells)
     tasks = list(zip(dict.fromkeys(one.task for one in judged), task_tables(judged), strict=True))
     return (
@@ -44,6 +54,7 @@ def judged_section(judged: Sequence[Judged], reference: str | None = None, *, ex
             heats=[_framed(chart) for metric, group in groups.items() if (chart := _heat(metric, group, reference))],
             differences=[table for metric, group in groups.items() if (table := difference_table(metric, group, reference))],
             undefined=undefined(cells),
+            calibration=calibration_table(calibrations) if calibrations else None,
             tasks=[
                 _task(number, name, table, [one for one in judged if one.task == name], reference)
                 for number, (name, table) in enumerate(tasks)
@@ -59,9 +70,17 @@ def judged_section(judged: Sequence[Judged], reference: str | None = None, *, ex
     )
 
 
-def judged_page(judged: Sequence[Judged], *, title: str, reference: str | None = None, extra: Sequence[tuple[str, str]] = ()) -> str:
+def judged_page(
+    judged: Sequence[Judged],
+    *,
+    title: str,
+    reference: str | None = None,
+    least: int = 0,
+    calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    extra: Sequence[tuple[str, str]] = (),
+) -> str:
     """A whole page of its own; arguments and errors of `judged_section`."""
-    section = Markup(judged_section(judged, reference, extra=extra))
+    section = Markup(judged_section(judged, reference, least=least, calibrations=calibrations, extra=extra))
     return (
         _environment().get_template("judged_page.html.jinja").render(title=title, section=section, tasks=len({one.task for one in judged}))
     )

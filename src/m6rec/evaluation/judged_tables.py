@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.evaluated import Estimate
 from m6rec.evaluation.judged import WITH_CLASSES, Judged
 from m6rec.evaluation.judged_comparison import Cell, Overall, best_of, by_metric, cells_of, overall, reference_of, scorers_of, verdict
@@ -37,26 +38,30 @@ class Table:
     words: set[int] = field(default_factory=set)  # columns that hold words, beside the first
 
 
-def judged_tables(judged: Sequence[Judged], reference: str | None = None) -> str:
+def judged_tables(
+    judged: Sequence[Judged], reference: str | None = None, *, least: int = 0, calibrations: Sequence[tuple[Calibration, Judged]] = ()
+) -> str:
     """Everything as plain text for a terminal or a log.
 
     Args:
         judged: scorers by tasks, the rows of all scenarios in each; the first scorer is the one the page is about.
         reference: the scorer the others are compared with; by default the first.
+        least: cells of binary labels with fewer rows of either answer are left out of means.
+        calibrations: see `calibration_table`.
 
     Raises:
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
-    cells = cells_of(judged, reference)
-    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)]
+    cells = cells_of(judged, reference, least)
+    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)] + ([calibration_table(calibrations)] if calibrations else [])
     return "\n".join("\n".join(line.rstrip() for line in _as_text(table)) + "\n" for table in tables) + "".join(
         f"{sentence}\n" for sentence in undefined(cells)
     )
 
 
-def judged_markdown(judged: Sequence[Judged], reference: str | None = None) -> str:
+def judged_markdown(judged: Sequence[Judged], reference: str | None = None, *, least: int = 0) -> str:
     """The same in Markdown, with all intervals; arguments and errors of `judged_tables`."""
-    cells = cells_of(judged, reference)
+    cells = cells_of(judged, reference, least)
     tables = [*cell_tables(cells, judged, reference), *task_tables(judged)]
     return "\n".join(as_markdown(table) for table in tables) + "".join(f"\n{sentence}\n" for sentence in undefined(cells))
 
@@ -87,6 +92,25 @@ def task_tables(judged: Sequence[Judged]) -> list[Table]:
     return tables
 
 
+def calibration_table(calibrations: Sequence[tuple[Calibration, Judged]]) -> Table:
+    """What calibration did to the measured rows of each task.
+
+    Args:
+        calibrations: what was chosen on validation, and the rows as they were judged before it was applied.
+    """
+    rows = []
+    for calibration, before in calibrations:
+        after = calibration.applied(before)
+        own = ", ".join(f"{name}: {curve.way}" for name, curve in calibration.scenarios.items())
+        fields = [Figure(calibration.curve.way, own)]
+        for metric in ("log_loss", "ece"):
+            fits = before.kind in METRIC_NAMES[metric].kinds
+            fields += [_plain(one.value(metric)) if fits else Figure("-") for one in (before, after)]
+        rows.append([Figure(before.task), *fields, Figure(f"{calibration.rows:,}")])
+    head = ["", "curve", "log loss before", "after", "ECE before", "after", "validation rows"]
+    return Table("Calibration", head, rows, "Chosen and fitted on validation rows, measured on the rows of this page.", words={1})
+
+
 def class_table(judged: Judged) -> Table | None:
     """Precision, recall and F1 of each class, tag, level or kind of span, the largest first; None where labels are no classes."""
     if judged.kind not in WITH_CLASSES:
@@ -95,7 +119,7 @@ def class_table(judged: Judged) -> Table | None:
     rows = [[Figure(short(one.name, 60)), *(Figure(f"{n:,}") for n in (one.rows, one.called)), *map(_plain, one[1:4])] for one in found]
     note = "" if len(rows) <= MOST_CLASSES else f"The {MOST_CLASSES} largest of {len(rows)}."
     what = "Spans, exact matches" if judged.kind == "tokens" else "Classes" if judged.kind == "classes" else judged.kind.capitalize()
-    head = ["", "so", "called so", "Precision", "Recall", "F1"]
+    head = ["", "rows", "called so", "Precision", "Recall", "F1"]
     return Table(f"{what} of {judged.task}, {judged.name}", head, rows[:MOST_CLASSES], note)
 
 
@@ -115,7 +139,7 @@ def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Tabl
 
 
 def undefined(cells: Sequence[Cell]) -> list[str]:
-    """A sentence for each cell whose metric is undefined, with the reason."""
+    """A sentence for each cell that is left out of means, with the reason."""
     sentences = []
     for cell in cells:
         if cell.defined:
@@ -126,6 +150,9 @@ def undefined(cells: Sequence[Cell]) -> list[str]:
             reason = "it has no row with a known label"
         elif one.kind == "binary" and one.truth.min() == one.truth.max():
             reason = f"all {len(one):,} labels are {'yes' if one.truth[0] > 0.5 else 'no'}"
+        elif cell.rarer < cell.least:
+            sentences.append(f"{cell.name} is left out of means: {cell.rarer:,} rows have the rarer answer, fewer than {cell.least:,}.")
+            continue
         sentences.append(f"{metric_label(cell.metric)} of {cell.name} is undefined: {reason}. It is left out of means.")
     return sentences
 

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, shown_metrics
 from m6rec.evaluation.curves import flatten, training_charts
 from m6rec.evaluation.evaluated import Estimate, Evaluation
@@ -52,6 +53,7 @@ def html_report(
     reference: str | None = None,
     judged: Sequence[Judged] = (),
     judged_charts: Sequence[tuple[str, str]] = (),
+    calibrations: Sequence[tuple[Calibration, Judged]] = (),
 ) -> str:
     """The whole page as text.
 
@@ -65,6 +67,7 @@ def html_report(
         reference: the scorer that the others are compared with; by default the first.
         judged: scorers by tasks that judge, the first one the model; see `judged_report.judged_section`.
         judged_charts: (caption, inline SVG) of further charts of those tasks.
+        calibrations: what was chosen on validation and the rows before it was applied.
 
     Raises:
         UsageError: nothing to show, or evaluations of different cases or cutoffs.
@@ -110,7 +113,7 @@ def html_report(
         span=lambda x, name: "" if math.isnan(x.low) else f"{_fixed(x.low, name)} to {_fixed(x.high, name)}",
         depth_chart=Markup(_depth_chart(evaluations)),
         depth_rows=_depth_rows(evaluations),
-        judged_section=Markup(judged_section(judged, extra=judged_charts)) if judged else "",
+        judged_section=Markup(judged_section(judged, calibrations=calibrations, extra=judged_charts)) if judged else "",
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],
         samples=[_shown_sample(sample) for sample in samples],
         account=[(short(str(what), 200), rows, short(str(why), 400)) for what, rows, why in account],
