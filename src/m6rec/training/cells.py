@@ -13,7 +13,7 @@ class Cells:
 
     weights: by name of a cell, of a task (all its scenarios), or of a module of the loop (all its other losses). A loss called like a cell or
     task that has a weight is a cell of its own; the other losses of a module add up to one cell called like the module. 1 where nothing is
-    said.
+    said. A module whose own weight is 0 is not trained at all.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:

@@ -105,6 +105,7 @@ class Loop:
             DataError: a loss that is not finite.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.processes.gather(None)  # the first may still be writing what the others are about to read
         if self.state_file.exists():
             self._resume()
         else:

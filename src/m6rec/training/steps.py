@@ -60,10 +60,12 @@ class Mixing:
         return [queue[(turn * self.count + self.rank) % len(queue)] for turn in range(rounds)]
 
     def _joint(self, queues: dict[str, list[Batch]]) -> Iterator[Batches]:
-        longest = max((len(queue) for queue in queues.values()), default=0)
+        counts = {name: len(queue) for name, queue in queues.items()}
+        longest = max(counts.values(), default=0)
         for turn in range(longest):
-            due = {name: (turn + 1) * len(queue) // longest > turn * len(queue) // longest for name, queue in queues.items()}
-            yield {name: queue.pop() for name, queue in queues.items() if due[name]}
+            yield {
+                name: queue.pop() for name, queue in queues.items() if (turn + 1) * counts[name] // longest > turn * counts[name] // longest
+            }
 
 
 def _mixed(queues: dict[str, list[Batch]], generator: np.random.Generator) -> Iterator[Batches]:

@@ -1,0 +1,82 @@
+"""Two processes on loopback train one model: equal weights and balancer statistics in both, at half of the steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from m6rec.training.processes import Processes
+
+SETTINGS: list[dict[str, Any]] = [
+    {"balance": "uncertainty"},
+    {"balance": "pcgrad", "accumulate": 2},
+    {"balance": {"way": "gradnorm", "every": 2}, "average": "ema"},
+    {"balance": "dwa", "adversarial": 0.1},
+    {"balance": "fixed", "noise": 0.0},
+    {"balance": "uncertainty", "checkpoint_seconds": 1e-9, "cut": 6},
+]
+
+
+def test_alone_everything_is_as_it_was() -> None:
+    one = Processes()
+    assert (one.rank, one.count, one.first) == (0, 1, True)
+    assert one.gather({"a": 1}) == [{"a": 1}]
+    assert one.mean({"b": 2.0, "a": 1.0}) == {"b": 2.0, "a": 1.0}
+    gradients = [torch.ones(2), None]
+    assert one.average(gradients, [torch.zeros(2), torch.zeros(3)]) == gradients
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("together")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = Path(__file__).with_name("trained_together.py")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script), str(port), str(folder), json.dumps(SETTINGS)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("number", range(len(SETTINGS)), ids=[str(settings["balance"]) for settings in SETTINGS])
+def test_both_processes_end_with_the_same_bits(trained: Path, number: int) -> None:
+    one, other = (load_file(trained / f"{number}-rank{rank}.safetensors") for rank in range(2))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    facts = [json.loads((trained / f"{number}-rank{rank}.json").read_text()) for rank in range(2)]
+    assert facts[0] == facts[1]
+    assert facts[0]["steps"] == 3 * 4 // SETTINGS[number].get("accumulate", 1)  # eight batches an epoch, two at a time
+    assert len((trained / str(number) / "log.jsonl").read_text().splitlines()) == 3  # one of them writes
+
+
+def test_two_processes_are_one_with_twice_the_batches(trained: Path, tmp_path: Path) -> None:
+    """Without noise, a step of two processes is a step over both of their batches."""
+    from trained_together import make
+
+    loop = make(tmp_path, {**SETTINGS[4], "accumulate": 2})
+    loop.run()
+    together = load_file(trained / "4-rank0.safetensors")
+    for name, value in loop.module.state_dict().items():
+        torch.testing.assert_close(together[name], value, msg=name)
+
+
+def test_cut_and_resumed_in_two_processes_gives_the_same_bits(trained: Path) -> None:
+    for rank in range(2):
+        whole, cut = (load_file(trained / f"{number}-rank{rank}.safetensors") for number in (0, 5))
+        assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
