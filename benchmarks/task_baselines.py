@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from task_counts import earlier_sums, outcomes, rates_of_all
-from task_rows import VALIDATION, Rows
+from task_rows import TEST, TRAIN, VALIDATION, Rows
 
 HASHED = 1 << 20
 BINS = 16
@@ -76,7 +76,7 @@ def choose(rows: Rows, candidates: Iterator[tuple[dict[str, Any], str, np.ndarra
             cell = rows.cells[place]
             column = rows.tasks.index(task)
             if value > (cell_auc(rows, cell, values[:, column], VALIDATION) or 0.0):
-                for part in (VALIDATION, 2):
+                for part in (VALIDATION, TEST):
                     index = rows.cell_rows(cell, part)
                     values[index, column] = scores[index]
                 chosen[f"{cell['scenario']}/{task}"] = {"validation": round(value, 5), **settings}
@@ -192,14 +192,14 @@ def _logistic_regressions(rows: Rows, features: sp.csr_matrix) -> Iterator[tuple
 
 # --- LightGBM ------------------------------------------------------------------------------------------------------------------------------------
 
-TREES = {"objective": "binary", "metric": "auc", "verbosity": -1, "num_threads": 1, "seed": 0, "deterministic": True, "learning_rate": 0.05}
+TREES = {"objective": "binary", "metric": "auc", "verbosity": -1, "num_threads": 1, "seed": 0, "deterministic": True, "learning_rate": 0.06}
 SHAPES = (
     {"num_leaves": 15, "min_data_in_leaf": 100, "feature_fraction": 0.5, "lambda_l2": 10.0},
-    {"num_leaves": 31, "min_data_in_leaf": 50, "feature_fraction": 0.3, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 10.0},
-    {"num_leaves": 63, "min_data_in_leaf": 200, "feature_fraction": 0.3, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 30.0},
+    {"num_leaves": 31, "min_data_in_leaf": 50, "feature_fraction": 0.2, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 10.0},
+    {"num_leaves": 63, "min_data_in_leaf": 200, "feature_fraction": 0.2, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 30.0},
 )
-PREPARED = {"verbosity": -1, "feature_pre_filter": False}  # one data set for shapes with leaves of different sizes
-MOST_TREES, PATIENCE = 600, 50
+PREPARED = {"verbosity": -1, "feature_pre_filter": False, "max_bin": 127}  # one data set for shapes with leaves of different sizes
+MOST_TREES, PATIENCE = 500, 40
 
 
 def lightgbm_raw(rows: Rows) -> Predicted:
@@ -242,9 +242,9 @@ def _trees(
             value = validation_auc(rows, task, scores)
             best = (value, shape) if best is None or value > best[0] else best
         for place, cell in enumerate(rows.cells):
-            if cell["task"] != task or cell["scenario"] is None or best is None:
-                continue
-            train, held = rows.cell_rows(cell, 0), rows.cell_rows(cell, VALIDATION)
+            train, held = rows.cell_rows(cell, TRAIN), rows.cell_rows(cell, VALIDATION)
+            if cell["task"] != task or best is None or 2 * len(train) > len(rows.train):
+                continue  # a cell that is most of the rows has that model already
             shape = {**best[1], "min_data_in_leaf": 20}
             data = lightgbm.Dataset(table[train], categorical_feature=categories, params=PREPARED)
             scores, trees = grow(task, shape, train, held, data)
