@@ -228,7 +228,7 @@ def _trees(
     def grow(task: str, shape: dict[str, Any], train: np.ndarray, validation: np.ndarray, data: Any) -> tuple[np.ndarray, int]:
         truth = rows.labels[:, rows.tasks.index(task)]
         data.set_label(truth[train])
-        held = data.create_valid(table[validation], label=truth[validation])
+        held = data.create_valid(table[validation], label=truth[validation], params=PREPARED)
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
         model = lightgbm.train({**TREES, **settings, **shape}, data, MOST_TREES, valid_sets=[held], callbacks=[stop])
         return np.asarray(model.predict(table), dtype=np.float32), model.best_iteration
