@@ -104,8 +104,8 @@ def read_rows(folder: Path) -> Rows:
     """The prepared folder as arrays."""
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in ("events", "exposures", "items", "users")}
-    exposures = tables["exposures"].with_columns(milliseconds("time")).sort("time", maintain_order=True)
-    events = tables["events"].with_columns(milliseconds("time"))
+    exposures = tables["exposures"].with_columns(in_milliseconds("time")).sort("time", maintain_order=True)
+    events = tables["events"].with_columns(in_milliseconds("time"))
     users = pl.concat([tables["users"]["user_id"], events["user_id"], exposures["user_id"]]).unique(maintain_order=True).drop_nulls()
     items = pl.concat([tables["items"]["item_id"], events["item_id"], exposures["item_id"]]).unique(maintain_order=True).drop_nulls()
     codes = {"user": encode(exposures["user_id"], users), "item": encode(exposures["item_id"], items)}
@@ -166,7 +166,7 @@ def read_rows(folder: Path) -> Rows:
     )
 
 
-def milliseconds(name: str) -> pl.Expr:
+def in_milliseconds(name: str) -> pl.Expr:
     """A column of seconds or milliseconds, as milliseconds."""
     column = pl.col(name)
     return pl.when(column.abs() < MILLISECONDS_FROM).then(column * 1000).otherwise(column).cast(pl.Int64).alias(name)

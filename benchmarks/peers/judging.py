@@ -45,13 +45,17 @@ PEERS = {
     "deepfm": "DeepFM",
 }
 NEEDS_SCENARIOS, NEEDS_TASKS = {"star", "pepnet"}, {"esmm"}
+#: Where the search begins, near the package's examples, and what is tried one after the other and kept where validation says so.
+START = {"lr": 1e-3, "weight_decay": 1e-5, "dim": 8, "dropout": 0.2, "counts": True, "history": True, "batch": 1024}
+SEARCH = [{"dropout": 0.5}, {"lr": 3e-3}, {"dim": 16}]
 COUNTS = 40  # of the counts those that trees split on most go to the peers, in bins
 PAST = 3  # properties of the items of a history: the item and the largest others
 
 
 def settings(name: str, seed: int = 0) -> dict[str, Any]:
     """What goes to the runner and into the key."""
-    return {"model": PEERS[name], "seed": seed, "threads": 1, "max_epochs": 12, "patience": 2, "shipped_rows": 20_000}
+    run = {"model": PEERS[name], "seed": seed, "threads": 1, "max_epochs": 12, "patience": 2, "shipped_rows": 20_000}
+    return {**run, "start": START, "search": SEARCH}
 
 
 def suits(name: str, rows: Rows) -> bool:

@@ -33,9 +33,6 @@ from torch_rechub.utils.data import DataGenerator
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PREDICT_BATCH = 8192
-START = {"lr": 1e-3, "weight_decay": 1e-5, "dim": 8, "dropout": 0.2, "counts": True, "history": True, "batch": 1024}
-#: Settings tried one after the other; each is kept where validation says so.
-SEARCH: list[dict[str, Any]] = [{"dropout": 0.5}, {"lr": 3e-3}, {"weight_decay": 1e-4}, {"dim": 16}, {"counts": False}]
 CHECKS = 2  # validations an epoch: with user and item embeddings the best moment often comes within the first or second epoch
 MULTI_TASK = {"MMOE", "PLE", "SharedBottom", "PEPNet"}
 
@@ -223,8 +220,9 @@ def main() -> None:
         write_whole(path, lambda temporary: temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8"))
 
     every, asked = groups(kind, data), torch.from_numpy(np.flatnonzero(data.parts != TRAIN))
-    for number in range(len(kept["trials"]), 1 + len(SEARCH)):  # on the first network: all tasks, or the first
-        chosen = best_trial(kept["trials"])["settings"] | SEARCH[number - 1] if number else START
+    search = settings["search"]
+    for number in range(len(kept["trials"]), 1 + len(search)):  # on the first network: all tasks, or the first
+        chosen = best_trial(kept["trials"])["settings"] | search[number - 1] if number else settings["start"]
         trainer = Trainer(kind, data, every[0], chosen, settings["seed"])
         trial = {"settings": chosen, **trainer.fit(settings["max_epochs"], settings["patience"])}
         if not kept["trials"] or trial["validation"] > best_trial(kept["trials"])["validation"]:
