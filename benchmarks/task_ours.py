@@ -1,0 +1,127 @@
+"""Our side of the tasks benchmark: trainings in processes of their own, and their answers about the rows that everybody answers.
+
+The answers come from `m6rec predict` on a table without labels, the command that a user would type, so what is measured is what is served.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from latency import milliseconds
+from m6rec.base.storage import atomic_file
+from retrieval_ours import command
+from task_baselines import Predicted
+from task_rows import HISTORY, TRAIN, Rows, in_milliseconds
+
+CANDIDATES = 200
+REQUESTS = 200
+
+
+def single_task(place: Path, task: str) -> Path:
+    """The prepared configuration with one judging task alone, beside the other."""
+    settings = yaml.safe_load((place / "data" / "config.yaml").read_text(encoding="utf-8"))
+    settings["tasks"] = {name: one for name, one in settings["tasks"].items() if one["answer"] != "judge" or name == task}
+    path = place / "data" / f"config-{task}.yaml"
+    with atomic_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+    return path
+
+
+def train(place: Path, name: str, seed: int, threads: int, settings: Sequence[str], config: Path | None = None) -> dict[str, Any]:
+    """One `m6rec train` under place/name; what is done is not repeated. Returns run, seconds, peak_mb and the speed of judging."""
+    run = place / name
+    kept, log = run / "training.json", run / "logs" / "run.jsonl"  # the log has one line for every stage that was done
+    stages = log.read_bytes() if log.exists() else b""
+    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", *settings]
+    flags = [word for setting in words for word in ("--set", setting)]
+    begun = time.monotonic()
+    peak = command(["train", str(config or place / "data" / "config.yaml"), "--run", str(run), *flags, "--progress"])
+    measured = {"name": name, "run": str(run), "seconds": round(time.monotonic() - begun, 1), "peak_mb": round(peak)}
+    if kept.exists() and log.read_bytes() == stages:  # all were done before
+        return {**json.loads(kept.read_text(encoding="utf-8")), **judging_speed(run)}
+    kept.write_text(json.dumps(measured), encoding="utf-8")
+    return {**measured, **judging_speed(run)}
+
+
+def judging_speed(run: Path) -> dict[str, float]:
+    """examples_per_second: exposures trained on a second of judging (the median epoch); epochs."""
+    from m6rec.training.pipeline import open_run
+
+    rows = {}
+    for line in (open_run(run).folder("fit") / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        rows[row["epoch"]] = row  # a resumed run writes its last epoch again
+    speeds = [row["examples of judge"] / row["seconds of judge"] for row in rows.values() if row.get("seconds of judge")]
+    return {"epochs": len(rows)} | ({"examples_per_second": round(float(np.median(speeds)))} if speeds else {})
+
+
+def predicted(name: str, rows: Rows, place: Path, training: dict[str, Any], note: str = "") -> Predicted:
+    """A training's answers about the validation and test rows. Kept in the run's folder."""
+    run = Path(training["run"])
+    answers = run / "answers.parquet"
+    newest = run / "logs" / "run.jsonl"
+    if not answers.exists() or answers.stat().st_mtime < newest.stat().st_mtime:
+        asked = place / "data" / "asked.parquet"
+        if not asked.exists():
+            questions(place / "data").write_parquet(asked)
+        command(["predict", str(run), str(asked), "--out", str(answers)])
+    found = pl.read_parquet(answers)
+    where = np.flatnonzero(rows.parts != TRAIN)
+    values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
+    for task in (task for task in rows.tasks if task in found.columns):
+        values[where, rows.tasks.index(task)] = found[task].cast(pl.Float32).fill_null(np.nan).to_numpy()
+    return Predicted(name, values, {**training, "note": note})
+
+
+def questions(folder: Path) -> pl.DataFrame:
+    """The validation and test rows in the order of `read_rows`, without labels: who, what, when, where, and the request's context."""
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    exposures = pl.read_parquet(folder / "exposures.parquet")
+    order = exposures.with_columns(in_milliseconds("time")).with_row_index("row").sort("time", maintain_order=True)["row"]
+    asked = exposures[order].filter(pl.col("split") != "train")
+    columns = [
+        "user_id",
+        "item_id",
+        "time",
+        *(["scenario"] if "scenario" in asked.columns else []),
+        *(settings["fields"].get("context") or {}),
+    ]
+    return asked.select(columns)
+
+
+def together(name: str, singles: Sequence[Predicted], rows: Rows) -> Predicted:
+    """The single-task models as one scorer: each task as its own model answers it."""
+    values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
+    for one in singles:
+        values = np.where(np.isnan(values), one.values, values)
+    seconds = sum(one.facts["seconds"] for one in singles)
+    return Predicted(name, values, {"seconds": round(seconds, 1), "note": f"{len(singles)} models"})
+
+
+def latency(run: Path, task: str, scenario: str | None, candidates: int = CANDIDATES, requests: int = REQUESTS) -> dict[str, float]:
+    """Milliseconds of `Recommender.rank` of so many candidates, for users with at least fifty events, one at a time on one core."""
+    import torch
+
+    from m6rec import Recommender
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rec = Recommender.from_pretrained(run)
+    lengths = rec.engine.dataset.histories.lengths
+    generator = np.random.default_rng(0)
+    longest = np.flatnonzero(lengths >= min(HISTORY, int(lengths.max())))
+    people = [rec.engine.users.ids.ids[user] for user in generator.choice(longest, requests)]
+    items = rec.engine.items.ids.ids
+    chosen = [[items[item] for item in generator.choice(len(items), min(candidates, len(items)), replace=False)] for _ in range(requests)]
+    wall, cpu = milliseconds(lambda n: rec.rank(people[n], chosen[n], task, scenario=scenario), requests, lambda: None)
+    torch.set_num_threads(threads)
+    found = {f"p{share}_ms": round(float(np.percentile(cpu, share)), 2) for share in (50, 95)}
+    return {**found, "wall_p50_ms": round(float(np.median(wall)), 2), "candidates": candidates, "requests": requests}

@@ -1,0 +1,131 @@
+"""Judging on real data: ours, our single-task models, counters, logistic regression, LightGBM and other people's models on the same rows.
+
+    python benchmarks/tasks.py --data DIR [--data DIR ...] [--only FORM ...] [--baselines [NAMES]] [--peers [NAMES]] [--work FOLDER]
+
+DIR is a folder that task_data.py reads: it is prepared once, under FOLDER, and everybody gets the rows, the split, the fields and what was known
+before each row from there. Settings of baselines and peers are chosen on validation, ours are the defaults of the prepared config.yaml. The test
+rows are measured once, by m6rec.evaluation, in the cells (scenario, task) that have enough positives.
+
+What is finished is not repeated: predictions of baselines and runs of ours are kept in FOLDER, those of peers in benchmarks/peers/results, and
+whatever is killed goes on where it stopped. Writes tasks.md and tasks.json into FOLDER. docs/tasks.md says how the comparison is kept fair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m6rec.base.errors import nearest
+from m6rec.base.storage import atomic_file, write_json
+from peers.environment import machine
+from peers.judging import PEERS, Judges, fingerprint, suits
+from task_baselines import BASELINES, Predicted
+from task_counts import counts
+from task_data import FORMS, prepare, recognise
+from task_rows import Rows, read_rows
+from task_table import make_rows, markdown
+
+STATEMENT = (
+    "{rows:,} exposures: {train:,} to train on, {validation:,} to choose on, {test:,} to measure, by the split column of the prepared folder. "
+    "{cells} measured cells. Histories and counts of a row hold what was strictly before its time."
+)
+
+
+def main(words: list[str] | None = None) -> None:
+    arguments = parse(words)
+    results = []
+    for folder in arguments.data:
+        form = recognise(folder)
+        if not arguments.only or form in arguments.only:
+            results.append(measure_data(folder, form, arguments))
+    write_json(arguments.work / "tasks.json", {"machine": machine(arguments.threads), "settings": arguments.set, "results": results})
+    page = "\n\n".join(markdown(result) for result in results)
+    with atomic_file(arguments.work / "tasks.md") as temporary:
+        temporary.write_text(page + "\n", encoding="utf-8")
+    print(page)
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, action="append", required=True, help="a folder that task_data.py reads; may be repeated")
+    parser.add_argument("--only", nargs="*", default=[], choices=list(FORMS), help="leave out folders of other forms")
+    parser.add_argument("--work", type=Path, default=Path("runs/tasks"), help="where prepared folders, runs, environments and results go")
+    parser.add_argument("--baselines", nargs="*", metavar="NAME", default=list(BASELINES), help=f"some of: {', '.join(BASELINES)}")
+    parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"some of: {', '.join(PEERS)}; without a name all of them")
+    parser.add_argument("--cached", action="store_true", help="peers from the cache only; none is trained")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="of ours; without a number ours is not trained")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser.add_argument("--threads", type=int, default=cores, help="of our trainings; baselines and peers always have one")
+    parser.add_argument("--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5")
+    arguments = parser.parse_args(words)
+    arguments.peers = [] if arguments.peers is None else arguments.peers or list(PEERS)
+    for chosen, known in ((arguments.peers, PEERS), (arguments.baselines, BASELINES)):
+        for name in chosen:
+            if name not in known:
+                parser.error(f"nothing here is called '{name}'{nearest(name, list(known))}; there are: {', '.join(known)}")
+    return arguments
+
+
+def measure_data(folder: Path, form: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every line of one data set."""
+    place = arguments.work / folder.resolve().name
+    if not (place / "data" / "config.yaml").exists():
+        prepare(folder, place / "data", form)
+    rows = read_rows(place / "data")
+    prints = fingerprint(rows)
+
+    @cache
+    def counted() -> dict[str, np.ndarray]:
+        return kept_counts(rows, place / f"counts-{prints[:12]}.npz")
+
+    scorers = [
+        ("baseline", baseline(name, rows, counted, place / "baselines" / f"{name}-{prints[:12]}.npz")) for name in arguments.baselines
+    ]
+    judges = Judges(rows, counted, place / "peers", arguments.work / "environments", only_cached=arguments.cached)
+    for name in arguments.peers:
+        found = judges.measure(name) if suits(name, rows) else None
+        if found is not None:
+            scorers.append(("peer", found))
+    reference = scorers[0][1].name if scorers else None
+    parts = {name: int((rows.parts == code).sum()) for code, name in enumerate(("train", "validation", "test"))}
+    return {
+        "data": folder.resolve().name,
+        "statement": STATEMENT.format(rows=len(rows), cells=len(rows.cells), **parts),
+        "rows": make_rows(rows, scorers, reference),
+    }
+
+
+def kept_counts(rows: Rows, path: Path) -> dict[str, np.ndarray]:
+    """Counts as of the time, made once."""
+    if not path.exists():
+        found = counts(rows)
+        with atomic_file(path) as temporary, open(temporary, "wb") as handle:
+            np.savez(
+                handle,
+                allow_pickle=False,
+                **{str(number): values for number, values in enumerate(found.values())},
+                names=np.array(list(found)),
+            )
+    with np.load(path, allow_pickle=False) as arrays:
+        return {str(name): arrays[str(number)] for number, name in enumerate(arrays["names"])}
+
+
+def baseline(name: str, rows: Rows, counted: Any, path: Path) -> Predicted:
+    """A baseline's predictions, made once."""
+    if not path.exists():
+        found = BASELINES[name](rows, counted()) if name == "lightgbm_counts" else BASELINES[name](rows)
+        about = json.dumps({"name": found.name, "facts": found.facts})
+        with atomic_file(path) as temporary, open(temporary, "wb") as handle:
+            np.savez_compressed(handle, values=found.values, about=np.array(about), allow_pickle=False)
+    with np.load(path, allow_pickle=False) as arrays:
+        return Predicted(values=arrays["values"], **json.loads(str(arrays["about"])))
+
+
+if __name__ == "__main__":
+    main()
