@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from m6rec.base.errors import M6RecError
-from m6rec.cli import analyse, demo, evaluate, import_data, init, recommend, reference, sample, similar, train, tune, validate
+from m6rec.cli import analyse, demo, evaluate, import_data, init, monitor, recommend, reference, sample, similar, train, tune, validate
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell expects after Ctrl-C
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell expects when the reader (`| head`) has gone
@@ -65,6 +65,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate.evaluate,
     "recommend": recommend.recommend,
     "similar": similar.similar,
+    "monitor": monitor.monitor,
     "demo": demo.demo,
     "config-reference": reference.config_reference,
 }
