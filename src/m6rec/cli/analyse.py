@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m6rec.base.errors import UsageError
-from m6rec.cli.options import DryRun, Json, Set, Window
+from m6rec.cli.options import DryRun, Json, Set, Window, duration
 from m6rec.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from m6rec.data.dataset import Dataset
-
-UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def analyse(
@@ -39,7 +36,7 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Report on the logs: funnels per scenario, sessions, activity, drift, cold shares, popularity, delays, suspects and leaks."""
-    seconds = None if gap is None else duration(gap)
+    seconds = None if gap is None else duration(gap, "--gap")
     page = report or (source if source.is_dir() else source.parent) / "analysis.html"
     if dry_run:
         plan = {"source": str(source), "gap": seconds, "window": window.value, "report": str(page)}
@@ -68,14 +65,6 @@ def analyse(
         print_json({**facts(found), "report": str(page)})
         return
     print_lines([*text_lines(found), "", f"wrote {page}"])
-
-
-def duration(text: str) -> float:
-    """`30m` as seconds. Raises UsageError."""
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
-    if parts is None or (parts.group(2) or "s") not in UNITS or not float(parts.group(1)) > 0:
-        raise UsageError(f"'{text}' is no length of time; give a number and s, m, h or d, for example --gap 30m")
-    return float(parts.group(1)) * UNITS[parts.group(2) or "s"]
 
 
 def _read(source: Path, settings: list[str]) -> tuple[Dataset, Sequence[tuple[str, int, str]]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from m6rec.base.errors import UsageError
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file that says what the data is and what is asked of it.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the model folder inside one.")]
@@ -66,3 +69,14 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
     CSV = "csv"
     JSONL = "jsonl"
+
+
+UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def duration(text: str, option: str) -> float:
+    """`30m` as seconds. Raises UsageError."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
+    if parts is None or (parts.group(2) or "s") not in UNITS or not float(parts.group(1)) > 0:
+        raise UsageError(f"{option} '{text}' is no length of time; give a number and s, m, h or d, for example {option} 30m")
+    return float(parts.group(1)) * UNITS[parts.group(2) or "s"]

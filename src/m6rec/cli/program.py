@@ -11,7 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from m6rec.base.errors import M6RecError
-from m6rec.cli import analyse, demo, evaluate, import_data, init, predict, recommend, reference, sample, similar, train, tune, validate
+from m6rec.cli import (
+    analyse,
+    demo,
+    evaluate,
+    import_data,
+    init,
+    monitor,
+    predict,
+    recommend,
+    reference,
+    sample,
+    similar,
+    train,
+    tune,
+    validate,
+)
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell expects after Ctrl-C
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell expects when the reader (`| head`) has gone
@@ -66,6 +81,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "recommend": recommend.recommend,
     "predict": predict.predict,
     "similar": similar.similar,
+    "monitor": monitor.monitor,
     "demo": demo.demo,
     "config-reference": reference.config_reference,
 }

@@ -153,8 +153,11 @@ class VolumeWatch(_Watch):
         return _factor(self.days, _day(start))
 
     def _tail(self, count: float, mean: float, place: int) -> float:
-        """P(N >= count): over-dispersion, the uncertainty of the level and a season not seen yet in one negative binomial."""
-        if count <= 0:
+        """P(N >= count): over-dispersion, the uncertainty of the level and a season not seen yet in one negative binomial.
+
+        Nothing is worked out for a count that is no more than expected: 1 stands for it.
+        """
+        if count <= mean or count <= 0:
             return 1.0
         doubt = DOUBT * 0.5 ** (self.seen * self.settings.window / 86_400 / DOUBT_HALVES)
         shape = 1 / (self.dispersion(place) + doubt + 1 / (self.level[0] + 1.0))
@@ -196,8 +199,8 @@ class ShareWatch(_Watch):
         self._closed((taken, count))
 
     def _tail(self, negative: float, count: float, place: int) -> float:
-        """P(K >= negative), beta-binomial with the correlation within a window and the uncertainty of the mean."""
-        if negative <= 0 or count <= 0:
+        """P(K >= negative), beta-binomial with the correlation within a window and the uncertainty of the mean; 1 where no more than expected."""
+        if negative <= count * self.mean():
             return 1.0
         precision = 1 / (min(self.dispersion(place), 0.9) + 1 / (self.past[1] + 2.0))
         a, b = precision * self.mean(), precision * (1 - self.mean())
