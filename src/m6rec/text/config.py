@@ -12,6 +12,25 @@ from m6rec.base.configuration import Config
 SMALLEST_VOCABULARY = 272
 
 
+class AugmentConfig(Config):
+    """The `text.augment` section: other ways to say a labelled training text, made once before training, by seed."""
+
+    copies: int = Field(0, ge=0, le=20, description="Changed copies of every labelled training text; 0: none.")
+    word_dropout: float = Field(0.1, ge=0, lt=1, description="Share of the words left out of a copy.")
+    field_dropout: float = Field(0.1, ge=0, lt=1, description="Share of the worded fields of an item left out of a copy.")
+    replace: float = Field(0.1, ge=0, le=1, description="Share of the words with synonyms that are replaced by one of them.")
+    synonyms: str | None = Field(
+        None,
+        description="File of synonyms, one group a line, separated by commas or tabs, relative to the configuration file; null: the nearest "
+        "words by the company they keep in the training texts.",
+    )
+    back_translation: str | None = Field(
+        None,
+        description="Command that reads texts, one a line, and writes as many lines: the texts translated there and back. One more copy of "
+        "every text is made with it.",
+    )
+
+
 class TextConfig(Config):
     """How rows become words and words become token ids."""
 
@@ -31,3 +50,4 @@ class TextConfig(Config):
         default=None,
         description="file of your own wording templates, relative to the configuration file; what it leaves out is built in",
     )
+    augment: AugmentConfig = Field(default_factory=AugmentConfig, description="Copies of labelled texts that say the same otherwise.")

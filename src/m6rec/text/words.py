@@ -12,7 +12,7 @@ import unicodedata
 from functools import cache, lru_cache
 
 # Han, Hiragana, Katakana, Thai, Lao, Myanmar, Khmer: no spaces between words.
-_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -93,5 +93,5 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
             else:
                 ranges.append([code, code])
     marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
-    spaceless = f"(?=[\\w{marks}])[{_SPACELESS}][{marks}]*"
-    return re.compile(f"(?:{spaceless})+|(?:(?![{_SPACELESS}_])[\\w{marks}])+"), re.compile(spaceless)
+    spaceless = f"(?=[\\w{marks}])[{SPACELESS}][{marks}]*"
+    return re.compile(f"(?:{spaceless})+|(?:(?![{SPACELESS}_])[\\w{marks}])+"), re.compile(spaceless)
