@@ -184,6 +184,20 @@ class Recommender:
         """
         return self.engine.predict(frame_of(rows), tasks)
 
+    def classify(self, text: str | Sequence[str] | None = None, *, item: str | None = None, task: str | None = None) -> Any:
+        """What a task on texts says of a text (or of each of several), or a task on items of an item.
+
+        Args:
+            task: its name; may be left out where there is one such task.
+
+        Returns:
+            {label: probability} with the likeliest first (classes, tags); {"yes": p, "no": 1 - p}; a number; a list of these for a list of texts.
+
+        Raises:
+            UsageError: neither text nor item, no such task.  UnknownItemError: an id that is not in the catalogue.
+        """
+        return self.engine.classify(text, item, task)
+
     def recommend_many(
         self,
         users: Sequence[str] | None = None,

@@ -51,6 +51,10 @@ class Table:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self, index: list[int]) -> Table:
+        """Some of them, in this order."""
+        return Table(Vocabulary([self.ids.ids[row] for row in index]), self.frame[index], self.fields)
+
     def titles(self) -> list[str]:
         """What to show a person: the first text field, else the first category, else the id."""
         for kind in (FieldType.TEXT, FieldType.CATEGORY):

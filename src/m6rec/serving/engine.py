@@ -28,7 +28,7 @@ from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.asking import Asking, Unknown
 from m6rec.serving.field_values import FieldValues
 from m6rec.serving.filters import allowed_items
-from m6rec.serving.judging import column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
+from m6rec.serving.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.many import MANY, best_allowed, best_of_many
 from m6rec.serving.retrieval import Retrieval
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture, Profiles
@@ -245,6 +245,10 @@ class Engine(Asking):
         answers = predict_rows(self.scorer, frame, wanted, users, items, self.histories.compact(), self.newest)
         columns = {name: series for task in wanted for name, series in labelled(part, task, answers[task]).items()}
         return frame.with_columns(series.alias(name) for name, series in columns.items())
+
+    def classify(self, text: str | Sequence[str] | None = None, item: str | None = None, task: str | None = None) -> Any:
+        """What a task says of texts or of an item alone; see `Recommender.classify`."""
+        return classify(self.scorer, None if item is None else self._item(item), text, task)
 
     @property
     def newest(self) -> float:

@@ -5,7 +5,7 @@ Dimension keys: X rows, N items, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +22,11 @@ from m6rec.data.exposure_rows import cuts_before, placed_times
 from m6rec.data.schema import ids, more, shown, words
 from m6rec.data.tables import empty_column, field_column
 from m6rec.data.times import to_seconds
+from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.judge_rows import JudgeRows
 from m6rec.tasks.served_model import ServedModel
+from m6rec.text.wording import without_field
 
 ROWS = "rows to predict"  # what messages call a frame
 
@@ -232,3 +234,41 @@ def merit(part: JudgePart, task: str, answers: np.ndarray) -> np.ndarray:
     if kind in ("classes", "tags"):
         raise UsageError(f"task '{task}' judges {kind}, which order nothing; rank by a task with a yes, a number or levels")
     return answers.astype(np.float64)
+
+
+def classify(scorer: ServedModel, item: int | None, text: str | Sequence[str] | None, task: str | None) -> Any:
+    """{label: probability} (classes, tags, and yes), or a number: of one text or item, or a list of them for a list of texts.
+
+    Raises:
+        UsageError: neither text nor item, or both; no such task, or one that reads the other.
+    """
+    if (item is None) == (text is None):
+        raise UsageError("classify takes a text or an item: classify('battery died', task=...) or classify(item='i7', task=...)")
+    if scorer.texts is None:
+        raise UsageError("this model has no task on texts or items; declare one ({answer: judge, on: text, label: COLUMN}) and train again")
+    judge, on = scorer.texts.judge, "text" if item is None else "item"
+    able = [name for name, config in judge.configs.items() if config.on == on]
+    if task is None and len(able) == 1:
+        task = able[0]
+    if task is None or task not in able:
+        said = "say which task" if task is None else f"'{task}' is no task on {on}s{nearest(task, able)}"
+        raise UsageError(f"{said}; those on {on}s: {', '.join(able) or 'none'}")
+    if item is None:
+        texts = [text] if isinstance(text, str) else list(text or [])
+    else:
+        config = judge.configs[task]
+        texts = scorer.reader.wording.items(without_field(scorer.catalogue.items.rows([item]), config.label))
+    size = judge.sizes.labels[task]
+    found = [_worded(row, size) for row in judge.answers(scorer.reader, texts, task)]
+    return found if text is not None and not isinstance(text, str) else found[0]
+
+
+def _worded(answer: Any, size: LabelSize) -> Any:
+    if size.kind in ("classes", "tags"):
+        order = np.argsort(-answer, kind="stable")
+        return {size.names[code]: float(answer[code]) for code in order.tolist()}
+    if size.kind == "binary":
+        return {"yes": float(answer), "no": 1.0 - float(answer)}
+    if size.kind == "ordinal":
+        return float(np.interp(answer, np.arange(len(size.names)), np.array([float(name) for name in size.names])))
+    return float(answer)

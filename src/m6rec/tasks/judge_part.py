@@ -16,7 +16,7 @@ import torch
 
 from m6rec.base.contracts import Histories
 from m6rec.data.dataset import Dataset, Exposures, FieldType, Table, Vocabulary
-from m6rec.data.labels import Labels, read_labels
+from m6rec.data.labels import Labels
 from m6rec.data.statistic_keys import StatisticKeys, item_values
 from m6rec.data.statistics import OutcomeLog, Statistics
 from m6rec.evaluation.calibration import Calibration
@@ -28,6 +28,7 @@ from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge import Judge, JudgeSizes
 from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
+from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
 from m6rec.text.bag import Bag
 
 WINDOWS = [1.0, 7.0, 30.0]  # days
@@ -118,18 +119,23 @@ def statistics_of(dataset: Dataset, exposures: Exposures, labels: dict[str, Labe
     return Statistics(keys, list(told), OutcomeLog(exposures.users, exposures.items, scenarios, exposures.times, outcomes), windows)
 
 
-def exposure_labels(exposures: Exposures, configs: dict[str, JudgeConfig], *, check: bool = True) -> dict[str, Labels]:
-    """The labels of the tasks on candidates.
+@dataclass
+class TextPart:
+    """What judges texts and items alone."""
 
-    Raises:
-        DataError: nothing can be learned from a label column.
-    """
-    return {
-        name: read_labels(
-            exposures.labels[config.label], config.kind, config.positive, what=f"task {name}, column '{config.label}'", check=check
-        )
-        for name, config in configs.items()
-    }
+    judge: JudgeTexts
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready facts, from which `of` makes it again."""
+        tasks = {name: config.plain() for name, config in self.judge.configs.items()}
+        return {"tasks": tasks, "sharing": self.judge.sharing.plain(), "sizes": self.judge.sizes.plain()}
+
+    @classmethod
+    def of(cls, facts: dict[str, Any], shape: ModelShape) -> TextPart:
+        """From what `plain` gave; the weights are still to be loaded. Raises KeyError, TypeError, ConfigError."""
+        configs = {name: JudgeConfig.build(values, source=name) for name, values in facts["tasks"].items()}
+        sharing = SharingConfig.build(facts["sharing"], source="sharing")
+        return cls(JudgeTexts(configs, sharing, shape, JudgeTextsSizes.of(facts["sizes"])))
 
 
 @dataclass

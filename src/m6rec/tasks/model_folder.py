@@ -49,7 +49,7 @@ from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.judge_part import JudgeInputs, JudgePart
+from m6rec.tasks.judge_part import JudgeInputs, JudgePart, TextPart
 from m6rec.tasks.model_card import model_card
 from m6rec.tasks.served_model import BasketPart, Origin, ServedModel
 from m6rec.tasks.state_cache import PackedStates
@@ -84,6 +84,7 @@ PARTS = {
     STATISTICS,
 }
 JUDGING = "judging."  # prefix of the weights of what judges candidates
+TEXTS = "texts."  # and of what judges texts
 BASKET = "basket."  # prefix of what completes baskets, among the weights and in the graph
 TOGETHER = "keep the files of one folder together"
 
@@ -111,9 +112,9 @@ class ChooseScorer(ServedModel):
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
         parts = _load(Path(folder))
-        basket, judging = parts.pop("basket"), parts.pop("judging")
+        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts")}
         scorer = cls(**parts, folder=Path(folder))
-        scorer.basket, scorer.judging = basket, judging
+        scorer.basket, scorer.judging, scorer.texts = beside.values()
         return scorer
 
 
@@ -132,6 +133,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         "agreement": scorer.agreement.plain(),
         "baskets": scorer.basket is not None,
         "judging": None if scorer.judging is None else scorer.judging.plain(),
+        "judging_texts": None if scorer.texts is None else scorer.texts.plain(),
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -143,6 +145,8 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         weights |= {f"task.{name}": value for name, value in task.state_dict().items()}
         if scorer.judging is not None:
             weights |= {JUDGING + name: value for name, value in scorer.judging.judge.state_dict().items()}
+        if scorer.texts is not None:
+            weights |= {TEXTS + name: value for name, value in scorer.texts.judge.state_dict().items()}
         if scorer.basket is not None:
             weights |= {BASKET + name: value for name, value in scorer.basket.question.state_dict().items()}
         made_by = {"weights": _fingerprint(weights)}
@@ -192,6 +196,19 @@ def _judging(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{folder / CONFIG} is damaged ({_one_line(error)}); restore it from a copy or train again") from None
     load_into(part.judge, {n.removeprefix(JUDGING): t for n, t in weights.items() if n.startswith(JUDGING)}, folder / WEIGHTS)
+    part.judge.eval()
+    return part
+
+
+def _judging_texts(folder: Path, facts: dict[str, Any], shape: ModelShape, weights: dict[str, torch.Tensor]) -> TextPart | None:
+    told = facts.get("judging_texts")
+    if told is None:
+        return None
+    try:
+        part = TextPart.of(told, shape)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{folder / CONFIG} is damaged ({_one_line(error)}); restore it from a copy or train again") from None
+    load_into(part.judge, {n.removeprefix(TEXTS): t for n, t in weights.items() if n.startswith(TEXTS)}, folder / WEIGHTS)
     part.judge.eval()
     return part
 
@@ -246,6 +263,7 @@ def _load(folder: Path) -> dict[str, Any]:
         basket = BasketPart(question.eval(), _priors(folder, facts, task.parts, len(dataset.items), BASKET))
     return {
         "judging": _judging(folder, facts, dataset, task, tensors),
+        "texts": _judging_texts(folder, facts, shape, tensors),
         "basket": basket,
         "model": model,
         "task": task,

@@ -17,7 +17,7 @@ from m6rec.tasks.blended import Blender
 from m6rec.tasks.catalogue import grown
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.config import PriorConfig
-from m6rec.tasks.judge_part import JudgePart
+from m6rec.tasks.judge_part import JudgePart, TextPart
 from m6rec.tasks.prior import TEXT_PART, with_newcomers
 from m6rec.tasks.state_cache import PackedStates
 
@@ -76,6 +76,7 @@ class ServedModel(ChooseMixture):
         self.blend: Blender | None = None  # answers in place of the model, which is one of its members
         self.basket: BasketPart | None = None
         self.judging: JudgePart | None = None
+        self.texts: TextPart | None = None
         self._completing: ChooseMixture | None = None
 
     def scores(self, requests: Requests) -> np.ndarray:

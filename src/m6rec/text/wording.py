@@ -232,3 +232,8 @@ def _coerced(value: Any, kind: FieldType) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return None
     return plain_number(value) if isinstance(value, float) else str(value)
+
+
+def without_field(table: Table, name: str) -> Table:
+    """The table without one field: what is asked for must not be said."""
+    return Table(table.ids, table.frame.drop(name), {field: kind for field, kind in table.fields.items() if field != name})

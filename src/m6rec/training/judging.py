@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from m6rec.base.contracts import Histories
 from m6rec.data.dataset import Exposures
 from m6rec.data.labels import Labels
 from m6rec.data.row_splits import NAMES as PARTS
-from m6rec.data.row_splits import readable, split_rows
+from m6rec.data.row_splits import readable
 from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.metric_names import higher_is_better, metrics_of
@@ -21,11 +22,13 @@ from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge import Judge, JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize
-from m6rec.tasks.judge_part import JudgeInputs, exposure_labels
+from m6rec.tasks.judge_part import JudgeInputs
 from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
+from m6rec.training.judging_texts import own_names
 from m6rec.training.run_folder import read_json
 
 if TYPE_CHECKING:
+    from m6rec.training.task_checks import TaskCheck
     from m6rec.training.workbench import Workbench
 
 MOST_VALIDATED = 50_000  # exposures that early stopping looks at, drawn by seed
@@ -50,17 +53,16 @@ class Judging:
     inputs: JudgeInputs
 
     @classmethod
-    def of(cls, bench: Workbench, configs: dict[str, JudgeConfig]) -> Judging:
-        """Raises DataError: no exposures, or labels that nothing can be learned from in the training part."""
+    def of(cls, bench: Workbench, configs: dict[str, JudgeConfig], checks: Mapping[str, TaskCheck]) -> Judging:
+        """checks: of all tasks, by name."""
         dataset = bench.dataset
-        assert dataset.exposures is not None, "prepare reads exposures where a task judges candidates"
-        parts = split_rows(dataset, bench.config.split, bench.config.seed)
+        assert dataset.exposures is not None, "their labels were read"
+        parts = checks[next(iter(configs))].parts
         counts = ", ".join(f"{int((parts == code).sum()):,} {name}" for code, name in enumerate(PARTS))
         statement = f"Exposures: {counts}; each sees events strictly before it."
         histories, cuts = readable(dataset, bench.config.split, bench.config.seed)
         exposures = replace(dataset.exposures, cuts=cuts)
-        exposure_labels(exposures.rows(parts == 0), configs)  # says so where the training part has nothing to learn from
-        labels = exposure_labels(exposures, configs, check=False)
+        labels = {name: checks[name].labels for name in configs}
         inputs = JudgeInputs.of(
             replace(dataset, exposures=exposures), labels, counted=bench.config.sharing.statistics, language=bench.config.text.language
         )
@@ -84,10 +86,11 @@ class Judging:
         statistics, bag, profiles = self.inputs.statistics, self.inputs.context_bag, bench.profiles
         vectors = self.inputs.context(self.exposures.context[:1], 1) if bag is not None else None
         sizes = JudgeSizes(
-            labels={task: LabelSize.of(part.kind, part.values[training], _own_names(part)) for task, part in self.labels.items()},
+            labels={task: LabelSize.of(part.kind, part.values[training], own_names(part)) for task, part in self.labels.items()},
             scenarios=bench.dataset.scenario_names if self.exposures.scenarios is not None else [],
             statistics=[] if statistics is None else statistics.names,
             timed=self.exposures.times is not None,
+            placed=self.exposures.positions is not None,
             context_features=0 if bag is None else bag.size,
             context_vectors=0 if vectors is None else vectors.vectors.shape[1],
             profile_features=0 if bench.profile_bag is None else bench.profile_bag.size,
@@ -120,7 +123,7 @@ class Judging:
                     labels.kind,
                     truth[known],
                     predicted[known],
-                    names=_own_names(labels),
+                    names=own_names(labels),
                     users=shown.users[there].astype(np.int64),
                     items=shown.items[there].astype(np.int64),
                     scenarios=None if shown.scenarios is None else shown.scenarios[there],
@@ -161,11 +164,6 @@ class JudgeValidation:
             if not np.isnan(values).all():
                 found[f"{judged.task} {metric}"] = sign * float(np.nanmean(values))
         return found
-
-
-def _own_names(labels: Labels) -> list[str]:
-    """The names that a binary label or a number has none of."""
-    return [] if labels.kind in ("binary", "number") else labels.names
 
 
 def calibrate_judge(bench: Workbench, judging: Judging, judge: Judge) -> dict[str, Calibration]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from m6rec.base.contracts import Histories, Scorer
 from m6rec.base.storage import atomic_file
+from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.data.splits import Cases
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.judged import Judged
@@ -81,18 +82,24 @@ def measure_baskets(bench: Workbench, *, baselines: Sequence[str], held: Literal
 
 def measure_judged(bench: Workbench, held: str = "test") -> list[Judged]:
     """What the run says of the held-out exposures, task by task, and what the rates of users and items say of the same rows."""
-    judging = bench.judging
-    if judging is None:
-        return []
-    scorer, chosen = bench.fitted(), judging.chosen(held)
+    judging, documents = bench.judging, bench.judging_texts
+    scorer = bench.fitted() if judging is not None or documents is not None else None
+    about_texts = []
+    if documents is not None and scorer is not None and scorer.texts is not None:
+        about_texts = documents.judged(bench, scorer.texts.judge, PARTS.index(held))
+    if judging is None or scorer is None:
+        return about_texts
+    chosen = judging.chosen(held)
     assert scorer.judging is not None
     bench.progress.say(f"  judging {len(chosen):,} {held} exposures")
     examples = judging.examples(bench, chosen, 4096)
     answers = scorer.judging.answers(scorer.model, examples.rows, examples.histories, examples.contents, examples.profiles)
-    found = judging.judged("m6rec", answers, chosen, bench)
+    found = judging.judged("m6rec", answers, chosen, bench) + about_texts
     if judging.inputs.statistics is None:
         return found
-    told = rates(judging.inputs.statistics, examples.rows, [one.task for one in found if one.kind == "binary"])
+    told = rates(
+        judging.inputs.statistics, examples.rows, [one.task for one in found if one.kind == "binary" and one.task in judging.configs]
+    )
     return [*found, *judging.judged("rates", told, chosen, bench)]
 
 

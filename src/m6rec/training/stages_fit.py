@@ -17,6 +17,7 @@ from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
 from m6rec.index.build import build_index, describe
+from m6rec.language_model.checkpoint import save_weights
 from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
@@ -30,6 +31,7 @@ from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
 from m6rec.training.judging import CALIBRATIONS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
+from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
 from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, measure_judged, write_report
 from m6rec.training.stage import Stage
@@ -37,6 +39,7 @@ from m6rec.training.stages_blend import refit, served
 from m6rec.training.workbench import AGREEMENT, Workbench
 
 # Early stopping looks at no more than so many cases, drawn once by seed: a large catalogue makes every one of them dear.
+BEST = "best.safetensors"  # the weights that the loop kept
 BATCH_EXPOSURES = 1024  # judged in a step
 MOST_VALIDATION_CASES, MOST_VALIDATION_SCORES = 20_000, 500_000_000
 
@@ -83,6 +86,14 @@ class Fit(Stage):
             watched |= judging.watched()
             validations.append(JudgeValidation(bench, judging, judge))
             bench.progress.say(f"  {judging.statement}")
+        documents = bench.judging_texts
+        if documents is not None:
+            reading = documents.new_task(bench)
+            reading.bind(documents.examples, bench.reader)
+            tasks[TEXTS] = reading
+            weights |= {name: settings.weight for name, settings in documents.configs.items()}
+            watched |= documents.watched()
+            validations.append(lambda: documents.validate(bench, reading))
         loop = Loop(
             model,
             tasks,
@@ -101,6 +112,10 @@ class Fit(Stage):
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
+        if documents is not None:
+            with torch.no_grad():
+                reading.fit_mixing(model)
+            save_weights(bench.folder(self.name) / BEST, loop.module.state_dict(), {"epoch": state.best_epoch})
         if judging is not None:
             for name, calibration in calibrate_judge(bench, judging, judge).items():
                 write_json(bench.folder(self.name) / CALIBRATIONS / f"{name}.json", calibration.plain())

@@ -27,7 +27,7 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.judge_part import JudgePart
+from m6rec.tasks.judge_part import JudgePart, TextPart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import BasketPart, Origin
 from m6rec.tasks.text_reader import TextReader
@@ -36,8 +36,11 @@ from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging import Judging, read_calibrations
+from m6rec.training.judging_texts import NAME as TEXTS
+from m6rec.training.judging_texts import TextJudging
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import RunFolder, content_key, read_json
+from m6rec.training.task_checks import Checked, check_tasks
 
 if TYPE_CHECKING:
     from m6rec.config import M6RecConfig
@@ -96,10 +99,21 @@ class Workbench:
         return None if wanted is None else split_baskets(self.dataset.histories, self.config.split, wanted.within, self.config.seed)
 
     @cached_property
+    def checked(self) -> Checked:
+        """Labels and parts of the judge tasks."""
+        return check_tasks(self.dataset, self.config)
+
+    @cached_property
     def judging(self) -> Judging | None:
         """The tasks that judge candidates; None where there are none."""
         configs = {name: config for name, config in self.config.judges.items() if config.on == "candidate"}
-        return Judging.of(self, configs) if configs else None
+        return Judging.of(self, configs, self.checked.tasks) if configs else None
+
+    @cached_property
+    def judging_texts(self) -> TextJudging | None:
+        """The tasks that judge texts and items alone; None where there are none."""
+        configs = {name: config for name, config in self.config.judges.items() if config.on != "candidate"}
+        return TextJudging.of(self, configs, self.checked.tasks) if configs else None
 
     @cached_property
     def wording(self) -> Wording:
@@ -211,7 +225,8 @@ class Workbench:
         task = self.new_task()
         basket = self.new_basket(task)
         judge = None if self.judging is None else self.judging.new_judge(self, task)
-        modules = {"model": self.model, "task_choose": task, "task_basket": basket, f"task_{JUDGE}": judge}
+        texts = None if self.judging_texts is None else self.judging_texts.new_task(self)
+        modules = {"model": self.model, "task_choose": task, "task_basket": basket, f"task_{JUDGE}": judge, f"task_{TEXTS}": texts}
         parts = {f"{name}.": module for name, module in modules.items() if module is not None}
         for prefix, module in parts.items():
             load_into(module, {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, best)
@@ -219,6 +234,8 @@ class Workbench:
         scorer.agreement = Agreement(**read_json(self.folder("fit") / AGREEMENT))
         if basket is not None and self.baskets is not None:
             scorer.basket = BasketPart(basket.question, self.basket_priors(self.baskets.train))
+        if texts is not None:
+            scorer.texts = TextPart(texts.eval())
         if judge is not None and self.judging is not None:
             scorer.judging = JudgePart(judge.eval(), self.judging.inputs, read_calibrations(self.folder("fit")))
         return scorer

@@ -1,0 +1,110 @@
+"""What the stages know of the tasks that judge texts and items alone: one list of documents, labels by task, validation and measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from m6rec.data.columns import Columns
+from m6rec.data.labels import Labels
+from m6rec.evaluation.judged import Judged
+from m6rec.tasks.config import JudgeConfig
+from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
+from m6rec.tasks.text_documents import TextExamples
+from m6rec.text.ngrams import NGrams
+from m6rec.text.wording import without_field
+
+if TYPE_CHECKING:
+    from m6rec.training.task_checks import TaskCheck
+    from m6rec.training.workbench import Workbench
+
+NAME = "texts"  # the module of the loop
+
+
+@dataclass
+class TextJudging:
+    """The documents of a run: the texts of its tasks, then for each task on items the items worded without the field it asks for.
+
+    place  task -> the documents it reads, a slice     labels  of those documents
+    """
+
+    configs: dict[str, JudgeConfig]
+    examples: TextExamples
+    place: dict[str, slice]
+    labels: dict[str, Labels]
+
+    @classmethod
+    def of(cls, bench: Workbench, configs: dict[str, JudgeConfig], checks: Mapping[str, TaskCheck]) -> TextJudging:
+        dataset = bench.dataset
+        documents: list[str] = []
+        place: dict[str, slice] = {}
+        if any(config.on == "text" for config in configs.values()):
+            assert dataset.texts is not None, "the labels of texts were read"
+            documents += dataset.texts[Columns.TEXT].to_list()
+            place |= {name: slice(0, len(documents)) for name, config in configs.items() if config.on == "text"}
+        for name, config in configs.items():
+            if config.on == "item":
+                start = len(documents)
+                documents += bench.wording.items(without_field(dataset.items, config.label))
+                place[name] = slice(start, len(documents))
+        parts = np.full(len(documents), -1, dtype=np.int8)
+        labels: dict[str, np.ndarray] = {}
+        for name in configs:
+            check, here = checks[name], place[name]
+            values = np.full((len(documents), *check.labels.values.shape[1:]), np.nan, dtype=np.float32)
+            values[here] = check.labels.values
+            values[here][check.parts < 0] = np.nan  # repeats of a text, of which one is in a part
+            labels[name] = values
+            parts[here] = np.maximum(parts[here], check.parts)
+        return cls(configs, TextExamples(documents, labels, parts), place, {name: checks[name].labels for name in configs})
+
+    def new_task(self, bench: Workbench) -> JudgeTexts:
+        """The module with fresh, seeded weights."""
+        sizes, ngrams = self._sizes()
+        task = JudgeTexts(self.configs, bench.config.sharing, bench.fit_shape, sizes)
+        task.initialise(torch.Generator().manual_seed(bench.config.seed + 3), ngrams)
+        return task
+
+    def _sizes(self) -> tuple[JudgeTextsSizes, NGrams]:
+        return JudgeTexts.fit_sizes(self.examples, {name: (part.kind, own_names(part)) for name, part in self.labels.items()})
+
+    def watched(self) -> dict[str, str]:
+        """Task -> the metric that early stopping looks at."""
+        return {name: f"{name} quality" for name in self.configs}
+
+    def validate(self, bench: Workbench, task: JudgeTexts) -> dict[str, float]:
+        measured = task.measure(bench.model)
+        return {metric: measured.get(name, float("nan")) for name, metric in self.watched().items()}
+
+    def judged(self, bench: Workbench, task: JudgeTexts, part: int) -> list[Judged]:
+        """The answers about the documents of a part, task by task."""
+        found = []
+        for name, config in self.configs.items():
+            labels = self.labels[name]
+            rows = np.flatnonzero(self.examples.known(name) & (self.examples.parts == part))
+            if not len(rows):
+                continue
+            predicted = task.answers(bench.reader, [self.examples.documents[row] for row in rows.tolist()], name)
+            found.append(
+                Judged(
+                    "m6rec",
+                    name,
+                    labels.kind,
+                    self.examples.labels[name][rows],
+                    predicted,
+                    names=own_names(labels),
+                    metrics=config.metrics or [],
+                    resamples=bench.config.evaluation.resamples,
+                    seed=bench.config.seed,
+                )
+            )
+        return found
+
+
+def own_names(labels: Labels) -> list[str]:
+    """The names that a binary label or a number has none of."""
+    return [] if labels.kind in ("binary", "number") else labels.names
