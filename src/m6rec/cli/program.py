@@ -11,7 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from m6rec.base.errors import M6RecError
-from m6rec.cli import analyse, demo, evaluate, import_data, init, predict, recommend, reference, sample, similar, train, tune, validate
+from m6rec.cli import (
+    analyse,
+    demo,
+    evaluate,
+    import_data,
+    init,
+    predict,
+    recommend,
+    reference,
+    sample,
+    seesaw,
+    similar,
+    train,
+    tune,
+    validate,
+)
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell expects after Ctrl-C
 PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell expects when the reader (`| head`) has gone
@@ -63,6 +78,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "tune": tune.tune,
     "evaluate": evaluate.evaluate,
+    "seesaw": seesaw.seesaw,
     "recommend": recommend.recommend,
     "predict": predict.predict,
     "similar": similar.similar,
