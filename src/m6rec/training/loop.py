@@ -48,7 +48,8 @@ class Loop:
         weights: weight of the losses, by name of a module of `tasks`, of a task or of a cell (see `cells.py`).
         epochs: passes over the data; None: those of `config`.
         validate: called with nothing between epochs, returns metrics, higher is better. None: the last weights are kept.
-        metric: what early stopping looks at among those metrics; a mapping names one for each of several tasks (module, task or cell).
+        metric: what early stopping looks at among those metrics; a mapping names one for each of several tasks (module, task or cell), of
+            which those of weight 0 are left out.
         folder: state.safetensors (to resume from), best.safetensors (the result) and log.jsonl are written here.
 
     Raises:
@@ -74,7 +75,8 @@ class Loop:
         self.seed, self.folder, self.precision = seed, folder, precision
         self.epochs = epochs or config.passes()
         self.validate = validate
-        self.stopping = Stopping({"": metric} if isinstance(metric, str) else metric, config.stopping, config.patience)
+        watched = {"": metric} if isinstance(metric, str) else {name: one for name, one in metric.items() if self.cells.weight(name) > 0}
+        self.stopping = Stopping(watched, config.stopping, config.patience)
         self.processes = Processes()
         self.progress = progress if progress is not None and self.processes.first else Progress(visible=False)
         self.module = nn.ModuleDict({"model": model, **{f"task_{name}": task for name, task in tasks.items()}})
