@@ -20,7 +20,7 @@ from m6rec.data.sample_tastes import LONGEST_PAUSE, persona_topics
 from m6rec.data.splits import Cases, split
 from m6rec.data.transitions import count_transitions, normalise
 
-FILES = ("config.yaml", "events", "items", "users", "texts", "relations")
+FILES = ("config.yaml", "events", "exposures", "items", "users", "texts", "relations")
 
 
 @pytest.fixture(scope="module")

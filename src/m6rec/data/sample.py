@@ -20,6 +20,8 @@ from m6rec.base.storage import atomic_file
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.sample_events import draw_events, plant
+from m6rec.data.sample_exposures import ExposureTruth, draw_exposures
+from m6rec.data.sample_sentences import sentence_table
 from m6rec.data.sample_tables import draw_lengths, draw_outcomes, named, relation_table, text_table
 from m6rec.data.sample_tastes import SCENARIOS, Truth
 from m6rec.data.sample_titles import Language, load_words, word_items, word_users
@@ -29,12 +31,14 @@ Format = Literal["parquet", "csv", "jsonl"]
 FORMATS = ("parquet", "csv", "jsonl")
 ACTIONS = ("view", "click", "buy", "like")
 MARK = "# The built-in sample of m6rec"
-TABLES = ("events", "items", "users", "texts", "relations")
+KINDS = ("product", "post", "video")  # of items, by scenario
+TABLES = ("events", "exposures", "items", "users", "texts", "relations")
 
 ITEM_FIELDS = {
     "title": FieldType.TEXT,
     "description": FieldType.TEXT,
     "category": FieldType.CATEGORY,
+    "kind": FieldType.CATEGORY,
     "tags": FieldType.TAGS,
     "brand": FieldType.CATEGORY,
     "price": FieldType.NUMBER,
@@ -45,6 +49,7 @@ USER_FIELDS = {
     "occupation": FieldType.CATEGORY,
     "interests": FieldType.TAGS,
 }
+CONTEXT_FIELDS = {"device": FieldType.CATEGORY, "site": FieldType.CATEGORY}
 
 
 @dataclass(frozen=True)
@@ -52,29 +57,34 @@ class Sample:
     """The tables as written, and the truth. Row i of `items` and of `truth` is the same item; likewise users.
 
     events     user_id, item_id, time (int64 seconds), scenario, action, value (rating 1..5 or null), in order of time
-    texts      kind (review, reason), user_id, item_id, text, lang, time
+    exposures  user_id, item_id, time, scenario, list_id, position, propensity, device, site; clicked, bought (shop), liked (feed, video),
+               disliked, dwell (seconds, of the clicked), rating (of the bought); in order of time
+    texts      kind (review, reason, comment, query), user_id, item_id, text, lang, time; sentiment, topic, spans
     relations  head, relation (brand, next_part, goes_with, follows), tail
     histories  the same events with dense ids, per user, oldest first
     """
 
     events: pl.DataFrame
+    exposures: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame
     texts: pl.DataFrame
     relations: pl.DataFrame
     histories: Histories
     truth: Truth
+    exposure_truth: ExposureTruth
     language: str
 
     def dataset(self) -> Dataset:
-        """As `prepare` would read the written files, but that action and scenario codes follow ACTIONS and SCENARIOS."""
+        """As `prepare` would read the written files without tasks that judge, but that action and scenario codes follow ACTIONS and
+        SCENARIOS."""
         return Dataset(
             items=Table(Vocabulary(self.items[Columns.ITEM]), _canonical(self.items, ITEM_FIELDS), dict(ITEM_FIELDS)),
             users=Table(Vocabulary(self.users[Columns.USER]), _canonical(self.users, USER_FIELDS), dict(USER_FIELDS)),
             histories=self.histories,
             action_names=list(ACTIONS),
             scenario_names=list(SCENARIOS),
-            texts=self.texts,
+            texts=self.texts.drop("sentiment", "topic", "spans"),
             relations=self.relations,
         )
 
@@ -84,6 +94,7 @@ def generate(
     users: int = 600,
     items: int = 300,
     events_per_user: float = 20.0,
+    lists_per_user: float = 6.0,
     new_share: float = 0.06,
     seed: int = 0,
     language: Language = "en",
@@ -92,16 +103,20 @@ def generate(
 
     Args:
         events_per_user: the mean; 3 % of the users have 0 to 2 events, the others 3 or more.
+        lists_per_user: the mean; a list shows six items.
         new_share: share of the items that have no events (not released yet) but titles of known topics.
         language: of all words; the hidden structure does not depend on it.
 
     Raises:
-        UsageError: fewer than 10 users or items, events_per_user outside 3..1000, new_share outside 0..0.5, unknown language.
+        UsageError: fewer than 10 users or items, events_per_user outside 3..1000, lists_per_user outside 1..1000, new_share outside
+            0..0.5, unknown language.
     """
-    if users < 10 or items < 10 or not 3 <= events_per_user <= 1000 or not 0 <= new_share <= 0.5 or seed < 0:
+    means = 3 <= events_per_user <= 1000 and 1 <= lists_per_user <= 1000
+    if users < 10 or items < 10 or not means or not 0 <= new_share <= 0.5 or seed < 0:
         raise UsageError(
-            f"sample of users={users}, items={items}, events_per_user={events_per_user}, new_share={new_share}, seed={seed}: allowed are "
-            "10 or more users and items, 3 to 1000 events per user, new_share 0 to 0.5, seed 0 or more"
+            f"sample of users={users}, items={items}, events_per_user={events_per_user}, lists_per_user={lists_per_user}, "
+            f"new_share={new_share}, seed={seed}: allowed are 10 or more users and items, 3 to 1000 events and 1 to 1000 lists per user, "
+            "new_share 0 to 0.5, seed 0 or more"
         )
     words = load_words(language)
     topics = min(len(words["topics"]), max(2, items // 20))
@@ -113,6 +128,7 @@ def generate(
     praise = item_words.pop("praise")
     item_ids = [f"i{row:0{len(str(items))}d}" for row in range(1, items + 1)]
     user_ids = [f"u{row:0{len(str(users))}d}" for row in range(1, users + 1)]
+    item_words["kind"] = [KINDS[scenario] for scenario in truth.scenario]
     item_frame = pl.DataFrame({Columns.ITEM: item_ids, **item_words}, schema_overrides={"price": pl.Float64, "tags": pl.List(pl.String)})
     user_frame = pl.DataFrame(
         {Columns.USER: user_ids, **word_users(truth, words)}, schema_overrides={"age": pl.Int64, "interests": pl.List(pl.String)}
@@ -127,6 +143,8 @@ def generate(
             Columns.VALUE: pl.Series(rating).fill_nan(None),
         }
     ).sort(Columns.TIME, maintain_order=True)
+    exposures, exposure_truth = draw_exposures(truth, draw, lists_per_user, np.random.default_rng([seed, 17]), (user_ids, item_ids))
+    texts = text_table(truth, draw, rating, words, praise, (user_ids, item_ids), seed)
     histories = Histories(
         offsets=np.concatenate([[0], np.cumsum(np.bincount(draw.user, minlength=users))]).astype(np.int64),
         items=draw.item.astype(np.int32),
@@ -137,12 +155,14 @@ def generate(
     )
     return Sample(
         events=events,
+        exposures=exposures,
         items=item_frame,
         users=user_frame,
-        texts=text_table(truth, draw, rating, words, praise, (user_ids, item_ids), seed),
+        texts=pl.concat([texts, sentence_table(truth, draw, words, (user_ids, item_ids), seed)]),
         relations=relation_table(truth, item_frame, user_ids, np.random.default_rng([seed, 15])),
         histories=histories,
         truth=truth,
+        exposure_truth=exposure_truth,
         language=language,
     )
 
@@ -163,12 +183,17 @@ def write_sample(
     users: int = 600,
     items: int = 300,
     events_per_user: float = 20.0,
+    lists_per_user: float = 6.0,
     new_share: float = 0.06,
     seed: int = 0,
     language: Language = "en",
     format: Format = "parquet",
+    tasks: bool = False,
 ) -> dict[str, Any]:
-    """Write events, items, users, texts, relations (as `format`) and config.yaml into the folder `out`, all or nothing.
+    """Write events, exposures, items, users, texts, relations (as `format`) and config.yaml into the folder `out`, all or nothing.
+
+    Args:
+        tasks: whether the configuration has tasks that judge (see `judge_tasks`), and with them the exposures.
 
     A folder that holds an earlier sample is overwritten; other files in it are left alone.
 
@@ -184,10 +209,18 @@ def write_sample(
         raise UsageError(f"format is '{format}': allowed are {', '.join(FORMATS)}; for example format='csv'")
     refuse_foreign(out, format)
     config = out / "config.yaml"
-    sample = generate(users=users, items=items, events_per_user=events_per_user, new_share=new_share, seed=seed, language=language)
+    sample = generate(
+        users=users,
+        items=items,
+        events_per_user=events_per_user,
+        lists_per_user=lists_per_user,
+        new_share=new_share,
+        seed=seed,
+        language=language,
+    )
     with ExitStack() as stack:  # renamed together once all are written, the configuration last
         temporary = stack.enter_context(atomic_file(config))
-        temporary.write_text(_configuration(sample, format, seed), encoding="utf-8")
+        temporary.write_text(_configuration(sample, format, seed, tasks), encoding="utf-8")
         for table in TABLES:
             _write(getattr(sample, table), stack.enter_context(atomic_file(out / f"{table}.{format}")), format)
     return {
@@ -197,6 +230,7 @@ def write_sample(
         "users": users,
         "items": items,
         "events": len(sample.events),
+        "exposures": len(sample.exposures),
         "seed": seed,
         "language": language,
         "format": format,
@@ -219,23 +253,39 @@ def _write(frame: pl.DataFrame, path: Path, format: str) -> None:
         write_ndjson(frame, path)
 
 
-def _configuration(sample: Sample, format: str, seed: int) -> str:
+def judge_tasks(sample: Sample) -> str:
+    """Lines of a `tasks:` section: what the sample can be asked besides the next item."""
+    lines = [
+        "click: {answer: judge, label: clicked}",
+        "purchase: {answer: judge, label: bought, scenarios: [shop], after: click}",
+        "rating: {answer: judge, label: rating, kind: number, scenarios: [shop]}",
+        "sentiment: {answer: judge, on: text, label: sentiment, texts: [review, comment]}",
+    ]
+    if sample.items["category"].n_unique() > 1:
+        lines.insert(3, "category: {answer: judge, on: item, label: category, weight: 0.2}")
+    return "".join(f"  {line}\n" for line in lines)
+
+
+def _configuration(sample: Sample, format: str, seed: int, tasks: bool) -> str:
     def fields(of: dict[str, FieldType]) -> str:
         return "{" + ", ".join(f"{name}: {kind.value}" for name, kind in of.items()) + "}"
 
+    exposures = f"\n  exposures: exposures.{format}" if tasks else ""
+    context = f"\n  context: {fields(CONTEXT_FIELDS)}" if tasks else ""
+    split = "\nsplit: {protocol: time}" if tasks else ""
     return f"""{MARK} ({len(sample.users)} users, {len(sample.items)} items, {len(sample.events)} events, seed {seed}).
 # Train on it with: m6rec train config.yaml
 data:
-  events: events.{format}
+  events: events.{format}{exposures}
   items: items.{format}
   users: users.{format}
   texts: texts.{format}
   relations: relations.{format}
 fields:
   items: {fields(ITEM_FIELDS)}
-  users: {fields(USER_FIELDS)}
-scenarios: {{column: scenario}}
+  users: {fields(USER_FIELDS)}{context}
+scenarios: {{column: scenario}}{split}
 text: {{language: {sample.language}}}
 tasks:
   next: {{answer: choose, positive: null}}
-"""
+{judge_tasks(sample) if tasks else ""}"""

@@ -40,12 +40,13 @@ def draw_outcomes(truth: Truth, draw: Draw, generator: np.random.Generator) -> t
 def text_table(
     truth: Truth, draw: Draw, rating: np.ndarray, words: dict[str, Any], praise: list[str], ids: tuple[list[str], list[str]], seed: int
 ) -> pl.DataFrame:
-    """A review for a third of the bought and liked, and a reason beside it where the rating is 4 or 5."""
+    """A review for a third of the bought and liked, and a reason beside it where the rating is 4 or 5; sentiment of reviews, topic of both."""
     spoken = np.random.default_rng([seed, 14]).random(len(rating))
     events = np.flatnonzero(~np.isnan(rating) & (spoken < 0.35))
     reviews, reasons = word_reviews(truth, words, draw.item[events], rating[events], praise, seed)
     glad = rating[events] >= 4
     both = np.concatenate([events, events[glad]])
+    tone = np.where(glad, "positive", np.where(rating[events] >= 3, "neutral", "negative"))
     return pl.DataFrame(
         {
             Columns.KIND: ["review"] * len(events) + ["reason"] * int(glad.sum()),
@@ -55,8 +56,11 @@ def text_table(
             Columns.LANG: [words["language"]] * len(both),
             # written a minute after the event
             Columns.TIME: draw.time[both].astype(np.int64) + 60,
+            "sentiment": [*tone.tolist(), *[None] * int(glad.sum())],
+            "topic": [words["topics"][topic]["name"] for topic in truth.topic[draw.item[both]].tolist()],
+            "spans": [None] * len(both),
         },
-        schema_overrides={Columns.KIND: pl.String, Columns.TEXT: pl.String, Columns.LANG: pl.String},
+        schema_overrides=dict.fromkeys((Columns.KIND, Columns.TEXT, Columns.LANG, "sentiment", "topic", "spans"), pl.String),
     )
 
 
