@@ -106,8 +106,11 @@ def together(name: str, singles: Sequence[Predicted], rows: Rows) -> Predicted:
     return Predicted(name, values, {"seconds": round(seconds, 1), "note": f"{len(singles)} models"})
 
 
-def latency(run: Path, task: str, scenario: str | None, candidates: int = CANDIDATES, requests: int = REQUESTS) -> dict[str, float]:
-    """Milliseconds of `Recommender.rank` of so many candidates, for users with at least fifty events, one at a time on one core."""
+def latency(run: Path, task: str, scenario: str | None, *, anew: bool = False, requests: int = REQUESTS) -> dict[str, float]:
+    """Milliseconds of `Recommender.rank` of CANDIDATES items, for people with at least fifty events, one at a time on one core.
+
+    anew: the events are given with the request instead of the person, so that nothing that was read before can be used.
+    """
     import torch
 
     from m6rec import Recommender
@@ -118,10 +121,18 @@ def latency(run: Path, task: str, scenario: str | None, candidates: int = CANDID
     lengths = rec.engine.dataset.histories.lengths
     generator = np.random.default_rng(0)
     longest = np.flatnonzero(lengths >= min(HISTORY, int(lengths.max())))
-    people = [rec.engine.users.ids.ids[user] for user in generator.choice(longest, requests)]
+    users = generator.choice(longest, requests)
+    people = [rec.engine.users.ids.ids[user] for user in users]
     items = rec.engine.items.ids.ids
-    chosen = [[items[item] for item in generator.choice(len(items), min(candidates, len(items)), replace=False)] for _ in range(requests)]
-    wall, cpu = milliseconds(lambda n: rec.rank(people[n], chosen[n], task, scenario=scenario), requests, lambda: None)
+    chosen = [[items[item] for item in generator.choice(len(items), min(CANDIDATES, len(items)), replace=False)] for _ in range(requests)]
+    read = [[items[item] for item in rec.engine.histories.row(int(user)).items[-HISTORY:]] for user in users] if anew else []
+
+    def answer(number: int) -> object:
+        if anew:
+            return rec.rank(None, chosen[number], task, history=read[number], scenario=scenario)
+        return rec.rank(people[number], chosen[number], task, scenario=scenario)
+
+    wall, cpu = milliseconds(answer, requests, lambda: None)
     torch.set_num_threads(threads)
     found = {f"p{share}_ms": round(float(np.percentile(cpu, share)), 2) for share in (50, 95)}
-    return {**found, "wall_p50_ms": round(float(np.median(wall)), 2), "candidates": candidates, "requests": requests}
+    return {**found, "wall_p50_ms": round(float(np.median(wall)), 2), "candidates": CANDIDATES, "requests": requests}

@@ -6,7 +6,6 @@ An interval is a 95 % bootstrap over people, drawn once for all cells; a differe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,12 +80,6 @@ def make_rows(rows: Rows, scorers: Sequence[tuple[str, Predicted]], reference: s
     return table
 
 
-def ensemble_of_seeds(name: str, seeds: Sequence[Predicted]) -> Predicted:
-    """The seed with the median mean AUC is chosen elsewhere; this one averages log-odds over seeds, for those who serve several."""
-    values = np.mean([np.log(p.values.clip(1e-7, 1 - 1e-7) / (1 - p.values.clip(1e-7, 1 - 1e-7))) for p in seeds], axis=0)
-    return replace(seeds[0], name=name, values=(1 / (1 + np.exp(-values))).astype(np.float32))
-
-
 def markdown(result: dict[str, Any]) -> str:
     """The page of one data set: means, then cells."""
     table = result["rows"]
@@ -133,6 +126,7 @@ def _line(row: Row) -> list[str]:
         f"{mean['ece']:.4f}",
         f"{facts['seconds']:,.0f} s" if facts.get("seconds") else "",
         speed,
+        f"{facts['latency']['p50_ms']:.2f} ms" if facts.get("latency") else "",
         facts.get("note", ""),
     ]
 

@@ -21,16 +21,19 @@ from typing import Any
 
 import numpy as np
 
+import task_ours as ours
 from m6rec.base.errors import nearest
 from m6rec.base.storage import atomic_file, write_json
 from peers.environment import machine
 from peers.judging import PEERS, Judges, fingerprint, suits
-from task_baselines import BASELINES, Predicted
+from task_baselines import BASELINES, Predicted, measured_tasks
 from task_counts import counts
 from task_data import FORMS, prepare, recognise
 from task_rows import Rows, read_rows
-from task_table import make_rows, markdown
+from task_studies import balance, interaction, lines
+from task_table import judged_cells, make_rows, markdown
 
+STUDIES = {"balance": balance, "interaction": interaction}
 STATEMENT = (
     "{rows:,} exposures: {train:,} to train on, {validation:,} to choose on, {test:,} to measure, by the split column of the prepared folder. "
     "{cells} measured cells. Histories and counts of a row hold what was strictly before its time."
@@ -45,7 +48,9 @@ def main(words: list[str] | None = None) -> None:
         if not arguments.only or form in arguments.only:
             results.append(measure_data(folder, form, arguments))
     write_json(arguments.work / "tasks.json", {"machine": machine(arguments.threads), "settings": arguments.set, "results": results})
-    page = "\n\n".join(markdown(result) for result in results)
+    page = "\n\n".join(
+        "\n".join([markdown(one), *(line for name, study in one["studies"].items() for line in lines(name, study))]) for one in results
+    )
     with atomic_file(arguments.work / "tasks.md") as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
     print(page)
@@ -63,7 +68,10 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser.add_argument("--threads", type=int, default=cores, help="of our trainings; baselines and peers always have one")
     parser.add_argument("--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5")
+    parser.add_argument("--studies", nargs="*", default=[], choices=list(STUDIES), help="trained beside the table, with the first seed")
     arguments = parser.parse_args(words)
+    if arguments.studies and not arguments.seeds:
+        parser.error("--studies train ours; give --seeds a number")
     arguments.peers = [] if arguments.peers is None else arguments.peers or list(PEERS)
     for chosen, known in ((arguments.peers, PEERS), (arguments.baselines, BASELINES)):
         for name in chosen:
@@ -93,12 +101,38 @@ def measure_data(folder: Path, form: str, arguments: argparse.Namespace) -> dict
         if found is not None:
             scorers.append(("peer", found))
     reference = scorers[0][1].name if scorers else None
+    studies = {name: STUDIES[name](rows, place, arguments) for name in arguments.studies}
     parts = {name: int((rows.parts == code).sum()) for code, name in enumerate(("train", "validation", "test"))}
     return {
         "data": folder.resolve().name,
         "statement": STATEMENT.format(rows=len(rows), cells=len(rows.cells), **parts),
         "rows": make_rows(rows, scorers, reference),
+        "studies": studies,
     }
+
+
+def our_lines(rows: Rows, place: Path, arguments: argparse.Namespace) -> list[tuple[str, Predicted]]:
+    """The joint model (of several seeds the one in the middle of the mean AUC over cells) and the single-task models with the first seed."""
+    found = []
+    for seed in arguments.seeds:
+        training = ours.train(place, f"seed-{seed}", seed, arguments.threads, arguments.set)
+        predicted = ours.predicted("m6rec", rows, place, training)
+        found.append((float(np.mean([judged.value("auc") for judged in judged_cells(rows, predicted)])), seed, predicted))
+    found.sort(key=lambda one: one[0])
+    _, chosen, joint = found[(len(found) - 1) // 2]
+    if len(found) > 1:
+        joint.facts["note"] = f"seed {chosen}, in the middle of " + ", ".join(f"{value:.4f}" for value, _, _ in found)
+    cell = rows.cells[0]
+    joint.facts["latency"] = ours.latency(Path(joint.facts["run"]), cell["task"], cell["scenario"])
+    scorers = [("ours", joint)]
+    if len(rows.tasks) > 1:
+        singles = []
+        for task in measured_tasks(rows):
+            config = ours.single_task(place, task)
+            training = ours.train(place, f"only-{task}", arguments.seeds[0], arguments.threads, arguments.set, config)
+            singles.append(ours.predicted(task, rows, place, training))
+        scorers.append(("single", ours.together("m6rec, single-task models", singles, rows)))
+    return scorers
 
 
 def kept_counts(rows: Rows, path: Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,109 @@
+"""Studies beside the table of the tasks benchmark: fixed against adaptive weights, and how many layers a candidate and a history share.
+
+Each trains the prepared configuration with one setting changed. What is chosen is chosen on validation; the test is looked at once, at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import task_ours as ours
+from m6rec.base.storage import atomic_file
+from m6rec.evaluation.judged_intervals import resampled
+from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
+from task_baselines import Predicted, cell_auc, measured_tasks
+from task_rows import VALIDATION, Rows
+from task_table import RESAMPLES, judged_cells
+
+GRID = [2.0**power for power in range(-4, 5)]  # nine weights of the rare tasks against the others
+RARE = 0.1  # share of positives below which a task is rare
+ADAPTIVE = ["uncertainty", "dwa", "gradnorm", "pcgrad", "mgda", "aligned_mtl"]
+
+
+def mean_validation(rows: Rows, predicted: Predicted) -> float:
+    """Mean AUC over the measured cells, on validation."""
+    found = [cell_auc(rows, cell, predicted.values[:, rows.tasks.index(cell["task"])], VALIDATION) for cell in rows.cells]
+    return float(np.mean([value for value in found if value is not None]))
+
+
+def compared(rows: Rows, first: Predicted, second: Predicted) -> list[float]:
+    """Mean test AUC over the cells of the first minus that of the second: value, low, high, paired over people."""
+    return list(resampled([judged_cells(rows, first), judged_cells(rows, second)], ["auc"], RESAMPLES, 0)["auc"][2])
+
+
+def rare_tasks(rows: Rows) -> list[str]:
+    """Measured tasks with few positives among the training rows."""
+    rates = np.nanmean(rows.labels[rows.train], axis=0)
+    return [task for task in measured_tasks(rows) if rates[rows.tasks.index(task)] < RARE]
+
+
+def balance(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Nine fixed weights of the rare tasks, and every adaptive way. None where no task is rare or all are: then there is no such grid."""
+    rare = rare_tasks(rows)
+    if not rare or len(rare) == len(measured_tasks(rows)):
+        return None
+    settings = {f"fixed {weight:g}": [f"tasks.{task}.weight={weight:g}" for task in rare] for weight in GRID}
+    settings |= {way: [f"train.balance={way}"] for way in ADAPTIVE}
+    found = []
+    for name, changed in settings.items():
+        training = ours.train(place, f"balance-{name.replace(' ', '-')}", arguments.seeds[0], arguments.threads, [*changed, *arguments.set])
+        predicted = ours.predicted(name, rows, place, training)
+        found.append((name, mean_validation(rows, predicted), predicted, training))
+    fixed, adaptive = (max((one for one in found if one[0].startswith("fixed") == side), key=lambda one: one[1]) for side in (True, False))
+    return {
+        "rare": rare,
+        "trainings": [{"name": name, "validation": value, "seconds": training["seconds"]} for name, value, _, training in found],
+        "best": {"fixed": fixed[0], "adaptive": adaptive[0]},
+        "adaptive_minus_fixed": compared(rows, adaptive[2], fixed[2]),
+    }
+
+
+def interaction(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Quality and latency for each number of joint upper layers, and of reading the whole history anew for each request; a plot beside."""
+    from m6rec.training.pipeline import open_run
+
+    seed, cell = arguments.seeds[0], rows.cells[0]
+    whole = ours.train(place, f"seed-{seed}", seed, arguments.threads, arguments.set)
+    most = open_run(Path(whole["run"])).shape.upper_layers
+    points, lines = [], []
+    for layers in range(most + 1):
+        training = whole
+        if layers < most:
+            settings = [f"sharing.joint_layers={layers}", *arguments.set]
+            training = ours.train(place, f"joint-{layers}", seed, arguments.threads, settings)
+        predicted = ours.predicted(f"{layers} joint layers", rows, place, training)
+        quality = resampled([judged_cells(rows, predicted)], ["auc"], RESAMPLES, 0)["auc"][0]
+        spent = ours.latency(Path(training["run"]), cell["task"], cell["scenario"])
+        points.append(LatePoint(str(layers), quality[0], spent["p50_ms"], quality[1], quality[2]))
+        lines.append({"layers": layers, "auc": list(quality), **spent})
+    anew = ours.latency(Path(whole["run"]), cell["task"], cell["scenario"], anew=True)
+    points.append(points[-1]._replace(label="all anew", milliseconds=anew["p50_ms"]))
+    lines.append({"layers": "all anew", "auc": lines[-1]["auc"], **anew})
+    with atomic_file(place / "interaction.svg") as temporary:
+        temporary.write_text(late_curve_svg(points), encoding="utf-8")
+    return {"points": lines, "plot": str(place / "interaction.svg")}
+
+
+def lines(name: str, study: dict[str, Any] | None) -> list[str]:
+    """A study as Markdown."""
+    if study is None:
+        return []
+    if name == "balance":
+        rows: Sequence[str] = [f"| {one['name']} | {one['validation']:.4f} | {one['seconds']:,.0f} s |" for one in study["trainings"]]
+        gap = "{:+.4f} ({:+.4f} to {:+.4f})".format(*study["adaptive_minus_fixed"])
+        best = study["best"]
+        told = f"On the test, {best['adaptive']} minus {best['fixed']}: {gap}. The fixed weights are those of {', '.join(study['rare'])}."
+        return ["", "Weights, mean AUC on validation:", "", "| weights | AUC | training |", "| --- | --- | --- |", *rows, "", told]
+    rows = [
+        "| {layers} | {:.4f} ({:.4f}-{:.4f}) | {p50_ms:.2f} ms | {p95_ms:.2f} ms |".format(
+            *one["auc"], **{k: v for k, v in one.items() if k != "auc"}
+        )
+        for one in study["points"]
+    ]
+    head = ["", "Joint upper layers, mean AUC on the test and latency of ranking 200 candidates on one core:", ""]
+    return [*head, "| layers | AUC (95 %) | p50 | p95 |", "| --- | --- | --- | --- |", *rows]
