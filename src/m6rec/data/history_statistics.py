@@ -8,6 +8,7 @@ Shapes: X rows asked about, E events, A actions, K kinds (the item, and each fie
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,7 @@ def history_statistics(
     people, rank = np.unique(users, return_inverse=True)
     order = np.argsort(rank, kind="stable")
     bounds = np.searchsorted(rank[order], np.arange(0, len(people) + PEOPLE_AT_ONCE, PEOPLE_AT_ONCE))
-    for number, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
         rows = order[begin:end]
         if not len(rows):
             continue

@@ -24,6 +24,10 @@ class EvaluationConfig(Config):
         default=True,
         description="Items of the request's history are no candidates. Set false where people come back to the same items (repeat).",
     )
+    worth: dict[str, float] = Field(
+        default_factory=dict,
+        description="What judged rows are worth to people, for satisfaction@k: task -> weight of its label, e.g. {like: 1, long_view: 1, dislike: -1}.",
+    )
     resamples: int = Field(default=1000, ge=100, le=100_000, description="Bootstrap resamples over users behind every 95 % interval.")
     cold_below: int = Field(default=1, ge=1, description="A target seen fewer times than this in training is cold (1: never seen).")
     hot_share: float = Field(

@@ -67,16 +67,16 @@ def judge_request(
         size = len(items)
         users = np.full(size, -1 if requests.users is None else requests.users[0], dtype=np.int64)
         scenarios = np.full(size, code, dtype=np.int64) if part.judge.sizes.scenarios else None
-        times = np.full(size, now)
+        times, cuts = np.full(size, now), np.full(size, requests.histories.offsets[1], dtype=np.int64)
         frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
         one = part.inputs.context(frame, scorer.task.shape.width)
         rows = JudgeRows(
             users=np.zeros(size, dtype=np.int64),
             items=items.astype(np.int64),
-            cuts=np.full(size, requests.histories.offsets[1], dtype=np.int64),
+            cuts=cuts,
             scenarios=scenarios,
             times=times,
-            statistics=part.inputs.counts(users, items, scenarios, times),
+            statistics=part.inputs.counts(users, items, scenarios, times, requests.histories, np.zeros(size, np.int64), cuts),
             context=None if one is None else one.rows(torch.zeros(size, dtype=torch.int64)),
         )
         profiles = scorer.profile_contents(requests)
@@ -150,7 +150,7 @@ def predict_rows(
         cuts=cuts,
         scenarios=scenarios,
         times=times,
-        statistics=part.inputs.counts(users, items, scenarios, times),
+        statistics=part.inputs.counts(users, items, scenarios, times, past, place.astype(np.int64), cuts),
         context=part.inputs.context(_context_frame(part, known, ROWS, frame.height), scorer.task.shape.width),
     )
     profiles = scorer.profile_contents(Requests(past, users=asking))

@@ -26,13 +26,14 @@ from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
 from m6rec.tasks.judge_reading import ReadHistories, read_histories
-from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, padded, tensor_or_none
+from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, of_epoch, padded, tensor_or_none
 from m6rec.tasks.judge_slot import JudgeSlot
 from m6rec.tasks.options import Option, OptionBank, module_name, stacked_logits
 from m6rec.tasks.position import PositionEffect, position_bucket, propensity_weights
 from m6rec.tasks.sharing import ScenarioScaling, TaskSharing
 from m6rec.tasks.task import Task
 
+PASSES = 11  # seeds the order of the rows where an epoch is a part of a pass
 EVENTS_A_ROW = 24  # a batch reads at most so many history slots for each exposure it asks for
 ANSWERED_BLOCK = 1024  # exposures of one person that are answered over one pass
 
@@ -100,6 +101,7 @@ class Judge(Task):
             self._make_room(task)
         self.counted: dict[str, int] = {}  # rows of each cell in the batch that `loss` was asked for last
         self.examples: JudgeExamples | None = None
+        self._epoch = 0
         self._blocks: Blocks | None = None
         self._ranks: Tensor | None = None
         self._places: Tensor | None = None
@@ -207,11 +209,19 @@ class Judge(Task):
             self._places = torch.from_numpy(position_bucket(rows.positions))
         self._weights = None if rows.propensities is None else torch.from_numpy(propensity_weights(rows.propensities))
 
+    def begin(self, epoch: int) -> None:
+        self._epoch = epoch
+
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         assert self.examples is not None
         assert self._blocks is not None
-        rows = self.examples.batch_rows
-        yield from batch_blocks(self._blocks, rows, EVENTS_A_ROW * rows, generator)
+        blocks, rows = self._blocks, self.examples.batch_rows
+        seed = int(generator.integers(2**31)) if self.examples.share == 1 else PASSES
+
+        def one_pass(order: np.random.Generator) -> list[np.ndarray]:
+            return list(batch_blocks(blocks, rows, EVENTS_A_ROW * rows, order))
+
+        yield from of_epoch(one_pass, self._epoch, self.examples.share, seed)
 
     def targets(self, batch: np.ndarray) -> int:
         assert self._blocks is not None

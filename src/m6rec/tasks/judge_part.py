@@ -16,8 +16,9 @@ import torch
 
 from m6rec.base.contracts import Histories
 from m6rec.data.dataset import Dataset, Exposures, FieldType, Table, Vocabulary
+from m6rec.data.history_statistics import history_statistic_names, history_statistics
 from m6rec.data.labels import Labels
-from m6rec.data.statistic_keys import StatisticKeys, item_values
+from m6rec.data.statistic_keys import ItemValues, StatisticKeys, item_values
 from m6rec.data.statistics import OutcomeLog, Statistics
 from m6rec.evaluation.calibration import Calibration
 from m6rec.language_model.config import ModelShape
@@ -31,14 +32,19 @@ from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
 from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
 from m6rec.text.bag import Bag
 
-WINDOWS = [1.0, 7.0, 30.0]  # days
+WINDOWS = [7.0, 30.0]  # days
 
 
 @dataclass
 class JudgeInputs:
-    """How exposures and requests are read. statistics: None where nothing is counted; context_bag: None where nothing is declared."""
+    """How exposures and requests are read. statistics: None where nothing is counted; context_bag: None where nothing is declared.
+
+    values: fields of the items that histories are counted by; actions: names of the events' actions.
+    """
 
     statistics: Statistics | None
+    values: list[ItemValues]
+    actions: list[str]
     context_bag: Bag | None
     context_fields: dict[str, FieldType]
 
@@ -49,7 +55,12 @@ class JudgeInputs:
         assert exposures is not None
         statistics = statistics_of(dataset, exposures, labels) if counted and exposures.times is not None else None
         bag = Bag.fit(context_table(exposures.context, exposures.context_fields), language) if exposures.context_fields else None
-        return cls(statistics, bag, exposures.context_fields)
+        return cls(statistics, item_values(dataset.items), dataset.action_names, bag, exposures.context_fields)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the S statistics; none where nothing is counted."""
+        return [] if self.statistics is None else [*self.statistics.names, *history_statistic_names(self.values, self.actions)]
 
     @property
     def newest(self) -> float | None:
@@ -57,7 +68,7 @@ class JudgeInputs:
         moments = None if self.statistics is None else self.statistics.log.moments
         return None if moments is None or np.isnan(moments).all() else float(np.nanmax(moments))
 
-    def rows(self, exposures: Exposures, labels: dict[str, np.ndarray], width: int) -> JudgeRows:
+    def rows(self, exposures: Exposures, histories: Histories, labels: dict[str, np.ndarray], width: int) -> JudgeRows:
         """The rows of `exposures`; labels: task -> float32 (X,) or (X, L). width: of the language model's summaries."""
         scenarios = None if exposures.scenarios is None else exposures.scenarios.astype(np.int64)
         return JudgeRows(
@@ -68,17 +79,33 @@ class JudgeInputs:
             times=exposures.times,
             positions=exposures.positions,
             propensities=exposures.propensities,
-            statistics=self.counts(exposures.users, exposures.items, scenarios, exposures.times),
+            statistics=self.counts(
+                exposures.users, exposures.items, scenarios, exposures.times, histories, exposures.users.astype(np.int64), exposures.cuts
+            ),
             context=self.context(exposures.context, width),
             labels=labels,
         )
 
-    def counts(self, users: np.ndarray, items: np.ndarray, scenarios: np.ndarray | None, times: np.ndarray | None) -> np.ndarray | None:
-        """float32 (X, S) as of `times` (None: now, after everything that is known)."""
+    def counts(
+        self,
+        users: np.ndarray,
+        items: np.ndarray,
+        scenarios: np.ndarray | None,
+        times: np.ndarray | None,
+        histories: Histories,
+        people: np.ndarray,
+        cuts: np.ndarray,
+    ) -> np.ndarray | None:
+        """float32 (X, S): what exposures came of as of `times` (None: after everything known), and what the histories hold.
+
+        Args:
+            users: int (X,) dense users of the log.  people: int64 (X,) rows of `histories`, with the events before `cuts`.
+        """
         if self.statistics is None:
             return None
         moments = np.full(len(users), np.inf) if times is None else times
-        return self.statistics.read(users, items, scenarios, moments)
+        logged = self.statistics.read(users, items, scenarios, moments)
+        return np.concatenate([logged, history_statistics(histories, self.values, len(self.actions), people, items, cuts)], axis=1)
 
     def context(self, frame: pl.DataFrame, width: int) -> Contents | None:
         """The declared context fields of X requests, as features."""
@@ -195,5 +222,6 @@ class JudgePart:
         if kept is not None:
             keys = StatisticKeys(len(dataset.users), item_values(dataset.items), len(judge.sizes.scenarios))
             statistics = Statistics.from_arrays(keys, kept["labels"], kept["windows"], arrays)
-        inputs = JudgeInputs(statistics, bag, {name: FieldType(kind) for name, kind in facts["context_fields"].items()})
+        fields = {name: FieldType(kind) for name, kind in facts["context_fields"].items()}
+        inputs = JudgeInputs(statistics, item_values(dataset.items), dataset.action_names, bag, fields)
         return cls(judge, inputs, {name: Calibration.from_plain(value) for name, value in facts["calibrations"].items()})

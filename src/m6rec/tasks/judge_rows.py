@@ -5,7 +5,7 @@ Shapes: X exposures, S statistics, B blocks, C exposures of a block, L labels of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -69,6 +69,7 @@ class JudgeExamples:
 
     contents    of the catalogue     profiles  of the users, or None
     batch_rows  exposures in a step
+    share       of the rows that an epoch takes: epochs of 0.2 are a fifth of a pass each, five of them every row once
     vectors     (N, W) of all items, for answering; None: made for the items that a batch touches
     """
 
@@ -77,6 +78,7 @@ class JudgeExamples:
     contents: Contents
     profiles: Contents | None
     batch_rows: int = 1024
+    share: float = 1.0
     vectors: Tensor | None = None
 
 
@@ -149,3 +151,18 @@ def padded(blocks: Blocks, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def tensor_or_none(values: np.ndarray | None) -> Tensor | None:
     return None if values is None else torch.from_numpy(np.ascontiguousarray(values))
+
+
+def of_epoch(batches: Callable[[np.random.Generator], list[np.ndarray]], epoch: int, share: float, seed: int) -> list[np.ndarray]:
+    """The batches of one epoch that takes `share` of a pass: neighbouring slices of passes, each in an order of its own.
+
+    Args:
+        batches: one pass in random order.
+    """
+    found: list[np.ndarray] = []
+    start, end = epoch * share, (epoch + 1) * share
+    for number in range(int(start), int(np.ceil(end - 1e-9))):
+        whole = batches(np.random.default_rng([seed, number]))
+        first, last = (min(max(edge - number, 0.0), 1.0) * len(whole) for edge in (start, end))
+        found += whole[round(first) : round(last)]
+    return found

@@ -23,6 +23,9 @@ class Task(nn.Module, ABC):
 
     answer: ClassVar[Literal["choose", "judge", "write"]]
 
+    def begin(self, epoch: int) -> None:
+        """Told the epoch, counted from 0, before its batches are asked for; few tasks care."""
+
     @abstractmethod
     def batches(self, generator: np.random.Generator) -> Iterator[Batch]:
         """One epoch of training batches in random order; equal generators give equal batches."""

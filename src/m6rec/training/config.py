@@ -133,6 +133,12 @@ class TrainConfig(LoopConfig):
         description="all: training stops when the mean over the tasks has had no new best for `patience` validations; task: a task that had none "
         "is trained no longer while the others go on.",
     )
+    exposure_passes: float = Field(
+        2.0,
+        gt=0,
+        description="How often each judged exposure is trained on, spread over the epochs; judging learns ids by heart after a few passes. "
+        "At most once an epoch.",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads; null takes those of M6REC_THREADS, else all cores the process may use."
     )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from m6rec.base.contracts import Histories
+from m6rec.base.errors import ConfigError, nearest
 from m6rec.data.dataset import Exposures
 from m6rec.data.labels import Labels
 from m6rec.data.row_splits import NAMES as PARTS
@@ -71,7 +72,7 @@ class Judging:
     def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
         """The rows `chosen` (ints), with their labels."""
         labels = {task: part.values[chosen] for task, part in self.labels.items()}
-        return self.inputs.rows(self.exposures.rows(chosen), labels, width)
+        return self.inputs.rows(self.exposures.rows(chosen), self.histories, labels, width)
 
     def chosen(self, part: str, most: int | None = None, seed: int = 0) -> np.ndarray:
         """Numbers of the rows of one of PARTS, at most so many, drawn by seed."""
@@ -83,12 +84,12 @@ class Judging:
     def new_judge(self, bench: Workbench, reader: Choose) -> Judge:
         """The module with fresh, seeded weights."""
         training = self.chosen("training")
-        statistics, bag, profiles = self.inputs.statistics, self.inputs.context_bag, bench.profiles
+        bag, profiles = self.inputs.context_bag, bench.profiles
         vectors = self.inputs.context(self.exposures.context[:1], 1) if bag is not None else None
         sizes = JudgeSizes(
             labels={task: LabelSize.of(part.kind, part.values[training], own_names(part)) for task, part in self.labels.items()},
             scenarios=bench.dataset.scenario_names if self.exposures.scenarios is not None else [],
-            statistics=[] if statistics is None else statistics.names,
+            statistics=self.inputs.names,
             timed=self.exposures.times is not None,
             placed=self.exposures.positions is not None,
             context_features=0 if bag is None else bag.size,
@@ -105,9 +106,12 @@ class Judging:
         profiles = None if bench.profiles is None else bench.profiles.contents
         return JudgeExamples(self.rows(rows, bench.shape.width), self.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows)
 
-    def judged(self, name: str, answers: dict[str, np.ndarray], rows: np.ndarray, bench: Workbench) -> list[Judged]:
+    def judged(
+        self, name: str, answers: dict[str, np.ndarray], rows: np.ndarray, bench: Workbench, thresholds: Mapping[str, float] | None = None
+    ) -> list[Judged]:
         """The answers of the rows `rows` as measurable predictions; a task without a labelled row there is left out."""
         found, shown = [], self.exposures
+        worth = self.worth(bench.config.evaluation.worth)
         for task, predicted in answers.items():
             labels, config = self.labels[task], self.configs[task]
             truth = labels.values[rows]
@@ -130,6 +134,8 @@ class Judging:
                     scenario_names=bench.dataset.scenario_names,
                     lists=None if shown.lists is None else shown.lists[there],
                     times=None if shown.times is None else shown.times[there],
+                    worth=None if worth is None else worth[there],
+                    threshold=(thresholds or {}).get(task, 0.5),
                     metrics=config.metrics or [],
                     statements=[self.statement],
                     resamples=bench.config.evaluation.resamples,
@@ -137,6 +143,20 @@ class Judging:
                 )
             )
         return found
+
+    def worth(self, weights: Mapping[str, float]) -> np.ndarray | None:
+        """float32 (X,): what the rows are worth to people, by `evaluation.worth`; NaN where a label is unknown; None where none is named."""
+        if not weights:
+            return None
+        unknown = next((name for name in weights if name not in self.labels), None)
+        if unknown is not None:
+            raise ConfigError(
+                f"evaluation.worth names '{unknown}'{nearest(unknown, list(self.labels))}; tasks on candidates: {', '.join(self.labels)}"
+            )
+        return sum(
+            (np.float32(weight) * self.labels[name].values for name, weight in weights.items()),
+            start=np.zeros(len(self.exposures), np.float32),
+        )
 
     def watched(self) -> dict[str, str]:
         """Task -> the metric that early stopping looks at, as `JudgeValidation` calls it."""

@@ -140,6 +140,8 @@ class Loop:
         """The steps of an epoch, of the tasks that are still trained."""
         plan = self.state.plan
         generator = np.random.default_rng([self.seed, epoch])
+        for task in self.tasks.values():
+            task.begin(epoch)
         yield from self.mixing.steps(self.drawing.trained(plan), generator, lambda natural: self.drawing.often(plan, natural))
 
     def _train_epoch(self, per_epoch: int) -> None:

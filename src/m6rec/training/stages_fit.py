@@ -80,7 +80,8 @@ class Fit(Stage):
         judging = bench.judging
         if judging is not None:
             judge = judging.new_judge(bench, task)
-            judge.bind(judging.examples(bench, judging.chosen("training"), BATCH_EXPOSURES))
+            share = min(1.0, config.train.exposure_passes / config.train.passes(bench.median_history))
+            judge.bind(replace(judging.examples(bench, judging.chosen("training"), BATCH_EXPOSURES), share=share))
             tasks[JUDGE] = judge
             weights |= {name: settings.weight for name, settings in judging.configs.items()}
             watched |= judging.watched()
