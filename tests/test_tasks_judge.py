@@ -195,7 +195,7 @@ def test_the_loss_is_that_of_the_answers() -> None:
 
 def test_position_is_learned_apart_and_left_out() -> None:
     """Clicks = taste and place: the planted tastes come back although liked items were shown at the bottom."""
-    rng, rows = np.random.default_rng(1), 6000
+    rng, rows = np.random.default_rng(1), 4000
     taste = np.linspace(-1.5, 1.5, ITEMS)
     items = rng.integers(0, ITEMS, rows)
     positions = np.clip(np.round(5 + 2.5 * taste[items] + rng.normal(0, 1.5, rows)), 1, 10).astype(np.float32)
@@ -214,3 +214,173 @@ def test_position_is_learned_apart_and_left_out() -> None:
         found[way] = np.corrcoef([answers[items == item].mean() for item in range(ITEMS)], taste)[0, 1]
     assert found["adjust"] > 0.9
     assert found["ignore"] < found["adjust"] - 0.1
+
+
+# ---- options
+
+
+@pytest.mark.parametrize("way", ["trunk", "mmoe", "ple"])
+def test_options_come_and_go_without_touching_a_bit_of_the_others(way: str) -> None:
+    examples = labelled()
+    model, judge = build(examples, TWO, way=way)
+    shaken(judge)
+    judge.eval(), judge.reader.eval(), model.eval()
+    before = judge.answer_rows(model, examples)
+    weights = {name: value.clone() for name, value in judge.state_dict().items()}
+    judge.add_task("share.it/now", JudgeConfig(label="click"), LabelSize("number", [], 2.0, 3.0, [0.0]), torch.Generator().manual_seed(7))
+    judge.eval()
+    with_it = judge.answer_rows(model, examples)
+    assert set(with_it) == {*TWO, "share.it/now"}
+    own = judge.own_names("share.it/now")
+    assert own and not set(own) & set(weights)
+    assert set(own) | set(weights) == set(judge.state_dict())
+    for task in TWO:
+        np.testing.assert_array_equal(with_it[task], before[task])
+    judge.drop_task("share.it/now")
+    after = judge.answer_rows(model, examples)
+    assert list(after) == list(TWO)
+    for task in TWO:
+        np.testing.assert_array_equal(after[task], before[task])
+    judge.drop_task("like")
+    np.testing.assert_array_equal(judge.answer_rows(model, examples)["click"], before["click"])
+
+
+def test_an_option_trains_alone_on_a_frozen_backbone() -> None:
+    examples = labelled()
+    model, judge = build(examples, TWO)
+    shaken(judge)
+    judge.freeze(model, "options", ["like"])
+    judge.eval(), judge.reader.eval(), model.eval()
+    before = {
+        name: value.clone()
+        for name, value in (*judge.state_dict().items(), *model.state_dict().items(), *judge.reader.state_dict().items())
+    }
+    answers = judge.answer_rows(model, examples)
+    fit(model, judge, 2)
+    moved = {
+        name
+        for module in (judge, model, judge.reader)
+        for name, value in module.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved and moved <= set(judge.own_names("like"))
+    after = judge.answer_rows(model, examples)
+    np.testing.assert_array_equal(after["click"], answers["click"])
+    assert np.nanmax(np.abs(after["like"] - answers["like"])) > 1e-3
+    judge.freeze(model, "upper", ["like"])
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained and all(name.startswith("upper.") for name in trained)
+
+
+# ---- what is learned
+
+
+def test_purchase_after_click_is_learned_from_all_exposures() -> None:
+    """Planted: who clicks item i buys it with a rate that falls with its click rate. A model of clicked rows alone calls rarely clicked items bad.
+
+    The entire-space one (ESMM) answers p(click and purchase) right for all items."""
+    rng, rows = np.random.default_rng(4), 8000
+    items = rng.integers(0, ITEMS, rows)
+    clicked, bought = np.linspace(0.1, 0.9, ITEMS), np.linspace(0.9, 0.15, ITEMS)
+    click = (rng.random(rows) < clicked[items]).astype(np.float32)
+    purchase = click * (rng.random(rows) < bought[items])
+    examples = replace(
+        world(rows, items=items, statistics=None, scenarios=None, labels={"click": click, "purchase": purchase.astype(np.float32)}),
+        batch_rows=512,
+    )
+    configs = {"click": JudgeConfig(label="click"), "purchase": JudgeConfig(label="purchase", after="click")}
+    model, judge = build(examples, configs, joint_layers=0)
+    fit(model, judge, 3)
+    answers = judge.answer_rows(model, examples)
+    means = np.array([answers["purchase"][items == item].mean() for item in range(ITEMS)])
+    np.testing.assert_allclose(means, clicked * bought, atol=0.06)
+    assert (answers["purchase"] < answers["click"]).all()
+    naive = replace(examples, rows=examples.rows.rows(np.flatnonzero(click == 1)))  # purchase learned where there was a click
+    model, judge = build(naive, {"purchase": JudgeConfig(label="purchase")}, joint_layers=0)
+    fit(model, judge, 6)
+    alone = judge.answer_rows(model, examples)["purchase"]
+    guesses = np.array([alone[items == item].mean() for item in range(ITEMS)])
+    assert np.abs(guesses - clicked * bought).mean() > 4 * np.abs(means - clicked * bought).mean()
+
+
+@pytest.mark.parametrize("kind", ["classes", "tags", "number", "ordinal"])
+def test_every_kind_of_label_finds_what_was_planted(kind: str) -> None:
+    rng, rows = np.random.default_rng(6), 3000
+    items = rng.integers(0, ITEMS, rows)
+    names = ["low", "middle", "high"]
+    level = items % 3
+    labels: np.ndarray = np.where(rng.random(rows) < 0.8, level, rng.integers(0, 3, rows)).astype(np.float32)
+    if kind == "tags":
+        labels = np.stack([level == 0, items < 6, items > 8], axis=1).astype(np.float32)
+    if kind == "number":
+        labels = (100 + 20 * level + rng.normal(0, 5, rows)).astype(np.float32)
+    labels[:50] = np.nan
+    examples = replace(world(rows, items=items, statistics=None, scenarios=None, labels={"it": labels}), batch_rows=256)
+    sizes = {"it": LabelSize.of(kind, labels, [] if kind == "number" else names)}  # type: ignore[arg-type]
+    model, judge = build(examples, {"it": JudgeConfig(label="it", kind=kind)}, sizes, joint_layers=0)  # type: ignore[arg-type]
+    fit(model, judge, 5)
+    answers = judge.answer_rows(model, examples)["it"]
+    if kind == "classes":
+        np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+        assert (answers.argmax(axis=1) == level).mean() > 0.95
+    elif kind == "tags":
+        assert ((answers > 0.5) == np.stack([level == 0, items < 6, items > 8], axis=1)).mean() > 0.95
+    else:
+        assert np.corrcoef(answers, level)[0, 1] > 0.95
+        assert abs(answers.mean() - np.nanmean(labels)) < (3 if kind == "number" else 0.1)
+
+
+def test_propensities_undo_a_biased_logging() -> None:
+    """Item 0 was shown to people with odd numbers nine times as often; weights 1 / propensity answer for everybody alike."""
+    rng = np.random.default_rng(8)
+    from m6rec.tasks.position import propensity_weights
+
+    odd = rng.random(20_000) < 0.5
+    propensity = np.where(odd, 0.9, 0.1).astype(np.float32)
+    shown = rng.random(20_000) < propensity
+    click = (rng.random(20_000) < np.where(odd, 0.8, 0.2))[shown]
+    weights = propensity_weights(propensity[shown])
+    assert weights.mean() == pytest.approx(1, abs=1e-5)
+    assert abs(np.average(click, weights=weights) - 0.5) < 0.03 < abs(click.mean() - 0.5)
+    np.testing.assert_array_equal(propensity_weights(np.array([np.nan, 0.0])), [1, 1])
+
+
+def test_sizes_and_weights_make_the_same_judge() -> None:
+    import json
+
+    examples = labelled()
+    model, judge = build(examples, TWO, scenarios="pepnet")
+    shaken(judge)
+    judge.eval(), judge.reader.eval(), model.eval()
+    sizes = JudgeSizes.of(json.loads(json.dumps(judge.sizes.plain())))
+    assert sizes == judge.sizes
+    again = Judge(judge.configs, judge.sharing, judge.shape, sizes, judge.reader)
+    again.load_state_dict(judge.state_dict())
+    again.eval()
+    for task, answers in judge.answer_rows(model, examples).items():
+        np.testing.assert_array_equal(again.answer_rows(model, examples)[task], answers)
+
+
+# ---- losses
+
+
+def test_losses_by_hand() -> None:
+    from m6rec.tasks.judge_labels import answers, label_losses
+
+    binary, half = LabelSize("binary"), torch.zeros(1, 1)
+    one = torch.ones(1)
+    assert float(label_losses(half, one, binary)) == pytest.approx(np.log(2))
+    assert float(label_losses(half, one, binary, "focal")) == pytest.approx(0.25 * np.log(2))
+    assert float(label_losses(half, one, binary, smoothing=0.2)) == pytest.approx(np.log(2))
+    assert float(label_losses(half, one, binary, first=torch.tensor([np.log(0.5)]))) == pytest.approx(np.log(4))
+    assert float(label_losses(half, 0 * one, binary, first=torch.tensor([np.log(0.5)]))) == pytest.approx(-np.log(0.75))
+    number = LabelSize("number", [], mean=10, deviation=2)
+    assert float(label_losses(half, torch.tensor([16.0]), number)) == pytest.approx(0.5 * 9)
+    assert float(label_losses(half, torch.tensor([16.0]), number, "huber")) == pytest.approx(3 - 0.5)
+    assert float(answers(half, number)) == pytest.approx(10)
+    ordinal = LabelSize("ordinal", ["1", "2", "3"])
+    assert float(label_losses(torch.zeros(1, 2), torch.tensor([1.0]), ordinal)) == pytest.approx(np.log(2))
+    assert float(answers(torch.zeros(1, 2), ordinal)) == pytest.approx(1.0)
+    classes = LabelSize("classes", ["a", "b"])
+    assert float(label_losses(torch.tensor([[0.0, np.log(3.0)]]), torch.tensor([1.0]), classes)) == pytest.approx(-np.log(0.75))
+    assert LabelSize.of("ordinal", np.array([0, 1, 2, 2], np.float32), ["1", "2", "3"]).start == pytest.approx([np.log(3), 0.0])

@@ -2,7 +2,8 @@
 
 For every kind of key (user, item, scenario, value of an item field, and pairs of them): how often it was shown, the rate of every
 label, both also within the newest days, and how long ago the last time was. A rate is drawn to that of the parent kind,
-(positives + m parent) / (shown + m), so that a pair seen twice says little more than the user alone.
+(positives + m parent) / (shown + m), so that a pair seen twice says little more than the user alone; it is given as the distance of its log odds
+from those of all rows.
 
 Rows at the moment of asking are not before it: no row ever counts itself or what was shown with it. Where only an order is known,
 the order is the time. Values of the training rows are made the same way, so a row's own label is in none of its statistics.
@@ -120,7 +121,9 @@ class Statistics:
         known = ~np.isnan(log.outcomes)
         # Where nothing is known yet the rate is that of a fair coin drawn to by two rows: no later row may speak for the first ones.
         self._least = np.full(len(labels), 0.5, dtype=np.float64)
-        self.deviation = np.where(known.any(axis=0), np.nanstd(np.where(known, log.outcomes, np.nan), axis=0), 1.0) if len(log) else None
+        outcomes = log.outcomes.astype(np.float64)
+        self.shares = np.array([bool(((column[k] >= 0) & (column[k] <= 1)).all()) for column, k in zip(outcomes.T, known.T, strict=True)])
+        self.deviation = np.array([column[k].std() or 1.0 if k.any() else 1.0 for column, k in zip(outcomes.T, known.T, strict=True)])
         self.names = self._names()
 
     @property
@@ -160,13 +163,21 @@ class Statistics:
                 else:
                     prior, weight = (rates[0, parent], self.smoothing) if span == 0 else (rates[0, kind], self.smoothing)
                 rates[span, kind] = (positive[span, kind] + weight * prior) / (known[span, kind] + weight)
-        columns = [np.log1p(shown[..., None]), rates]  # W K X 1, W K X L
+        columns = [np.log1p(shown[..., None]), self._lifts(rates)]  # W K X 1, W K X L
         table = np.concatenate(columns, axis=-1).transpose(2, 0, 1, 3).reshape(len(users), -1)
         if not self.timed:
             return table.astype(np.float32)
         with np.errstate(invalid="ignore"):
             gaps = np.minimum(np.nan_to_num(moments - newest, nan=np.inf), 365 * DAY)  # K X
         return np.concatenate([table, np.log1p(np.maximum(gaps, 0.0) / 60).T], axis=1).astype(np.float32)
+
+    def _lifts(self, rates: np.ndarray) -> np.ndarray:
+        """How far rates are from that of all rows at the moment: in log odds for shares (a rare label's rates differ by factors), else in deviations."""
+        shares = np.clip(rates, 1e-5, 1 - 1e-5)
+        level = np.where(self.shares, np.log(shares / (1 - shares)), rates / self.deviation)  # W K X L
+        lifts = level - level[:1, :1]
+        lifts[0, 0] = level[0, 0]
+        return lifts
 
     def _names(self) -> list[str]:
         spans = ["", *(f" in {days:g} d" for days in self.windows)]
@@ -176,9 +187,12 @@ class Statistics:
     def arrays(self) -> dict[str, np.ndarray]:
         """The log, as arrays to save; `from_arrays` counts it again."""
         arrays = {"users": self.log.users, "items": self.log.items, "moments": self.log.moments, "outcomes": self.log.outcomes}
+        arrays |= {"shares": self.shares, "deviation": self.deviation}
         return arrays if self.log.scenarios is None else {**arrays, "scenarios": self.log.scenarios}
 
     @classmethod
     def from_arrays(cls, keys: StatisticKeys, labels: list[str], windows: list[float], arrays: dict[str, np.ndarray]) -> Self:
         log = OutcomeLog(arrays["users"], arrays["items"], arrays.get("scenarios"), arrays["moments"], arrays["outcomes"])
-        return cls(keys, labels, log, windows)
+        statistics = cls(keys, labels, log, windows)
+        statistics.shares, statistics.deviation = arrays["shares"], arrays["deviation"]  # as fitted: later rows do not change the scale
+        return statistics

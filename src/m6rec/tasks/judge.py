@@ -148,6 +148,46 @@ class Judge(Task):
         for cell in self.cells(task):
             self.options.of(cell).initialise(generator)
 
+    # ---- options that come and go
+
+    @torch.no_grad()
+    def add_task(self, task: str, config: JudgeConfig, size: LabelSize, generator: torch.Generator) -> None:
+        """Room for one more task; nothing of the others is touched, so their answers keep their bits."""
+        self.configs[task] = config
+        self.sizes.labels[task] = size
+        self._make_room(task)
+        self.shared.add(task)
+        if self._adjusts(task):
+            self.position.add(task)
+        self._start(task, generator)
+
+    def drop_task(self, task: str) -> None:
+        """Take a task out, with its options."""
+        for cell in self.cells(task):
+            self.options.drop(cell)
+        self.shared.drop(task)
+        self.position.drop(task)
+        del self.vectors[module_name(task)], self.biases[module_name(task)], self.configs[task], self.sizes.labels[task]
+
+    def own_names(self, task: str) -> list[str]:
+        """Names (in `state_dict`) of what belongs to one task alone: its label vectors and options, gates, terms of places."""
+        names = {module_name(cell) for cell in (task, *self.cells(task))}
+        return [name for name in self.state_dict() if names & set(name.split("."))]
+
+    def freeze(self, model: LanguageModel, policy: Literal["options", "upper", "everything"], tasks: Sequence[str] = ()) -> None:
+        """What may train from now on.
+
+        options: what belongs to `tasks` alone; upper: that, and the upper layers; everything: all but what reads segments.
+        """
+        for module in (self, self.reader, model):
+            module.requires_grad_(policy == "everything")
+        model.freeze_reading()
+        if policy != "everything":
+            own = {name for task in tasks for name in self.own_names(task)}
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(name in own)
+            model.upper.requires_grad_(policy == "upper")
+
     # ---- training
 
     def bind(self, examples: JudgeExamples) -> None:

@@ -49,12 +49,12 @@ class StatisticsEncoder(nn.Module):
         self.deviation.copy_(torch.from_numpy(np.maximum(rows.std(axis=0), 1e-4)))
 
     def ranks(self, values: Tensor) -> Tensor:
-        """(R, 2 S): rank in -1 .. 1, then the standardised value, at most 4 deviations."""
+        """(R, 2 S): rank in -1 .. 1, then the standardised value, at most 6 deviations."""
         columns = values.T.contiguous()  # S R
         below = torch.searchsorted(self.edges, columns, out_int32=True)
         through = torch.searchsorted(self.edges, columns, right=True, out_int32=True)
         rank = (below + through).T.float() / QUANTILES - 1
-        return torch.cat([rank, ((values - self.mean) / self.deviation).clamp(-4, 4)], dim=1)
+        return torch.cat([rank, ((values - self.mean) / self.deviation).clamp(-6, 6)], dim=1)
 
     def forward(self, ranks: Tensor) -> Tensor:
         """(R, W) from what `ranks` gave."""

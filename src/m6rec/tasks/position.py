@@ -36,8 +36,17 @@ class PositionEffect(nn.Module):
 
     def __init__(self, tasks: list[str]) -> None:
         super().__init__()
-        self.terms = nn.ParameterDict({module_name(task): nn.Parameter(torch.zeros(BUCKETS)) for task in tasks})
+        self.terms = nn.ParameterDict()
+        for task in tasks:
+            self.add(task)
         self.register_buffer("shares", torch.full((BUCKETS,), 1 / BUCKETS))
+
+    def add(self, task: str) -> None:
+        self.terms[module_name(task)] = nn.Parameter(torch.zeros(BUCKETS))
+
+    def drop(self, task: str) -> None:
+        if module_name(task) in self.terms:
+            del self.terms[module_name(task)]
 
     @torch.no_grad()
     def fit(self, positions: np.ndarray, items: np.ndarray, labels: dict[str, np.ndarray]) -> None:
