@@ -70,13 +70,14 @@ def judge_request(
         times = np.full(size, now)
         frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
         one = part.inputs.context(frame, scorer.task.shape.width)
+        places, cuts = np.zeros(size, dtype=np.int64), np.full(size, requests.histories.offsets[1], dtype=np.int64)
         rows = JudgeRows(
-            users=np.zeros(size, dtype=np.int64),
+            users=places,
             items=items.astype(np.int64),
-            cuts=np.full(size, requests.histories.offsets[1], dtype=np.int64),
+            cuts=cuts,
             scenarios=scenarios,
             times=times,
-            statistics=part.inputs.counts(users, items, scenarios, times),
+            statistics=part.inputs.counts(users, items, scenarios, times, requests.histories, places, cuts),
             context=None if one is None else one.rows(torch.zeros(size, dtype=torch.int64)),
         )
         profiles = scorer.profile_contents(requests)
@@ -150,7 +151,7 @@ def predict_rows(
         cuts=cuts,
         scenarios=scenarios,
         times=times,
-        statistics=part.inputs.counts(users, items, scenarios, times),
+        statistics=part.inputs.counts(users, items, scenarios, times, past, place.astype(np.int64), cuts),
         context=part.inputs.context(_context_frame(part, known, ROWS, frame.height), scorer.task.shape.width),
     )
     profiles = scorer.profile_contents(Requests(past, users=asking))

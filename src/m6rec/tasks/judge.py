@@ -222,8 +222,16 @@ class Judge(Task):
         assert self._blocks is not None
         return int(self._blocks.counts[batch].sum())
 
+    def loss_targets(self, batch: np.ndarray) -> dict[str, int]:
+        """Rows of each cell in the batch that `loss` was asked for last."""
+        return dict(self.counted)
+
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
-        """A mean loss for every cell that has rows in the batch; `counted` says how many."""
+        """For every cell that has rows in the batch the sum of its rows' losses, divided by all rows of the batch.
+
+        Losses are in units of `LabelSize.base`. So the plain sum is the likelihood of all rows, in which every row counts alike and rare labels
+        are heard: on KuaiRand a mean loss for each cell, of however few rows, costs .01 of AUC. `counted` says how many rows a cell had.
+        """
         assert self.examples is not None
         assert self._blocks is not None
         rows = self.examples.rows
@@ -236,7 +244,7 @@ class Judge(Task):
         for scenario, there in self._by_scenario(rows, chosen):
             place = torch.from_numpy(chosen[there])
             ranks = None if self._ranks is None else self._ranks[place].float()
-            found.update(self._scenario_losses(states[torch.from_numpy(there)], ranks, rows, chosen[there], scenario))
+            found.update(self._scenario_losses(states[torch.from_numpy(there)], ranks, rows, chosen[there], scenario, len(chosen)))
         return found
 
     def _by_scenario(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -248,7 +256,9 @@ class Judge(Task):
         for code in np.unique(codes[codes >= 0]):
             yield self.sizes.scenarios[code], np.flatnonzero(codes == code)
 
-    def _scenario_losses(self, states: Tensor, ranks: Tensor | None, rows: JudgeRows, places: np.ndarray, scenario: str) -> dict[str, Tensor]:
+    def _scenario_losses(
+        self, states: Tensor, ranks: Tensor | None, rows: JudgeRows, places: np.ndarray, scenario: str, total: int
+    ) -> dict[str, Tensor]:
         tasks = [task for task in self.configs if (not scenario or scenario in self.scenarios_of(task)) and task in rows.labels]
         if not tasks:
             return {}
@@ -268,7 +278,7 @@ class Judge(Task):
             if config.position == "propensity" and self._weights is not None:
                 losses = losses * self._weights[index][known]
             cell = f"{scenario}/{task}" if scenario else task
-            found[cell], self.counted[cell] = losses.mean(), len(losses)
+            found[cell], self.counted[cell] = losses.sum() / (total * self.sizes.labels[task].base), len(losses)
         return found
 
     def _outputs(self, states: Tensor, ranks: Tensor | None, tasks: Sequence[str], scenario: str) -> dict[str, Tensor]:

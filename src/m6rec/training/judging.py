@@ -71,7 +71,7 @@ class Judging:
     def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
         """The rows `chosen` (ints), with their labels."""
         labels = {task: part.values[chosen] for task, part in self.labels.items()}
-        return self.inputs.rows(self.exposures.rows(chosen), labels, width)
+        return self.inputs.rows(self.exposures.rows(chosen), labels, width, self.histories)
 
     def chosen(self, part: str, most: int | None = None, seed: int = 0) -> np.ndarray:
         """Numbers of the rows of one of PARTS, at most so many, drawn by seed."""
@@ -83,12 +83,12 @@ class Judging:
     def new_judge(self, bench: Workbench, reader: Choose) -> Judge:
         """The module with fresh, seeded weights."""
         training = self.chosen("training")
-        statistics, bag, profiles = self.inputs.statistics, self.inputs.context_bag, bench.profiles
+        bag, profiles = self.inputs.context_bag, bench.profiles
         vectors = self.inputs.context(self.exposures.context[:1], 1) if bag is not None else None
         sizes = JudgeSizes(
             labels={task: LabelSize.of(part.kind, part.values[training], own_names(part)) for task, part in self.labels.items()},
             scenarios=bench.dataset.scenario_names if self.exposures.scenarios is not None else [],
-            statistics=[] if statistics is None else statistics.names,
+            statistics=self.inputs.names,
             timed=self.exposures.times is not None,
             placed=self.exposures.positions is not None,
             context_features=0 if bag is None else bag.size,
