@@ -21,7 +21,10 @@ from m6rec.text.wording import Wording
 from m6rec.training.config import LoopConfig
 from m6rec.training.loop import Loop
 
-SUBJECTS = {"phone": ["screen", "battery", "camera", "call", "charger", "signal"], "food": ["soup", "noodles", "spicy", "taste", "dinner", "waiter"]}
+SUBJECTS = {
+    "phone": ["screen", "battery", "camera", "call", "charger", "signal"],
+    "food": ["soup", "noodles", "spicy", "taste", "dinner", "waiter"],
+}
 PRAISE, BLAME = ["great", "lovely", "perfect", "happy", "满意"], ["awful", "broken", "rude", "slow", "失望"]
 FILLER = ["the", "it", "was", "really", "a", "bit", "my", "order", "yesterday", "with", "and", "very"]
 

@@ -8,8 +8,8 @@ Shapes: X rows asked about, E events, A actions, K kinds (the item, and each fie
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from m6rec.data.statistic_keys import ItemValues
 
 MOST_ACTIONS = 8  # that are counted apart; further ones count as events only
 PEOPLE_AT_ONCE = 20_000
+MOST_EVENTS = 50
 NEVER = 10_000  # events ago
 
 
@@ -33,7 +34,13 @@ def history_statistic_names(values: Sequence[ItemValues], actions: Sequence[str]
 
 
 def history_statistics(
-    histories: Histories, values: Sequence[ItemValues], actions: int, users: np.ndarray, items: np.ndarray, cuts: np.ndarray
+    histories: Histories,
+    values: Sequence[ItemValues],
+    actions: int,
+    users: np.ndarray,
+    items: np.ndarray,
+    cuts: np.ndarray,
+    most: int = MOST_EVENTS,
 ) -> np.ndarray:
     """float32 (X, S): logarithms of counts, of events since, and shares of the history.
 
@@ -41,20 +48,21 @@ def history_statistics(
         values: fields of the items.  actions: how many there are.
         users: int (X,), rows of the histories.  items: int (X,).
         cuts: int64 (X,), the events at offsets[user] .. cuts are before the row.
+        most: of these the newest so many count, so that a history that was shortened to that says the same.
     """
     apart = _apart(actions)
     result = np.zeros((len(users), 1 + apart + (1 + len(values)) * (3 + apart)), dtype=np.float32)
     people, rank = np.unique(users, return_inverse=True)
     order = np.argsort(rank, kind="stable")
     bounds = np.searchsorted(rank[order], np.arange(0, len(people) + PEOPLE_AT_ONCE, PEOPLE_AT_ONCE))
-    for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
+    for number, (begin, end) in enumerate(pairwise(bounds)):
         rows = order[begin:end]
         if not len(rows):
             continue
         first = number * PEOPLE_AT_ONCE
         some = histories.rows(people[first : first + PEOPLE_AT_ONCE])
         places = cuts[rows] - histories.offsets[users[rows]]  # events of the own history before the row
-        result[rows] = _of_people(some, values, apart, rank[rows] - first, items[rows], places)
+        result[rows] = _of_people(some, values, apart, rank[rows] - first, items[rows], places, most)
     return result
 
 
@@ -62,8 +70,16 @@ def _apart(actions: int) -> int:
     return min(actions, MOST_ACTIONS) if actions > 1 else 0
 
 
+def _codes_of(codes: np.ndarray | None, items: np.ndarray) -> np.ndarray:
+    """int64 (X, V): codes of the items; of items that came later there are none. codes None: the items themselves."""
+    if codes is None:
+        return items[:, None]
+    known = (items >= 0) & (items < len(codes))
+    return np.where(known[:, None], codes[np.where(known, items, 0)], -1).astype(np.int64)
+
+
 def _of_people(
-    histories: Histories, values: Sequence[ItemValues], apart: int, users: np.ndarray, items: np.ndarray, places: np.ndarray
+    histories: Histories, values: Sequence[ItemValues], apart: int, users: np.ndarray, items: np.ndarray, places: np.ndarray, most: int
 ) -> np.ndarray:
     owner = np.repeat(np.arange(len(histories)), histories.lengths)
     nth = np.arange(len(owner)) - histories.offsets[:-1][owner]
@@ -75,8 +91,7 @@ def _of_people(
     kinds = [(None, 1 << 32), *((field.codes, field.count) for field in values)]
     event_keys, asked_keys, base = [owner.astype(np.int64)[:, None]], [users.astype(np.int64)[:, None]], len(histories)
     for codes, count in kinds:
-        of_event = histories.items.astype(np.int64)[:, None] if codes is None else codes[histories.items].astype(np.int64)
-        of_item = items.astype(np.int64)[:, None] if codes is None else codes[items].astype(np.int64)
+        of_event, of_item = (_codes_of(codes, which.astype(np.int64)) for which in (histories.items, items))
         event_keys.append(np.where(of_event >= 0, base + owner[:, None] * count + of_event, -1))
         asked_keys.append(np.where(of_item >= 0, base + users[:, None] * count + of_item, -1))
         base += len(histories) * count
@@ -87,12 +102,13 @@ def _of_people(
     for asked in asked_keys:
         numbers = counts.find(asked)
         ends = counts.ends(numbers, np.broadcast_to(places[:, None], asked.shape))
-        total = counts.until(numbers, ends).sum(axis=1)  # X 1+A
+        begins = counts.ends(numbers, np.broadcast_to(places[:, None] - most, asked.shape))
+        total = (counts.until(numbers, ends) - counts.until(numbers, begins)).sum(axis=1)  # X 1+A
         table.append((total, counts.last(numbers, ends).max(axis=1)))
     whole = table[0][0]
     parts = [np.log1p(whole)]
     for total, last in table[1:]:
-        ago = np.where(last >= 0, places - last, NEVER)
+        ago = np.where((last >= 0) & (last >= places - most), places - last, NEVER)
         share = total[:, :1] / np.maximum(whole[:, :1], 1)
         parts += [np.log1p(total), share, np.log1p(ago)[:, None]]
     return np.concatenate(parts, axis=1).astype(np.float32)

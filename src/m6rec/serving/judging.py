@@ -67,16 +67,17 @@ def judge_request(
         size = len(items)
         users = np.full(size, -1 if requests.users is None else requests.users[0], dtype=np.int64)
         scenarios = np.full(size, code, dtype=np.int64) if part.judge.sizes.scenarios else None
-        times, cuts = np.full(size, now), np.full(size, requests.histories.offsets[1], dtype=np.int64)
+        times = np.full(size, now)
         frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
         one = part.inputs.context(frame, scorer.task.shape.width)
+        places, cuts = np.zeros(size, dtype=np.int64), np.full(size, requests.histories.offsets[1], dtype=np.int64)
         rows = JudgeRows(
-            users=np.zeros(size, dtype=np.int64),
+            users=places,
             items=items.astype(np.int64),
             cuts=cuts,
             scenarios=scenarios,
             times=times,
-            statistics=part.inputs.counts(users, items, scenarios, times, requests.histories, np.zeros(size, np.int64), cuts),
+            statistics=part.inputs.counts(users, items, scenarios, times, requests.histories, places, cuts),
             context=None if one is None else one.rows(torch.zeros(size, dtype=torch.int64)),
         )
         profiles = scorer.profile_contents(requests)

@@ -95,7 +95,8 @@ class Judge(Task):
         self.scaling = ScenarioScaling(sharing, width, scenarios)
         self.norm = RMSNorm(width)
         self.shared = TaskSharing(sharing, width, list(configs))
-        self.vectors, self.biases, self.options = nn.ParameterDict(), nn.ParameterDict(), OptionBank()
+        self.vectors, self.biases, self.wide = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
+        self.options = OptionBank()
         self.position = PositionEffect([task for task in configs if self._adjusts(task)])
         for task in configs:
             self._make_room(task)
@@ -125,6 +126,8 @@ class Judge(Task):
     def _make_room(self, task: str) -> None:
         name, outputs = module_name(task), self.sizes.labels[task].outputs
         self.vectors[name], self.biases[name] = nn.Parameter(torch.zeros(outputs, self.shape.width)), nn.Parameter(torch.zeros(outputs))
+        if self.slot.statistics is not None:
+            self.wide[name] = nn.Parameter(torch.zeros(outputs, 2 * len(self.sizes.statistics)))  # read directly: rare labels learn fast
         for cell in self.cells(task):
             self.options.put(cell, Option(self.shape.width, outputs, self.sharing.prompts, self.sharing.adapter))
 
@@ -169,6 +172,8 @@ class Judge(Task):
             self.options.drop(cell)
         self.shared.drop(task)
         self.position.drop(task)
+        if module_name(task) in self.wide:
+            del self.wide[module_name(task)]
         del self.vectors[module_name(task)], self.biases[module_name(task)], self.configs[task], self.sizes.labels[task]
 
     def own_names(self, task: str) -> list[str]:
@@ -227,8 +232,16 @@ class Judge(Task):
         assert self._blocks is not None
         return int(self._blocks.counts[batch].sum())
 
+    def loss_targets(self, batch: np.ndarray) -> dict[str, int]:
+        """Rows of each cell in the batch that `loss` was asked for last."""
+        return dict(self.counted)
+
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
-        """A mean loss for every cell that has rows in the batch; `counted` says how many."""
+        """For every cell that has rows in the batch the sum of its rows' losses, divided by all rows of the batch.
+
+        Losses are in units of `LabelSize.base`. So the plain sum is the likelihood of all rows, in which every row counts alike and rare labels
+        are heard: on KuaiRand a mean loss for each cell, of however few rows, costs .01 of AUC. `counted` says how many rows a cell had.
+        """
         assert self.examples is not None
         assert self._blocks is not None
         rows = self.examples.rows
@@ -239,7 +252,9 @@ class Judge(Task):
         found: dict[str, Tensor] = {}
         self.counted = {}
         for scenario, there in self._by_scenario(rows, chosen):
-            found.update(self._scenario_losses(states[torch.from_numpy(there)], rows, chosen[there], scenario))
+            place = torch.from_numpy(chosen[there])
+            ranks = None if self._ranks is None else self._ranks[place].float()
+            found.update(self._scenario_losses(states[torch.from_numpy(there)], ranks, rows, chosen[there], scenario, len(chosen)))
         return found
 
     def _by_scenario(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -251,12 +266,14 @@ class Judge(Task):
         for code in np.unique(codes[codes >= 0]):
             yield self.sizes.scenarios[code], np.flatnonzero(codes == code)
 
-    def _scenario_losses(self, states: Tensor, rows: JudgeRows, places: np.ndarray, scenario: str) -> dict[str, Tensor]:
+    def _scenario_losses(
+        self, states: Tensor, ranks: Tensor | None, rows: JudgeRows, places: np.ndarray, scenario: str, total: int
+    ) -> dict[str, Tensor]:
         tasks = [task for task in self.configs if (not scenario or scenario in self.scenarios_of(task)) and task in rows.labels]
         if not tasks:
             return {}
         index, found = torch.from_numpy(places), {}
-        outputs = self._outputs(states, tasks, scenario)
+        outputs = self._outputs(states, ranks, tasks, scenario)
         if self._places is not None:
             buckets = self._places[index]
             outputs = {t: o + self.position(t, buckets)[:, None] if self._adjusts(t) else o for t, o in outputs.items()}
@@ -271,10 +288,10 @@ class Judge(Task):
             if config.position == "propensity" and self._weights is not None:
                 losses = losses * self._weights[index][known]
             cell = f"{scenario}/{task}" if scenario else task
-            found[cell], self.counted[cell] = losses.mean(), len(losses)
+            found[cell], self.counted[cell] = losses.sum() / (total * self.sizes.labels[task].base), len(losses)
         return found
 
-    def _outputs(self, states: Tensor, tasks: Sequence[str], scenario: str) -> dict[str, Tensor]:
+    def _outputs(self, states: Tensor, ranks: Tensor | None, tasks: Sequence[str], scenario: str) -> dict[str, Tensor]:
         """(R, L) logits of each task, those with equally many outputs in one go."""
         own = self.shared(states, tasks)  # 1 or T, R, W
         outputs: dict[str, Tensor] = {}
@@ -284,6 +301,9 @@ class Judge(Task):
             labels, biases = torch.stack([self.vectors[n] for n in names]), torch.stack([self.biases[n] for n in names])
             options = [self.options.of(f"{scenario}/{tasks[n]}" if scenario else tasks[n]) for n in members]
             logits = stacked_logits(own[members] if len(own) > 1 else own, options, labels, biases)
+            if ranks is not None:
+                direct = self.slot.thinned(ranks) @ torch.cat([self.wide[n] for n in names]).T  # R O*C
+                logits = logits + direct.unflatten(1, (len(names), width)).transpose(0, 1)
             outputs.update(zip([tasks[n] for n in members], logits, strict=True))
         return outputs
 
@@ -353,22 +373,23 @@ class Judge(Task):
             states = self.judged(model, examples, read, places, ranks)[torch.from_numpy(real)]
             for scenario, chosen in self._by_scenario(rows, places[real]):
                 there = states[torch.from_numpy(chosen)]
+                near = None if ranks is None else ranks[torch.from_numpy(places[real][chosen])].float()
                 for task in tasks:
                     if not scenario or scenario in self.scenarios_of(task):
-                        results[task][places[real][chosen]] = self._answers(there, scenario, task).numpy()
+                        results[task][places[real][chosen]] = self._answers(there, near, scenario, task).numpy()
         return results
 
-    def _answers(self, states: Tensor, scenario: str, task: str) -> Tensor:
+    def _answers(self, states: Tensor, ranks: Tensor | None, scenario: str, task: str) -> Tensor:
         """Each option by itself, so that no other option has a part in its bits (but where `attention` lets tasks see each other)."""
-        outputs = {task: self._logits(states, scenario, task)}
+        outputs = {task: self._logits(states, ranks, scenario, task)}
         before = self.configs[task].after
         while before is not None and (not scenario or scenario in self.scenarios_of(before)):
-            outputs[before] = self._logits(states, scenario, before)
+            outputs[before] = self._logits(states, ranks, scenario, before)
             before = self.configs[before].after
         return answers(outputs[task], self.sizes.labels[task], self._log_before(outputs, task))
 
-    def _logits(self, states: Tensor, scenario: str, task: str) -> Tensor:
+    def _logits(self, states: Tensor, ranks: Tensor | None, scenario: str, task: str) -> Tensor:
         if self.sharing.way == "attention":
             asked = [t for t in self.configs if not scenario or scenario in self.scenarios_of(t)]
-            return self._outputs(states, asked, scenario)[task]
-        return self._outputs(states, [task], scenario)[task]
+            return self._outputs(states, ranks, asked, scenario)[task]
+        return self._outputs(states, ranks, [task], scenario)[task]

@@ -17,6 +17,7 @@ from torch import Tensor
 Kind = Literal["binary", "classes", "tags", "number", "ordinal"]
 Loss = Literal["auto", "log", "focal", "squared", "huber"]
 FOCUS = 2.0  # gamma of the focal loss
+LEAST_BASE = 0.02  # no label's loss is blown up more than fiftyfold
 RARE = 1e-4  # no label is taken to be rarer, or more frequent than 1 minus this
 
 
@@ -40,6 +41,23 @@ class LabelSize:
     def outputs(self) -> int:
         """C: numbers that the model gives for a row."""
         return {"binary": 1, "number": 1, "ordinal": max(len(self.names) - 1, 1)}.get(self.kind, len(self.names))
+
+    @property
+    def base(self) -> float:
+        """The log loss (or half the squared deviation, 1/2) of an answer that knows nothing but how usual each label is.
+
+        Losses are given in this unit: a label of which one row in a hundred is positive loses a tenth of what an even one does, and
+        would be learned last.
+        """
+        start = np.array(self.start or [0.0])
+        if self.kind == "number":
+            return 0.5
+        if self.kind == "classes":
+            shares = np.exp(start - start.max())
+            shares /= shares.sum()
+            return max(float(-(shares * np.log(np.maximum(shares, 1e-12))).sum()), LEAST_BASE)
+        shares = 1 / (1 + np.exp(-start))
+        return max(float(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean()), LEAST_BASE)
 
     @classmethod
     def of(cls, kind: Kind, values: np.ndarray, names: Sequence[str] = ()) -> LabelSize:

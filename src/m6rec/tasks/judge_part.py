@@ -32,21 +32,22 @@ from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
 from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
 from m6rec.text.bag import Bag
 
-WINDOWS = [7.0, 30.0]  # days
+WINDOWS = [1.0, 7.0, 30.0]  # days
 
 
 @dataclass
 class JudgeInputs:
-    """How exposures and requests are read. statistics: None where nothing is counted; context_bag: None where nothing is declared.
+    """How exposures and requests are read.
 
-    values: fields of the items that histories are counted by; actions: names of the events' actions.
+    statistics   of the log of exposures; None where nothing is counted    context_bag   None where nothing is declared
+    values, actions  fields of the items and actions that a person's own history is counted by; None: it is not
     """
 
     statistics: Statistics | None
-    values: list[ItemValues]
-    actions: list[str]
     context_bag: Bag | None
     context_fields: dict[str, FieldType]
+    values: list[ItemValues] | None = None
+    actions: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, dataset: Dataset, labels: dict[str, Labels], *, counted: bool, language: str) -> JudgeInputs:
@@ -55,12 +56,14 @@ class JudgeInputs:
         assert exposures is not None
         statistics = statistics_of(dataset, exposures, labels) if counted and exposures.times is not None else None
         bag = Bag.fit(context_table(exposures.context, exposures.context_fields), language) if exposures.context_fields else None
-        return cls(statistics, item_values(dataset.items), dataset.action_names, bag, exposures.context_fields)
+        values = item_values(dataset.items) if counted else None
+        return cls(statistics, bag, exposures.context_fields, values, dataset.action_names)
 
     @property
     def names(self) -> list[str]:
-        """Of the S statistics; none where nothing is counted."""
-        return [] if self.statistics is None else [*self.statistics.names, *history_statistic_names(self.values, self.actions)]
+        """Names of the columns that `counts` gives."""
+        told = [] if self.statistics is None else self.statistics.names
+        return told if self.values is None else [*told, *history_statistic_names(self.values, self.actions)]
 
     @property
     def newest(self) -> float | None:
@@ -68,8 +71,11 @@ class JudgeInputs:
         moments = None if self.statistics is None else self.statistics.log.moments
         return None if moments is None or np.isnan(moments).all() else float(np.nanmax(moments))
 
-    def rows(self, exposures: Exposures, histories: Histories, labels: dict[str, np.ndarray], width: int) -> JudgeRows:
-        """The rows of `exposures`; labels: task -> float32 (X,) or (X, L). width: of the language model's summaries."""
+    def rows(self, exposures: Exposures, labels: dict[str, np.ndarray], width: int, histories: Histories) -> JudgeRows:
+        """The rows of `exposures`, whose cuts belong to `histories`; labels: task -> float32 (X,) or (X, L).
+
+        width: of the language model's summaries.
+        """
         scenarios = None if exposures.scenarios is None else exposures.scenarios.astype(np.int64)
         return JudgeRows(
             users=exposures.users.astype(np.int64),
@@ -93,19 +99,19 @@ class JudgeInputs:
         scenarios: np.ndarray | None,
         times: np.ndarray | None,
         histories: Histories,
-        people: np.ndarray,
+        places: np.ndarray,
         cuts: np.ndarray,
     ) -> np.ndarray | None:
-        """float32 (X, S): what exposures came of as of `times` (None: after everything known), and what the histories hold.
+        """float32 (X, S) as of `times` (None: now, after everything that is known) and of the cuts.
 
-        Args:
-            users: int (X,) dense users of the log.  people: int64 (X,) rows of `histories`, with the events before `cuts`.
+        users (X,) are rows of the users table, -1 for nobody known; places (X,) rows of `histories`, cuts (X,) positions in them.
         """
-        if self.statistics is None:
-            return None
-        moments = np.full(len(users), np.inf) if times is None else times
-        logged = self.statistics.read(users, items, scenarios, moments)
-        return np.concatenate([logged, history_statistics(histories, self.values, len(self.actions), people, items, cuts)], axis=1)
+        parts = []
+        if self.statistics is not None:
+            parts.append(self.statistics.read(users, items, scenarios, np.full(len(users), np.inf) if times is None else times))
+        if self.values is not None:
+            parts.append(history_statistics(histories, self.values, len(self.actions), places, items, cuts))
+        return np.concatenate(parts, axis=1) if parts else None
 
     def context(self, frame: pl.DataFrame, width: int) -> Contents | None:
         """The declared context fields of X requests, as features."""
@@ -118,14 +124,13 @@ class JudgeInputs:
 def rates(statistics: Statistics, rows: JudgeRows, tasks: list[str]) -> dict[str, np.ndarray]:
     """The baseline every report carries: what the rates of the user and of the item, as of the row's time, say of each binary task.
 
-    logit p = logit(user's rate) + logit(item's rate) - logit(rate of all rows); float32 (X,).
+    logit p = logit(rate of all rows) + (logit of the user's rate - that) + (logit of the item's rate - that); float32 (X,).
     """
     assert rows.statistics is not None
     found = {}
     for task in tasks:
         columns = [rows.statistics[:, statistics.names.index(f"{kind}: {task}")].astype(np.float64) for kind in ("user", "item", "all")]
-        user, item, everybody = (np.log(rate / (1 - rate)) for rate in (np.clip(column, 1e-4, 1 - 1e-4) for column in columns))
-        found[task] = (1 / (1 + np.exp(-(user + item - everybody)))).astype(np.float32)
+        found[task] = (1 / (1 + np.exp(-sum(columns)))).astype(np.float32)  # the statistics of a user and an item are those distances
     return found
 
 
@@ -203,6 +208,7 @@ class JudgePart:
             "sizes": self.judge.sizes.plain(),
             "context_fields": {name: str(kind) for name, kind in self.inputs.context_fields.items()},
             "statistics": None if statistics is None else {"labels": statistics.labels, "windows": statistics.windows},
+            "actions": None if self.inputs.values is None else self.inputs.actions,
             "calibrations": {name: calibration.plain() for name, calibration in self.calibrations.items()},
         }
 
@@ -222,6 +228,8 @@ class JudgePart:
         if kept is not None:
             keys = StatisticKeys(len(dataset.users), item_values(dataset.items), len(judge.sizes.scenarios))
             statistics = Statistics.from_arrays(keys, kept["labels"], kept["windows"], arrays)
+        actions = facts["actions"]
+        values = None if actions is None else item_values(dataset.items)
         fields = {name: FieldType(kind) for name, kind in facts["context_fields"].items()}
-        inputs = JudgeInputs(statistics, item_values(dataset.items), dataset.action_names, bag, fields)
+        inputs = JudgeInputs(statistics, bag, fields, values, actions or [])
         return cls(judge, inputs, {name: Calibration.from_plain(value) for name, value in facts["calibrations"].items()})

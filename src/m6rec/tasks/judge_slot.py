@@ -93,6 +93,11 @@ class JudgeSlot(nn.Module):
         self.profile = ContentEncoder(width, width, profile_features, profile_vectors) if profile_features or profile_vectors else None
         self.dropout = Dropout(dropout)
 
+    def thinned(self, ranks: Tensor) -> Tensor:
+        """Ranks (R, 2 S) with dropout."""
+        dropped: Tensor = self.dropout(ranks)
+        return dropped
+
     def forward(
         self,
         items: Tensor,

@@ -72,7 +72,7 @@ class Judging:
     def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
         """The rows `chosen` (ints), with their labels."""
         labels = {task: part.values[chosen] for task, part in self.labels.items()}
-        return self.inputs.rows(self.exposures.rows(chosen), self.histories, labels, width)
+        return self.inputs.rows(self.exposures.rows(chosen), labels, width, self.histories)
 
     def chosen(self, part: str, most: int | None = None, seed: int = 0) -> np.ndarray:
         """Numbers of the rows of one of PARTS, at most so many, drawn by seed."""
@@ -150,13 +150,12 @@ class Judging:
             return None
         unknown = next((name for name in weights if name not in self.labels), None)
         if unknown is not None:
-            raise ConfigError(
-                f"evaluation.worth names '{unknown}'{nearest(unknown, list(self.labels))}; tasks on candidates: {', '.join(self.labels)}"
-            )
-        return sum(
-            (np.float32(weight) * self.labels[name].values for name, weight in weights.items()),
-            start=np.zeros(len(self.exposures), np.float32),
-        )
+            hint = nearest(unknown, list(self.labels))
+            raise ConfigError(f"evaluation.worth names '{unknown}'{hint}; tasks on candidates: {', '.join(self.labels)}")
+        total = np.zeros(len(self.exposures), dtype=np.float32)
+        for name, weight in weights.items():
+            total += np.float32(weight) * self.labels[name].values
+        return total
 
     def watched(self) -> dict[str, str]:
         """Task -> the metric that early stopping looks at, as `JudgeValidation` calls it."""
