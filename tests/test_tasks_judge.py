@@ -387,3 +387,29 @@ def test_losses_by_hand() -> None:
     classes = LabelSize("classes", ["a", "b"])
     assert float(label_losses(torch.tensor([[0.0, np.log(3.0)]]), torch.tensor([1.0]), classes)) == pytest.approx(-np.log(0.75))
     assert LabelSize.of("ordinal", np.array([0, 1, 2, 2], np.float32), ["1", "2", "3"]).start == pytest.approx([np.log(3), 0.0])
+
+
+def test_rows_are_drawn_as_often_as_their_cells_ask() -> None:
+    """Those of one scenario twice, of the other half as often; the same rows however often an epoch asks for batches."""
+    examples = labelled(600, scenarios=np.arange(600) % 2)
+    model, judge = build(examples, {"click": JudgeConfig(label="c"), "like": JudgeConfig(label="l")})
+    batches = list(judge.batches(np.random.default_rng(0)))
+    natural = [judge.loss_targets(batch) for batch in batches]
+    assert sum(found.get("shop/click", 0) for found in natural) == 300
+    assert set(judge.loss(model, batches[0])) == set(natural[0])
+    judge.steer({"shop/click": 2.0, "shop/like": 2.0, "feed/click": 0.5, "feed/like": 0.5})
+    generator = np.random.default_rng(0)
+    first = list(judge.batches(generator))
+    drawn = judge._blocks
+    assert drawn is not None
+    times = np.bincount(drawn.order, minlength=600)
+    assert (times[::2] == 2).all()
+    assert times[1::2].max() == 1
+    assert times[1::2].sum() == pytest.approx(150, abs=40)
+    list(judge.batches(generator))
+    assert judge._blocks is drawn
+    assert sum(judge.targets(batch) for batch in first) == times.sum()
+    judge.steer({})
+    list(judge.batches(np.random.default_rng(0)))
+    assert judge._blocks is not None
+    assert len(judge._blocks.order) == 600

@@ -26,7 +26,7 @@ from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
 from m6rec.tasks.judge_reading import ReadHistories, read_histories
-from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, of_epoch, padded, tensor_or_none
+from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, drawn_rows, of_epoch, padded, tensor_or_none
 from m6rec.tasks.judge_slot import JudgeSlot
 from m6rec.tasks.options import Option, OptionBank, module_name, stacked_logits
 from m6rec.tasks.position import PositionEffect, position_bucket, propensity_weights
@@ -105,6 +105,7 @@ class Judge(Task):
         self._epoch = 0
         self._blocks: Blocks | None = None
         self._ranks: Tensor | None = None
+        self._rates: dict[str, float] | None = None
         self._places: Tensor | None = None
         self._weights: Tensor | None = None
 
@@ -219,6 +220,10 @@ class Judge(Task):
 
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         assert self.examples is not None
+        if self._rates is not None:  # told once an epoch: what is asked for later in it is of the same rows
+            chosen = drawn_rows(self._row_rates(self.examples.rows, self._rates), generator)
+            self._blocks = cut_blocks(self.examples.rows, self.examples.histories, self.shape.history, chosen=chosen)
+            self._rates = None
         assert self._blocks is not None
         blocks, rows = self._blocks, self.examples.batch_rows
         seed = int(generator.integers(2**31)) if self.examples.share == 1 else PASSES
@@ -235,6 +240,25 @@ class Judge(Task):
     def loss_targets(self, batch: np.ndarray) -> dict[str, int]:
         """Rows of each cell in the batch that `loss` was asked for last."""
         return dict(self.counted)
+
+    def steer(self, rates: dict[str, float]) -> None:
+        self._rates = rates
+
+    def _labelled(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """(cell, those of the exposures `places` whose label is known)."""
+        for scenario, chosen in self._by_scenario(rows, places):
+            for task in self.configs:
+                if task in rows.labels and (not scenario or scenario in self.scenarios_of(task)):
+                    labels = rows.labels[task][places[chosen]]
+                    known = ~np.isnan(labels if labels.ndim == 1 else labels[:, 0])
+                    yield f"{scenario}/{task}" if scenario else task, places[chosen[known]]
+
+    def _row_rates(self, rows: JudgeRows, rates: dict[str, float]) -> np.ndarray:
+        """float64 (X,): the mean rate of the cells that an exposure has a label of; 1 where it has none."""
+        total, count = np.zeros(len(rows)), np.zeros(len(rows))
+        for cell, places in self._labelled(rows, np.arange(len(rows))):
+            total[places], count[places] = total[places] + rates.get(cell, 1.0), count[places] + 1
+        return np.divide(total, count, out=np.ones(len(rows)), where=count > 0)
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
         """For every cell that has rows in the batch the sum of its rows' losses, divided by all rows of the batch.

@@ -103,13 +103,22 @@ class Blocks:
         return np.diff(self.starts)
 
 
-def cut_blocks(rows: JudgeRows, histories: Histories, longest: int, *, block: int = BLOCK, exact: bool = False) -> Blocks:
+def drawn_rows(rates: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """int64: each row as often as its rate (float (X,), 1 is once) says, fractions by chance; in order."""
+    return np.repeat(np.arange(len(rates)), np.floor(rates + generator.random(len(rates))).astype(np.int64))
+
+
+def cut_blocks(
+    rows: JudgeRows, histories: Histories, longest: int, *, block: int = BLOCK, exact: bool = False, chosen: np.ndarray | None = None
+) -> Blocks:
     """Blocks of at most `block` exposures whose histories, of at most `longest` events each, overlap.
 
     exact: no exposure's history is read from earlier than its own `longest` events, as if it were asked alone. In training a pass over
     more serves many: what is beyond the window is not looked at, but what is looked at has been told of it.
+    chosen: ints, the exposures to take, each as often as it stands there; None: all, once.
     """
-    order = np.lexsort((rows.cuts, rows.users))
+    chosen = np.arange(len(rows)) if chosen is None else chosen
+    order = chosen[np.lexsort((rows.cuts[chosen], rows.users[chosen]))]
     users, begins = rows.users[order], histories.offsets[rows.users[order]]
     nth = np.arange(len(order)) - np.searchsorted(users, users)
     depth = rows.cuts[order] - begins

@@ -109,7 +109,8 @@ def seesaw(
         parent.progress.say(f"{name}:")
         facts = run_stages(bench, until="fit")["fit"]
         seconds[name] = float(facts["seconds"])
-        results[name] = _kept(bench, held, measured)
+        kept = _kept(bench, held, measured)
+        results[name] = {task: kept[task] for task in config.tasks if task in kept}
     found = compare(results, least=least, seconds=seconds)
     write_json(parent.run.root / FOLDER / JSON, found.plain())
     with atomic_file(page or parent.run.root / PAGE) as temporary:

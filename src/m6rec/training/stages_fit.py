@@ -75,8 +75,11 @@ class Fit(Stage):
             assert config.basket is not None
             basket.bind(basket_examples(bench))
             tasks["basket"], weights["basket"] = basket, config.basket.weight
-        watched = {"choose": config.train.validation_metric}
-        validations: list[Callable[[], dict[str, float]]] = [Validation(bench, scorer)]
+        watched: dict[str, str] = {}
+        validations: list[Callable[[], dict[str, float]]] = []
+        if config.choose.weight > 0:
+            watched["choose"] = config.train.validation_metric
+            validations.append(Validation(bench, scorer))
         judging = bench.judging
         if judging is not None:
             judge = judging.new_judge(bench, task)
@@ -105,7 +108,7 @@ class Fit(Stage):
             precision=config.model.autocast,
             epochs=config.train.passes(bench.median_history),
             validate=lambda: {name: value for validation in validations for name, value in validation().items()},
-            metric=watched if len(watched) > 1 else config.train.validation_metric,
+            metric=watched,
             progress=bench.progress,
         )
         state = loop.run()

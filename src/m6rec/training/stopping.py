@@ -43,10 +43,10 @@ class Stopping:
             ((task, name),) = self.metrics.items()
             before = [past[task] for _, past in validations.seen[:-1] if task in past]
             self._stop(validations)
-            return metrics[name], metrics[name] > max(before, default=-math.inf)
+            return metrics[name], metrics[name] > max(before, default=-math.inf) or len(validations.seen) == 1
         scores = [self.score(validations, past) for _, past in validations.seen]
         self._stop(validations)
-        return scores[-1], scores[-1] > max(scores[:-1], default=-math.inf)
+        return scores[-1], scores[-1] > max(scores[:-1], default=-math.inf) or len(scores) == 1
 
     def done(self, validations: Validations, since_best: int) -> bool:
         """Whether there is nothing more to train."""
