@@ -19,7 +19,7 @@ def test_the_sample_comes_back_as_it_was_written(m6rec: CommandLines, tmp_path: 
     assert m6rec("sample", sample, "--users", "150").code == 0
     code, out, err = m6rec("init", sample, "--out", tmp_path / "guess.yaml")
     assert (code, err) == (0, "")
-    for part in ("wrote", "from 5 files", "what the data decide", "history", "batch", "negatives", "m6rec validate"):
+    for part in ("wrote", "from 6 files", "what the data decide", "history", "batch", "negatives", "m6rec validate"):
         assert part in out
     guessed, given = load_config(tmp_path / "guess.yaml"), load_config(sample / "config.yaml")
     assert guessed.fields == given.fields
@@ -28,6 +28,13 @@ def test_the_sample_comes_back_as_it_was_written(m6rec: CommandLines, tmp_path: 
     assert guessed.choose == given.choose
     for name in ("events", "items", "users", "texts", "relations"):
         assert (tmp_path / getattr(guessed.data, name)).resolve() == (sample / getattr(given.data, name)).resolve()
+    text = (tmp_path / "guess.yaml").read_text()
+    for line in (
+        "  # exposures: shop/exposures.parquet",
+        "  # clicked: {answer: judge, label: clicked}",
+        "  # bought: {answer: judge, label: bought}",
+    ):
+        assert f"{line}\n" in text  # proposed, to be taken in by hand
     decided = m6rec("validate", tmp_path / "guess.yaml", "--json").json()["decisions"]
     assert set(decided) == {"model", "history", "batch", "epochs", "negatives"}
 

@@ -89,7 +89,7 @@ def propose(sources: list[Path], folder: Path, *, now: float | None = None) -> P
         *language(tables),
         *task(tables, facts),
     ]
-    used = [*tables.events, *(entity.sketch for entity in (tables.items, tables.users) if entity), *tables.texts]
+    used = [*tables.events, *tables.exposures, *(entity.sketch for entity in (tables.items, tables.users) if entity), *tables.texts]
     used += [tables.relations] if tables.relations else []
     return Proposal(settings, list(dict.fromkeys(part.sample.path for part in used)), tables.unused, hint)
 

@@ -38,6 +38,10 @@ def files(tables: Tables, folder: Path, facts: EventFacts) -> list[Setting]:
     extents = "; ".join(f"{part.name}: {part.sample.extent()}" for part in tables.events)
     why = f"{extents}. {facts.users:,} users with {facts.median:.0f} events each (median), {facts.items:,} items, in what was read."
     settings = [Setting(("data", "events"), several(tables.events), why)]
+    if tables.exposures:
+        outcomes = list(dict.fromkeys(name for part in tables.exposures for name in part.outcomes))
+        why = f"what was shown, with outcomes of 0 and 1 ({', '.join(outcomes)}): take it in to judge them, with a task such as those below"
+        settings.append(Setting(("data", "exposures"), several(tables.exposures), why, active=False))
     for name, entity in (("items", tables.items), ("users", tables.users)):
         if entity is None:
             continue
@@ -249,4 +253,7 @@ def task(tables: Tables, facts: EventFacts) -> list[Setting]:
     if facts.again >= OFTEN:
         why = f"{facts.again:.0%} of the events are of an item the user had before"
         settings.append(Setting(("tasks", "next", "repeat"), "allow", why, "exclude if only what is new to a user should be recommended"))
+    for name in dict.fromkeys(name for part in tables.exposures for name in part.outcomes):
+        wanted = {"answer": "judge", "label": name}
+        settings.append(Setting(("tasks", name), wanted, "an outcome of the exposures, see data.exposures", active=False))
     return settings

@@ -31,9 +31,10 @@ class Entity:
 
 @dataclass
 class Tables:
-    """What each file is for. unused: file name -> why."""
+    """What each file is for. exposures: logs of what was shown, with outcomes, beside a log of what was done. unused: file name -> why."""
 
     events: list[Sketch]
+    exposures: list[Sketch] = field(default_factory=list)
     items: Entity | None = None
     users: Entity | None = None
     texts: list[Sketch] = field(default_factory=list)
@@ -62,10 +63,15 @@ def choose_tables(sketches: list[Sketch], unreadable: dict[str, str]) -> Tables:
     logs = [part for part in sketches if _is_log(part)]
     if not logs:
         raise DataError(_no_events(sketches, unreadable))
-    tables = Tables(_main_log(logs), unused=dict(unreadable))
+    shown = [part for part in logs if part.outcomes and part.text is None]
+    done = [part for part in logs if part not in shown and part.text is None]
+    tables = Tables(_main_log(done or logs), unused=dict(unreadable))
     rest = [part for part in sketches if part not in tables.events]
     for part in logs:
-        if part not in tables.events and part.text is None:
+        if part in shown and done and _signature(part) == _signature(tables.events[0]):
+            tables.exposures.append(part)
+            rest.remove(part)
+        elif part not in tables.events and part.text is None:
             tables.unused[part.name] = _other_log(part, tables.events[0])
             rest.remove(part)
     tables.events = _without_copies(tables)
