@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -149,3 +150,25 @@ def test_an_unknown_task_and_unlabelled_ones_are_refused(trained: JudgeTexts, re
     parts[labels["subject"] == 1] = 2
     with pytest.raises(DataError, match=r"task 'subject': class 'food' is unseen in training \(\d+ rows elsewhere\)"):
         build(TextExamples(texts, labels, parts), reader)
+
+
+@pytest.mark.parametrize("way", ["pseudo", "consistency"])
+def test_unlabelled_texts_teach_words_that_no_label_has_seen(way: Literal["pseudo", "consistency"], reader: TextReader, tmp_path: Path) -> None:
+    """Labels on texts that name half of the words only: the others are learned from texts that have both."""
+    texts, _ = planted(400, 2)
+    words_of = [set(text.split()) for text in texts]
+    rare = {word for words in SUBJECTS.values() for word in words[3:]}
+    subject = np.array([0 if words & set(SUBJECTS["phone"]) else 1 for words in words_of], dtype=np.float32)
+    parts = (np.arange(400) % 4 == 3).astype(np.int8)
+    seen = np.array([not (words & rare) for words in words_of])
+    given = np.where((seen & (parts == 0)) | (parts == 1), subject, np.nan).astype(np.float32)
+    hard = [at for at, words in enumerate(words_of) if parts[at] == 1 and not words & {word for all in SUBJECTS.values() for word in all[:3]}]
+
+    def accuracy(unlabelled: Literal["ignore", "pseudo", "consistency"]) -> float:
+        config = {"subject": JudgeConfig(label="subject", on="text", kind="classes", unlabelled=unlabelled, confidence=0.7)}
+        task = build(TextExamples(texts, {"subject": given}, parts, batch_rows=16), reader, config)
+        loop = LoopConfig(learning_rate=5e-3)
+        Loop(reader.model, {"texts": task}, loop, weights={"texts": 1.0}, seed=0, folder=tmp_path / unlabelled, epochs=7).run()
+        return float((task.answers(reader, [texts[at] for at in hard], "subject").argmax(axis=1) == subject[hard]).mean())
+
+    assert accuracy(way) > max(accuracy("ignore") + 0.1, 0.8)

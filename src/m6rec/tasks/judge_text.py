@@ -25,11 +25,21 @@ from m6rec.tasks.options import module_name
 from m6rec.tasks.task import Task
 from m6rec.tasks.text_documents import TRAINING, VALIDATION, Documents, TextExamples
 from m6rec.tasks.text_reader import TextReader
+from m6rec.tasks.text_unlabelled import unlabelled_loss
 from m6rec.tasks.text_views import TextEncoder, TextOption
 from m6rec.text.ngrams import NGrams
 
 ANSWERED_TOGETHER = 256
 POOL_BATCHES = 32  # texts are sorted by length within so many batches' worth of random ones
+UNLABELLED = 2  # texts without a label read beside each labelled one, where a task learns from them
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Rows of the documents bound: `rows` have a label of some task, `unlabelled` lack one of some task that learns from such texts."""
+
+    rows: np.ndarray
+    unlabelled: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -129,38 +139,63 @@ class JudgeTexts(Task):
         self.examples = examples
         self._documents = Documents.of(examples.documents, self.ngrams, reader)
 
-    def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Training documents with a label of any task, those of like length together."""
+    def batches(self, generator: np.random.Generator) -> Iterator[TextBatch]:
+        """Training documents with a label of any task, those of like length together, and beside them some without."""
         assert self.examples is not None
         assert self._documents is not None
         size, lengths = self.examples.batch_rows, self._documents.lengths()
-        labelled = np.any([self.examples.known(name) for name in self.configs], axis=0)
-        rows = generator.permutation(np.flatnonzero(labelled & (self.examples.parts == TRAINING)))
+        known = {name: self.examples.known(name) for name in self.configs}
+        training = self.examples.parts == TRAINING
+        rows = generator.permutation(np.flatnonzero(np.any(list(known.values()), axis=0) & training))
+        learning = [~known[name] for name, config in self.configs.items() if config.unlabelled != "ignore"]
+        without = np.flatnonzero(np.any(learning, axis=0) & training) if learning else np.zeros(0, np.int64)
         runs = []
         for start in range(0, len(rows), size * POOL_BATCHES):
             pool = rows[start : start + size * POOL_BATCHES]
             pool = pool[np.argsort(lengths[pool], kind="stable")]
             runs += [pool[at : at + size] for at in range(0, len(pool), size)]
         for place in generator.permutation(len(runs)):
-            yield runs[place]
+            drawn = generator.choice(len(without), min(UNLABELLED * len(runs[place]), len(without)), replace=False)
+            yield TextBatch(runs[place], without[drawn])
 
-    def targets(self, batch: np.ndarray) -> int:
-        return len(batch)
+    def targets(self, batch: TextBatch) -> int:
+        return len(batch.rows)
 
-    def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
-        """{task: mean over its labelled documents of the summed losses of the views}; a task without a label in the batch is left out."""
+    def loss(self, model: LanguageModel, batch: TextBatch) -> dict[str, Tensor]:
+        """{task: mean over its labelled documents of the summed losses of the views}; a task without a label in the batch is left out.
+
+        A task that learns from unlabelled texts also gives "task unlabelled".
+        """
         assert self.examples is not None
         assert self._documents is not None
-        outputs = self.outputs(model, self._documents, batch)
+        outputs = self.outputs(model, self._documents, batch.rows)
         losses: dict[str, Tensor] = {}
         for name, values in outputs.items():
-            known = self.examples.known(name)[batch]
+            known = self.examples.known(name)[batch.rows]
             if not known.any():
                 continue
-            labels = torch.from_numpy(self.examples.labels[name][batch][known])
+            labels = torch.from_numpy(self.examples.labels[name][batch.rows][known])
             config, size, rows = self.configs[name], self.sizes.labels[name], torch.from_numpy(known)
             of_views = [label_losses(view[rows], labels, size, config.loss, config.label_smoothing).mean() for view in values]
             losses[name] = torch.stack(of_views).sum()
+        return losses | self._unlabelled_losses(model, batch.unlabelled)
+
+    def _unlabelled_losses(self, model: LanguageModel, rows: np.ndarray) -> dict[str, Tensor]:
+        names = [name for name, config in self.configs.items() if config.unlabelled != "ignore"]
+        if not len(rows) or not names:
+            return {}
+        assert self.examples is not None
+        assert self._documents is not None
+        whole = self.predict(model, self._documents, names, rows)
+        parts = self.outputs(model, self._documents, rows, names)
+        losses = {}
+        for name in names:
+            config, wanted = self.configs[name], torch.from_numpy(~self.examples.known(name)[rows])
+            if config.unlabelled == "ignore" or not wanted.any():
+                continue
+            target = self.option(name).mixed(whole[name])[wanted]
+            way, size = config.unlabelled, self.sizes.labels[name]
+            losses[f"{name} unlabelled"] = unlabelled_loss(parts[name][:, wanted], target, size, way, config.confidence)
         return losses
 
     def outputs(

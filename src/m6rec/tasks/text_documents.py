@@ -55,7 +55,7 @@ class Documents:
     def of(cls, texts: Sequence[str], ngrams: NGrams, reader: TextReader) -> Documents:
         """Texts are lower-cased for their tokens where that changes nothing but the case."""
         tokens = replace(reader, segment_tokens=LONGEST)
-        return cls(ngrams.matrix(texts), tokens.segments(list(texts)), reader.tokenizer.pad_id)
+        return cls(ngrams.matrix(texts), tokens.segments([text.lower() for text in texts]), reader.tokenizer.pad_id)
 
     def __len__(self) -> int:
         return len(self.segments)

@@ -1,0 +1,279 @@
+"""Texts on real data: ours beside TF-IDF and logistic regression, jointly and task by task; few labels; what to label next.
+
+    python benchmarks/texts.py --data NAME=FOLDER ... [--work FOLDER] [--seeds 0] [--parts accuracy scarce active] [--held validation]
+
+Folders are read as `text_rows.py` says. Everything is chosen on validation texts; the test texts are measured once, by what was chosen.
+Baselines: the plain one counts words (characters in scripts without spaces), the strong one words, pairs of words and runs of characters;
+C is chosen on validation for each. Every figure that is there in the work folder is not made again. Writes texts.md and texts.json there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from m6rec.base.storage import write_json
+from m6rec.language_model.config import ModelConfig
+from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.config import JudgeConfig, SharingConfig
+from m6rec.tasks.infill import Infill
+from m6rec.tasks.judge_text import JudgeTexts
+from m6rec.tasks.text_documents import TEST, TRAINING, VALIDATION, TextExamples
+from m6rec.tasks.text_reader import TextReader
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.wording import Wording
+from m6rec.training.active_learning import suggest, text_vectors
+from m6rec.training.config import LoopConfig, PretrainConfig
+from m6rec.training.loop import Loop
+from text_rows import Corpus, baseline, read_corpus
+
+BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the training labels
+POOL = 8_000  # training texts that labels are bought of
+SCARCE = 0.1
+
+
+def reader_of(examples: TextExamples, seed: int, folder: Path, epochs: int) -> TextReader:
+    """A tiny language model pretrained by infilling on the training texts, frozen."""
+    texts = [examples.documents[at] for at in np.flatnonzero(examples.parts == TRAINING).tolist()]
+    tokenizer = Tokenizer.train(texts)
+    model = LanguageModel(ModelConfig(size="tiny").resolve(vocabulary=tokenizer.size, pad_id=tokenizer.pad_id), seed=seed)
+    reader = TextReader(model, tokenizer, Wording("en"), 64)
+    segments = reader.segments(texts)
+    model.start_from_text(segments, seed)
+    if epochs:
+        settings = PretrainConfig()
+        infill = Infill(
+            settings.objective, segments, batch_tokens=settings.batch_targets or 4000, mask_id=tokenizer.mask_id, bos_id=tokenizer.bos_id
+        )
+        Loop(model, {"infill": infill}, settings, weights={"infill": 1.0}, seed=seed, folder=folder, epochs=epochs).run()
+    model.freeze_reading()
+    return replace(reader, model=model.eval())
+
+
+def ours(
+    corpus: Corpus, tasks: Sequence[str], examples: TextExamples, reader: TextReader, seed: int, epochs: int, folder: Path, **settings: Any
+) -> tuple[JudgeTexts, dict[str, dict[str, float]]]:
+    """The tasks trained jointly, and their accuracy on validation and test."""
+    configs = {name: JudgeConfig(label=name, on="text", kind="classes", label_smoothing=0.05, **settings) for name in tasks}
+    sizes, ngrams = JudgeTexts.fit_sizes(examples, {name: ("classes", corpus.names[name]) for name in tasks})
+    task = JudgeTexts(configs, SharingConfig(), reader.model.shape, sizes)
+    task.initialise(torch.Generator().manual_seed(seed), ngrams)
+    task.bind(examples, reader)
+    loop = Loop(
+        reader.model,
+        {"texts": task},
+        LoopConfig(),
+        weights={"texts": 1.0},
+        seed=seed,
+        folder=folder,
+        epochs=epochs,
+        validate=lambda: {"accuracy": float(np.mean(list(task.measure(reader.model).values())))},
+        metric="accuracy",
+    )
+    loop.run()
+    task.fit_mixing(reader.model)
+    measured = [task.measure(reader.model, part) for part in (VALIDATION, TEST)]
+    return task, {name: {"validation": measured[0][name], "test": measured[1][name]} for name in tasks}
+
+
+def fewer_labels(examples: TextExamples, task: str, kept: np.ndarray) -> TextExamples:
+    """Training labels of the task at the rows `kept` only."""
+    labels = examples.labels[task].copy()
+    labels[(examples.parts == TRAINING) & ~kept] = np.nan
+    return replace(examples, labels={task: labels})
+
+
+def at_random(examples: TextExamples, task: str, share: float, seed: int) -> np.ndarray:
+    """bool (G,): a share of the labelled training rows, at least one of every class."""
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(examples.known(task) & (examples.parts == TRAINING)))
+    kept = np.zeros(len(examples.parts), dtype=bool)
+    kept[rows[: max(int(share * len(rows)), 1)]] = True
+    _, first = np.unique(examples.labels[task][rows], return_index=True)
+    kept[rows[first]] = True
+    return kept
+
+
+class Bench:
+    """Figures by name, kept in one file, so that a run that was cut off goes on."""
+
+    def __init__(self, corpus: Corpus, work: Path, epochs: int, pretrain: int, held: str) -> None:
+        self.corpus, self.work, self.epochs, self.pretrain = corpus, work, epochs, pretrain
+        self.held = held
+        self.file = work / "texts.json"
+        self.figures: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
+
+    def figure(self, name: str, make: Any) -> Any:
+        if name not in self.figures:
+            begun = time.perf_counter()
+            made = make()
+            self.figures[name] = {**made, "seconds": round(time.perf_counter() - begun, 1)}
+            write_json(self.file, self.figures)
+            print(name, {key: value for key, value in self.figures[name].items() if key != "test" or self.held == "test"}, flush=True)
+        return self.figures[name]
+
+    def reader(self, tasks: Sequence[str], seed: int) -> TextReader:
+        folder = self.work / f"lm-{'-'.join(tasks)}-{seed}".replace(" ", "_")
+        return reader_of(self.corpus.examples(tasks), seed, folder, self.pretrain)
+
+    def accuracy(self, groups: dict[str, list[str]], seeds: Sequence[int]) -> None:
+        """Baselines, ours alone and ours with all tasks of the group together."""
+        for group, tasks in groups.items():
+            for task in tasks:
+                examples = self.corpus.examples([task])
+                for kind in ("plain", "strong"):
+                    self.figure(f"{task} | baseline {kind}", lambda e=examples, t=task, k=kind: baseline(e, t, k == "strong"))
+            for seed in seeds:
+                names = [f"{task} | ours joint | {seed}" for task in tasks]
+                if any(name not in self.figures for name in names):
+                    examples, reader = self.corpus.examples(tasks), self.reader(tasks, seed)
+                    _, reached = self.train(tasks, examples, reader, seed, f"joint-{group}-{seed}")
+                    for task, name in zip(tasks, names, strict=True):
+                        self.figure(name, lambda t=task, r=reached: r[t])
+                for task in tasks if len(tasks) > 1 else []:
+                    name = f"{task} | ours single | {seed}"
+                    if name not in self.figures:
+                        examples, reader = self.corpus.examples([task]), self.reader(tasks, seed)
+                        reached = self.train([task], examples, reader, seed, f"single-{task}-{seed}")[1]
+                        self.figure(name, lambda t=task, r=reached: r[t])
+
+    def scarce(self, tasks: Sequence[str], seeds: Sequence[int]) -> None:
+        """A tenth of the labels: without and with the texts that lost theirs."""
+        for task in tasks:
+            for seed in seeds:
+                examples, reader = self.corpus.examples([task]), None
+                few = fewer_labels(examples, task, at_random(examples, task, SCARCE, seed))
+                for way in ("ignore", "pseudo", "consistency"):
+                    name = f"{task} | {SCARCE:.0%} labels, {way} | {seed}"
+                    if name not in self.figures:
+                        reader = reader or self.reader([task], seed)
+                        passes = self.epochs * 4
+                        reached = self.train([task], few, reader, seed, f"few-{task}-{way}-{seed}", passes, unlabelled=way)[1]
+                        self.figure(name, lambda t=task, r=reached: r[t])
+
+    def active(self, tasks: Sequence[str], seeds: Sequence[int]) -> None:
+        """Accuracy at every budget, with labels bought at random and as `m6rec label` says; both start from the same labels."""
+        for task in tasks:
+            for seed in seeds:
+                names = [f"{task} | {way} at {budget:.0%} | {seed}" for way in ("random", "active") for budget in BUDGETS]
+                if all(name in self.figures for name in names):
+                    continue
+                examples = pool_of(self.corpus.examples([task], batch_rows=32), task, seed)
+                reader = self.reader([task], seed)
+                for way in ("random", "active"):
+                    self.buy(way, examples, task, reader, seed)
+
+    def buy(self, way: str, examples: TextExamples, task: str, reader: TextReader, seed: int) -> None:
+        """Labels for one budget after the other; each time a model is trained on what there is."""
+        kept, trained = at_random(examples, task, BUDGETS[0], seed), None
+        for budget in BUDGETS:
+            drawn = at_random(examples, task, budget, seed)  # holds what a smaller budget drew
+            if trained is not None and way == "active":
+                kept = bought(examples, task, trained, reader, kept, int(drawn.sum()), self.corpus.names[task], seed)
+            elif trained is not None:
+                kept = drawn
+            few = fewer_labels(examples, task, kept)
+            trained, reached = self.train([task], few, reader, seed, f"buy-{task}-{way}-{budget}-{seed}", 12)
+            bought_for = {**reached[task], "labels": int(kept.sum())}
+            self.figure(f"{task} | {way} at {budget:.0%} | {seed}", lambda f=bought_for: f)
+
+    def train(
+        self,
+        tasks: Sequence[str],
+        examples: TextExamples,
+        reader: TextReader,
+        seed: int,
+        folder: str,
+        epochs: int | None = None,
+        **settings: Any,
+    ) -> tuple[JudgeTexts, dict[str, dict[str, float]]]:
+        place = self.work / folder.replace(" ", "_")
+        return ours(self.corpus, tasks, examples, reader, seed, epochs or self.epochs, place, **settings)
+
+
+def pool_of(examples: TextExamples, task: str, seed: int) -> TextExamples:
+    """With at most POOL of the training texts."""
+    generator = np.random.default_rng(seed)
+    training = generator.permutation(np.flatnonzero((examples.parts == TRAINING) & examples.known(task)))
+    rows = np.sort(np.concatenate([training[:POOL], np.flatnonzero(examples.parts != TRAINING)]))
+    texts = [examples.documents[at] for at in rows.tolist()]
+    return TextExamples(texts, {task: examples.labels[task][rows]}, examples.parts[rows], examples.batch_rows)
+
+
+def bought(
+    examples: TextExamples, task: str, trained: JudgeTexts, reader: TextReader, kept: np.ndarray, wanted: int, names: list[str], seed: int
+) -> np.ndarray:
+    """`kept` and the rows that active learning adds up to `wanted`."""
+    pool = np.flatnonzero((examples.parts == TRAINING) & examples.known(task) & ~kept)
+    texts = [examples.documents[at] for at in pool.tolist()]
+    labelled = np.flatnonzero(kept)
+    vectors = text_vectors(trained.ngrams.matrix([examples.documents[at] for at in np.concatenate([pool, labelled]).tolist()]), seed)
+    given = suggest(
+        vectors[: len(pool)],
+        trained.answers(reader, texts, task),
+        names,
+        vectors[len(pool) :],
+        max(wanted - len(labelled), 1),
+        labels_per_class=len(labelled) / len(names),
+        seed=seed,
+    )
+    more = kept.copy()
+    more[pool[[one.row for one in given]]] = True
+    return more
+
+
+def table(figures: dict[str, Any], held: str) -> str:
+    """Markdown: a row a task and way, accuracy in per cent on validation and, where it was looked at, test; mean over seeds."""
+    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for name, figure in figures.items():
+        task, way, *_ = name.split(" | ")
+        rows.setdefault((task, way), []).append(figure)
+    lines = ["| task | what | validation | test | seeds | seconds |", "|---|---|---|---|---|---|"]
+    for (task, way), found in rows.items():
+        shown = [
+            f"{100 * np.mean([one[part] for one in found]):.2f}" if part == "validation" or held == "test" else "-"
+            for part in ("validation", "test")
+        ]
+        lines.append(f"| {task} | {way} | {shown[0]} | {shown[1]} | {len(found)} | {np.mean([one['seconds'] for one in found]):.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--work", type=Path, default=Path("runs/texts"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--parts", nargs="+", default=["accuracy", "scarce", "active"], choices=["accuracy", "scarce", "active"])
+    parser.add_argument("--tasks", nargs="+", help="only these, e.g. 'NAME intent'")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--pretrain", type=int, default=1, help="passes of the language model over the training texts")
+    parser.add_argument("--held", choices=["validation", "test"], default="test", help="validation: the test figures are not shown")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    given.work.mkdir(parents=True, exist_ok=True)
+    groups: dict[str, list[str]] = {}
+    corpora = {one.partition("=")[0]: read_corpus([one]) for one in given.data}
+    for name, corpus in corpora.items():
+        groups = {name: [task for task in corpus.names if given.tasks is None or task in given.tasks]}
+        bench = Bench(corpus, given.work / name, given.epochs, given.pretrain, given.held)
+        (given.work / name).mkdir(exist_ok=True)
+        if "accuracy" in given.parts:
+            bench.accuracy(groups, given.seeds)
+        if "scarce" in given.parts:
+            bench.scarce(groups[name], given.seeds)
+        if "active" in given.parts:
+            bench.active(groups[name], given.seeds)
+        text = table(bench.figures, given.held)
+        (given.work / name / "texts.md").write_text(text, encoding="utf-8")
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
