@@ -15,7 +15,8 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.config import ChooseConfig, JudgeConfig, SharingConfig
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.judge import Judge, JudgeSizes
+from m6rec.tasks.judge import Judge
+from m6rec.tasks.judge_cells import JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_rows import BLOCK, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, padded
 

@@ -153,7 +153,9 @@ def test_an_unknown_task_and_unlabelled_ones_are_refused(trained: JudgeTexts, re
 
 
 @pytest.mark.parametrize("way", ["pseudo", "consistency"])
-def test_unlabelled_texts_teach_words_that_no_label_has_seen(way: Literal["pseudo", "consistency"], reader: TextReader, tmp_path: Path) -> None:
+def test_unlabelled_texts_teach_words_that_no_label_has_seen(
+    way: Literal["pseudo", "consistency"], reader: TextReader, tmp_path: Path
+) -> None:
     """Labels on texts that name half of the words only: the others are learned from texts that have both."""
     texts, _ = planted(400, 2)
     words_of = [set(text.split()) for text in texts]
@@ -162,7 +164,9 @@ def test_unlabelled_texts_teach_words_that_no_label_has_seen(way: Literal["pseud
     parts = (np.arange(400) % 4 == 3).astype(np.int8)
     seen = np.array([not (words & rare) for words in words_of])
     given = np.where((seen & (parts == 0)) | (parts == 1), subject, np.nan).astype(np.float32)
-    hard = [at for at, words in enumerate(words_of) if parts[at] == 1 and not words & {word for all in SUBJECTS.values() for word in all[:3]}]
+    hard = [
+        at for at, words in enumerate(words_of) if parts[at] == 1 and not words & {word for all in SUBJECTS.values() for word in all[:3]}
+    ]
 
     def accuracy(unlabelled: Literal["ignore", "pseudo", "consistency"]) -> float:
         config = {"subject": JudgeConfig(label="subject", on="text", kind="classes", unlabelled=unlabelled, confidence=0.7)}

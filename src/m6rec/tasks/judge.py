@@ -11,8 +11,7 @@ Shapes: X exposures, B blocks of one person's exposures, C exposures of a block,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from m6rec.language_model.layers import RMSNorm
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig, SharingConfig
+from m6rec.tasks.judge_cells import JudgeCells, JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
 from m6rec.tasks.judge_reading import ReadHistories, read_histories
 from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, drawn_rows, of_epoch, padded, tensor_or_none
@@ -38,35 +38,7 @@ EVENTS_A_ROW = 24  # a batch reads at most so many history slots for each exposu
 ANSWERED_BLOCK = 1024  # exposures of one person that are answered over one pass
 
 
-@dataclass(frozen=True)
-class JudgeSizes:
-    """Sizes of a Judge that come from the data; saved beside its weights (`plain`, `of`).
-
-    scenarios   all scenario names of the data, or [] where exposures have none
-    statistics  names of the columns of `JudgeRows.statistics`
-    timed       whether the times of exposures are known
-    placed      whether their positions are
-    """
-
-    labels: dict[str, LabelSize]
-    scenarios: list[str] = field(default_factory=list)
-    statistics: list[str] = field(default_factory=list)
-    timed: bool = False
-    placed: bool = False
-    context_features: int = 0
-    context_vectors: int = 0
-    profile_features: int = 0
-    profile_vectors: int = 0
-
-    def plain(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Self:
-        return cls(**{**values, "labels": {name: LabelSize(**size) for name, size in values["labels"].items()}})
-
-
-class Judge(Task):
+class Judge(JudgeCells, Task):
     """All tasks of a configuration that judge candidates."""
 
     reader: Choose
@@ -108,17 +80,6 @@ class Judge(Task):
         self._rates: dict[str, float] | None = None
         self._places: Tensor | None = None
         self._weights: Tensor | None = None
-
-    # ---- what is asked where
-
-    def scenarios_of(self, task: str) -> list[str]:
-        """Scenarios that a task is asked in; [] where there are no scenarios."""
-        served = self.configs[task].scenarios
-        return self.sizes.scenarios if served is None else [name for name in self.sizes.scenarios if name in served]
-
-    def cells(self, task: str) -> list[str]:
-        """Names of the cells of a task: "scenario/task", or "task" where there are no scenarios."""
-        return [f"{scenario}/{task}" for scenario in self.scenarios_of(task)] or [task]
 
     def _adjusts(self, task: str) -> bool:
         binary = self.sizes.labels[task].kind == "binary"
@@ -221,7 +182,7 @@ class Judge(Task):
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
         assert self.examples is not None
         if self._rates is not None:  # told once an epoch: what is asked for later in it is of the same rows
-            chosen = drawn_rows(self._row_rates(self.examples.rows, self._rates), generator)
+            chosen = drawn_rows(self.row_rates(self.examples.rows, self._rates), generator)
             self._blocks = cut_blocks(self.examples.rows, self.examples.histories, self.shape.history, chosen=chosen)
             self._rates = None
         assert self._blocks is not None
@@ -238,27 +199,14 @@ class Judge(Task):
         return int(self._blocks.counts[batch].sum())
 
     def loss_targets(self, batch: np.ndarray) -> dict[str, int]:
-        """Rows of each cell in the batch that `loss` was asked for last."""
-        return dict(self.counted)
+        """Rows of each cell."""
+        assert self.examples is not None
+        assert self._blocks is not None
+        places, real = padded(self._blocks, batch)
+        return {cell: len(rows) for cell, rows in self.labelled(self.examples.rows, places[real])}
 
     def steer(self, rates: dict[str, float]) -> None:
         self._rates = rates
-
-    def _labelled(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """(cell, those of the exposures `places` whose label is known)."""
-        for scenario, chosen in self._by_scenario(rows, places):
-            for task in self.configs:
-                if task in rows.labels and (not scenario or scenario in self.scenarios_of(task)):
-                    labels = rows.labels[task][places[chosen]]
-                    known = ~np.isnan(labels if labels.ndim == 1 else labels[:, 0])
-                    yield f"{scenario}/{task}" if scenario else task, places[chosen[known]]
-
-    def _row_rates(self, rows: JudgeRows, rates: dict[str, float]) -> np.ndarray:
-        """float64 (X,): the mean rate of the cells that an exposure has a label of; 1 where it has none."""
-        total, count = np.zeros(len(rows)), np.zeros(len(rows))
-        for cell, places in self._labelled(rows, np.arange(len(rows))):
-            total[places], count[places] = total[places] + rates.get(cell, 1.0), count[places] + 1
-        return np.divide(total, count, out=np.ones(len(rows)), where=count > 0)
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
         """For every cell that has rows in the batch the sum of its rows' losses, divided by all rows of the batch.
@@ -275,20 +223,11 @@ class Judge(Task):
         chosen = places[real]
         found: dict[str, Tensor] = {}
         self.counted = {}
-        for scenario, there in self._by_scenario(rows, chosen):
+        for scenario, there in self.by_scenario(rows, chosen):
             place = torch.from_numpy(chosen[there])
             ranks = None if self._ranks is None else self._ranks[place].float()
             found.update(self._scenario_losses(states[torch.from_numpy(there)], ranks, rows, chosen[there], scenario, len(chosen)))
         return found
-
-    def _by_scenario(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        if not self.sizes.scenarios:
-            yield "", np.arange(len(places))
-            return
-        assert rows.scenarios is not None
-        codes = rows.scenarios[places]
-        for code in np.unique(codes[codes >= 0]):
-            yield self.sizes.scenarios[code], np.flatnonzero(codes == code)
 
     def _scenario_losses(
         self, states: Tensor, ranks: Tensor | None, rows: JudgeRows, places: np.ndarray, scenario: str, total: int
@@ -395,7 +334,7 @@ class Judge(Task):
             places, real = padded(blocks, batch)
             read = read_histories(model, self.reader, examples, blocks, batch)
             states = self.judged(model, examples, read, places, ranks)[torch.from_numpy(real)]
-            for scenario, chosen in self._by_scenario(rows, places[real]):
+            for scenario, chosen in self.by_scenario(rows, places[real]):
                 there = states[torch.from_numpy(chosen)]
                 near = None if ranks is None else ranks[torch.from_numpy(places[real][chosen])].float()
                 for task in tasks:

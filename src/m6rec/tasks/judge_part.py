@@ -27,7 +27,8 @@ from m6rec.tasks.catalogue import vector_fields
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.judge import Judge, JudgeSizes
+from m6rec.tasks.judge import Judge
+from m6rec.tasks.judge_cells import JudgeSizes
 from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
 from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
 from m6rec.text.bag import Bag

@@ -21,7 +21,8 @@ from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.metric_names import higher_is_better, metrics_of
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig
-from m6rec.tasks.judge import Judge, JudgeSizes
+from m6rec.tasks.judge import Judge
+from m6rec.tasks.judge_cells import JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_part import JudgeInputs
 from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
