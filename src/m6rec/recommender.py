@@ -14,6 +14,7 @@ from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
+from m6rec.tasks.option_folder import drop_option, load_option
 from m6rec.training.pipeline import train
 from m6rec.training.run_folder import default_folder
 
@@ -197,6 +198,19 @@ class Recommender:
             UsageError: neither text nor item, no such task.  UnknownItemError: an id that is not in the catalogue.
         """
         return self.engine.classify(text, item, task)
+
+    def load_option(self, folder: Path | str) -> str:
+        """Load a task that `m6rec add-task` trained on this model's backbone; returns its name. Other answers keep their bits.
+
+        Raises:
+            CheckpointError: missing, damaged, or trained for another backbone.
+            UsageError: a task of that name is there already, or the model judges no candidates.
+        """
+        return load_option(Path(folder), self.engine.scorer)
+
+    def drop_option(self, task: str) -> None:
+        """Take a task on candidates out of the running model. Raises UsageError: no such task, or another one comes after it."""
+        drop_option(self.engine.scorer, task)
 
     def recommend_many(
         self,

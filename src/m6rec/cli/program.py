@@ -12,6 +12,7 @@ import typer
 
 from m6rec.base.errors import M6RecError
 from m6rec.cli import (
+    add_task,
     analyse,
     demo,
     evaluate,
@@ -83,6 +84,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "recommend": recommend.recommend,
     "predict": predict.predict,
     "similar": similar.similar,
+    "add-task": add_task.add_task,
     "monitor": monitor.monitor,
     "demo": demo.demo,
     "config-reference": reference.config_reference,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,7 @@ class Judging:
     statement: str
     labels: dict[str, Labels]
     inputs: JudgeInputs
+    worths: Mapping[str, float] = field(default_factory=dict)  # `evaluation.worth`
 
     @classmethod
     def of(cls, bench: Workbench, configs: dict[str, JudgeConfig], checks: Mapping[str, TaskCheck]) -> Judging:
@@ -68,7 +69,7 @@ class Judging:
         inputs = JudgeInputs.of(
             replace(dataset, exposures=exposures), labels, counted=bench.config.sharing.statistics, language=bench.config.text.language
         )
-        return cls(configs, exposures, histories, parts, statement, labels, inputs)
+        return cls(configs, exposures, histories, parts, statement, labels, inputs, bench.config.evaluation.worth)
 
     def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
         """The rows `chosen` (ints), with their labels."""
@@ -112,7 +113,7 @@ class Judging:
     ) -> list[Judged]:
         """The answers of the rows `rows` as measurable predictions; a task without a labelled row there is left out."""
         found, shown = [], self.exposures
-        worth = self.worth(bench.config.evaluation.worth)
+        worth = self.worth()
         for task, predicted in answers.items():
             labels, config = self.labels[task], self.configs[task]
             truth = labels.values[rows]
@@ -145,8 +146,9 @@ class Judging:
             )
         return found
 
-    def worth(self, weights: Mapping[str, float]) -> np.ndarray | None:
+    def worth(self) -> np.ndarray | None:
         """float32 (X,): what the rows are worth to people, by `evaluation.worth`; NaN where a label is unknown; None where none is named."""
+        weights = self.worths
         if not weights:
             return None
         unknown = next((name for name in weights if name not in self.labels), None)
@@ -175,7 +177,7 @@ class JudgeValidation:
         self.examples = judging.examples(bench, self.chosen, 4096)
 
     def __call__(self) -> dict[str, float]:
-        answers = self.judge.answer_rows(self.bench.model, self.examples)
+        answers = self.judge.answer_rows(self.bench.model, self.examples, list(self.judging.configs))
         found = dict.fromkeys(self.judging.watched().values(), float("nan"))
         for judged in self.judging.judged("", answers, self.chosen, self.bench):
             metric = judged.metrics[0]
