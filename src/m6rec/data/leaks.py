@@ -23,7 +23,7 @@ from m6rec.data.roles import COUNT_WORDS, tokens
 
 CERTAIN, SUSPICIOUS = 0.99, 0.95  # AUC, accuracy or share of variance explained by one column alone
 FEWEST = 20  # rows of each answer, below which perfection may be chance
-MOST_ROWS = 200_000  # looked at, evenly taken
+MOST_ROWS = 100_000  # looked at, evenly taken
 FEW_VALUES, BINS = 20, 256  # numbers of more values are cut into bins of equal size, a quarter as many as values, at most 256
 MOST_TAGS = 5  # of a label of tags, the commonest
 COUNTED, COUNTED_BY_NAME = 0.9, 0.3  # rank correlation of an item field with how often the item occurs
@@ -65,7 +65,7 @@ def suspected_leaks(dataset: Dataset, labels: Mapping[str, Labels]) -> list[Leak
     found = _counts_of_the_period(dataset)
     if rows is not None and len(rows):
         some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(np.int64))
-        columns = {(place, name): (_coded(column), half) for place, name, column, half in _columns(dataset, some)}
+        columns = {(place, name): (codes, half) for place, name, codes, half in _columns(dataset, some)}
         for task, known in labels.items():
             answers = list(_answers(known, some))
             for (place, name), (codes, half) in columns.items():
@@ -112,22 +112,22 @@ def refuse_leaks(leaks: list[Leak]) -> list[str]:
     return [leak.line() for leak in leaks]
 
 
-def _columns(dataset: Dataset, some: np.ndarray) -> Iterator[tuple[str, str, pl.Series, np.ndarray]]:
-    """Everything that is known of a row before it is judged: where it is declared, its name, its values on the rows `some`, and which half
-    (bool) each row belongs to: no item is in both halves for a field of items."""
+def _columns(dataset: Dataset, some: np.ndarray) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Everything that is known of a row before it is judged: where it is declared, its name, the codes of its values on the rows `some`, and
+    which half (bool) each row belongs to: no item is in both halves for a field of items."""
     rows = dataset.exposures
     assert rows is not None
     alternate = np.arange(len(some)) % 2 == 0
     for name in rows.context.columns:
-        yield "fields.context", name, rows.context[name].gather(some), alternate
+        yield "fields.context", name, _coded(rows.context[name].gather(some)), alternate
     for place, table, index in (("fields.items", dataset.items, rows.items), ("fields.users", dataset.users, rows.users)):
         halves = np.random.default_rng(0).random(len(table)) < 0.5
         for name, kind in table.fields.items():
             if kind != FieldType.VECTOR:
-                yield place, name, table.frame[name].gather(index[some]), halves[index[some]]
+                yield place, name, _coded(table.frame[name])[index[some]], halves[index[some]]
     for name, array in (("position", rows.positions), ("propensity", rows.propensities), ("scenario", rows.scenarios)):
         if array is not None:
-            yield "data.exposures", name, pl.Series(name, array[some]), alternate
+            yield "data.exposures", name, _coded(pl.Series(name, array[some])), alternate
 
 
 def _coded(column: pl.Series) -> np.ndarray:
@@ -166,7 +166,7 @@ def _told(codes: np.ndarray, kind: str, values: np.ndarray, half: np.ndarray) ->
     else:
         counts = np.sort(np.bincount(values.astype(np.int64), minlength=2))
         enough = counts[-2] >= FEWEST
-    if not enough or len(np.unique(codes)) < 2:
+    if not enough or (codes == codes[0]).all():
         return 0.0, measure, len(values)
     if min(half.sum(), (~half).sum()) < FEWEST:
         return 0.0, measure, len(values)
@@ -177,10 +177,10 @@ def _told(codes: np.ndarray, kind: str, values: np.ndarray, half: np.ndarray) ->
 
 def _auc(codes: np.ndarray, values: np.ndarray, others: np.ndarray, truth: np.ndarray) -> float:
     """AUC on the other half of the mean label of every value of the column."""
-    score = np.round(_means(codes, values, others), 9)
-    _, group = np.unique(score, return_inverse=True)
-    positive = np.bincount(group, truth)
-    negative = np.bincount(group) - positive
+    size = int(max(codes.max(), others.max())) + 1
+    _, group = np.unique(np.round(_means(codes, values, np.arange(size)), 9), return_inverse=True)  # values of equal means are tied
+    positive = np.bincount(group, np.bincount(others, truth, minlength=size))
+    negative = np.bincount(group, np.bincount(others, minlength=size)) - positive
     below = np.cumsum(negative) - negative
     pairs = positive.sum() * negative.sum()
     return float((positive * (below + 0.5 * negative)).sum() / pairs) if pairs else 0.0

@@ -254,6 +254,6 @@ def task(tables: Tables, facts: EventFacts) -> list[Setting]:
         why = f"{facts.again:.0%} of the events are of an item the user had before"
         settings.append(Setting(("tasks", "next", "repeat"), "allow", why, "exclude if only what is new to a user should be recommended"))
     for name in dict.fromkeys(name for part in tables.exposures for name in part.outcomes):
-        wanted = {"answer": "judge", "label": name}
-        settings.append(Setting(("tasks", name), wanted, "an outcome of the exposures, see data.exposures", active=False))
+        judged = {"answer": "judge", "label": name}
+        settings.append(Setting(("tasks", name), judged, "an outcome of the exposures, see data.exposures", active=False))
     return settings
