@@ -17,6 +17,7 @@ from m6rec.cli import (
     evaluate,
     import_data,
     init,
+    label,
     monitor,
     predict,
     recommend,
@@ -84,6 +85,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict.predict,
     "similar": similar.similar,
     "monitor": monitor.monitor,
+    "label": label.label,
     "demo": demo.demo,
     "config-reference": reference.config_reference,
 }
