@@ -155,8 +155,8 @@ class JudgeWords(Task):
             if isinstance(part, nn.Embedding | nn.Linear | nn.Conv1d):
                 fan = 1 if isinstance(part, nn.Embedding) else part.weight[0].numel()
                 part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * (0.3 if name == "spelling" else 0.5 * fan**-0.5))
-                if getattr(part, "bias", None) is not None:
-                    part.bias.zero_()  # type: ignore[union-attr]
+                if isinstance(part, nn.Linear | nn.Conv1d) and part.bias is not None:
+                    part.bias.zero_()
         kept = ngrams.tensors()
         self.hashes.copy_(torch.from_numpy(kept["hashes"]))
         self.idf.copy_(torch.from_numpy(kept["idf"]))
