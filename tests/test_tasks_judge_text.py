@@ -15,8 +15,10 @@ from m6rec.language_model.config import ModelConfig
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
-from m6rec.tasks.text_documents import TextExamples
+from m6rec.tasks.text_documents import TextExamples, augmented
 from m6rec.tasks.text_reader import TextReader
+from m6rec.text.augment import Augmenter
+from m6rec.text.config import AugmentConfig
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
 from m6rec.training.config import LoopConfig
@@ -176,3 +178,17 @@ def test_unlabelled_texts_teach_words_that_no_label_has_seen(
         return float((task.answers(reader, [texts[at] for at in hard], "subject").argmax(axis=1) == subject[hard]).mean())
 
     assert accuracy(way) > max(accuracy("ignore") + 0.1, 0.8)
+
+
+def test_changed_copies_stand_behind_and_carry_the_labels_of_training_texts_only() -> None:
+    documents = ["red boots; brand x", "slow and rude", "held out", "no label"]
+    labels = {"mood": np.array([1, 0, 1, np.nan], dtype=np.float32)}
+    examples = TextExamples(documents, labels, np.array([0, 0, 1, 0], dtype=np.int8))
+    augmenter = Augmenter(AugmentConfig(copies=2, word_dropout=0.0, field_dropout=0.9, replace=0.0))
+    more = augmented(examples, augmenter, 0, items=np.array([True, False, False, False]))
+    assert list(more.documents[:4]) == documents
+    assert more.labels["mood"][4:].tolist() == [0, 0, 1, 1]
+    assert more.parts[4:].tolist() == [0, 0, 0, 0]
+    assert more.documents[4:6] == ["slow and rude"] * 2
+    assert set(more.documents[6:]) <= {"red boots; brand x", "red boots", "brand x"}
+    assert augmented(examples, Augmenter(AugmentConfig()), 0) is examples

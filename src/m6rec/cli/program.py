@@ -18,6 +18,7 @@ from m6rec.cli import (
     evaluate,
     import_data,
     init,
+    label,
     monitor,
     predict,
     recommend,
@@ -86,6 +87,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "similar": similar.similar,
     "add-task": add_task.add_task,
     "monitor": monitor.monitor,
+    "label": label.label,
     "demo": demo.demo,
     "config-reference": reference.config_reference,
 }

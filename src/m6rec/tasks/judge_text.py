@@ -164,7 +164,7 @@ class JudgeTexts(Task):
     def loss(self, model: LanguageModel, batch: TextBatch) -> dict[str, Tensor]:
         """{task: mean over its labelled documents of the summed losses of the views}; a task without a label in the batch is left out.
 
-        A task that learns from unlabelled texts also gives "task unlabelled".
+        What the unlabelled documents of the batch say is added to the loss of each task that learns from them.
         """
         assert self.examples is not None
         assert self._documents is not None
@@ -178,7 +178,9 @@ class JudgeTexts(Task):
             config, size, rows = self.configs[name], self.sizes.labels[name], torch.from_numpy(known)
             of_views = [label_losses(view[rows], labels, size, config.loss, config.label_smoothing).mean() for view in values]
             losses[name] = torch.stack(of_views).sum()
-        return losses | self._unlabelled_losses(model, batch.unlabelled)
+        for name, value in self._unlabelled_losses(model, batch.unlabelled).items():
+            losses[name] = losses[name] + value if name in losses else value
+        return losses
 
     def _unlabelled_losses(self, model: LanguageModel, rows: np.ndarray) -> dict[str, Tensor]:
         names = [name for name, config in self.configs.items() if config.unlabelled != "ignore"]
@@ -195,7 +197,7 @@ class JudgeTexts(Task):
                 continue
             target = self.option(name).mixed(whole[name])[wanted]
             way, size = config.unlabelled, self.sizes.labels[name]
-            losses[f"{name} unlabelled"] = unlabelled_loss(parts[name][:, wanted], target, size, way, config.confidence)
+            losses[name] = unlabelled_loss(parts[name][:, wanted], target, size, way, config.confidence)
         return losses
 
     def outputs(

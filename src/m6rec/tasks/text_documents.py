@@ -16,6 +16,7 @@ from m6rec.base.contracts import Segment
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.text_views import Pairs
+from m6rec.text.augment import Augmenter
 from m6rec.text.ngrams import NGrams
 
 TRAINING, VALIDATION, TEST = range(3)
@@ -74,3 +75,26 @@ class Documents:
 
     def batch(self, index: np.ndarray) -> SegmentBatch:
         return SegmentBatch.padded([self.segments[row] for row in index], self.pad_id)
+
+
+def augmented(examples: TextExamples, augmenter: Augmenter, seed: int, items: np.ndarray | None = None, joiner: str = "; ") -> TextExamples:
+    """The examples and, behind them, changed copies of their labelled training documents, which carry the same labels.
+
+    Args:
+        items: bool (G,), which documents are worded items, whose fields stand between `joiner`; None: none.
+    """
+    if not augmenter.copies:
+        return examples
+    labelled = np.any([examples.known(name) for name in examples.labels], axis=0) & (examples.parts == TRAINING)
+    worded = np.zeros(len(examples.parts), dtype=bool) if items is None else items
+    generator = np.random.default_rng([seed, 11])
+    documents, rows = list(examples.documents), [np.arange(len(examples.parts))]
+    for some, between in ((np.flatnonzero(labelled & ~worded), None), (np.flatnonzero(labelled & worded), joiner)):
+        if not len(some):
+            continue
+        for copies in augmenter([examples.documents[row] for row in some.tolist()], generator, between):
+            documents += copies
+            rows.append(some)
+    index = np.concatenate(rows)
+    labels = {name: values[index] for name, values in examples.labels.items()}
+    return TextExamples(documents, labels, examples.parts[index], examples.batch_rows)
