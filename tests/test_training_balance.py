@@ -155,6 +155,25 @@ def test_sparse_gradients_weigh_like_dense_ones(way: str) -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_table_read_sparsely_by_one_loss_and_densely_by_another(way: str, first: bool) -> None:
+    gradients = []
+    for sparse in (first, not first, False):
+        torch.manual_seed(0)
+        table = nn.Parameter(torch.arange(12.0).reshape(6, 2) / 10)
+        balancer = make_balancer(BalanceConfig(way=way), [table])
+        for _ in range(2):
+            one = nn.functional.embedding(torch.tensor([1, 4]), table, sparse=sparse)
+            other = nn.functional.embedding(torch.tensor([4, 2]), table, sparse=not sparse and len(gradients) < 2)
+            losses = {"a": (one**2).sum(), "b": (other**3).sum() - 2 * one.sum()}
+            balancer.backward(losses, ONE, 0.5)
+        balancer.finish(means(losses))
+        assert table.grad is not None
+        gradients.append(table.grad.to_dense() if table.grad.is_sparse else table.grad)
+    torch.testing.assert_close(gradients[0], gradients[2])
+    torch.testing.assert_close(gradients[1], gradients[2])
+
+
 # ---- each by hand
 
 

@@ -23,6 +23,7 @@ from m6rec.training.averaging import WeightAverage
 from m6rec.training.cells import Cells
 from m6rec.training.config import TrainConfig
 from m6rec.training.loop import Loop
+from m6rec.training.row_optimizer import ROW_STATE, AdamWithRows
 from m6rec.training.steps import Mixing, module_counts
 from m6rec.training.stopping import Stopping, Validations
 
@@ -324,6 +325,25 @@ def test_errors_are_given_negative() -> None:
     score, better = stopping.note(seen, 2, {"rating rmse": -0.9, "m": 1.0})
     assert (score, better) == (pytest.approx((1 - 0.125 + 1) / 2), False)
     assert seen.stopped == ["click"]
+
+
+# ---- the optimizer
+
+
+@pytest.mark.parametrize("dense_first", [True, False])
+def test_tasks_may_differ_in_how_they_read_a_table(dense_first: bool) -> None:
+    """A table with a sparse gradient in one step and a dense one in the next goes on row by row; rows nobody read stay."""
+    table = nn.Parameter(torch.ones(5, 2))
+    optimizer = AdamWithRows([table], lr=0.1, betas=(0.9, 0.98), weight_decay=0.0)
+    for step in range(6):
+        optimizer.zero_grad()
+        sparse = (step % 2 == 1) == dense_first
+        (nn.functional.embedding(torch.tensor([1, 3]), table, sparse=sparse) ** 2).sum().backward()
+        optimizer.step()
+    moved = table.detach() != 1
+    assert moved.all(dim=1).tolist() == [False, True, False, True, False]
+    assert 0.3 < float(table.detach()[1, 0]) < 0.55  # six steps of about 0.1
+    assert set(optimizer.state[table]) == set(ROW_STATE)
 
 
 # ---- adversary and averages

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from m6rec.training.row_optimizer import touched_rows
+
 
 class Adversary:
     """Moves the rows of embedding tables that a batch reads by epsilon |rows| g / |g|, g the gradient of the loss by them.
@@ -37,7 +39,7 @@ class Adversary:
             for table, gradient in zip(self.tables, gradients, strict=True):
                 if gradient is None:
                     continue
-                rows, values = _touched(gradient)
+                rows, values = touched_rows(gradient)
                 before = table[rows].clone()
                 size = torch.linalg.vector_norm(values)
                 if len(rows) and size > 0:
@@ -49,12 +51,3 @@ class Adversary:
             with torch.no_grad():
                 for table, rows, before in kept:
                     table[rows] = before
-
-
-def _touched(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows with a gradient, their gradients)."""
-    if gradient.is_sparse:
-        whole = gradient.coalesce()
-        return whole.indices()[0], whole.values()
-    rows = gradient.flatten(1).any(dim=1).nonzero()[:, 0]
-    return rows, gradient[rows]

@@ -64,7 +64,7 @@ class CellGradients:
 def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     if one is None or other is None:
         return other if one is None else one
-    return one + other if one.is_sparse or not other.is_sparse else other + one
+    return other + one if one.is_sparse and not other.is_sparse else one + other  # a sparse tensor takes no dense one
 
 
 def _matrix(gradients: list[Tensor | None]) -> Tensor:
