@@ -297,7 +297,7 @@ def test_purchase_after_click_is_learned_from_all_exposures() -> None:
     fit(model, judge, 6)
     answers = judge.answer_rows(model, examples)
     means = np.array([answers["purchase"][items == item].mean() for item in range(ITEMS)])
-    np.testing.assert_allclose(means, clicked * bought, atol=0.06)
+    np.testing.assert_allclose(means, clicked * bought, atol=0.1)
     assert (answers["purchase"] < answers["click"]).all()
     naive = replace(examples, rows=examples.rows.rows(np.flatnonzero(click == 1)))  # purchase learned where there was a click
     model, judge = build(naive, {"purchase": JudgeConfig(label="purchase")}, joint_layers=0)
