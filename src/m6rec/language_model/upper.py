@@ -147,6 +147,35 @@ class UpperLayers(nn.Module):
         visible = torch.cat([(cache.positions >= 0)[:, None].expand(-1, length, -1), itself], dim=2)  # B S T
         return self._run(slots, times, positions, cache, visible)[0]
 
+    @torch.no_grad()
+    def read(self, slots: Tensor, times: Tensor | None, lengths: Tensor, layers: int | None = None) -> tuple[Tensor, SlotCache]:
+        """What candidates need of whole histories: keys and values of the last `layers` layers (None: all), nothing more; no gradient, no dropout.
+
+        slots (B, S, W), right-padded; lengths int64 (B,). Returns the slots as they enter the first of those layers (B, S, W), after all
+        layers where `layers` is 0, and the cache, which candidates can ask and no further slot can follow.
+        """
+        length = slots.shape[1]
+        first = len(self.layers) - (len(self.layers) if layers is None else layers)
+        step = torch.arange(length, device=slots.device)
+        positions = torch.where(step < lengths[:, None], step, -1)
+        known = times if times is not None and not bool(times.isnan().all()) else None
+        gap = None if known is None else time_bucket((known[:, :, None] - known[:, None]).float())
+        falling = distance_bucket(torch.arange(length - 1, -1, -1, device=slots.device))
+        entered, kept = slots, []
+        for index, (layer, slot_bias) in enumerate(zip(self.layers, self.biases, strict=True)):
+            block = cast(Block, layer)
+            entered = slots if index == first else entered
+            normed = block.attention_norm(slots)
+            keys_values = block.attention.keys_values(normed)
+            if index >= first:
+                kept.append(keys_values)
+            if index + 1 == len(self.layers) and kept:
+                break  # nobody reads the states after the last layer
+            bias = cast(SlotBias, slot_bias).causal(falling, gap)
+            slots = slots + block.attention.attend(block.attention.queries(normed), keys_values, bias)
+            slots = slots + block.mlp(block.mlp_norm(slots))
+        return entered if kept else slots, SlotCache(kept, positions, times)
+
     def candidates(
         self,
         slots: Tensor,
@@ -184,7 +213,7 @@ class UpperLayers(nn.Module):
             block, slot_bias = cast(Block, self.layers[index]), cast(SlotBias, self.biases[index])
             attention, normed = block.attention, block.attention_norm(slots)
             queries, (own_keys, own_values) = attention.queries(normed), attention.keys_values(normed)  # B H S D
-            past_keys, past_values = cache.layers[index - first] if len(cache.layers) == layers else cache.layers[index]
+            past_keys, past_values = cache.layers[index - len(self.layers)]  # a cache may hold the last layers only
             queries = queries * queries.shape[-1] ** -0.5
             itself = (queries * own_keys).sum(-1, keepdim=True) + slot_bias.distance[0][:, None, None]  # B H S 1
             if gap is not None:

@@ -210,8 +210,8 @@ class Choose(Task):
         """Slot inputs (B, 1 + S, W) and their times (B, 1 + S); the start slot has no time."""
         return self.embed_events(vectors[slots.items], slots)
 
-    def embed_events(self, events: Tensor, slots: Slots) -> tuple[Tensor, Tensor | None]:
-        """As `embed`, from the item vectors of the events, (B, S, W)."""
+    def embed_events(self, events: Tensor, slots: Slots, *, dropped: bool = True) -> tuple[Tensor, Tensor | None]:
+        """As `embed`, from the item vectors of the events, (B, S, W); dropped: with dropout, in training."""
         if self.actions is not None and slots.actions is not None:
             events = events + self.actions(slots.actions)
         if self.scenarios is not None and slots.scenarios is not None:
@@ -222,7 +222,7 @@ class Choose(Task):
         times = slots.times if self.shape.times else None
         if times is not None:
             times = torch.cat([times.new_full((len(times), 1), float("nan")), times], dim=1)
-        return self.dropout(embedded), times
+        return self.dropout(embedded) if dropped else embedded, times
 
     def _dropped(self, items: int) -> Tensor | None:
         rate = self.config.identity_dropout

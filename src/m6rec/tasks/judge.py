@@ -218,7 +218,7 @@ class Judge(JudgeCells, Task):
         assert self._blocks is not None
         rows = self.examples.rows
         places, real = padded(self._blocks, batch)
-        read = read_histories(model, self.reader, self.examples, self._blocks, batch)
+        read = read_histories(model, self.reader, self.examples, self._blocks, batch, self.sharing.joint_layers)
         states = self.judged(model, self.examples, read, places, self._ranks)[torch.from_numpy(real)]  # R W
         chosen = places[real]
         found: dict[str, Tensor] = {}
@@ -332,7 +332,7 @@ class Judge(JudgeCells, Task):
         ranks = self.ranks(rows)
         for batch in batch_blocks(blocks, examples.batch_rows, EVENTS_A_ROW * examples.batch_rows, None):
             places, real = padded(blocks, batch)
-            read = read_histories(model, self.reader, examples, blocks, batch)
+            read = read_histories(model, self.reader, examples, blocks, batch, self.sharing.joint_layers)
             states = self.judged(model, examples, read, places, ranks)[torch.from_numpy(real)]
             for scenario, chosen in self.by_scenario(rows, places[real]):
                 there = states[torch.from_numpy(chosen)]

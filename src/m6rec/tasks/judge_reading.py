@@ -19,7 +19,9 @@ from m6rec.tasks.judge_rows import Blocks, JudgeExamples
 
 @dataclass(frozen=True)
 class ReadHistories:
-    """B histories that were read. states (B, 1 + T, W) after the start slot and each event; first int64 (B,) the first event read.
+    """B histories that were read; first int64 (B,) the first event read.
+
+    states (B, 1 + T, W): of the start slot and each event, where the layers begin that candidates pass.
 
     items int64 (M,) ascending and vectors (M, W): the items that were touched; items None: all of the catalogue.
     """
@@ -36,8 +38,13 @@ class ReadHistories:
         return self.vectors[torch.from_numpy(rows)]
 
 
-def read_histories(model: LanguageModel, reader: Choose, examples: JudgeExamples, blocks: Blocks, batch: np.ndarray) -> ReadHistories:
-    """Read the histories of the blocks `batch`, without gradient; the vectors of the items that are touched have theirs."""
+def read_histories(
+    model: LanguageModel, reader: Choose, examples: JudgeExamples, blocks: Blocks, batch: np.ndarray, layers: int | None = None
+) -> ReadHistories:
+    """Read the histories of the blocks `batch`, without gradient; the vectors of the items that are touched have theirs.
+
+    layers: how many of the last layers candidates will pass; None: all.
+    """
     histories = examples.histories
     first, last, users = blocks.first[batch], blocks.last[batch], blocks.users[batch]
     events = first[:, None] + np.arange(int((last - first).max(initial=0)))  # B T
@@ -58,6 +65,6 @@ def read_histories(model: LanguageModel, reader: Choose, examples: JudgeExamples
     with torch.no_grad():
         profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(users))
         slots = gather_slots(reader.start_slot(len(batch), profiles), histories, events)
-        embedded, times = reader.embed_events(vectors[events_place], slots)
-        states, cache = model.upper.extend(embedded, times, lengths=lengths)
+        embedded, times = reader.embed_events(vectors[events_place], slots, dropped=False)
+        states, cache = model.upper.read(embedded, times, lengths, layers)
     return ReadHistories(states, cache, first, items, vectors)
