@@ -171,3 +171,46 @@ def test_the_bias_of_a_whole_row_is_that_of_its_buckets(upper: UpperLayers, time
     with_times = bias.causal(distance_bucket(torch.arange(SLOTS).flip(0)), gap)
     at = (times[1, 5] - times[1, 2]).float()
     assert with_times[1, 0, 5, 2] == bias.distance[3, 0] + bias.time[time_bucket(at), 0]
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+@pytest.mark.parametrize("known", [True, False])
+def test_candidates_over_what_was_read_once(upper: UpperLayers, slots: Tensor, times: Tensor, known: bool, layers: int) -> None:
+    """Each candidate's state is that of a question over a history of its own length; layers before the last `layers` are passed by no candidate."""
+    lengths = torch.tensor([SLOTS, 5, 2])
+    seen = torch.tensor([[SLOTS, 4], [5, 1], [2, 2]])
+    asked, at = torch.randn(ROWS, 2, WIDTH, generator=torch.Generator().manual_seed(3)), times[:, -1:].expand(-1, 2) + 60
+    with torch.no_grad():
+        entered, kept = upper.read(slots, times if known else None, lengths, layers)
+        found = upper.candidates(asked, kept, seen, at if known else None, layers=layers)
+        for row in range(ROWS):
+            for column in range(2):
+                part = slice(0, int(seen[row, column]))
+                states, cache = upper.extend(slots[row : row + 1, part], times[row : row + 1, part] if known else None)
+                if layers == 2:
+                    one = at[row : row + 1, column : column + 1] if known else None
+                    close(upper.norm(found[row, column]), upper.question(asked[row : row + 1, column : column + 1], cache, one)[0, 0])
+                if layers == 0:
+                    close(found[row, column], asked[row, column])
+                    close(upper.norm(entered[row, int(seen[row, column]) - 1]), states[0, -1])
+                if layers == 1:  # keys and values of the second layer alone
+                    close(kept.layers[0][0][row, :, part], cache.layers[1][0][0])
+        if layers == 1:
+            whole = upper.read(slots, times if known else None, lengths, 2)[1]
+            close(upper.candidates(asked, whole, seen, at if known else None, layers=1), found)
+
+
+def test_candidates_look_at_the_newest_slots_and_the_start(upper: UpperLayers, slots: Tensor, times: Tensor) -> None:
+    asked, seen = torch.randn(ROWS, 1, WIDTH, generator=torch.Generator().manual_seed(3)), torch.full((ROWS, 1), SLOTS)
+    changed = slots.clone()
+    changed[:, 3] += 1
+    with torch.no_grad():
+        _, cache = upper.read(slots, times, torch.full((ROWS,), SLOTS), 1)
+        moved = upper.read(slots, times, torch.full((ROWS,), SLOTS), 1)[1]
+        keys, values = (part.clone() for part in moved.layers[0])
+        keys[:, :, 3], values[:, :, 3] = 9.0, 9.0
+        moved.layers[0] = (keys, values)
+        close(upper.candidates(asked, moved, seen, layers=1, window=5), upper.candidates(asked, cache, seen, layers=1, window=5))
+        assert not torch.allclose(
+            upper.candidates(asked, moved, seen, layers=1, window=6), upper.candidates(asked, cache, seen, layers=1, window=6)
+        )

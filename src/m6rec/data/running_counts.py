@@ -55,6 +55,8 @@ class RunningCounts:
 
     def ends(self, numbers: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         """int64 (Q,): how far the entries of each key with a rank below the one given reach; the place after the last of them."""
+        if ranks.size and ranks.min() > self.span - 2:  # after everything: where the next key begins
+            return self.starts[numbers + 1]
         return np.searchsorted(self.order, numbers * self.span + np.clip(ranks, 0, self.span - 1))
 
     def until(self, numbers: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -93,7 +93,14 @@ class StatisticKeys:
             self.kinds += [KeyKind(field.name, "all"), KeyKind(f"user and {field.name}", "user")]
             sizes += [field.count, users * field.count]
         self._bases = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        self.parents = [next((p for p, kind in enumerate(self.kinds) if kind.name == k.parent), 0) for k in self.kinds]
+        names = [kind.name for kind in self.kinds]
+        self.parents = np.array([names.index(kind.parent) if kind.parent else 0 for kind in self.kinds])
+        depth = np.array([0 if not kind.parent else 1 if kind.parent == "all" else 2 for kind in self.kinds])
+        self.levels = [np.flatnonzero(depth == level) for level in range(3) if (depth == level).any()]  # parents before their children
+        alone = {field.name for field in values}
+        self.windowed = np.array(
+            [number for number, name in enumerate(names) if name not in alone]
+        )  # kinds that are counted within days too
         self.width = max([1, *(field.codes.shape[1] for field in values)])
 
     def keys(self, users: np.ndarray, items: np.ndarray, scenarios: np.ndarray | None) -> np.ndarray:

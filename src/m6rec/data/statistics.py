@@ -1,7 +1,7 @@
 """Cross statistics: what happened before, counted strictly before the moment of asking, by one piece of code offline and online.
 
 For every kind of key (user, item, scenario, value of an item field, and pairs of them): how often it was shown, the rate of every
-label, both also within the newest days, and how long ago the last time was. A rate is drawn to that of the parent kind,
+label, both (but for item fields alone) also within the newest days, and how long ago the last time was. A rate is drawn to that of the parent kind,
 (positives + m parent) / (shown + m), so that a pair seen twice says little more than the user alone; it is given as the distance of its log odds
 from those of all rows.
 
@@ -72,21 +72,36 @@ class _Part:
         row = row[kept]
         self.counts = RunningCounts.build(coded.ravel()[kept], ranks[row], columns[row])
 
-    def read(self, coded: np.ndarray, moments: np.ndarray, windows: list[float]) -> tuple[np.ndarray, np.ndarray]:
-        """coded int64 (K, X, V) -> sums float32 (1 + windows, K, X, 1 + 2 L), newest moment float64 (K, X), -inf for never."""
+    def read(
+        self, coded: np.ndarray, moments: np.ndarray, windows: list[float], windowed: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """coded int64 (K, X, V) -> sums (K, X, 1 + 2 L), the same of each window (K', X, 1 + 2 L), newest moment float64 (K, X), -inf for never.
+
+        windowed: the kinds K' that windows are counted for.
+        """
+        shape, once = coded.shape, len(moments) > 1 and bool((moments == moments[0]).all())
+        place = np.arange(0)
+        if once:  # one request: its candidates share most keys, and each is looked up once
+            coded, place = np.unique(coded, return_inverse=True)
+            coded, moments = coded[:, None, None], moments[:1]
+            place = place.reshape(shape)
         numbers = self.counts.find(coded)
         asked = np.searchsorted(self.moments, moments)
-        now = np.broadcast_to(asked[None, :, None], coded.shape)
-        ends = self.counts.ends(numbers, now)
+        ends = self.counts.ends(numbers, np.broadcast_to(asked[None, :, None], coded.shape))
         whole = self.counts.until(numbers, ends)
-        sums = [whole]
+        inside = []
         for days in windows:
             first = np.searchsorted(self.moments, moments - days * DAY)
-            begin = self.counts.ends(numbers, np.broadcast_to(first[None, :, None], coded.shape))
-            sums.append(whole - self.counts.until(numbers, begin))
-        last = self.counts.last(numbers, ends).max(axis=2)
+            some = numbers if once else numbers[windowed]
+            begin = self.counts.ends(some, np.broadcast_to(first[None, :, None], some.shape))
+            counted = (whole if once else whole[windowed]) - self.counts.until(some, begin)
+            inside.append(counted[place[windowed], 0, 0] if once else counted)
+        last = self.counts.last(numbers, ends)
+        if once:
+            whole, last = whole[place, 0, 0], last[place, 0, 0]
+        last = last.max(axis=2)
         newest = np.where(last >= 0, self.moments[np.maximum(last, 0)] if len(self.moments) else 0.0, -np.inf)
-        return self._spread(np.stack(sums).sum(axis=3)), newest
+        return self._spread(_over_values(whole)), [self._spread(_over_values(counted)) for counted in inside], newest
 
     def _spread(self, sums: np.ndarray) -> np.ndarray:
         """Known rows of every label, where labels known in the same rows share a column: (..., 1 + G + L) -> (..., 1 + 2 L)."""
@@ -96,6 +111,11 @@ class _Part:
             owner[members] = 1 + number
         positive = 1 + len(self.groups) + np.arange(labels)
         return sums[..., np.concatenate([[0], owner, positive])]
+
+
+def _over_values(sums: np.ndarray) -> np.ndarray:
+    """(K, X, V, C) -> (K, X, C)."""
+    return sums[:, :, 0] if sums.shape[2] == 1 else sums.sum(axis=2)
 
 
 def _distinct_columns(known: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -119,8 +139,6 @@ class Statistics:
         self.log, self.newer = log, 0
         self._parts = [_Part(keys, log)]
         known = ~np.isnan(log.outcomes)
-        # Where nothing is known yet the rate is that of a fair coin drawn to by two rows: no later row may speak for the first ones.
-        self._least = np.full(len(labels), 0.5, dtype=np.float64)
         outcomes = log.outcomes.astype(np.float64)
         self.shares = np.array([bool(((column[k] >= 0) & (column[k] <= 1)).all()) for column, k in zip(outcomes.T, known.T, strict=True)])
         self.deviation = np.array([column[k].std() or 1.0 if k.any() else 1.0 for column, k in zip(outcomes.T, known.T, strict=True)])
@@ -148,41 +166,46 @@ class Statistics:
         """float32 (X, S) as of `moments` float64 (X,), in the unit of the log's (inf: after everything; NaN: nothing is before it)."""
         moments = np.where(np.isnan(moments), -np.inf, moments.astype(np.float64))
         coded = self.keys.keys(users, items, scenarios)
-        sums, newest = self._parts[0].read(coded, moments, self.windows)
+        windowed = self.keys.windowed
+        sums, inside, newest = self._parts[0].read(coded, moments, self.windows, windowed)
         for part in self._parts[1:]:
-            more, later = part.read(coded, moments, self.windows)
-            sums, newest = sums + more, np.maximum(newest, later)
+            more, within, later = part.read(coded, moments, self.windows, windowed)
+            sums, inside, newest = sums + more, [a + b for a, b in zip(inside, within, strict=True)], np.maximum(newest, later)
         labels = len(self.labels)
-        shown, known, positive = sums[..., 0], sums[..., 1 : 1 + labels].astype(np.float64), sums[..., 1 + labels :].astype(np.float64)
-        rates = np.empty_like(known)  # W K X L
-        for span in range(len(sums)):
-            for kind, parent in enumerate(self.keys.parents):
-                if kind == 0:
-                    prior = self._least if span == 0 else rates[0, 0]
-                    weight = 2.0 if span == 0 else self.smoothing
-                else:
-                    prior, weight = (rates[0, parent], self.smoothing) if span == 0 else (rates[0, kind], self.smoothing)
-                rates[span, kind] = (positive[span, kind] + weight * prior) / (known[span, kind] + weight)
-        columns = [np.log1p(shown[..., None]), self._lifts(rates)]  # W K X 1, W K X L
-        table = np.concatenate(columns, axis=-1).transpose(2, 0, 1, 3).reshape(len(users), -1)
-        if not self.timed:
-            return table.astype(np.float32)
-        with np.errstate(invalid="ignore"):
-            gaps = np.minimum(np.nan_to_num(moments - newest, nan=np.inf), 365 * DAY)  # K X
-        return np.concatenate([table, np.log1p(np.maximum(gaps, 0.0) / 60).T], axis=1).astype(np.float32)
+        rates = np.empty((*sums.shape[:2], labels), dtype=np.float32)  # K X L
+        for level in self.keys.levels:
+            prior, weight = (rates[self.keys.parents[level]], self.smoothing) if level[0] else (np.float32(0.5), 2.0)
+            rates[level] = (sums[level, :, 1 + labels :] + weight * prior) / (sums[level, :, 1 : 1 + labels] + weight)
+        columns = [np.concatenate([np.log1p(sums[..., :1]), self._lifts(rates, rates[0])], axis=-1)]
+        columns[0][0, :, 1:] = self._levels(rates[0])
+        for counted in inside:
+            recent = (counted[..., 1 + labels :] + self.smoothing * rates[windowed]) / (counted[..., 1 : 1 + labels] + self.smoothing)
+            columns.append(np.concatenate([np.log1p(counted[..., :1]), self._lifts(recent, rates[0])], axis=-1))
+        table = [column.transpose(1, 0, 2).reshape(len(users), -1) for column in columns]
+        if self.timed:
+            with np.errstate(invalid="ignore"):
+                gaps = np.minimum(np.nan_to_num(moments - newest, nan=np.inf), 365 * DAY)  # K X
+            table.append(np.log1p(np.maximum(gaps, 0.0) / 60).T)
+        return np.concatenate(table, axis=1, dtype=np.float32)
 
-    def _lifts(self, rates: np.ndarray) -> np.ndarray:
-        """How far rates are from that of all rows at the moment: in log odds for shares (a rare label's rates differ by factors), else in deviations."""
+    def _levels(self, rates: np.ndarray) -> np.ndarray:
+        """Log odds of shares (a rare label's rates differ by factors), other means in deviations."""
+        if self.shares.all():
+            shares = np.clip(rates, 1e-5, 1 - 1e-5)
+            return np.log(shares / (1 - shares))
         shares = np.clip(rates, 1e-5, 1 - 1e-5)
-        level = np.where(self.shares, np.log(shares / (1 - shares)), rates / self.deviation)  # W K X L
-        lifts = level - level[:1, :1]
-        lifts[0, 0] = level[0, 0]
-        return lifts
+        return np.where(self.shares, np.log(shares / (1 - shares)), rates / self.deviation)
+
+    def _lifts(self, rates: np.ndarray, everybody: np.ndarray) -> np.ndarray:
+        """How far rates (K, X, L) are from that of all rows at the moment, (X, L)."""
+        return self._levels(rates) - self._levels(everybody)
 
     def _names(self) -> list[str]:
-        spans = ["", *(f" in {days:g} d" for days in self.windows)]
-        names = [f"{kind.name}: {what}{span}" for span in spans for kind in self.keys.kinds for what in ("shown", *self.labels)]
-        return names + ([f"{kind.name}: last" for kind in self.keys.kinds] if self.timed else [])
+        kinds = self.keys.kinds
+        names = [f"{kind.name}: {what}" for kind in kinds for what in ("shown", *self.labels)]
+        for days in self.windows:
+            names += [f"{kinds[k].name}: {what} in {days:g} d" for k in self.keys.windowed for what in ("shown", *self.labels)]
+        return names + ([f"{kind.name}: last" for kind in kinds] if self.timed else [])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The log, as arrays to save; `from_arrays` counts it again."""

@@ -157,9 +157,9 @@ class SharingConfig(Config):
     )
     experts: int = Field(4, ge=2, description="mmoe, ple: experts (shared ones in ple).")
     joint_layers: int | None = Field(
-        None, ge=0, description="Upper layers a candidate passes over the history's keys and values; null: all of them."
+        1, ge=0, description="Upper layers, the last ones, that a candidate passes over the history's keys and values; null: all of them."
     )
     prompts: int = Field(2, ge=0, description="Soft prompts of an option.")
     adapter: int = Field(8, ge=1, description="Width of an option's adapter.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of what is judged.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Dropout of what is judged.")
     statistics: bool = Field(True, description="Counts up to the moment of asking enter the question: rates of users, items and pairs.")
