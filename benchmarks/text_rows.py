@@ -34,7 +34,7 @@ class Corpus:
     names: dict[str, list[str]] = field(default_factory=dict)
     parts: list[int] = field(default_factory=list)
 
-    def examples(self, tasks: Sequence[str], batch_rows: int = 128) -> TextExamples:
+    def examples(self, tasks: Sequence[str], batch_rows: int | None = None) -> TextExamples:
         """All texts that have a label of one of the tasks; the test labels are left out of what trains."""
         values = {name: np.array(self.labels[name], dtype=np.float32) for name in tasks}
         some = np.any([~np.isnan(one) for one in values.values()], axis=0)

@@ -165,7 +165,7 @@ class Bench:
                 names = [f"{task} | {way} at {budget:.0%} | {seed}" for way in ("random", "active") for budget in BUDGETS]
                 if all(name in self.figures for name in names):
                     continue
-                examples = pool_of(self.corpus.examples([task], batch_rows=32), task, seed)
+                examples = pool_of(self.corpus.examples([task]), task, seed)
                 reader = self.reader([task], seed)
                 for way in ("random", "active"):
                     self.buy(way, examples, task, reader, seed)

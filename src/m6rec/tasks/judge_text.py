@@ -143,13 +143,13 @@ class JudgeTexts(Task):
         """Training documents with a label of any task, those of like length together, and beside them some without."""
         assert self.examples is not None
         assert self._documents is not None
-        size, lengths = self.examples.batch_rows, self._documents.lengths()
+        lengths = self._documents.lengths()
         known = {name: self.examples.known(name) for name in self.configs}
         training = self.examples.parts == TRAINING
         rows = generator.permutation(np.flatnonzero(np.any(list(known.values()), axis=0) & training))
         learning = [~known[name] for name, config in self.configs.items() if config.unlabelled != "ignore"]
         without = np.flatnonzero(np.any(learning, axis=0) & training) if learning else np.zeros(0, np.int64)
-        runs = []
+        size, runs = self.examples.step_rows(len(rows)), []
         for start in range(0, len(rows), size * POOL_BATCHES):
             pool = rows[start : start + size * POOL_BATCHES]
             pool = pool[np.argsort(lengths[pool], kind="stable")]

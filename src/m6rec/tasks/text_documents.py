@@ -30,18 +30,22 @@ class TextExamples:
     documents   G texts: texts as they are, items as worded without the field that is asked for
     labels      task -> float32 (G,), or (G, C) for tags; NaN (a row of NaN) where the document has no label of the task
     parts       int8 (G,): 0 training, 1 validation, 2 test
-    batch_rows  documents of a training step
+    batch_rows  documents of a training step; None: a sixtieth of the labelled ones, 16 to 128
     """
 
     documents: Sequence[str]
     labels: dict[str, np.ndarray]
     parts: np.ndarray
-    batch_rows: int = 128
+    batch_rows: int | None = None
 
     def known(self, task: str) -> np.ndarray:
         """bool (G,): which documents have a label of the task."""
         values = self.labels[task]
         return ~np.isnan(values if values.ndim == 1 else values[:, 0])
+
+    def step_rows(self, labelled: int) -> int:
+        """Documents of a step where so many are labelled: few labels need small steps."""
+        return self.batch_rows or min(max(labelled // 60, 16), 128)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from m6rec.data.labels import Labels
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
-from m6rec.tasks.text_documents import TextExamples
+from m6rec.tasks.text_documents import TRAINING, TextExamples, augmented
+from m6rec.text.augment import Augmenter
 from m6rec.text.ngrams import NGrams
 from m6rec.text.wording import without_field
 
@@ -60,7 +61,10 @@ class TextJudging:
             values[here][check.parts < 0] = np.nan  # repeats of a text, of which one is in a part
             labels[name] = values
             parts[here] = np.maximum(parts[here], check.parts)
-        return cls(configs, TextExamples(documents, labels, parts), place, {name: checks[name].labels for name in configs})
+        examples = _augmented(
+            bench, TextExamples(documents, labels, parts), [place[name] for name in configs if configs[name].on == "item"]
+        )
+        return cls(configs, examples, place, {name: checks[name].labels for name in configs})
 
     def new_task(self, bench: Workbench) -> JudgeTexts:
         """The module with fresh, seeded weights."""
@@ -103,6 +107,19 @@ class TextJudging:
                 )
             )
         return found
+
+
+def _augmented(bench: Workbench, examples: TextExamples, items: list[slice]) -> TextExamples:
+    """With changed copies of the labelled training documents behind them, where `text.augment` asks for some."""
+    config = bench.config.text.augment
+    if not config.copies and config.back_translation is None:
+        return examples
+    worded = np.zeros(len(examples.parts), dtype=bool)
+    for some in items:
+        worded[some] = True
+    training = [examples.documents[row] for row in np.flatnonzero(examples.parts == TRAINING).tolist()]
+    augmenter = Augmenter.of(config, training, bench.source)
+    return augmented(examples, augmenter, bench.config.seed, worded, bench.wording.template.entities["item"].joiner)
 
 
 def own_names(labels: Labels) -> list[str]:
