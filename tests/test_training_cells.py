@@ -23,6 +23,7 @@ from m6rec.training.averaging import WeightAverage
 from m6rec.training.cells import Cells
 from m6rec.training.config import TrainConfig
 from m6rec.training.loop import Loop
+from m6rec.training.progress import few
 from m6rec.training.row_optimizer import ROW_STATE, AdamWithRows
 from m6rec.training.steps import Mixing, module_counts
 from m6rec.training.stopping import Stopping, Validations
@@ -120,6 +121,20 @@ def test_the_log_reports_weights_examples_and_seconds(tmp_path: Path) -> None:
     seconds = sum(value for name, value in row.items() if name.startswith("seconds of"))
     assert seconds == pytest.approx(row["seconds"], abs=0.01)
     assert state.report["choose"]["examples"] == 16
+
+
+def test_a_module_of_cells_is_counted_too(tmp_path: Path) -> None:
+    """Six batches of two examples, each with a label for several cells."""
+
+    class Plain(Judger):
+        def loss(self, model: LanguageModel, batch: float) -> dict[str, Tensor]:
+            return {name: loss for name, loss in super().loss(model, batch).items() if name != "spread"}
+
+    loop_of(tmp_path, {"judge": Plain([1.0, -1.0, 2.0, -2.0, 0.3, -0.7])}, epochs=1).run()
+    (row,) = rows_of(tmp_path)
+    assert (row["examples of judge"], row["examples of rate"], row["examples of shop/click"]) == (12, 6, 6)
+    cells = sum(row[f"seconds of {cell}"] for cell in ("shop/click", "feed/click", "rate"))
+    assert row["seconds of judge"] == pytest.approx(cells, abs=0.01)
 
 
 def test_a_weight_of_zero_is_not_trained(tmp_path: Path) -> None:
@@ -423,3 +438,9 @@ def test_what_is_validated_and_kept_is_the_average(tmp_path: Path) -> None:
     loop.run()
     assert points == pytest.approx([ends[0], (ends[0] + ends[1]) / 2, (ends[1] + ends[2]) / 2])
     assert float(choose.point.detach()[0]) == pytest.approx(points[-1])
+
+
+def test_a_line_of_progress_stays_short() -> None:
+    assert few({"choose.choose": 7.0, "judge.v1.2/click": 0.5}) == {"choose": 7.0, "v1.2/click": 0.5}
+    many = {f"judge.s{number}/click": float(number) for number in range(5)} | {"choose.choose": 7.0}
+    assert few(many) == {"judge (mean of 5)": 2.0, "choose": 7.0}

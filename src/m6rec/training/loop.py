@@ -206,7 +206,7 @@ class Loop:
 
     def _count(self, name: str, batch: Batch, losses: dict[str, Tensor], sums: dict[str, Tensor], seconds: float, taken: Taken) -> None:
         targets, own = self.tasks[name].targets(batch), self.tasks[name].loss_targets(batch)
-        taken.targets += targets
+        taken.targets[name] = taken.targets.get(name, 0) + targets
         for loss_name, value in losses.items():
             count = own.get(loss_name, targets)
             row = taken.losses.setdefault(f"{name}.{loss_name}", [0.0, 0])
@@ -288,8 +288,8 @@ class Loop:
         if len(state.modules) > 1:
             for cell, module in state.modules.items():
                 row[f"weight of {cell}"] = self.drawing.weight(state, cell, module) * self.balancer.factor(cell)
-                row[f"examples of {cell}"] = state.examples.get(cell, 0)
-                row[f"seconds of {cell}"] = round(state.cell_seconds.get(cell, 0.0), 3)
+            for name, (examples, seconds) in state.shares().items():
+                row[f"examples of {name}"], row[f"seconds of {name}"] = examples, round(seconds, 3)
         self.log.write(row)
 
     def _rate(self, step: int, per_epoch: int) -> float:

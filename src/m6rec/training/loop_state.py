@@ -11,11 +11,11 @@ from m6rec.training.stopping import Validations
 
 @dataclass
 class Taken:
-    """What one step gave. losses: "module.loss" -> [sum over targets, targets].  cells: cell -> Cell."""
+    """What one step gave. losses: "module.loss" -> [sum over targets, targets].  targets: module -> targets of its batches."""
 
     losses: dict[str, list[float]] = field(default_factory=dict)
     cells: dict[str, CellTaken] = field(default_factory=dict)
-    targets: int = 0
+    targets: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -32,7 +32,8 @@ class CellTaken:
 class LoopState:
     """Where a run stands; everything but the tensors.
 
-    examples, cell_seconds, cell_sums, cell_steps: of the epoch so far, by cell.  report: of the whole run, by cell.
+    examples, cell_seconds, cell_sums, cell_steps: of the epoch so far, by cell.  module_targets: of it, by module.
+    report: of the whole run, by cell.
     modules: cell -> module, of the cells met.  plan: how this epoch is drawn (`drawing.py`).  per_epoch: steps of the first epoch.
     balance: the state of the balancer.
     """
@@ -50,6 +51,7 @@ class LoopState:
     seconds: float = 0.0
     examples: dict[str, int] = field(default_factory=dict)
     cell_seconds: dict[str, float] = field(default_factory=dict)
+    module_targets: dict[str, int] = field(default_factory=dict)
     cell_sums: dict[str, float] = field(default_factory=dict)
     cell_steps: dict[str, int] = field(default_factory=dict)
     report: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -73,7 +75,9 @@ class LoopState:
         for key, (total, targets) in taken.losses.items():
             self.sums[key] = self.sums.get(key, 0.0) + total
             self.counts[key] = self.counts.get(key, 0) + int(targets)
-        self.targets += taken.targets
+        self.targets += sum(taken.targets.values())
+        for name, targets in taken.targets.items():
+            self.module_targets[name] = self.module_targets.get(name, 0) + targets
         self.seconds += seconds
         forward = sum(cell.seconds for cell in taken.cells.values())
         for name, cell in taken.cells.items():
@@ -92,6 +96,14 @@ class LoopState:
         """Mean loss of each cell over the steps of the epoch that had it."""
         return {name: self.cell_sums[name] / self.cell_steps[name] for name in sorted(self.cell_sums)}
 
+    def shares(self) -> dict[str, tuple[int, float]]:
+        """Name -> (examples, seconds) of the epoch: every cell, and every module of several cells, whose examples have several labels."""
+        found = {cell: (self.examples.get(cell, 0), self.cell_seconds.get(cell, 0.0)) for cell in self.modules}
+        for module, targets in self.module_targets.items():
+            seconds = sum(self.cell_seconds.get(cell, 0.0) for cell, owner in self.modules.items() if owner == module)
+            found.setdefault(module, (targets, seconds))
+        return found
+
     def next_epoch(self) -> None:
         """Close the epoch: its counts go into the report."""
         for name, examples in self.examples.items():
@@ -102,4 +114,4 @@ class LoopState:
             }
         self.epoch, self.step = self.epoch + 1, 0
         self.sums, self.counts, self.targets, self.seconds = {}, {}, 0, 0.0
-        self.examples, self.cell_seconds, self.cell_sums, self.cell_steps = {}, {}, {}, {}
+        self.examples, self.cell_seconds, self.module_targets, self.cell_sums, self.cell_steps = {}, {}, {}, {}, {}

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+MOST_LOSSES = 4  # shown one by one
+
 
 class Progress:
     """What the loop and the stages tell the user while they work. `visible=False` shows nothing."""
@@ -49,11 +51,23 @@ class Progress:
 
     def advance(self, losses: dict[str, float], rate: float) -> None:
         if self._bar is not None and self._task is not None:
-            shown = " ".join(f"{name.split('.')[-1]} {value:.3f}" for name, value in losses.items())
+            shown = " ".join(f"{name} {value:.3f}" for name, value in few(losses).items())
             self._bar.update(self._task, advance=1, facts=f"{shown}  {rate:,.0f} examples/s")
 
     def note(self, epoch: int, losses: dict[str, float], metrics: dict[str, float]) -> None:
         """One line an epoch."""
-        parts = [f"{name.split('.')[-1]} {value:.4f}" for name, value in losses.items()]
+        parts = [f"{name} {value:.4f}" for name, value in few(losses).items()]
         parts += [f"{name} {value:.4f}" for name, value in metrics.items()]
         self.say(f"  epoch {epoch:<3} " + "  ".join(parts))
+
+
+def few(losses: dict[str, float]) -> dict[str, float]:
+    """What fits into a line: the losses "module.name" by name; of many, the mean of each module's."""
+    if len(losses) <= MOST_LOSSES:
+        return {name.partition(".")[2] or name: value for name, value in losses.items()}
+    found: dict[str, list[float]] = {}
+    for name, value in losses.items():
+        found.setdefault(name.partition(".")[0], []).append(value)
+    return {
+        f"{module} (mean of {len(values)})" if len(values) > 1 else module: sum(values) / len(values) for module, values in found.items()
+    }
