@@ -126,8 +126,9 @@ def main() -> None:
     if given.json:
         print(json.dumps({"seeds": seeds, "false_alarms_per_1000": false, "allowed": given.false_alarms, "table": table}, indent=2))
         return
+    counted = ", ".join(f"{rate:.2f}" for rate in false)
     print(
-        f"quiet streams, {len(LEVELS) * len(DISPERSION)} topics: false alarms in 1,000 windows {', '.join(f'{x:.2f}' for x in false)} (allowed {given.false_alarms:g})"
+        f"quiet streams, {len(LEVELS) * len(DISPERSION)} topics: false alarms in 1,000 windows {counted} (allowed {given.false_alarms:g})"
     )
     print(f"{'kind':<9} {'size':>5} {'texts/h':>8} {'planted':>8} {'found':>7} {'delay':>6}")
     for row in table:

@@ -12,6 +12,7 @@ import polars as pl
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
+from m6rec.explanation.interests import Profile
 from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
 from m6rec.tasks.option_folder import drop_option, load_option
@@ -244,6 +245,20 @@ class Recommender:
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items most like `item` (cosine of item vectors). Raises UnknownItemError."""
         return self.engine.similar_items(item, k)
+
+    def profile(self, user: str, *, most: int = 5) -> Profile:
+        """What is held about a user: interests by weight, time and scenario, with the events behind each.
+
+        Args:
+            most: interests of a field, at most.
+
+        Returns:
+            A `Profile`; `m6rec.explanation.interest_words.sentences` words it in English or Chinese.
+
+        Raises:
+            UnknownUserError: an id nobody has seen.
+        """
+        return self.engine.profile(user, most)
 
     def add_items(self, items: Frame) -> int:
         """New items (item_id and any of the declared fields), recommendable at once; returns how many.

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m6rec.base.errors import UsageError
+from m6rec.base.errors import DataError, UsageError
 from m6rec.cli.options import DryRun, Json, Set, Window, duration
 from m6rec.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
+    from m6rec.config import M6RecConfig
     from m6rec.data.dataset import Dataset
 
 
@@ -51,13 +52,16 @@ def analyse(
     from m6rec.evaluation.analysis_report import analysis_page, facts, text_lines
     from m6rec.training.run_folder import default_folder
 
-    dataset, account = _read(source, settings or [])
+    dataset, settled, account = _read(source, settings or [])
+    leaks, notes = _leaks(dataset, settled)
     found = look(
         dataset,
         gap=seconds,
         window=window.value,
         steps=None if steps is None else [step.strip() for step in steps.split(",") if step.strip()],
         permutations=permutations,
+        leaks=leaks,
+        notes=notes,
     )
     with atomic_file(page) as temporary:
         temporary.write_text(analysis_page(found, title=f"The logs of {default_folder(source).name}", account=account), encoding="utf-8")
@@ -67,8 +71,8 @@ def analyse(
     print_lines([*text_lines(found), "", f"wrote {page}"])
 
 
-def _read(source: Path, settings: list[str]) -> tuple[Dataset, Sequence[tuple[str, int, str]]]:
-    """The prepared data and the account of what was read.
+def _read(source: Path, settings: list[str]) -> tuple[Dataset, M6RecConfig, Sequence[tuple[str, int, str]]]:
+    """The prepared data, what is asked of them, and the account of what was read.
 
     Raises:
         CheckpointError, ConfigError, DataError, UsageError: settings with a run, whose data are prepared already.
@@ -78,10 +82,23 @@ def _read(source: Path, settings: list[str]) -> tuple[Dataset, Sequence[tuple[st
             raise UsageError(f"--set changes a configuration file as it is read; {source} is a run, whose data are prepared already")
         from m6rec.training.pipeline import open_run
 
-        return open_run(source).dataset, []
+        bench = open_run(source)
+        return bench.dataset, bench.config, []
     from m6rec.config import load_config
     from m6rec.data.prepare import prepare
 
     settled = load_config(source, settings)
-    dataset, account = prepare(settled.data, settled.fields, settled.scenarios, source.parent)
-    return dataset, list(account.rows)
+    dataset, account = prepare(settled.data, settled.fields, settled.scenarios, source.parent, labels=settled.label_columns)
+    return dataset, settled, list(account.rows)
+
+
+def _leaks(dataset: Dataset, settled: M6RecConfig) -> tuple[list[str], list[str]]:
+    """A sentence on every column that seems to know the answer of a judge task; and why they can't be looked for, where they can't."""
+    from m6rec.training.task_checks import check_tasks
+
+    if not settled.judges:
+        return [], [] if dataset.exposures is None else ["no judge tasks are configured: columns that leak an answer can't be looked for"]
+    try:
+        return [leak.line() for leak in check_tasks(dataset, settled, refuse=False).leaks], []
+    except DataError as error:
+        return [], [f"leaks, as long as a task can't be learned: {error}"]

@@ -135,5 +135,5 @@ class _Judge:
 
     def _classified(self, texts: list[str], task: str | None) -> list[dict[str, float]]:
         assert self.recommender is not None
-        classified: list[dict[str, float]] = self.recommender.classify(texts, task=task)  # type: ignore[attr-defined]
+        classified: list[dict[str, float]] = self.recommender.classify(texts, task=task)
         return classified

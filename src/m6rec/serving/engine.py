@@ -23,6 +23,7 @@ from m6rec.data.dataset import Dataset, Table, Vocabulary
 from m6rec.data.schema import shown
 from m6rec.data.store import fingerprint
 from m6rec.data.tables import empty_column
+from m6rec.explanation.interests import Interests, Profile
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.asking import Asking, Unknown
@@ -50,6 +51,7 @@ class Engine(Asking):
         super().__init__(scorer, unknown)
         self.retrieval = Retrieval(scorer)
         self._index: ExactIndex | None = None
+        self._profiler: Interests | None = None
         self._titled: tuple[Table, list[str]] | None = None
         self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
 
@@ -281,6 +283,13 @@ class Engine(Asking):
         best, values = self._index.search(self._index.vectors[row : row + 1], k, allowed)
         titles, ids = self._titles(), self.items.ids.ids
         return [Scored(ids[i], float(v), titles[i]) for i, v in zip(best[0], values[0], strict=True) if i >= 0]
+
+    def profile(self, user: str, most: int = 5) -> Profile:
+        """What is held about a user; see `Recommender.profile`. What is learned over everybody is learned once for each state of the data."""
+        row = self._user(user)
+        if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
+            self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
+        return self._profiler.of(row, self.histories.row(row))
 
     def add_items(self, frame: pl.DataFrame) -> int:
         """Make new items recommendable at once; returns how many were added.

@@ -47,6 +47,10 @@ def mood_of_labels(answers: Sequence[Mapping[str, float]], negative: str | None 
     """
     if not answers:
         return Mood([], [])
+    if not isinstance(answers[0], Mapping):
+        raise UsageError(
+            f"the task answers {shown(answers[0])}, a number; sentiment takes a task whose answers are labels, e.g. negative, positive"
+        )
     names = list(answers[0])
     if negative is not None and negative not in names:
         raise UsageError(f"the task has no label '{negative}'; its labels: {', '.join(names)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -79,7 +79,8 @@ def analyse(
     steps: Sequence[str] | None = None,
     permutations: int = 200,
     seed: int = 0,
-    find_leaks: Callable[[Dataset], Sequence[str]] | None = None,
+    leaks: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Analysis:
     """Everything at once.
 
@@ -88,14 +89,15 @@ def analyse(
         window: day, week or month (30 days).
         steps: labels (of exposures) or actions (of events) that make the funnel, in order; None goes by their names.
         permutations: of the band around drift.
-        find_leaks: says which columns seem to know the future, one sentence each.
+        leaks: which columns seem to know the answer, one sentence each (see `data.leaks`).
+        notes: what else can't be known.
 
     Raises:
         DataError: a step that is neither a label nor an action.
     """
     log = Log.of(dataset)
     shown = dataset.exposures
-    unknown = _unknown(log, dataset)
+    unknown = [*_unknown(log, dataset), *notes]
     calendar = None if log.times is None else _calendar(log.times, window)
     label_calendar = None if shown is None or shown.times is None else _calendar(shown.times, window)
     found = suspicious(log)
@@ -116,7 +118,7 @@ def analyse(
         delays=[*([] if shown is None else delays_of_exposures(shown, log)), *delays_of_events(log)],
         suspicious=found,
         suspects=[dataset.users.ids.ids[one.user] for one in found.suspects],
-        leaks=[] if find_leaks is None else list(find_leaks(dataset)),
+        leaks=list(leaks),
         unknown=unknown,
     )
 

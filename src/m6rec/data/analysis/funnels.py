@@ -79,11 +79,14 @@ def funnels_of_exposures(exposures: Exposures, scenario_names: Sequence[str], wa
     """
     outcomes = {name: values for name in exposures.labels.columns if (values := binary(exposures.labels[name])) is not None}
     names = steps_among(list(outcomes), wanted, "binary label")
-    values = np.stack([outcomes[name] for name in names], axis=1) if names else np.zeros((len(exposures), 0))  # X K
-    return [
-        _funnel(scenario, "exposures", [SHOWN, *names], _padded(values[rows]), {n: outcomes[n][rows] for n in outcomes if n not in names})
-        for scenario, rows in _parts(exposures.scenarios, scenario_names, len(exposures))
-    ]
+    found = []
+    for scenario, rows in _parts(exposures.scenarios, scenario_names, len(exposures)):
+        known = {name: values[rows] for name, values in outcomes.items() if not np.isnan(values[rows]).all()}  # not asked there: no step
+        steps = [name for name in names if name in known]
+        values = np.stack([np.ones(len(rows)), *(known[name] for name in steps)], axis=1)  # X K: every row reached the first step
+        beside = {name: column for name, column in known.items() if name not in names}
+        found.append(_funnel(scenario, "exposures", [SHOWN, *steps], values, beside))
+    return found
 
 
 def funnels_of_events(log: Log, wanted: Sequence[str] | None = None) -> list[Funnel]:
@@ -98,10 +101,12 @@ def funnels_of_events(log: Log, wanted: Sequence[str] | None = None) -> list[Fun
         pairs, pair = np.unique(log.users[rows] * max(log.item_count, 1) + log.items[rows], return_inverse=True)
         did = np.zeros((len(pairs), len(log.action_names)), dtype=bool)
         did[pair, log.actions[rows]] = True
-        values = did[:, [log.action_names.index(name) for name in names]].astype(np.float64)
+        there = [name for name in names if did[:, log.action_names.index(name)].any()]
+        values = did[:, [log.action_names.index(name) for name in there]].astype(np.float64)
         values = values[values.any(axis=1)]
-        beside = {name: did[:, code].astype(np.float64) for code, name in enumerate(log.action_names) if name not in names}
-        found.append(_funnel(scenario, "pairs of user and item", names, values, beside))
+        others = [name for name in log.action_names if name not in names and did[:, log.action_names.index(name)].any()]
+        beside = {name: did[:, log.action_names.index(name)].astype(np.float64) for name in others}
+        found.append(_funnel(scenario, "pairs of user and item", there, values, beside))
     return found
 
 
@@ -129,11 +134,6 @@ def binary(column: pl.Series) -> np.ndarray | None:
         known = values[~np.isnan(values)]
         return np.array(values) if len(known) and np.isin(known, (0.0, 1.0)).all() else None
     return None
-
-
-def _padded(values: np.ndarray) -> np.ndarray:
-    """With the first step, which every row reached."""
-    return np.concatenate([np.ones((len(values), 1)), values], axis=1)
 
 
 def _parts(codes: np.ndarray | None, names: Sequence[str], size: int) -> list[tuple[str, np.ndarray]]:
