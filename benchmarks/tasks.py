@@ -92,7 +92,8 @@ def measure_data(folder: Path, form: str, arguments: argparse.Namespace) -> dict
     def counted() -> dict[str, np.ndarray]:
         return kept_counts(rows, place / f"counts-{prints[:12]}.npz")
 
-    scorers = [
+    scorers = our_lines(rows, place, arguments) if arguments.seeds else []
+    scorers += [
         ("baseline", baseline(name, rows, counted, place / "baselines" / f"{name}-{prints[:12]}.npz")) for name in arguments.baselines
     ]
     judges = Judges(rows, counted, place / "peers", arguments.work / "environments", only_cached=arguments.cached)
