@@ -124,6 +124,7 @@ def our_lines(rows: Rows, place: Path, arguments: argparse.Namespace) -> list[tu
     if len(found) > 1:
         joint.facts["note"] = f"seed {chosen}, in the middle of " + ", ".join(f"{value:.4f}" for value, _, _ in found)
     cell = rows.cells[0]
+    joint.facts |= ours.judging_speed(Path(joint.facts["run"]))
     joint.facts["latency"] = ours.latency(Path(joint.facts["run"]), cell["task"], cell["scenario"])
     scorers = [("ours", joint)]
     if len(rows.tasks) > 1:

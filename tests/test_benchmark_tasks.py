@@ -368,7 +368,7 @@ def test_the_whole_script_with_answers_given(
 
     def train(place: Path, name: str, seed: int, threads: int, settings: list[str], config: Path | None = None) -> dict[str, object]:
         asked.append((name, sorted(yaml.safe_load((config or place / "data" / "config.yaml").read_text())["tasks"])))
-        return {"run": str(tmp_path), "seconds": 2.0, "name": name, "settings": list(settings), "examples_per_second": 7.0}
+        return {"run": str(tmp_path), "seconds": 2.0, "name": name, "settings": list(settings)}
 
     def predicted(name: str, rows: Rows, place: Path, training: dict[str, object], note: str = "") -> Predicted:
         values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
@@ -383,6 +383,7 @@ def test_the_whole_script_with_answers_given(
     monkeypatch.setattr(tasks, "prepare", lambda source, out, form: write_folder(out))
     monkeypatch.setattr(tasks.ours, "train", train)
     monkeypatch.setattr(tasks.ours, "predicted", predicted)
+    monkeypatch.setattr(tasks.ours, "judging_speed", lambda run: {"examples_per_second": 7.0})
     monkeypatch.setattr(tasks.ours, "latency", lambda *words, **more: {"p50_ms": 1.5, "p95_ms": 2.0})
     monkeypatch.setattr(task_studies, "RARE", 0.4)
     words = ["--data", str(tmp_path / "small"), "--work", str(tmp_path / "work"), "--threads", "1", "--baselines", "counters"]
