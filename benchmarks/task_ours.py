@@ -23,6 +23,7 @@ from task_rows import HISTORY, TRAIN, Rows, in_milliseconds
 
 CANDIDATES = 200
 REQUESTS = 200
+WARM_UP, STEPS = 3, 30  # of the training speed
 
 
 def single_task(place: Path, task: str) -> Path:
@@ -36,7 +37,7 @@ def single_task(place: Path, task: str) -> Path:
 
 
 def train(place: Path, name: str, seed: int, threads: int, settings: Sequence[str], config: Path | None = None) -> dict[str, Any]:
-    """One `m6rec train` under place/name; what is done is not repeated. Returns run, seconds, peak_mb and the speed of judging."""
+    """One `m6rec train` under place/name; what is done is not repeated. Returns name, run, seconds, peak_mb: of the run that did the work."""
     run = place / name
     kept, log = run / "training.json", run / "logs" / "run.jsonl"  # the log has one line for every stage that was done
     stages = log.read_bytes() if log.exists() else b""
@@ -46,21 +47,45 @@ def train(place: Path, name: str, seed: int, threads: int, settings: Sequence[st
     peak = command(["train", str(config or place / "data" / "config.yaml"), "--run", str(run), *flags, "--progress"])
     measured = {"name": name, "run": str(run), "seconds": round(time.monotonic() - begun, 1), "peak_mb": round(peak)}
     if kept.exists() and log.read_bytes() == stages:  # all were done before
-        return {**json.loads(kept.read_text(encoding="utf-8")), **judging_speed(run)}
+        return json.loads(kept.read_text(encoding="utf-8"))
     kept.write_text(json.dumps(measured), encoding="utf-8")
-    return {**measured, **judging_speed(run)}
+    return measured
 
 
-def judging_speed(run: Path) -> dict[str, float]:
-    """examples_per_second: exposures trained on a second of judging (the median epoch); epochs."""
+def judging_speed(run: Path, steps: int = STEPS) -> dict[str, float]:
+    """examples_per_second: exposures trained on a CPU second of one thread, all tasks of a row at once, over steps of the fit stage from fresh
+    weights (forward, backward, clipping, update); the choose task, which trains beside, left out.
+    """
+    import torch
+
+    from m6rec.language_model.precision import autocast
     from m6rec.training.pipeline import open_run
+    from m6rec.training.stages_fit import BATCH_EXPOSURES
 
-    rows = {}
-    for line in (open_run(run).folder("fit") / "log.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        rows[row["epoch"]] = row  # a resumed run writes its last epoch again
-    speeds = [row["examples of judge"] / row["seconds of judge"] for row in rows.values() if row.get("seconds of judge")]
-    return {"epochs": len(rows)} | ({"examples_per_second": round(float(np.median(speeds)))} if speeds else {})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    bench = open_run(run)
+    judging, reader = bench.judging, bench.new_task()
+    assert judging is not None, "the configuration judges candidates"
+    judge = judging.new_judge(bench, reader)
+    judge.bind(judging.examples(bench, judging.chosen("training"), BATCH_EXPOSURES))
+    parts = torch.nn.ModuleDict({"model": bench.model, "reader": reader, "judge": judge}).train()
+    optimizer = torch.optim.AdamW([p for p in parts.parameters() if p.requires_grad], lr=1e-3)
+    batches = list(judge.batches(np.random.default_rng(bench.config.seed)))
+    rates = []
+    for number in range(WARM_UP + steps):
+        batch = batches[number % len(batches)]
+        begun = time.process_time()
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(bench.config.model.autocast):
+            loss = torch.stack(list(judge.loss(bench.model, batch).values())).sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+        optimizer.step()
+        if number >= WARM_UP:
+            rates.append(judge.targets(batch) / (time.process_time() - begun))
+    torch.set_num_threads(threads)
+    return {"examples_per_second": round(float(np.median(rates)))}
 
 
 def predicted(name: str, rows: Rows, place: Path, training: dict[str, Any], note: str = "") -> Predicted:

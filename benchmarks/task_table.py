@@ -94,6 +94,7 @@ def markdown(result: dict[str, Any]) -> str:
         "ECE",
         "training",
         "examples/s",
+        "rank p50",
         "note",
     ]
     lines = [f"## {result['data']}", "", result["statement"], "", _cells(heads), _cells(["---"] * len(heads))]

@@ -92,7 +92,8 @@ def measure_data(folder: Path, form: str, arguments: argparse.Namespace) -> dict
     def counted() -> dict[str, np.ndarray]:
         return kept_counts(rows, place / f"counts-{prints[:12]}.npz")
 
-    scorers = [
+    scorers = our_lines(rows, place, arguments) if arguments.seeds else []
+    scorers += [
         ("baseline", baseline(name, rows, counted, place / "baselines" / f"{name}-{prints[:12]}.npz")) for name in arguments.baselines
     ]
     judges = Judges(rows, counted, place / "peers", arguments.work / "environments", only_cached=arguments.cached)
@@ -123,6 +124,7 @@ def our_lines(rows: Rows, place: Path, arguments: argparse.Namespace) -> list[tu
     if len(found) > 1:
         joint.facts["note"] = f"seed {chosen}, in the middle of " + ", ".join(f"{value:.4f}" for value, _, _ in found)
     cell = rows.cells[0]
+    joint.facts |= ours.judging_speed(Path(joint.facts["run"]))
     joint.facts["latency"] = ours.latency(Path(joint.facts["run"]), cell["task"], cell["scenario"])
     scorers = [("ours", joint)]
     if len(rows.tasks) > 1:

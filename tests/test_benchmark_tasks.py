@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
+import task_studies
 import tasks
 from peers import environment, judging
 from peers.judging import PEERS, Judges, fingerprint, suits, write_exchange
@@ -32,6 +33,7 @@ from task_baselines import (
 )
 from task_counts import counts, earlier_sums, event_sums, faded_sums, group_keys
 from task_data import cells
+from task_ours import questions
 from task_rows import TEST, TRAIN, VALIDATION, Rows, events_before, read_rows
 from task_table import judged_cells, make_rows, markdown
 
@@ -356,3 +358,64 @@ def test_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         tasks.parse(["--data", "d", "--peers", "mmoo"])
     assert "did you mean 'mmoe'" in capsys.readouterr().err
+
+
+def test_the_whole_script_with_answers_given(
+    folder: Path, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "work" / "small"
+    asked: list[tuple[str, list[str]]] = []
+
+    def train(place: Path, name: str, seed: int, threads: int, settings: list[str], config: Path | None = None) -> dict[str, object]:
+        asked.append((name, sorted(yaml.safe_load((config or place / "data" / "config.yaml").read_text())["tasks"])))
+        return {"run": str(tmp_path), "seconds": 2.0, "name": name, "settings": list(settings)}
+
+    def predicted(name: str, rows: Rows, place: Path, training: dict[str, object], note: str = "") -> Predicted:
+        values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
+        weight = next((float(s.rpartition("=")[2]) for s in training["settings"] if s.startswith("tasks.like.weight=")), 1.0)
+        wanted = [name] if str(training["name"]).startswith("only-") else rows.tasks
+        for task in wanted:
+            column = rows.tasks.index(task)
+            values[:, column] = 0.5 + 0.2 * weight / 16 * (rows.labels[:, column] - 0.5)
+        return Predicted(name, values, dict(training))
+
+    monkeypatch.setattr(tasks, "recognise", lambda source: "kuairand")
+    monkeypatch.setattr(tasks, "prepare", lambda source, out, form: write_folder(out))
+    monkeypatch.setattr(tasks.ours, "train", train)
+    monkeypatch.setattr(tasks.ours, "predicted", predicted)
+    monkeypatch.setattr(tasks.ours, "judging_speed", lambda run: {"examples_per_second": 7.0})
+    monkeypatch.setattr(tasks.ours, "latency", lambda *words, **more: {"p50_ms": 1.5, "p95_ms": 2.0})
+    monkeypatch.setattr(task_studies, "RARE", 0.4)
+    words = ["--data", str(tmp_path / "small"), "--work", str(tmp_path / "work"), "--threads", "1", "--baselines", "counters"]
+    tasks.main([*words, "--seeds", "0", "1", "2", "--studies", "balance"])
+    assert [one for one in asked if not one[0].startswith("balance")] == [
+        *((f"seed-{seed}", ["click", "like", "next"]) for seed in (0, 1, 2)),
+        *(("only-click", ["click", "next"]), ("only-like", ["like", "next"])),
+    ]
+    assert len([one for one in asked if one[0].startswith("balance")]) == 9 + len(task_studies.ADAPTIVE)
+    record = json.loads((tmp_path / "work" / "tasks.json").read_text())
+    assert record["machine"] == environment.machine(1)
+    result = record["results"][0]
+    assert [row["kind"] for row in result["rows"]] == ["ours", "single", "baseline"]
+    assert result["rows"][0]["facts"]["note"].startswith("seed 1, in the middle of 1.0000")
+    assert result["rows"][1]["reference_minus_this"] == [0.0, 0.0, 0.0]
+    assert result["studies"]["balance"]["rare"] == ["like"]
+    assert result["studies"]["balance"]["adaptive_minus_fixed"] == [0.0, 0.0, 0.0]
+    page = capsys.readouterr().out
+    assert "| m6rec | ours | 1.0000" in page
+    assert "| 7 | 1.50 ms | seed 1" in page
+    assert "| fixed 0.0625 | 1.0000 | 2 s |" in page
+    heads = next(line for line in page.splitlines() if line.startswith("| scorer"))
+    assert {line.count("|") for line in page.splitlines() if line.startswith(("| m6rec", "| smoothed"))} == {heads.count("|")}
+    assert (place / "baselines").is_dir()
+    tasks.main([*words, "--seeds"])  # what was made is read again
+    assert "| m6rec" not in capsys.readouterr().out
+
+
+def test_questions_have_no_answers(folder: Path, rows: Rows) -> None:
+    asked = questions(folder)
+    assert asked.columns == ["user_id", "item_id", "time", "scenario", "device"]
+    where = np.flatnonzero(rows.parts != TRAIN)
+    assert asked.height == len(where)
+    np.testing.assert_array_equal(asked["time"].to_numpy(), rows.times[where])
+    assert [1 + int(item[1:]) for item in asked["item_id"]] == rows.codes["item"].values[where].tolist()
