@@ -101,3 +101,28 @@ def m6rec(capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandLine]:
         return CommandLine(code, *capsys.readouterr())
 
     return call
+
+
+JUDGED = ("train.epochs=2", "train.threads=1", "model.width=16", "model.history=12", "pretrain.epochs=1", "text.vocabulary=400")
+
+
+@pytest.fixture(scope="session")
+def judged_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small sample whose config.yaml has tasks that judge candidates, items and texts. Read only."""
+    from m6rec.data.sample import write_sample
+
+    folder = tmp_path_factory.mktemp("judged")
+    write_sample(folder, users=80, items=60, events_per_user=10.0, tasks=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def judged_run(judged_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `judged_sample`, trained once a session. Read only."""
+    from m6rec.config import load_config
+    from m6rec.training.pipeline import train
+
+    run = tmp_path_factory.mktemp("runs") / "judged"
+    settings = [*JUDGED, "evaluation.resamples=100", "evaluation.baselines=[popularity]", "evaluation.worth={click: 1}"]
+    train(load_config(judged_sample / "config.yaml", settings), judged_sample, run)
+    return run

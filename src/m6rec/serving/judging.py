@@ -180,7 +180,7 @@ def _scenario_codes(part: JudgePart, frame: pl.DataFrame) -> np.ndarray | None:
     if len(strange):
         hint = nearest(strange[0], names) or "; known: " + ", ".join(names)
         raise DataError(f"{ROWS} have the scenario {shown(strange[0])}, which training did not know{hint}")
-    return given.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+    return given.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64).fill_null(-1).to_numpy(writable=True)
 
 
 def _context_frame(part: JudgePart, known: Mapping[str, Any], source: str, rows: int = 1) -> pl.DataFrame:

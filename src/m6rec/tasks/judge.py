@@ -320,8 +320,9 @@ class Judge(JudgeCells, Task):
         """Answers for all rows: task -> float32 (X,), or (X, L) for classes and tags; NaN where the task is not asked in the row's scenario.
 
         Binary: a probability; number: in the label's own unit; ordinal: the expected level; classes and tags: probabilities of each.
-        Modules must be in eval mode.
         """
+        for module in (self, self.reader, model):
+            module.eval()  # an answer is not a matter of chance
         tasks = list(self.configs) if tasks is None else list(tasks)
         rows, results = examples.rows, {}
         for task in tasks:

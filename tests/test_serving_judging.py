@@ -1,0 +1,211 @@
+"""Judging at the time of asking: what serving answers is what the evaluation measured, options come and go, bad questions get one line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from m6rec import Recommender
+from m6rec.base.errors import CheckpointError, ConfigError, DataError, UsageError
+from m6rec.evaluation.judged import Judged
+from m6rec.tasks.config import JudgeConfig
+from m6rec.training.adding import add_task
+from m6rec.training.pipeline import open_run
+
+
+@pytest.fixture(scope="module")
+def recommender(judged_run: Path) -> Recommender:
+    """Read only; `fresh` is for tests that change it."""
+    return Recommender.from_pretrained(judged_run)
+
+
+@pytest.fixture
+def fresh(judged_run: Path) -> Recommender:
+    return Recommender.from_pretrained(judged_run)
+
+
+def judged(run: Path, task: str) -> Judged:
+    folder = open_run(run).folder("evaluate") / "judged"
+    return next(one for one in (Judged.load(path) for path in sorted(folder.iterdir())) if one.task == task and one.name == "m6rec")
+
+
+def test_serving_answers_what_the_evaluation_measured(recommender: Recommender, judged_run: Path, judged_sample: Path) -> None:
+    """No skew: the rows of the test, asked of the served model as a table, get the probabilities that the evaluation saw."""
+    measured = judged(judged_run, "click")
+    exposures = pl.read_parquet(judged_sample / "exposures.parquet")
+    answers = recommender.predict(exposures, ["click"])
+    ids = recommender.engine.users.ids, recommender.engine.items.ids
+    served = {
+        (ids[0].dense(user), ids[1].dense(item), float(time)): p
+        for user, item, time, p in answers.select("user_id", "item_id", "time", "click").iter_rows()
+    }
+    assert measured.users is not None
+    assert measured.items is not None
+    assert measured.times is not None
+    found = [served[row] for row in zip(measured.users.tolist(), measured.items.tolist(), measured.times.tolist(), strict=True)]
+    np.testing.assert_allclose(found, measured.predicted, atol=2e-5)
+
+
+def test_one_row_is_as_all_rows(recommender: Recommender, judged_sample: Path) -> None:
+    exposures = pl.read_parquet(judged_sample / "exposures.parquet")[-40:]
+    together = recommender.predict(exposures)
+    for row in (0, 17, 39):
+        alone = recommender.predict(exposures[row : row + 1])
+        for task in ("click", "purchase", "rating"):
+            assert alone[task][0] == pytest.approx(together[task][row], abs=1e-5), task
+
+
+def test_tasks_are_asked_where_they_are_served(recommender: Recommender, judged_sample: Path) -> None:
+    """Purchases and ratings are of the shop; elsewhere there is no answer. A purchase is no likelier than the click before it."""
+    answers = recommender.predict(pl.read_parquet(judged_sample / "exposures.parquet")[-300:])
+    shop = answers.filter(pl.col("scenario") == "shop")
+    assert shop["purchase"].null_count() == 0
+    assert answers.filter(pl.col("scenario") != "shop")["purchase"].null_count() == len(answers) - len(shop)
+    raw = recommender.engine.scorer.judging
+    assert raw is not None
+    raw.calibrations, kept = {}, raw.calibrations
+    plain = recommender.predict(shop)
+    raw.calibrations = kept
+    assert (plain["purchase"] <= plain["click"] + 1e-6).all()
+
+
+def test_rank_orders_by_what_predict_says(recommender: Recommender) -> None:
+    items = recommender.engine.items.ids.ids[:15]
+    now = recommender.engine.newest
+    for task in ("click", "rating"):
+        ranked = recommender.rank("u01", items, task, {"device": "phone"}, scenario="shop")
+        rows = {"user_id": ["u01"] * 15, "item_id": items, "time": [now] * 15, "scenario": ["shop"] * 15, "device": ["phone"] * 15}
+        predicted = dict(zip(items, recommender.predict(rows, [task])[task], strict=True))
+        assert [a.item_id for a in ranked] == sorted(items, key=lambda item: -predicted[item])
+        assert [a.score for a in ranked] == pytest.approx([predicted[a.item_id] for a in ranked], abs=1e-5)
+
+
+def test_rank_by_choosing_is_the_order_of_recommend(recommender: Recommender) -> None:
+    answers = recommender.recommend("u01", k=20, repeat="allow")
+    ranked = recommender.rank("u01", [a.item_id for a in reversed(answers)])
+    assert [a.item_id for a in ranked] == [a.item_id for a in answers]
+
+
+def test_labels_stand_beside_the_items(recommender: Recommender) -> None:
+    answers = recommender.recommend("u02", k=5, scenario="shop", include=["category", "click", "rating"])
+    frame = recommender.engine.items.frame
+    for answer in answers:
+        assert list(answer.labels) == ["click", "rating", "category"]
+        assert answer.labels["category"] == frame["category"][recommender.engine.items.ids.dense(answer.item_id)]
+        one = recommender.rank("u02", [answer.item_id], "click", scenario="shop")[0]
+        assert answer.labels["click"] == pytest.approx(one.score, abs=1e-5)
+
+
+def test_texts_and_items_are_classified(recommender: Recommender) -> None:
+    one = recommender.classify("broke after a week, a waste of money", task="sentiment")
+    two = recommender.classify(["broke after a week, a waste of money", "wonderful"], task="sentiment")
+    assert one == pytest.approx(two[0])
+    assert sum(one.values()) == pytest.approx(1, abs=1e-5)
+    said = recommender.classify(item=recommender.engine.items.ids.ids[0], task="category")
+    assert set(said) == set(recommender.engine.items.frame["category"].drop_nulls())
+    assert list(said.values()) == sorted(said.values(), reverse=True)
+
+
+def test_saved_and_loaded_judges_are_the_same(recommender: Recommender, tmp_path: Path, judged_sample: Path) -> None:
+    rows = pl.read_parquet(judged_sample / "exposures.parquet")[-50:]
+    recommender.save_pretrained(tmp_path / "copy")
+    again = Recommender.from_pretrained(tmp_path / "copy")
+    assert again.predict(rows).equals(recommender.predict(rows))
+    assert again.classify("wonderful", task="sentiment") == recommender.classify("wonderful", task="sentiment")
+
+
+BAD: dict[str, tuple[Callable[[Recommender], Any], type[Exception], str]] = {
+    "unknown task": (lambda r: r.rank("u01", ["i01"], "clik"), UsageError, "there is no task 'clik' on candidates; did you mean 'click'"),
+    "which scenario": (lambda r: r.rank("u01", ["i01"], "click"), UsageError, "asked in several scenarios; say which"),
+    "not there": (lambda r: r.rank("u01", ["i01"], "purchase", scenario="feed"), UsageError, "'purchase' is not asked in scenario 'feed'"),
+    "context": (lambda r: r.rank("u01", ["i01"], "click", {"devic": "x"}, scenario="shop"), UsageError, "did you mean 'device'"),
+    "time": (lambda r: r.rank("u01", ["i01"], "click", scenario="shop", time="soon"), UsageError, "time is 'soon'; give seconds"),
+    "nobody": (lambda r: r.rank(items=["i01"]), UsageError, "nobody to rank for"),
+    "no items": (lambda r: r.rank("u01", "i01"), UsageError, "give a list of item ids"),
+    "no item column": (lambda r: r.predict({"user_id": ["u01"]}), DataError, "rows to predict have no column 'item_id'"),
+    "no user": (lambda r: r.predict({"user_id": [None], "item_id": ["i01"]}), DataError, "row 1 has no user_id"),
+    "strange scenario": (
+        lambda r: r.predict({"user_id": ["u01"], "item_id": ["i01"], "scenario": ["shopp"]}),
+        DataError,
+        "which training did not know; did you mean 'shop'",
+    ),
+    "two things": (lambda r: r.classify("x", item="i01"), UsageError, "classify takes a text or an item"),
+    "text of an item task": (lambda r: r.classify("x", task="category"), UsageError, "'category' is no task on texts"),
+    "no option": (lambda r: r.load_option("nowhere"), CheckpointError, "is no option"),
+    "drop": (lambda r: r.drop_option("clik"), UsageError, "no task 'clik'"),
+    "drop what others need": (lambda r: r.drop_option("click"), UsageError, "'purchase' comes after 'click'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_question_gets_one_line(name: str, recommender: Recommender) -> None:
+    ask, kind, said = BAD[name]
+    with pytest.raises(kind, match=said) as caught:
+        ask(recommender)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_judges_nothing_says_so(tiny_run: Path) -> None:
+    plain = Recommender.from_pretrained(tiny_run)
+    for ask in (lambda: plain.predict({"user_id": ["u01"], "item_id": ["i01"]}), lambda: plain.rank("u01", ["i01"], "click")):
+        with pytest.raises(UsageError, match="no task that judges candidates"):
+            ask()
+    with pytest.raises(UsageError, match="no task on texts or items"):
+        plain.classify("x")
+
+
+@pytest.fixture(scope="module")
+def option(judged_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of its own to which the task `liked` was added."""
+    run = tmp_path_factory.mktemp("options") / "run"
+    shutil.copytree(judged_run, run)
+    added = add_task(run, "liked", JudgeConfig(label="liked"), settings={"epochs": 2})
+    assert added.share < 0.1
+    assert 0 <= added.judged.value("auc") <= 1
+    return added.folder
+
+
+def test_an_option_comes_and_goes_and_nothing_else_changes(option: Path, fresh: Recommender, judged_sample: Path, tmp_path: Path) -> None:
+    rows = pl.read_parquet(judged_sample / "exposures.parquet")[-80:].drop("liked")
+    before = fresh.predict(rows)
+    assert fresh.load_option(option) == "liked"
+    during = fresh.predict(rows)
+    assert during.select(before.columns).equals(before)
+    assert during["liked"].null_count() == 0
+    fresh.save_pretrained(tmp_path / "with")
+    assert Recommender.from_pretrained(tmp_path / "with").predict(rows).equals(during)
+    with pytest.raises(UsageError, match="has a task 'liked' already"):
+        fresh.load_option(option)
+    fresh.drop_option("liked")
+    assert fresh.predict(rows).equals(before)
+
+
+def test_an_option_of_another_backbone_is_refused(option: Path, fresh: Recommender) -> None:
+    scorer = fresh.engine.scorer
+    scorer.model.upper.norm.weight.data[0] += 0.5
+    with pytest.raises(CheckpointError, match=r"was trained for the backbone .*, this model's is"):
+        fresh.load_option(option)
+
+
+def test_tasks_that_cannot_be_added(judged_run: Path) -> None:
+    with pytest.raises(ConfigError, match="the run has a task 'click' already"):
+        add_task(judged_run, "click", JudgeConfig(label="liked"))
+    with pytest.raises(ConfigError, match="options are added for candidates"):
+        add_task(judged_run, "mood", JudgeConfig(label="sentiment", on="text"))
+
+
+def test_the_command_line_judges_a_file(m6rec: Callable[..., Any], judged_run: Path, judged_sample: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.parquet"
+    told = m6rec("predict", judged_run, judged_sample / "exposures.parquet", "--out", out, "--tasks", "click", "--json").json()
+    assert told["columns"] == ["click"]
+    assert pl.read_parquet(out).height == told["rows"]
+    assert "ends in" not in m6rec("predict", judged_run, judged_sample / "exposures.parquet", "--out", tmp_path / "x.txt").error(2)
+    shown = m6rec("recommend", judged_run, "--user", "u01", "--scenario", "shop", "--include", "click,category", "-k", "3")
+    assert shown.code == 0
+    assert "category" in shown.out.splitlines()[0]
