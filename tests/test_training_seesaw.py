@@ -26,7 +26,7 @@ ROWS, USERS = 1200, 300
 
 def config_of(**tasks: Any) -> M6RecConfig:
     named = {"next": {"answer": "choose"}, "click": {"label": "clicked"}, "buy": {"label": "bought", "after": "click"}, **tasks}
-    return M6RecConfig.build({"data": {"events": "e.csv", "exposures": "x.csv"}, "tasks": named, "fusion": {}})
+    return M6RecConfig.build({"data": {"events": "e.csv", "exposures": "x.csv"}, "tasks": named, "fusion": {}, "train": {"threads": 1}})
 
 
 def judged(task: str, skill: float, noise: int = 0) -> Judged:
