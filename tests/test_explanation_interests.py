@@ -135,7 +135,7 @@ def test_a_profile_names_its_events(rec: Recommender, tiny_sample: Path) -> None
     history = rec.engine.histories.row(rec.engine.users.ids.dense("u05"))
     met = {rec.engine.items.ids.ids[item] for item in history.items}
     assert found.events == len(history.items)
-    assert {interest.field for interest in found.interests} == {"tags", "brand", CLUSTERS}
+    assert {interest.field for interest in found.interests} >= {"tags", "brand", CLUSTERS}
     frame = rec.engine.items.frame
     for interest in found.interests:
         assert 0 <= interest.share <= 1
