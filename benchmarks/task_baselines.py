@@ -27,7 +27,7 @@ BINS = 16
 
 @dataclass
 class Predicted:
-    """What one scorer says: probabilities float32 (X, T), NaN where it was not asked; facts: seconds, examples_per_second, settings."""
+    """What one scorer says: probabilities float32 (X, T), NaN where it was not asked; facts: seconds (CPU, everything tried included), chosen."""
 
     name: str
     values: np.ndarray
@@ -58,7 +58,7 @@ def choose(rows: Rows, candidates: Iterator[tuple[dict[str, Any], str, np.ndarra
 
     A candidate with `cell` in its settings is fitted to that cell's rows and competes there alone.
     """
-    begun = time.perf_counter()
+    begun = time.process_time()
     values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
     best: dict[Any, tuple[float, np.ndarray, dict[str, Any]]] = {}
     for settings, task, scores in candidates:
@@ -80,7 +80,7 @@ def choose(rows: Rows, candidates: Iterator[tuple[dict[str, Any], str, np.ndarra
                     index = rows.cell_rows(cell, part)
                     values[index, column] = scores[index]
                 chosen[f"{cell['scenario']}/{task}"] = {"validation": round(value, 5), **settings}
-    return Predicted(name, values, {"seconds": round(time.perf_counter() - begun, 1), "chosen": chosen})
+    return Predicted(name, values, {"seconds": round(time.process_time() - begun, 1), "chosen": chosen})
 
 
 def logit(rate: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ The answers come from `m6rec predict` on a table without labels, the command tha
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,11 +27,11 @@ REQUESTS = 200
 WARM_UP, STEPS = 3, 30  # of the training speed
 
 
-def single_task(place: Path, task: str) -> Path:
-    """The prepared configuration with one judging task alone, beside the other."""
+def config_of(place: Path, name: str, tasks: Sequence[str]) -> Path:
+    """The prepared configuration with these judging tasks alone, as config-NAME.yaml beside it."""
     settings = yaml.safe_load((place / "data" / "config.yaml").read_text(encoding="utf-8"))
-    settings["tasks"] = {name: one for name, one in settings["tasks"].items() if one["answer"] != "judge" or name == task}
-    path = place / "data" / f"config-{task}.yaml"
+    settings["tasks"] = {name: one for name, one in settings["tasks"].items() if one["answer"] != "judge" or name in tasks}
+    path = place / "data" / f"config-{name}.yaml"
     with atomic_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
     return path
@@ -129,6 +130,22 @@ def together(name: str, singles: Sequence[Predicted], rows: Rows) -> Predicted:
         values = np.where(np.isnan(values), one.values, values)
     seconds = sum(one.facts["seconds"] for one in singles)
     return Predicted(name, values, {"seconds": round(seconds, 1), "note": f"{len(singles)} models"})
+
+
+def added(run: Path, copy: Path, place: Path, task: str, policy: str) -> dict[str, Any]:
+    """`add-task` on a copy of a run, by policy: test AUC of each scenario of the task, trained weights and their share of the backbone's."""
+    kept = copy / "added.json"
+    if not kept.exists():
+        from m6rec.tasks.config import JudgeConfig
+        from m6rec.training.adding import add_task
+
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(run, copy)
+        settings = yaml.safe_load((place / "data" / "config.yaml").read_text(encoding="utf-8"))["tasks"][task]
+        found = add_task(copy, task, JudgeConfig.build(settings, source=f"task '{task}'"), policy=policy)  # type: ignore[arg-type]
+        auc = {cell.cell: cell.value("auc") for cell in found.judged.cells()}
+        kept.write_text(json.dumps({"auc": auc, "weights": found.weights, "share": found.share}), encoding="utf-8")
+    return json.loads(kept.read_text(encoding="utf-8"))
 
 
 def latency(run: Path, task: str, scenario: str | None, *, anew: bool = False, requests: int = REQUESTS) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""Studies beside the table of the tasks benchmark: fixed against adaptive weights, and how many layers a candidate and a history share.
+"""Studies beside the table of the tasks benchmark: fixed against adaptive weights, how many layers a candidate and a history share, and what an
+option on a frozen model keeps of full tuning.
 
 Each trains the prepared configuration with one setting changed. What is chosen is chosen on validation; the test is looked at once, at the end.
 """
@@ -18,7 +19,7 @@ from m6rec.evaluation.judged_intervals import resampled
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
 from task_baselines import Predicted, cell_auc, measured_tasks
 from task_rows import VALIDATION, Rows
-from task_table import RESAMPLES, judged_cells
+from task_table import RESAMPLES, cell_name, judged_cells
 
 GRID = [2.0**power for power in range(-4, 5)]  # nine weights of the rare tasks against the others
 RARE = 0.1  # share of positives below which a task is rare
@@ -89,6 +90,28 @@ def interaction(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[
     return {"points": lines, "plot": str(place / "interaction.svg")}
 
 
+def options(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """A new task on a model that was trained without it: the option alone, and everything tuned; the first measured task and the first rare one.
+
+    None where there is one task only.
+    """
+    tasks = measured_tasks(rows)
+    if len(tasks) < 2:
+        return None
+    found = []
+    for task in dict.fromkeys([tasks[0], *rare_tasks(rows)[:1]]):
+        config = ours.config_of(place, f"without-{task}", [other for other in rows.tasks if other != task])
+        trained = ours.train(place, f"without-{task}", arguments.seeds[0], arguments.threads, arguments.set, config)
+        line: dict[str, Any] = {"task": task}
+        for policy in ("options", "everything"):
+            line[policy] = ours.added(Path(trained["run"]), place / f"added-{task}-{policy}", place, task, policy)
+            cells = [value for name, value in line[policy]["auc"].items() if name in [cell_name(cell) for cell in rows.cells]]
+            line[policy]["mean_auc"] = float(np.mean(cells))
+        line["kept"] = (line["options"]["mean_auc"] - 0.5) / (line["everything"]["mean_auc"] - 0.5)
+        found.append(line)
+    return {"tasks": found}
+
+
 def lines(name: str, study: dict[str, Any] | None) -> list[str]:
     """A study as Markdown."""
     if study is None:
@@ -99,6 +122,18 @@ def lines(name: str, study: dict[str, Any] | None) -> list[str]:
         best = study["best"]
         told = f"On the test, {best['adaptive']} minus {best['fixed']}: {gap}. The fixed weights are those of {', '.join(study['rare'])}."
         return ["", "Weights, mean AUC on validation:", "", "| weights | AUC | training |", "| --- | --- | --- |", *rows, "", told]
+    if name == "options":
+        rows = [
+            f"| {one['task']} | {one['options']['mean_auc']:.4f} | {one['everything']['mean_auc']:.4f} | {one['kept']:.1%} | {one['options']['share']:.2%} |"
+            for one in study["tasks"]
+        ]
+        head = ["", "A task added to a model that was trained without it, mean AUC over its cells on the test:", ""]
+        return [
+            *head,
+            "| task | option alone | everything tuned | share of AUC - .5 kept | weights |",
+            "| --- | --- | --- | --- | --- |",
+            *rows,
+        ]
     rows = [
         "| {layers} | {:.4f} ({:.4f}-{:.4f}) | {p50_ms:.2f} ms | {p95_ms:.2f} ms |".format(
             *one["auc"], **{k: v for k, v in one.items() if k != "auc"}

@@ -30,10 +30,10 @@ from task_baselines import BASELINES, Predicted, measured_tasks
 from task_counts import counts
 from task_data import FORMS, prepare, recognise
 from task_rows import Rows, read_rows
-from task_studies import balance, interaction, lines
+from task_studies import balance, interaction, lines, options
 from task_table import judged_cells, make_rows, markdown
 
-STUDIES = {"balance": balance, "interaction": interaction}
+STUDIES = {"balance": balance, "interaction": interaction, "options": options}
 STATEMENT = (
     "{rows:,} exposures: {train:,} to train on, {validation:,} to choose on, {test:,} to measure, by the split column of the prepared folder. "
     "{cells} measured cells. Histories and counts of a row hold what was strictly before its time."
@@ -130,7 +130,7 @@ def our_lines(rows: Rows, place: Path, arguments: argparse.Namespace) -> list[tu
     if len(rows.tasks) > 1:
         singles = []
         for task in measured_tasks(rows):
-            config = ours.single_task(place, task)
+            config = ours.config_of(place, f"only-{task}", [task])
             training = ours.train(place, f"only-{task}", arguments.seeds[0], arguments.threads, arguments.set, config)
             singles.append(ours.predicted(task, rows, place, training))
         scorers.append(("single", ours.together("m6rec, single-task models", singles, rows)))

@@ -387,8 +387,12 @@ def test_the_whole_script_with_answers_given(
     monkeypatch.setattr(tasks.ours, "latency", lambda *words, **more: {"p50_ms": 1.5, "p95_ms": 2.0})
     monkeypatch.setattr(task_studies, "RARE", 0.4)
     words = ["--data", str(tmp_path / "small"), "--work", str(tmp_path / "work"), "--threads", "1", "--baselines", "counters"]
-    tasks.main([*words, "--seeds", "0", "1", "2", "--studies", "balance"])
-    assert [one for one in asked if not one[0].startswith("balance")] == [
+    shares = {"options": 0.7, "everything": 0.75}
+    monkeypatch.setattr(
+        tasks.ours, "added", lambda run, copy, place, task, policy: {"auc": {f"shop/{task}": shares[policy]}, "weights": 9, "share": 0.01}
+    )
+    tasks.main([*words, "--seeds", "0", "1", "2", "--studies", "balance", "options"])
+    assert [one for one in asked if not one[0].startswith(("balance", "without"))] == [
         *((f"seed-{seed}", ["click", "like", "next"]) for seed in (0, 1, 2)),
         *(("only-click", ["click", "next"]), ("only-like", ["like", "next"])),
     ]
@@ -401,7 +405,12 @@ def test_the_whole_script_with_answers_given(
     assert result["rows"][1]["reference_minus_this"] == [0.0, 0.0, 0.0]
     assert result["studies"]["balance"]["rare"] == ["like"]
     assert result["studies"]["balance"]["adaptive_minus_fixed"] == [0.0, 0.0, 0.0]
+    assert [one for one in asked if one[0].startswith("without")] == [
+        ("without-click", ["like", "next"]),
+        ("without-like", ["click", "next"]),
+    ]
     page = capsys.readouterr().out
+    assert "| click | 0.7000 | 0.7500 | 80.0% | 1.00% |" in page
     assert "| m6rec | ours | 1.0000" in page
     assert "| 7 | 1.50 ms | seed 1" in page
     assert "| fixed 0.0625 | 1.0000 | 2 s |" in page
