@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m6rec.base.errors import ConfigError, DataError
@@ -287,6 +287,7 @@ def test_labels_of_texts_and_items(tmp_path: Path) -> None:
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), max_size=25),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 7)), max_size=9),
 )
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 def test_cuts_count_what_is_strictly_before(events: list, rows: list) -> None:
     events = sorted(events)
     users, times = (np.array([event[part] for event in events], dtype=np.int64) for part in (0, 1))

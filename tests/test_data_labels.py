@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from m6rec.base.errors import DataError
@@ -160,6 +161,7 @@ def test_rows_to_be_measured_are_not_held_to_having_both_classes() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=1), st.sampled_from([">=", ">", "<", "<=", "=", "!="]), st.integers(-3, 3))
+@limits(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 def test_conditions_are_those_of_python(values: list, sign: str, bound: int) -> None:
     compared = {">=": "__ge__", ">": "__gt__", "<": "__lt__", "<=": "__le__", "=": "__eq__", "!=": "__ne__"}[sign]
     expected = [NAN if value is None else float(getattr(float(value), compared)(float(bound))) for value in values]
