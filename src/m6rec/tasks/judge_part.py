@@ -161,12 +161,12 @@ class TextPart:
     def plain(self) -> dict[str, Any]:
         """JSON-ready facts, from which `of` makes it again."""
         tasks = {name: config.plain() for name, config in self.judge.configs.items()}
-        return {"tasks": tasks, "sharing": self.judge.sharing.plain(), "sizes": self.judge.sizes.plain()}
+        return {"order": list(tasks), "tasks": tasks, "sharing": self.judge.sharing.plain(), "sizes": self.judge.sizes.plain()}
 
     @classmethod
     def of(cls, facts: dict[str, Any], shape: ModelShape) -> TextPart:
         """From what `plain` gave; the weights are still to be loaded. Raises KeyError, TypeError, ConfigError."""
-        configs = {name: JudgeConfig.build(values, source=name) for name, values in facts["tasks"].items()}
+        configs = {name: JudgeConfig.build(facts["tasks"][name], source=name) for name in facts["order"]}
         sharing = SharingConfig.build(facts["sharing"], source="sharing")
         return cls(JudgeTexts(configs, sharing, shape, JudgeTextsSizes.of(facts["sizes"])))
 
@@ -204,6 +204,7 @@ class JudgePart:
         """JSON-ready facts, from which and from the arrays `load` makes it again."""
         statistics = self.inputs.statistics
         return {
+            "order": list(self.judge.configs),
             "tasks": {name: config.plain() for name, config in self.judge.configs.items()},
             "sharing": self.judge.sharing.plain(),
             "sizes": self.judge.sizes.plain(),
@@ -222,7 +223,7 @@ class JudgePart:
         Raises:
             KeyError, TypeError, ConfigError, CheckpointError: facts that `plain` did not give.
         """
-        configs = {name: JudgeConfig.build(values, source=name) for name, values in facts["tasks"].items()}
+        configs = {name: JudgeConfig.build(facts["tasks"][name], source=name) for name in facts["order"]}
         sharing = SharingConfig.build(facts["sharing"], source="sharing")
         judge = Judge(configs, sharing, shape, JudgeSizes.of(facts["sizes"]), reader)
         kept, statistics = facts["statistics"], None
