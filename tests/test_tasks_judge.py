@@ -42,7 +42,8 @@ def world(rows: int = 300, seed: int = 0, **columns: Any) -> JudgeExamples:
         **columns,
     }
     contents = Contents(torch.zeros(ITEMS, WIDTH), torch.arange(ITEMS), torch.arange(ITEMS + 1), torch.zeros(ITEMS, 0))
-    return JudgeExamples(JudgeRows(**made), histories, contents, None, batch_rows=64)
+    profiles = Contents(torch.zeros(USERS, WIDTH), torch.arange(USERS) % 3, torch.arange(USERS + 1), torch.zeros(USERS, 0))
+    return JudgeExamples(JudgeRows(**made), histories, contents, profiles, batch_rows=64)
 
 
 def build(
@@ -52,7 +53,7 @@ def build(
         vocabulary=4, width=WIDTH, heads=2, lower_layers=0, upper_layers=2, history=CAP, dropout=0.0, lower_dropout=0.0, times=True
     )
     model = LanguageModel(shape, seed=seed)
-    reader = Choose(ChooseConfig(), shape, ChooseSizes(ITEMS, 0, 0, 0, 1, 1), torch.ones(ITEMS, dtype=torch.long))
+    reader = Choose(ChooseConfig(), shape, ChooseSizes(ITEMS, 0, 3, 0, 1, 1), torch.ones(ITEMS, dtype=torch.long))
     reader.initialise(torch.Generator().manual_seed(seed))
     rows = examples.rows
     judge = Judge(
@@ -65,6 +66,7 @@ def build(
             ["a", "b", "c"] if rows.statistics is not None else [],
             timed=True,
             placed=rows.positions is not None,
+            profile_features=3,
         ),
         reader,
     )

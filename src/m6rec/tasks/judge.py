@@ -297,7 +297,7 @@ class Judge(JudgeCells, Task):
         scenarios, times = tensor_or_none(rows.scenarios), tensor_or_none(rows.times)
         scenarios = None if scenarios is None or not self.sizes.scenarios else scenarios[index]
         times = None if times is None else times[index]
-        profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(rows.users[places.ravel()]))
+        profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(rows.users[places[:, 0]]))
         slots = self.slot(
             read.item_vectors(rows.items[places.ravel()]),
             people,

@@ -50,10 +50,8 @@ class StatisticsEncoder(nn.Module):
 
     def ranks(self, values: Tensor) -> Tensor:
         """(R, 2 S): rank in -1 .. 1, then the standardised value, at most 6 deviations."""
-        columns = values.T.contiguous()  # S R
-        below = torch.searchsorted(self.edges, columns, out_int32=True)
-        through = torch.searchsorted(self.edges, columns, right=True, out_int32=True)
-        rank = (below + through).T.float() / QUANTILES - 1
+        below = torch.searchsorted(self.edges, values.T.contiguous(), out_int32=True)  # S R
+        rank = below.T.float() * (2 / QUANTILES) - 1
         return torch.cat([rank, ((values - self.mean) / self.deviation).clamp(-6, 6)], dim=1)
 
     def forward(self, ranks: Tensor) -> Tensor:
@@ -111,7 +109,8 @@ class JudgeSlot(nn.Module):
         """(R, W).
 
         items, people (R, W) vectors of the items and states of the people before the exposure; scenarios int64 (R,), -1 unknown;
-        times float64 (R,) seconds, NaN unknown; ranks (R, 2 S) of the statistics; context and profiles of R rows.
+        times float64 (R,) seconds, NaN unknown; ranks (R, 2 S) of the statistics; context of R rows; profiles of the B people whose
+        R / B rows stand together.
         """
         item, person = self.dropout(self.item_norm(items)), self.dropout(self.person_norm(people))
         slot = self.start + self.item(item) + self.person(person) + self.match(item * person)
@@ -125,7 +124,7 @@ class JudgeSlot(nn.Module):
         if self.context is not None and context is not None:
             slot = slot + self.context(context)
         if self.profile is not None and profiles is not None:
-            slot = slot + self.dropout(self.profile(profiles))
+            slot = slot + self.dropout(self.profile(profiles).repeat_interleave(len(slot) // len(profiles), dim=0))
         return slot
 
 
