@@ -326,7 +326,7 @@ def test_every_kind_of_label_finds_what_was_planted(kind: str) -> None:
     labels[:50] = np.nan
     examples = replace(world(rows, items=items, statistics=None, scenarios=None, labels={"it": labels}), batch_rows=256)
     sizes = {"it": LabelSize.of(kind, labels, [] if kind == "number" else names)}  # type: ignore[arg-type]
-    model, judge = build(examples, {"it": JudgeConfig(label="it", kind=kind)}, sizes, joint_layers=0)  # type: ignore[arg-type]
+    model, judge = build(examples, {"it": JudgeConfig(label="it", kind=kind)}, sizes, joint_layers=0)
     fit(model, judge, 5)
     answers = judge.answer_rows(model, examples)["it"]
     if kind == "classes":
