@@ -99,7 +99,7 @@ def shaken(module: torch.nn.Module, seed: int = 3) -> None:
 
 CLICK = {"click": JudgeConfig(label="click")}
 TWO = {"click": JudgeConfig(label="click"), "like": JudgeConfig(label="like", scenarios=["feed"])}
-WAYS = [{"way": way, "scenarios": scenarios} for way, scenarios in
+WAYS: list[dict[str, Any]] = [{"way": way, "scenarios": scenarios} for way, scenarios in
         [("trunk", "embedding"), ("attention", "pepnet"), ("mmoe", "star"), ("ple", "embedding")]]  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def test_every_exposure_is_in_one_block_that_reads_enough() -> None:
 
 @pytest.mark.parametrize("sharing", WAYS, ids=lambda s: s["way"])
 @pytest.mark.parametrize("joint", [None, 0, 1])
-def test_alone_in_a_batch_and_with_kept_vectors(sharing: dict[str, str], joint: int | None) -> None:
+def test_alone_in_a_batch_and_with_kept_vectors(sharing: dict[str, Any], joint: int | None) -> None:
     examples = labelled()
     model, judge = build(examples, TWO, joint_layers=joint, **sharing)
     shaken(judge)
@@ -180,7 +180,9 @@ def test_the_loss_is_that_of_the_answers() -> None:
     model, judge = build(examples, TWO)
     shaken(judge)
     judge.eval(), judge.reader.eval(), model.eval()
-    answers, sums, counts = judge.answer_rows(model, examples), {}, {}
+    answers = judge.answer_rows(model, examples)
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
     for batch in judge.batches(np.random.default_rng(0)):
         for cell, loss in judge.loss(model, batch).items():
             sums[cell] = sums.get(cell, 0.0) + float(loss.detach()) * judge.targets(batch) * judge.sizes.labels[cell.split("/")[1]].base
@@ -188,7 +190,8 @@ def test_the_loss_is_that_of_the_answers() -> None:
     assert set(sums) == {"shop/click", "feed/click", "feed/like"}
     for cell, total in sums.items():
         scenario, task = cell.split("/")
-        there = examples.rows.scenarios == ["shop", "feed"].index(scenario)
+        assert examples.rows.scenarios is not None
+        there = np.equal(examples.rows.scenarios, ["shop", "feed"].index(scenario))
         p, y = answers[task][there].astype(np.float64), examples.rows.labels[task][there]
         assert counts[cell] == there.sum()
         assert total / counts[cell] == pytest.approx(
@@ -323,7 +326,7 @@ def test_every_kind_of_label_finds_what_was_planted(kind: str) -> None:
     labels[:50] = np.nan
     examples = replace(world(rows, items=items, statistics=None, scenarios=None, labels={"it": labels}), batch_rows=256)
     sizes = {"it": LabelSize.of(kind, labels, [] if kind == "number" else names)}  # type: ignore[arg-type]
-    model, judge = build(examples, {"it": JudgeConfig(label="it", kind=kind)}, sizes, joint_layers=0)  # type: ignore[arg-type]
+    model, judge = build(examples, {"it": JudgeConfig(label="it", kind=kind)}, sizes, joint_layers=0)
     fit(model, judge, 5)
     answers = judge.answer_rows(model, examples)["it"]
     if kind == "classes":

@@ -80,11 +80,10 @@ class _Part:
         windowed: the kinds K' that windows are counted for.
         """
         shape, once = coded.shape, len(moments) > 1 and bool((moments == moments[0]).all())
-        place = np.arange(0)
+        place = np.zeros(shape, dtype=np.int64)
         if once:  # one request: its candidates share most keys, and each is looked up once
-            coded, place = np.unique(coded, return_inverse=True)
-            coded, moments = coded[:, None, None], moments[:1]
-            place = place.reshape(shape)
+            distinct, inverse = np.unique(coded, return_inverse=True)
+            coded, place, moments = distinct[:, None, None], inverse.reshape(shape), moments[:1]
         numbers = self.counts.find(coded)
         asked = np.searchsorted(self.moments, moments)
         ends = self.counts.ends(numbers, np.broadcast_to(asked[None, :, None], coded.shape))
