@@ -132,3 +132,10 @@ def test_keys_that_yaml_takes_for_truth_values_are_words() -> None:
     from m6rec.base.strict_yaml import read_yaml
 
     assert read_yaml("a: {on: text, off: true}\nyes: no\n", "x") == {"a": {"on": "text", "off": True}, "yes": False}
+
+
+def test_assigned_values_are_read_as_files_are() -> None:
+    """`on` is a word here too, though YAML 1.1 takes it for true."""
+    values: dict[str, object] = {}
+    set_dotted(values, "tasks.mood={answer: judge, on: text, label: sentiment}")
+    assert values == {"tasks": {"mood": {"answer": "judge", "on": "text", "label": "sentiment"}}}

@@ -50,7 +50,7 @@ def set_dotted(values: dict[str, Any], assignment: str) -> None:
     Raises:
         ConfigError: no '=', or a part of the path holds a plain value.
     """
-    import yaml
+    from m6rec.base.strict_yaml import read_yaml
 
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
@@ -63,8 +63,8 @@ def set_dotted(values: dict[str, Any], assignment: str) -> None:
             raise ConfigError(f"--set {key}: '{part}' holds the value {child!r}, not a section")
         here = child
     try:
-        here[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        here[parts[-1]] = read_yaml(text, f"--set {key}")
+    except ConfigError:
         raise ConfigError(f"--set {key}: '{text}' is not a YAML value; quote it") from None
 
 

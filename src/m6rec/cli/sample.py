@@ -18,6 +18,9 @@ def sample(
     items: Annotated[int, typer.Option("--items", min=10, help="How many items.")] = 300,
     events_per_user: Annotated[float, typer.Option("--events-per-user", min=3, max=1000, help="Mean events of a user.")] = 20.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Same arguments, same bytes.")] = 0,
+    tasks: Annotated[
+        bool, typer.Option("--tasks", help="With lists that were shown and what came of them, and tasks that judge in the configuration.")
+    ] = False,
     format: Annotated[FileFormat, typer.Option("--format", help="Format of the tables.")] = FileFormat.PARQUET,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -43,6 +46,7 @@ def sample(
         seed=seed,
         language=language.value,
         format=format.value,
+        tasks=tasks,
     )
     if as_json:
         print_json(written)
