@@ -15,13 +15,11 @@ from m6rec.data.row_splits import readable
 from m6rec.evaluation.calibration import fit_calibration
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
-from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.option_folder import judging_of, save_option
 from m6rec.training.config import LoopConfig
 from m6rec.training.judging import MOST_VALIDATED, JudgeValidation, Judging
-from m6rec.training.judging_texts import own_names
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
 from m6rec.training.run_folder import RunFolder
@@ -73,12 +71,13 @@ def add_task(
     judging = _judging(bench, name, task, part)
     trained = judging.chosen("training")
     labels = judging.labels[name]
-    size = LabelSize.of(labels.kind, labels.values[trained], own_names(labels))  # type: ignore[arg-type]
+    size = label_size(name, labels, trained)
     backbone = sum(value.numel() for value in (*scorer.model.parameters(), *part.judge.parameters()))
     part.judge.add_task(name, task, size, torch.Generator().manual_seed(bench.config.seed + 4))
     part.judge.freeze(scorer.model, policy, [name])
     part.judge.bind(judging.examples(bench, trained, BATCH))
     folder = bench.run.root / FOLDER / name
+    fitting = folder / f"fit-{policy}"
     validation = JudgeValidation(bench, judging, part.judge)
     loop = Loop(
         scorer.model,
@@ -86,7 +85,7 @@ def add_task(
         LoopConfig.build({**SETTINGS, **(settings or {})}, source="settings"),
         weights={name: task.weight},
         seed=bench.config.seed,
-        folder=folder / "fit",
+        folder=fitting,
         precision=bench.config.model.autocast,
         validate=validation,
         metric=judging.watched()[name],

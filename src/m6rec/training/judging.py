@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from m6rec.base.contracts import Histories
-from m6rec.base.errors import ConfigError, nearest
+from m6rec.base.errors import ConfigError, DataError, nearest
 from m6rec.data.dataset import Exposures
 from m6rec.data.labels import Labels
 from m6rec.data.row_splits import NAMES as PARTS
@@ -89,7 +89,7 @@ class Judging:
         bag, profiles = self.inputs.context_bag, bench.profiles
         vectors = self.inputs.context(self.exposures.context[:1], 1) if bag is not None else None
         sizes = JudgeSizes(
-            labels={task: LabelSize.of(part.kind, part.values[training], own_names(part)) for task, part in self.labels.items()},
+            labels={task: label_size(task, part, training) for task, part in self.labels.items()},
             scenarios=bench.dataset.scenario_names if self.exposures.scenarios is not None else [],
             statistics=self.inputs.names,
             timed=self.exposures.times is not None,
@@ -199,3 +199,10 @@ def calibrate_judge(bench: Workbench, judging: Judging, judge: Judge) -> dict[st
 def read_calibrations(folder: Path) -> dict[str, Calibration]:
     """What the fit stage kept."""
     return {path.stem: Calibration.from_plain(read_json(path)) for path in sorted((folder / CALIBRATIONS).glob("*.json"))}
+
+
+def label_size(task: str, labels: Labels, training: np.ndarray) -> LabelSize:
+    """What the training rows (ints) say of a label. Raises DataError: labels of words, which candidates have none of."""
+    if labels.kind == "tokens":
+        raise DataError(f"task {task}: its labels are spans of words, and a candidate has no words to label; say on: text")
+    return LabelSize.of(labels.kind, labels.values[training], own_names(labels))
