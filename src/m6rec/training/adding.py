@@ -19,7 +19,7 @@ from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.option_folder import judging_of, save_option
 from m6rec.training.config import LoopConfig
-from m6rec.training.judging import MOST_VALIDATED, JudgeValidation, Judging
+from m6rec.training.judging import MOST_VALIDATED, JudgeValidation, Judging, label_size
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
 from m6rec.training.run_folder import RunFolder
