@@ -212,7 +212,7 @@ class Judge(JudgeCells, Task):
         """For every cell that has rows in the batch the sum of its rows' losses, divided by all rows of the batch.
 
         Losses are in units of `LabelSize.base`. So the plain sum is the likelihood of all rows, in which every row counts alike and rare labels
-        are heard: on KuaiRand a mean loss for each cell, of however few rows, costs .01 of AUC. `counted` says how many rows a cell had.
+        are heard: a mean loss for each cell, of however few rows, would learn tiny cells by heart. `counted` says how many rows a cell had.
         """
         assert self.examples is not None
         assert self._blocks is not None
