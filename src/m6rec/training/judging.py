@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from m6rec.training.workbench import Workbench
 
 MOST_VALIDATED = 50_000  # exposures that early stopping looks at, drawn by seed
+LEAST_ROWS = 50  # of a cell that validation looks at by itself
 CALIBRATIONS = "calibrations"  # the folder of the fit stage that holds them, a file a task
 NAME = "judge"  # the module of the loop
 
@@ -169,7 +170,11 @@ class Judging:
 
 
 class JudgeValidation:
-    """The first metric of every task, a mean over its scenarios, on validation rows drawn once; higher is better."""
+    """The first metric of every task on validation rows drawn once; higher is better.
+
+    A mean over its scenarios with LEAST_ROWS rows, of a binary task rows of either answer, or more: the figures of fewer are chance. Where none has
+    so many, all rows together.
+    """
 
     def __init__(self, bench: Workbench, judging: Judging, judge: Judge) -> None:
         self.bench, self.judging, self.judge = bench, judging, judge
@@ -181,11 +186,20 @@ class JudgeValidation:
         found = dict.fromkeys(self.judging.watched().values(), float("nan"))
         for judged in self.judging.judged("", answers, self.chosen, self.bench):
             metric = judged.metrics[0]
-            values = np.array([cell.value(metric) for cell in judged.cells()])
+            told = [cell for cell in judged.cells() if enough(cell)] or [judged]
+            values = np.array([cell.value(metric) for cell in told])
             sign = 1.0 if higher_is_better(metric) else -1.0
             if not np.isnan(values).all():
                 found[f"{judged.task} {metric}"] = sign * float(np.nanmean(values))
         return found
+
+
+def enough(cell: Judged) -> bool:
+    """Whether the figures of a cell are more than chance."""
+    if cell.kind != "binary":
+        return len(cell) >= LEAST_ROWS
+    yes = int(cell.truth.sum())
+    return min(yes, len(cell) - yes) >= LEAST_ROWS
 
 
 def calibrate_judge(bench: Workbench, judging: Judging, judge: Judge) -> dict[str, Calibration]:
