@@ -82,7 +82,7 @@ def judge_request(
         )
         profiles = scorer.profile_contents(requests)
         here = [task for task in tasks if _scenario_of(part, task, scenario) == asked]
-        found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here)
+        found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here, scorer.vectors)
     return {task: found[task] for task in tasks}
 
 
@@ -155,7 +155,7 @@ def predict_rows(
         context=part.inputs.context(_context_frame(part, known, ROWS, frame.height), scorer.task.shape.width),
     )
     profiles = scorer.profile_contents(Requests(past, users=asking))
-    return part.answers(scorer.model, rows, past, scorer.catalogue.contents, profiles, tasks)
+    return part.answers(scorer.model, rows, past, scorer.catalogue.contents, profiles, tasks, scorer.vectors)
 
 
 def _histories_of(histories: Histories, users: np.ndarray) -> Histories:

@@ -322,7 +322,8 @@ class Judge(JudgeCells, Task):
         Binary: a probability; number: in the label's own unit; ordinal: the expected level; classes and tags: probabilities of each.
         """
         for module in (self, self.reader, model):
-            module.eval()  # an answer is not a matter of chance
+            if module.training:
+                module.eval()  # an answer is not a matter of chance
         tasks = list(self.configs) if tasks is None else list(tasks)
         rows, results = examples.rows, {}
         for task in tasks:

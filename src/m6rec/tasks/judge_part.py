@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from m6rec.base.contracts import Histories
 from m6rec.data.dataset import Dataset, Exposures, FieldType, Table, Vocabulary
@@ -187,9 +188,10 @@ class JudgePart:
         contents: Contents,
         profiles: Contents | None,
         tasks: list[str] | None = None,
+        vectors: Tensor | None = None,
     ) -> dict[str, np.ndarray]:
         """Calibrated answers of `rows`: task -> float32 (X,), or (X, L) for classes and tags; NaN where a task is not asked."""
-        found = self.judge.answer_rows(model, JudgeExamples(rows, histories, contents, profiles, batch_rows=4096), tasks)
+        found = self.judge.answer_rows(model, JudgeExamples(rows, histories, contents, profiles, batch_rows=4096, vectors=vectors), tasks)
         return {task: self.calibrated(task, values, rows.scenarios) for task, values in found.items()}
 
     def calibrated(self, task: str, values: np.ndarray, scenarios: np.ndarray | None) -> np.ndarray:
