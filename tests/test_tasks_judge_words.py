@@ -15,7 +15,9 @@ from m6rec.base.errors import DataError, UsageError
 from m6rec.language_model.config import ModelConfig
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
-from m6rec.tasks.judge_words import Chain, JudgeWords, JudgeWordsSizes, WordExamples
+from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
+from m6rec.tasks.judge_words import Chain, JudgeWords, JudgeWordsSizes
+from m6rec.tasks.text_documents import TextExamples
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.word_spans import Span, bio_names, span_figures, spans_said, word_places, words_labelled
@@ -123,7 +125,9 @@ def reader() -> TextReader:
 def trained(reader: TextReader, tmp_path_factory: pytest.TempPathFactory) -> JudgeWords:
     texts, spans = planted(240, 0)
     parts = (np.arange(240) % 5 == 4).astype(np.int8)
-    examples = WordExamples(texts, {"slots": [None if row % 7 == 3 else found for row, found in enumerate(spans)]}, parts, batch_rows=16)
+    examples = TextExamples(
+        texts, {}, parts, batch_rows=16, spans={"slots": [None if row % 7 == 3 else found for row, found in enumerate(spans)]}
+    )
     sizes, ngrams = JudgeWords.fit_sizes(examples, {"slots": LABELS})
     task = JudgeWords({"slots": JudgeConfig(label="slots", on="text", kind="tokens")}, SharingConfig(), reader.model.shape, sizes)
     task.initialise(torch.Generator().manual_seed(2), ngrams)
@@ -162,4 +166,31 @@ def test_batches_and_what_is_saved_answer_alike(trained: JudgeWords, reader: Tex
 
 def test_a_task_without_labels_is_refused(trained: JudgeWords, reader: TextReader, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="task 'slots' has no labelled text to train on"):
-        trained.bind(WordExamples(["a"], {"slots": [None]}, np.zeros(1, np.int8)), reader)
+        trained.bind(TextExamples(["a"], {}, np.zeros(1, np.int8), spans={"slots": [None]}), reader)
+
+
+def test_labels_of_words_and_of_whole_texts_train_together(reader: TextReader, tmp_path: Path) -> None:
+    texts, spans = planted(120, 3)
+    priced = np.array([float(any(span.label == "price" for span in found)) for found in spans], dtype=np.float32)
+    parts = (np.arange(120) % 4 == 3).astype(np.int8)
+    some = [found if row % 2 else None for row, found in enumerate(spans)]
+    examples = TextExamples(texts, {"priced": priced}, parts, batch_rows=16, spans={"slots": some})
+    configs = {
+        "priced": JudgeConfig(label="priced", on="text", kind="binary"),
+        "slots": JudgeConfig(label="slots", on="text", kind="tokens"),
+    }
+    sizes, spellings = JudgeTexts.fit_sizes(examples, {"priced": ("binary", []), "slots": ("tokens", LABELS)})
+    task = JudgeTexts(configs, SharingConfig(), reader.model.shape, sizes)
+    task.initialise(torch.Generator().manual_seed(2), spellings)
+    task.bind(examples, reader)
+    weights = {"priced": 1.0, "slots": 1.0}
+    loop = LoopConfig(learning_rate=1e-2)
+    Loop(reader.model, {"texts": task}, loop, weights=weights, seed=0, folder=tmp_path, epochs=6).run()
+    measured = task.measure(reader.model)
+    assert measured["priced"] > 0.9
+    assert measured["slots"] > 0.7
+    again = JudgeTexts(configs, SharingConfig(), reader.model.shape, JudgeTextsSizes.of(task.sizes.plain()))
+    again.load_state_dict(task.state_dict())
+    assert again.words is not None
+    assert task.words is not None
+    assert again.words.answers(reader, texts[:9], "slots") == task.words.answers(reader, texts[:9], "slots")

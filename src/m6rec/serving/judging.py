@@ -238,7 +238,7 @@ def merit(part: JudgePart, task: str, answers: np.ndarray) -> np.ndarray:
 
 
 def classify(scorer: ServedModel, item: int | None, text: str | Sequence[str] | None, task: str | None) -> Any:
-    """{label: probability} (classes, tags, and yes), or a number: of one text or item, or a list of them for a list of texts.
+    """{label: probability} (classes, tags, and yes), a number, or the labelled spans: of one text or item, or a list of them for a list of texts.
 
     Raises:
         UsageError: neither text nor item, or both; no such task, or one that reads the other.
@@ -259,8 +259,13 @@ def classify(scorer: ServedModel, item: int | None, text: str | Sequence[str] | 
     else:
         config = judge.configs[task]
         texts = scorer.reader.wording.items(without_field(scorer.catalogue.items.rows([item]), config.label))
-    size = judge.sizes.labels[task]
-    found = [_worded(row, size) for row in judge.answers(scorer.reader, texts, task)]
+    found: list[Any]
+    if judge.words is not None and task in judge.words.configs:
+        spans = judge.words.answers(scorer.reader, texts, task)
+        found = [[{**vars(span), "text": one[span.start : span.end]} for span in some] for one, some in zip(texts, spans, strict=True)]
+    else:
+        size = judge.sizes.labels[task]
+        found = [_worded(row, size) for row in judge.answers(scorer.reader, texts, task)]
     return found if text is not None and not isinstance(text, str) else found[0]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from m6rec.base.errors import DataError, UsageError, nearest
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
-from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
+from m6rec.tasks.judge_labels import Kind, LabelSize, answers, label_losses
+from m6rec.tasks.judge_words import JudgeWords, JudgeWordsSizes
 from m6rec.tasks.options import module_name
 from m6rec.tasks.task import Task
 from m6rec.tasks.text_documents import TRAINING, VALIDATION, Documents, TextExamples
@@ -50,17 +51,29 @@ class JudgeTextsSizes:
     ngrams: int
     ngram_settings: dict[str, Any] = field(default_factory=dict)
     bag_width: int = 128
+    token_width: int = 128
+    words: JudgeWordsSizes | None = None
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:
-        return cls(**{**values, "labels": {name: LabelSize(**size) for name, size in values["labels"].items()}})
+        labels = {name: LabelSize(**size) for name, size in values["labels"].items()}
+        words = values.get("words")
+        return cls(**{**values, "labels": labels, "words": None if words is None else JudgeWordsSizes.of(words)})
+
+
+@dataclass(frozen=True)
+class Spellings:
+    """The n-grams that weights are made for: of texts, and of words where a task labels them."""
+
+    texts: NGrams
+    words: NGrams | None = None
 
 
 class JudgeTexts(Task):
-    """All tasks of a configuration that judge texts or items alone."""
+    """All tasks of a configuration that judge texts or items alone. `words` holds those that label words, `judged` are the others."""
 
     answer: ClassVar[Literal["choose", "judge", "write"]] = "judge"
     hashes: Tensor
@@ -71,9 +84,14 @@ class JudgeTexts(Task):
         super().__init__()
         self.configs, self.sharing, self.shape, self.sizes = dict(configs), sharing, shape, sizes
         dropout = max(sharing.dropout, 0.5)
-        self.encoder = TextEncoder(sizes.ngrams, shape.vocabulary, shape.width, shape.width, sizes.bag_width, dropout, sharing.dropout)
+        self.encoder = TextEncoder(
+            sizes.ngrams, shape.vocabulary, shape.width, sizes.token_width, sizes.bag_width, dropout, sharing.dropout
+        )
+        self.judged = {name: config for name, config in configs.items() if config.kind != "tokens" and name in sizes.labels}
+        labelling = {name: config for name, config in configs.items() if name not in self.judged}
+        self.words = None if sizes.words is None else JudgeWords(labelling, sharing, shape, sizes.words)
         self.options = nn.ModuleDict()
-        for name in configs:
+        for name in self.judged:
             self._put(name, sizes.labels[name], dropout)
         self.register_buffer("hashes", torch.zeros(sizes.ngrams, dtype=torch.int64))
         self.register_buffer("idf", torch.zeros(sizes.ngrams))
@@ -82,26 +100,34 @@ class JudgeTexts(Task):
 
     def _put(self, name: str, label: LabelSize, dropout: float) -> None:
         sizes, sharing = self.sizes, self.sharing
-        option = TextOption(sizes.ngrams, self.shape.width, sizes.bag_width, label.outputs, sharing.prompts, sharing.adapter, dropout)
+        option = TextOption(sizes.ngrams, sizes.token_width, sizes.bag_width, label.outputs, sharing.prompts, sharing.adapter, dropout)
         self.options[module_name(name)] = option
 
     @classmethod
     def fit_sizes(
         cls, examples: TextExamples, labels: dict[str, tuple[str, list[str]]], **ngram_settings: Any
-    ) -> tuple[JudgeTextsSizes, NGrams]:
+    ) -> tuple[JudgeTextsSizes, Spellings]:
         """Sizes and n-grams from the training documents; labels: task -> (kind, names)."""
         training = examples.parts == TRAINING
         ngrams = NGrams.fit([examples.documents[row] for row in np.flatnonzero(training).tolist()], **ngram_settings)
-        settled = {name: LabelSize.of(kind, examples.labels[name][training], names) for name, (kind, names) in labels.items()}  # type: ignore[arg-type]
-        return JudgeTextsSizes(settled, ngrams.size, ngrams.settings()), ngrams
+        settled = {
+            name: LabelSize.of(cast(Kind, kind), examples.labels[name][training], names)
+            for name, (kind, names) in labels.items()
+            if kind != "tokens"
+        }
+        of_words = {name: names for name, (kind, names) in labels.items() if kind == "tokens"}
+        words, spellings = JudgeWords.fit_sizes(examples, of_words) if of_words else (None, None)
+        return JudgeTextsSizes(settled, ngrams.size, ngrams.settings(), words=words), Spellings(ngrams, spellings)
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator, ngrams: NGrams) -> None:
-        """Seeded start; `ngrams` are those that the sizes were made with."""
+    def initialise(self, generator: torch.Generator, spellings: Spellings) -> None:
+        """Seeded start; `spellings` are those that the sizes were made with."""
         self.encoder.initialise(generator)
-        for name in sorted(self.configs):
+        for name in sorted(self.judged):
             self.option(name).initialise(generator, torch.tensor(self.sizes.labels[name].start))
-        kept = ngrams.tensors()
+        if self.words is not None and spellings.words is not None:
+            self.words.initialise(generator, spellings.words)
+        kept = spellings.texts.tensors()
         self.hashes.copy_(torch.from_numpy(kept["hashes"]))
         self.idf.copy_(torch.from_numpy(kept["idf"]))
 
@@ -122,7 +148,7 @@ class JudgeTexts(Task):
         Raises:
             DataError: a task has no label, or no document of one of its classes, in the training part.
         """
-        for name in self.configs:
+        for name in self.judged:
             training = examples.known(name) & (examples.parts == TRAINING)
             if not training.any():
                 raise DataError(f"task '{name}' has no labelled text to train on; label some, or leave the task out")
@@ -136,6 +162,8 @@ class JudgeTexts(Task):
                         f"task '{name}': class '{unseen}' is unseen in training ({elsewhere} rows elsewhere); "
                         "label training texts of it, or take its rows out"
                     )
+        if self.words is not None:
+            self.words.bind(examples, reader)
         self.examples = examples
         self._documents = Documents.of(examples.documents, self.ngrams, reader)
 
@@ -147,7 +175,7 @@ class JudgeTexts(Task):
         known = {name: self.examples.known(name) for name in self.configs}
         training = self.examples.parts == TRAINING
         rows = generator.permutation(np.flatnonzero(np.any(list(known.values()), axis=0) & training))
-        learning = [~known[name] for name, config in self.configs.items() if config.unlabelled != "ignore"]
+        learning = [~known[name] for name, config in self.judged.items() if config.unlabelled != "ignore"]
         without = np.flatnonzero(np.any(learning, axis=0) & training) if learning else np.zeros(0, np.int64)
         size, runs = self.examples.step_rows(len(rows)), []
         for start in range(0, len(rows), size * POOL_BATCHES):
@@ -168,22 +196,22 @@ class JudgeTexts(Task):
         """
         assert self.examples is not None
         assert self._documents is not None
-        outputs = self.outputs(model, self._documents, batch.rows)
+        outputs = self.outputs(model, self._documents, batch.rows) if self.judged else {}
         losses: dict[str, Tensor] = {}
         for name, values in outputs.items():
             known = self.examples.known(name)[batch.rows]
             if not known.any():
                 continue
             labels = torch.from_numpy(self.examples.labels[name][batch.rows][known])
-            config, size, rows = self.configs[name], self.sizes.labels[name], torch.from_numpy(known)
+            config, size, rows = self.judged[name], self.sizes.labels[name], torch.from_numpy(known)
             of_views = [label_losses(view[rows], labels, size, config.loss, config.label_smoothing).mean() for view in values]
             losses[name] = torch.stack(of_views).sum()
         for name, value in self._unlabelled_losses(model, batch.unlabelled).items():
             losses[name] = losses[name] + value if name in losses else value
-        return losses
+        return losses if self.words is None else losses | self.words.loss(model, batch.rows)
 
     def _unlabelled_losses(self, model: LanguageModel, rows: np.ndarray) -> dict[str, Tensor]:
-        names = [name for name, config in self.configs.items() if config.unlabelled != "ignore"]
+        names = [name for name, config in self.judged.items() if config.unlabelled != "ignore"]
         if not len(rows) or not names:
             return {}
         assert self.examples is not None
@@ -192,7 +220,7 @@ class JudgeTexts(Task):
         parts = self.outputs(model, self._documents, rows, names)
         losses = {}
         for name in names:
-            config, wanted = self.configs[name], torch.from_numpy(~self.examples.known(name)[rows])
+            config, wanted = self.judged[name], torch.from_numpy(~self.examples.known(name)[rows])
             if config.unlabelled == "ignore" or not wanted.any():
                 continue
             target = self.option(name).mixed(whole[name])[wanted]
@@ -207,7 +235,7 @@ class JudgeTexts(Task):
         batch, pairs = documents.batch(index), documents.pairs(index)
         states = model.encode(batch)
         read = self.encoder(pairs, batch.ids, states.to(self.encoder.states.weight.dtype), batch.real)
-        return {name: self.option(name)(read, pairs) for name in (self.configs if names is None else names)}
+        return {name: self.option(name)(read, pairs) for name in (self.judged if names is None else names)}
 
     # ---- answers
 
@@ -237,9 +265,9 @@ class JudgeTexts(Task):
         Raises:
             UsageError: a task that the model does not have.
         """
-        if task not in self.configs:
-            known = ", ".join(self.configs) or "none"
-            raise UsageError(f"'{task}' is no task on texts or items{nearest(task, list(self.configs)) or f'; those: {known}'}")
+        if task not in self.judged:
+            known = ", ".join(self.judged) or "none"
+            raise UsageError(f"'{task}' is no task on texts or items{nearest(task, list(self.judged)) or f'; those: {known}'}")
         if not texts:
             label = self.sizes.labels[task]
             return np.zeros((0, label.outputs) if label.kind in ("classes", "tags") else 0, np.float32)
@@ -250,7 +278,7 @@ class JudgeTexts(Task):
     # ---- validation
 
     def measure(self, model: LanguageModel, part: int = VALIDATION) -> dict[str, float]:
-        """{"task": accuracy (labels), or minus the root mean squared error (numbers, levels)} on a part of the bound examples."""
+        """{"task": accuracy (labels), minus the root mean squared error (numbers, levels), mean F1 of spans (words)} on a part of the bound examples."""
         measured = {}
         for name, (outputs, labels) in self._held_out(model, part).items():
             size = self.sizes.labels[name]
@@ -261,12 +289,12 @@ class JudgeTexts(Task):
                 measured[name] = float((given.argmax(dim=1) == labels.long()).float().mean())
             else:
                 measured[name] = float(((given > 0.5) == (labels > 0.5)).float().mean())
-        return measured
+        return measured if self.words is None else measured | self.words.measure(model, part)
 
     def fit_mixing(self, model: LanguageModel) -> None:
         """Weigh the views of each task by what the validation labels say (log loss, L-BFGS); this calibrates them as well."""
         for name, (outputs, labels) in self._held_out(model, VALIDATION).items():
-            option, size, config = self.option(name), self.sizes.labels[name], self.configs[name]
+            option, size, config = self.option(name), self.sizes.labels[name], self.judged[name]
             raw = torch.log(torch.expm1(option.mixing.clone().clamp(min=1e-3))).requires_grad_()
             optimizer = torch.optim.LBFGS([raw], max_iter=50, line_search_fn="strong_wolfe")
 
@@ -289,7 +317,7 @@ class JudgeTexts(Task):
         assert self.examples is not None
         assert self._documents is not None
         held = {}
-        for name in self.configs:
+        for name in self.judged:
             index = np.flatnonzero(self.examples.known(name) & (self.examples.parts == part))
             if len(index):
                 outputs = self.predict(model, self._documents, [name], index)[name]

@@ -27,23 +27,13 @@ from m6rec.language_model.segments import SegmentBatch
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.options import module_name
 from m6rec.tasks.task import Task
-from m6rec.tasks.text_documents import LONGEST, TRAINING, VALIDATION
+from m6rec.tasks.text_documents import LONGEST, TRAINING, VALIDATION, TextExamples
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.text_views import Pairs
 from m6rec.text.ngrams import NGrams
 from m6rec.text.word_spans import Span, bio_names, span_figures, spans_said, word_places, words_labelled
 
 FORBIDDEN = -1e4
-
-
-@dataclass(frozen=True)
-class WordExamples:
-    """What the tasks train on: G texts; task -> the spans of each text, None where it has no label; parts int8 (G,); texts of a step."""
-
-    texts: Sequence[str]
-    spans: dict[str, Sequence[Sequence[Span] | None]]
-    parts: np.ndarray
-    batch_rows: int = 32
 
 
 @dataclass(frozen=True)
@@ -136,14 +126,15 @@ class JudgeWords(Task):
         self.chains = nn.ModuleDict({module_name(name): Chain(given) for name, given in names.items()})
         self.register_buffer("hashes", torch.zeros(sizes.ngrams, dtype=torch.int64))
         self.register_buffer("idf", torch.zeros(sizes.ngrams))
-        self.examples: WordExamples | None = None
+        self.examples: TextExamples | None = None
         self._rows: WordRows | None = None
         self._wanted: dict[str, list[np.ndarray | None]] = {}
 
     @classmethod
-    def fit_sizes(cls, examples: WordExamples, labels: dict[str, list[str]]) -> tuple[JudgeWordsSizes, NGrams]:
+    def fit_sizes(cls, examples: TextExamples, labels: dict[str, list[str]]) -> tuple[JudgeWordsSizes, NGrams]:
         """Sizes and the n-grams of words from the training texts; labels: task -> the labels of spans."""
-        texts = [examples.texts[row] for row in np.flatnonzero(examples.parts == TRAINING).tolist()]
+        labelled = np.any([examples.known(name) for name in labels], axis=0)
+        texts = [examples.documents[row] for row in np.flatnonzero(labelled & (examples.parts == TRAINING)).tolist()]
         words = [text[start:end] for text in texts for start, end in word_places(text).tolist()]
         ngrams = NGrams.fit(words, characters=(1, 4), words=1, min_count=1, max_features=100_000)
         return JudgeWordsSizes(labels, ngrams.size, ngrams.settings()), ngrams
@@ -161,19 +152,22 @@ class JudgeWords(Task):
         self.hashes.copy_(torch.from_numpy(kept["hashes"]))
         self.idf.copy_(torch.from_numpy(kept["idf"]))
 
-    def bind(self, examples: WordExamples, reader: TextReader) -> None:
+    def bind(self, examples: TextExamples, reader: TextReader) -> None:
         """Give the task what it trains on. Raises DataError for a task without a labelled training text, or a label outside its set."""
-        for name, spans in examples.spans.items():
-            if not any(given is not None for given, part in zip(spans, examples.parts.tolist(), strict=True) if part == TRAINING):
+        for name in self.configs:
+            if not (examples.known(name) & (examples.parts == TRAINING)).any():
                 raise DataError(f"task '{name}' has no labelled text to train on; label some, or leave the task out")
         self.examples = examples
-        self._rows = self._cut(examples.texts, reader)
+        labelled = np.any([examples.known(name) for name in self.configs], axis=0)
+        # Documents that no task on words reads have no words.
+        self._rows = self._cut([text if keep else "" for text, keep in zip(examples.documents, labelled, strict=True)], reader)
         places = self._rows.places
         self._wanted = {
             name: [
                 None if given is None else words_labelled(places[row], given, self.sizes.labels[name]) for row, given in enumerate(spans)
             ]
             for name, spans in examples.spans.items()
+            if name in self.configs
         }
 
     def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
@@ -182,8 +176,8 @@ class JudgeWords(Task):
         lengths = np.diff(self._rows.starts)
         labelled = np.array([any(self._wanted[name][row] is not None for name in self.configs) for row in range(len(lengths))], dtype=bool)
         rows = generator.permutation(np.flatnonzero(labelled & (self.examples.parts == TRAINING) & (lengths > 0)))
-        rows = rows[np.argsort(lengths[rows] // 4, kind="stable")]
-        runs = [rows[at : at + self.examples.batch_rows] for at in range(0, len(rows), self.examples.batch_rows)]
+        rows, size = rows[np.argsort(lengths[rows] // 4, kind="stable")], self.examples.step_rows(len(rows))
+        runs = [rows[at : at + size] for at in range(0, len(rows), size)]
         for place in generator.permutation(len(runs)):
             yield runs[place]
 
@@ -191,8 +185,12 @@ class JudgeWords(Task):
         return len(batch)
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
-        """{task: minus the log likelihood of the labels a word}."""
+        """{task: minus the log likelihood of the labels a word}; a task without a labelled document in the batch is left out."""
         assert self._rows is not None
+        labelled = [any(self._wanted[name][row] is not None for name in self.configs) for row in batch.tolist()]
+        batch = batch[np.array(labelled, dtype=bool) & (np.diff(self._rows.starts)[batch] > 0)]
+        if not len(batch):
+            return {}
         read, real = self._read(model, self._rows, batch)
         losses = {}
         for name in self.configs:

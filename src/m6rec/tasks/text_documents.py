@@ -5,8 +5,8 @@ Shapes: G documents, Q pairs (document, n-gram).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.text_views import Pairs
 from m6rec.text.augment import Augmenter
 from m6rec.text.ngrams import NGrams
+from m6rec.text.word_spans import Span
 
 TRAINING, VALIDATION, TEST = range(3)
 LONGEST = 128  # tokens of a text that are read in order; the n-grams are those of the whole text
@@ -30,6 +31,7 @@ class TextExamples:
     documents   G texts: texts as they are, items as worded without the field that is asked for
     labels      task -> float32 (G,), or (G, C) for tags; NaN (a row of NaN) where the document has no label of the task
     parts       int8 (G,): 0 training, 1 validation, 2 test
+    spans       task on words -> the labelled spans of each document, None where it has no label; such a task is not among `labels`
     batch_rows  documents of a training step; None: a sixtieth of the labelled ones, 16 to 128
     """
 
@@ -37,9 +39,12 @@ class TextExamples:
     labels: dict[str, np.ndarray]
     parts: np.ndarray
     batch_rows: int | None = None
+    spans: Mapping[str, Sequence[Sequence[Span] | None]] = field(default_factory=dict)
 
     def known(self, task: str) -> np.ndarray:
         """bool (G,): which documents have a label of the task."""
+        if task in self.spans:
+            return np.fromiter((given is not None for given in self.spans[task]), dtype=bool, count=len(self.spans[task]))
         values = self.labels[task]
         return ~np.isnan(values if values.ndim == 1 else values[:, 0])
 
@@ -89,7 +94,8 @@ def augmented(examples: TextExamples, augmenter: Augmenter, seed: int, items: np
     """
     if not augmenter.copies:
         return examples
-    labelled = np.any([examples.known(name) for name in examples.labels], axis=0) & (examples.parts == TRAINING)
+    known = [np.zeros(len(examples.parts), dtype=bool), *(examples.known(name) for name in examples.labels)]
+    labelled = np.any(known, axis=0) & (examples.parts == TRAINING)
     worded = np.zeros(len(examples.parts), dtype=bool) if items is None else items
     generator = np.random.default_rng([seed, 11])
     documents, rows = list(examples.documents), [np.arange(len(examples.parts))]
@@ -101,4 +107,6 @@ def augmented(examples: TextExamples, augmenter: Augmenter, seed: int, items: np
             rows.append(some)
     index = np.concatenate(rows)
     labels = {name: values[index] for name, values in examples.labels.items()}
-    return TextExamples(documents, labels, examples.parts[index], examples.batch_rows)
+    copies_of = len(index) - len(examples.parts)  # characters move in a copy: its spans are not known
+    spans = {name: [*given, *[None] * copies_of] for name, given in examples.spans.items()}
+    return TextExamples(documents, labels, examples.parts[index], examples.batch_rows, spans)

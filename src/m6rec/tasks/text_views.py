@@ -2,7 +2,7 @@
 
     linear   logits = s * sum_f x_f A_f + a                        logistic regression on tf-idf n-grams
     bag      logits = V gelu(norm(sum_f x_f E_f))                   the same n-grams through a layer that the tasks share
-    tokens   logits = V (z + up relu(down z)), z = pooled states    states of the frozen lower layers, a trained vector a token, a convolution
+    tokens   logits = V (z + up relu(down z)), z = pooled states    states of the frozen lower layers, a trained vector a token, convolutions
 
 They err on different texts, so their weighted sum is better than any of them. An option owns its columns of the linear view, its soft
 prompts (queries that pool the token states), its adapter and its label vectors.
@@ -22,6 +22,7 @@ from m6rec.language_model.layers import RMSNorm
 
 VIEWS = ("linear", "bag", "tokens")
 LINEAR_SCALE = 10.0  # steps of the linear view, as multiples of the others': its weights grow to about 10
+CONVOLUTIONS, TOKEN_DROPOUT = 2, 0.3
 HIDDEN = -1e4
 
 
@@ -65,19 +66,21 @@ class TextEncoder(nn.Module):
         self.bag_norm = nn.LayerNorm(bag_width)
         self.states = nn.Linear(read_width, width, bias=False)
         self.tokens = nn.Embedding(vocabulary, width)
-        self.norm = RMSNorm(width)
-        self.convolution = nn.Conv1d(width, width, 3, padding=1)
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(CONVOLUTIONS))
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(CONVOLUTIONS))
         self.dropout = nn.Dropout(dropout)
+        self.token_dropout = nn.Dropout(TOKEN_DROPOUT)
         self.thinned = thinned
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         for table, scale in ((self.bag.weight, 0.02), (self.tokens.weight, 0.1), (self.states.weight, 0.05)):
             table.copy_(torch.randn(table.shape, generator=generator) * scale)
-        bound = (3 * self.convolution.in_channels) ** -0.5
-        self.convolution.weight.copy_((torch.rand(self.convolution.weight.shape, generator=generator) * 2 - 1) * bound)
-        assert self.convolution.bias is not None
-        self.convolution.bias.zero_()
+        for part in self.convolutions:
+            assert isinstance(part, nn.Conv1d)
+            assert part.bias is not None
+            part.weight.copy_((torch.rand(part.weight.shape, generator=generator) * 2 - 1) * (3 * part.in_channels) ** -0.5)
+            part.bias.zero_()
 
     def forward(self, pairs: Pairs, ids: Tensor, states: Tensor, real: Tensor) -> Read:
         """ids int64 (G, T), states (G, T, L) of the lower layers, real bool (G, T)."""
@@ -87,8 +90,9 @@ class TextEncoder(nn.Module):
         bag = self.dropout(F.gelu(self.bag_norm(pairs.summed(self.bag.weight))))
         mask = real[:, :, None].to(states.dtype)
         embedded = (self.tokens(ids) + self.states(states)) * mask  # G T W
-        x = self.dropout(embedded)
-        x = (x + F.gelu(self.convolution(self.norm(x).transpose(1, 2)).transpose(1, 2))) * mask
+        x = self.token_dropout(embedded)
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            x = (x + F.gelu(convolution(norm(x).transpose(1, 2)).transpose(1, 2))) * mask
         highest = x.masked_fill(~real[:, :, None], HIDDEN).amax(dim=1)
         mean = embedded.sum(dim=1) * mask.sum(dim=1).clamp(min=1).rsqrt()
         return Read(bag, x, real, torch.cat([highest, mean], dim=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,13 @@ import torch
 
 from m6rec.data.columns import Columns
 from m6rec.data.labels import Labels
+from m6rec.data.spans import read_spans
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
-from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
+from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes, Spellings
 from m6rec.tasks.text_documents import TRAINING, TextExamples, augmented
 from m6rec.text.augment import Augmenter
-from m6rec.text.ngrams import NGrams
+from m6rec.text.word_spans import Span, bio_names, word_places, words_labelled
 from m6rec.text.wording import without_field
 
 if TYPE_CHECKING:
@@ -54,15 +55,20 @@ class TextJudging:
                 place[name] = slice(start, len(documents))
         parts = np.full(len(documents), -1, dtype=np.int8)
         labels: dict[str, np.ndarray] = {}
+        spans: dict[str, Sequence[Sequence[Span] | None]] = {}
         for name in configs:
             check, here = checks[name], place[name]
+            if check.labels.kind == "tokens":
+                spans[name] = _spans(bench, configs[name].label, name, check, len(documents))
+                parts[here] = np.maximum(parts[here], check.parts)
+                continue
             values = np.full((len(documents), *check.labels.values.shape[1:]), np.nan, dtype=np.float32)
             values[here] = check.labels.values
             values[here][check.parts < 0] = np.nan  # repeats of a text, of which one is in a part
             labels[name] = values
             parts[here] = np.maximum(parts[here], check.parts)
         examples = _augmented(
-            bench, TextExamples(documents, labels, parts), [place[name] for name in configs if configs[name].on == "item"]
+            bench, TextExamples(documents, labels, parts, spans=spans), [place[name] for name in configs if configs[name].on == "item"]
         )
         return cls(configs, examples, place, {name: checks[name].labels for name in configs})
 
@@ -73,7 +79,7 @@ class TextJudging:
         task.initialise(torch.Generator().manual_seed(bench.config.seed + 3), ngrams)
         return task
 
-    def _sizes(self) -> tuple[JudgeTextsSizes, NGrams]:
+    def _sizes(self) -> tuple[JudgeTextsSizes, Spellings]:
         return JudgeTexts.fit_sizes(self.examples, {name: (part.kind, own_names(part)) for name, part in self.labels.items()})
 
     def watched(self) -> dict[str, str]:
@@ -89,6 +95,9 @@ class TextJudging:
         found = []
         for name, config in self.configs.items():
             labels = self.labels[name]
+            if labels.kind == "tokens":
+                found += self._judged_words(bench, task, name, part)
+                continue
             rows = np.flatnonzero(self.examples.known(name) & (self.examples.parts == part))
             if not len(rows):
                 continue
@@ -107,6 +116,52 @@ class TextJudging:
                 )
             )
         return found
+
+    def _judged_words(self, bench: Workbench, task: JudgeTexts, name: str, part: int) -> list[Judged]:
+        """The words of the texts of a part, one row a word: which label each has, and which it was given."""
+        assert task.words is not None
+        rows = np.flatnonzero(self.examples.known(name) & (self.examples.parts == part)).tolist()
+        labels = task.words.sizes.labels[name]
+        texts = [self.examples.documents[row] for row in rows]
+        said = task.words.answers(bench.reader, texts, name)
+        truth, given, owner = [], [], []
+        for place, (row, spans) in enumerate(zip(rows, said, strict=True)):
+            places = word_places(texts[place])
+            truth.append(words_labelled(places, self.examples.spans[name][row] or [], labels))
+            given.append(words_labelled(places, spans, labels))
+            owner.append(np.full(len(places), place))
+        if not sum(map(len, truth)):
+            return []
+        names = bio_names(labels)
+        return [
+            Judged(
+                "m6rec",
+                name,
+                "tokens",
+                np.concatenate(truth).astype(np.float32),
+                np.eye(len(names), dtype=np.float32)[np.concatenate(given)],
+                names=names,
+                lists=np.concatenate(owner),
+                metrics=self.configs[name].metrics or [],
+                resamples=bench.config.evaluation.resamples,
+                seed=bench.config.seed,
+            )
+        ]
+
+
+def _spans(bench: Workbench, label: str, name: str, check: TaskCheck, documents: int) -> list[list[Span] | None]:
+    """The spans of each document; None where it has no label."""
+    assert bench.dataset.texts is not None
+    frame, names = read_spans(bench.dataset.texts[label], what=f"task {name}, column '{label}'", names=check.labels.names)
+    known = check.labels.known & (check.parts >= 0)
+    found: list[list[Span] | None] = [None] * documents
+    for row in np.flatnonzero(known).tolist():
+        found[row] = []
+    for row, start, end, code in frame.select("row", "start", "end", "label").iter_rows():
+        given = found[row]
+        if given is not None:
+            given.append(Span(start, end, names[code]))
+    return found
 
 
 def _augmented(bench: Workbench, examples: TextExamples, items: list[slice]) -> TextExamples:
