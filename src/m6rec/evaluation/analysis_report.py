@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -16,6 +15,7 @@ from m6rec.data.analysis.funnels import Funnel
 from m6rec.data.analysis.log import Calendar
 from m6rec.data.analysis.sessions import spoken_seconds
 from m6rec.data.analysis.suspicious import MOST_NAMED
+from m6rec.evaluation.pages import page_templates
 from m6rec.evaluation.plots import Bar, Line, bar_chart, line_chart, short
 from m6rec.evaluation.time_charts import date, time_chart, week_chart, worded
 
@@ -24,13 +24,7 @@ MOST_FUNNELS = 9  # charts; every funnel is in the table
 
 def analysis_page(found: Analysis, *, title: str, account: Sequence[tuple[str, int, str]] = ()) -> str:
     """The whole page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("m6rec.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     drifts = [*[(one, found.calendar) for one in found.drift], *[(one, found.label_calendar) for one in found.label_drift]]
     return environment.get_template("analysis.html.jinja").render(
         title=title,

@@ -15,6 +15,7 @@ from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_comparison import Cell, by_metric, cells_of, reference_of
 from m6rec.evaluation.judged_tables import Table, calibration_table, cell_tables, class_table, difference_table, task_tables, undefined
 from m6rec.evaluation.metric_names import METRIC_NAMES, higher_is_better, metric_label, split_name
+from m6rec.evaluation.pages import page_templates
 from m6rec.evaluation.plots import WIDTH
 from m6rec.evaluation.reliability import reliability, reliability_chart
 
@@ -87,13 +88,7 @@ def judged_page(
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("m6rec.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     environment.globals["numbers"] = lambda table, place: place > 0 and place not in table.words
     return environment
 

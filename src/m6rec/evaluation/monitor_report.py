@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from m6rec.evaluation.pages import page_templates
 from m6rec.evaluation.plots import short
 from m6rec.evaluation.time_charts import date, time_chart, worded
 from m6rec.evaluation.topic_windows import Alert, TopicWindows
@@ -18,13 +18,7 @@ MOST_POINTS = 400  # windows of a chart: more are drawn together
 
 def monitor_page(windows: TopicWindows, *, title: str) -> str:
     """The whole page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("m6rec.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     rows = {topic: np.array(list(kept), dtype=np.float64).reshape(-1, 5) for topic, kept in windows.history.items()}
     alerts = list(windows.alerts)
     alarmed = {alert.topic for alert in alerts}

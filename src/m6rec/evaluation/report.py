@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -18,6 +17,7 @@ from m6rec.evaluation.evaluated import Estimate, Evaluation
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_report import judged_section
 from m6rec.evaluation.metrics import METRICS
+from m6rec.evaluation.pages import page_templates
 from m6rec.evaluation.plots import Bar, Line, bar_chart, line_chart, short
 from m6rec.evaluation.slices import NAMES
 from m6rec.evaluation.terminal import text_table
@@ -75,13 +75,7 @@ def html_report(
     check_comparable(evaluations)
     first = evaluations[0]
     reference = reference or first.name
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("m6rec.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     names = headline(first)
     return environment.get_template("report.html.jinja").render(
         title=title,

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import jinja2
 from markupsafe import Markup
 
 from m6rec.evaluation.heat_map import heat_map_svg
+from m6rec.evaluation.pages import page_templates
 from m6rec.evaluation.seesaw import Change, Seesaw, table_rows
 
 
 def seesaw_page(seesaw: Seesaw, *, title: str) -> str:
     """The whole page as text; it loads nothing from elsewhere."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("m6rec.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     tasks, cells, values, sure = seesaw.matrix()
     heat = heat_map_svg(
         [f"without {task}" for task in tasks],

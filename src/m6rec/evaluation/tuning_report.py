@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from m6rec.evaluation.comparison import label
+from m6rec.evaluation.pages import page_templates
 from m6rec.evaluation.plots import Bar, bar_chart, short
 from m6rec.evaluation.study_plots import Kind, Point, TrialCurve, curve_chart, point_chart
 
@@ -62,13 +62,7 @@ def tuning_page(
         importance: key -> share of the differences it explains; empty while too little is known.
         statement: one sentence on how the cases were cut.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("m6rec.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     shown = [trial for trial in trials if trial.state in ("complete", "pruned")]
     drawn = [trial for trial in trials if trial.curve and trial.state != "unfinished"]
     floor = _floor(shown)

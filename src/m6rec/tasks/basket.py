@@ -6,7 +6,6 @@ states, and the gates of its own counts: what goes together, counted over basket
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from m6rec.language_model.model import LanguageModel
-from m6rec.tasks.choose import Bound, Choose, ChooseExamples
+from m6rec.tasks.choose import Bound, Choose, ChooseExamples, OverHistories
 from m6rec.tasks.prior import PriorGate
-from m6rec.tasks.task import TASKS, Task
+from m6rec.tasks.task import TASKS
 
 
 class Question(nn.Module):
@@ -29,7 +28,7 @@ class Question(nn.Module):
 
 
 @TASKS.register("basket")
-class Basket(Task):
+class Basket(OverHistories):
     """Completing baskets. `reader` does the reading; its parameters are its own and not in this task's state."""
 
     answer: ClassVar[Literal["choose", "judge", "write"]] = "choose"
@@ -43,14 +42,6 @@ class Basket(Task):
     def bind(self, examples: ChooseExamples | None) -> None:
         """Rows of the histories are baskets, whose first item is no target; `profiles` has a row a basket."""
         self.bound = None if examples is None else Bound.of(examples, self._reader[0].shape.history)
-
-    def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        assert self.bound is not None
-        yield from self.bound.batches(generator)
-
-    def targets(self, batch: np.ndarray) -> int:
-        assert self.bound is not None
-        return self.bound.targets(batch)
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
         """{"basket": the loss of the choose task over the batch's baskets}."""

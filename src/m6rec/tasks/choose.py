@@ -88,8 +88,22 @@ class Slots:
     times: Tensor | None
 
 
+class OverHistories(Task):
+    """A task whose batches are windows of bound histories."""
+
+    bound: Bound | None
+
+    def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        assert self.bound is not None
+        yield from self.bound.batches(generator)
+
+    def targets(self, batch: np.ndarray) -> int:
+        assert self.bound is not None
+        return self.bound.targets(batch)
+
+
 @TASKS.register("choose")
-class Choose(Task):
+class Choose(OverHistories):
     """Next-item choice over the whole catalogue."""
 
     answer: ClassVar[Literal["choose", "judge", "write"]] = "choose"
@@ -127,14 +141,6 @@ class Choose(Task):
         """Give the task what it trains on; None takes it away, where the memory is wanted for something else."""
         self.bound = None if examples is None else Bound.of(examples, self.shape.history)
         self._sampler = NegativeSampler.of(self.config, self.items.log_seen)
-
-    def batches(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        assert self.bound is not None
-        yield from self.bound.batches(generator)
-
-    def targets(self, batch: np.ndarray) -> int:
-        assert self.bound is not None
-        return self.bound.targets(batch)
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
         """{"choose": mixture likelihood plus `own_share` of the softmax's own}, per target."""
