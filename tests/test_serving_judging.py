@@ -209,3 +209,14 @@ def test_the_command_line_judges_a_file(m6rec: Callable[..., Any], judged_run: P
     shown = m6rec("recommend", judged_run, "--user", "u01", "--scenario", "shop", "--include", "click,category", "-k", "3")
     assert shown.code == 0
     assert "category" in shown.out.splitlines()[0]
+
+
+def test_a_run_that_is_opened_again_judges_as_it_did(judged_run: Path, judged_sample: Path, tmp_path: Path) -> None:
+    """The order of the tasks decides the columns of the statistics; a record with sorted keys must not change it."""
+    from m6rec.training.measuring import measure_judged
+
+    bench = open_run(judged_run)
+    assert list(bench.config.tasks) == ["next", "click", "purchase", "rating", "category", "sentiment"]
+    again = {one.task: one for one in measure_judged(bench) if one.name == "m6rec"}
+    for task in ("click", "purchase", "rating"):
+        np.testing.assert_allclose(again[task].predicted, judged(judged_run, task).predicted, atol=1e-6)

@@ -54,7 +54,12 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
     summary = run_stages(bench, until)
     # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
     bench.run.write_record(
-        {"config": config.plain(), "source": str(Path(folder).resolve()), "keys": {name: bench.key(name) for name in bench.stages}}
+        {
+            "config": config.plain(),
+            "tasks": list(config.tasks),
+            "source": str(Path(folder).resolve()),
+            "keys": {name: bench.key(name) for name in bench.stages},
+        }
     )
     summary["seconds"] = round(time.monotonic() - begun, 1)
     return summary
@@ -94,7 +99,10 @@ def open_run(run: Path, progress: bool = False) -> Workbench:
     if not (run / "run.json").exists() and run.name == "model" and (run.parent / "run.json").exists():
         run = run.parent  # the model folder inside a run was meant
     record = RunFolder(run).read_record()
-    bench = workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), run, Progress(visible=progress))
+    values = record["config"]
+    # JSON is written with sorted keys, and the order of the tasks is that of what was trained: columns of statistics, seeded starts.
+    values = {**values, "tasks": {name: values["tasks"][name] for name in record.get("tasks", values["tasks"])}}
+    bench = workbench(M6RecConfig.build(values, source=str(run)), Path(record["source"]), run, Progress(visible=progress))
     bench.pin(record["keys"])
     return bench
 
