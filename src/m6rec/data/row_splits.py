@@ -130,12 +130,6 @@ def hold_back(split: Split, dataset: Dataset, parts: np.ndarray) -> Split:
     return replace(split, train=remaining, seen=seen, statement=statement)
 
 
-def became_events(events: Histories, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """bool (E,): which of `events` may be what the exposures `rows` (bool X) became: the same user and item, not before the exposure."""
-    placed = None if events.times is None else next_known(events)
-    return _outcomes(events, placed, dataset, row_times(dataset), rows)
-
-
 def readable(dataset: Dataset, config: SplitConfig, seed: int) -> tuple[Histories, np.ndarray]:
     """The histories that exposures are judged by, and the `cuts` of the exposures in them: cold_items takes the events of held-out items
     out, as `split` does; otherwise they are those of the dataset."""

@@ -47,11 +47,6 @@ class ChooseConfig(Config):
     )
     within: float = Field(0.0, ge=0, description="of: basket: seconds between neighbouring events of one basket at most.")
     positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
-    outcomes: Literal["auto", "targets", "read"] = Field(
-        "auto",
-        description="Events that judged training exposures became. targets: they are trained on like others; read: they are read, but are no "
-        "targets: what choosing learns by heart would tell judging the answers. auto: read, where a fifth of the targets or more is left.",
-    )
     weight: float = Field(
         1.0, ge=0, description="Weight of the task's losses; 0: it is not trained, others still read histories through it."
     )

@@ -13,7 +13,6 @@ import torch
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
 from m6rec.data.baskets import all_baskets
-from m6rec.data.row_splits import became_events
 from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
@@ -41,7 +40,6 @@ from m6rec.training.workbench import AGREEMENT, Workbench
 
 # Early stopping looks at no more than so many cases, drawn once by seed: a large catalogue makes every one of them dear.
 BEST = "best.safetensors"  # the weights that the loop kept
-LEAST_LEFT = 0.2  # of the targets, for choosing to do without the outcomes of judged exposures
 BATCH_EXPOSURES = 1024  # judged in a step
 MOST_VALIDATION_CASES, MOST_VALIDATION_SCORES = 20_000, 500_000_000
 
@@ -178,14 +176,6 @@ def training_examples(bench: Workbench) -> ChooseExamples:
             raise DataError(f"tasks positive names '{unknown[0]}', an action no event has; actions: {', '.join(names) or 'none'}")
         assert histories.actions is not None
         wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
-    if bench.judging is not None and config.outcomes != "targets":
-        became = became_events(histories, bench.dataset, bench.judging.parts == 0)
-        left = wanted & ~became
-        if config.outcomes == "read" or left.sum() >= LEAST_LEFT * wanted.sum():
-            bench.progress.say(
-                f"  {int((wanted & became).sum()):,} events that judged exposures became are read, and are no targets of choosing"
-            )
-            wanted = left
     if not wanted.any():
         raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
     tables, seed = bench.catalogue.priors, bench.config.seed
