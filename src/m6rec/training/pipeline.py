@@ -99,10 +99,7 @@ def open_run(run: Path, progress: bool = False) -> Workbench:
     if not (run / "run.json").exists() and run.name == "model" and (run.parent / "run.json").exists():
         run = run.parent  # the model folder inside a run was meant
     record = RunFolder(run).read_record()
-    values = record["config"]
-    # JSON is written with sorted keys, and the order of the tasks is that of what was trained: columns of statistics, seeded starts.
-    values = {**values, "tasks": {name: values["tasks"][name] for name in record.get("tasks", values["tasks"])}}
-    bench = workbench(M6RecConfig.build(values, source=str(run)), Path(record["source"]), run, Progress(visible=progress))
+    bench = workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), run, Progress(visible=progress))
     bench.pin(record["keys"])
     return bench
 

@@ -60,7 +60,11 @@ class RunFolder:
                     f"{self.root} was written by a newer m6rec (format {record['format']}, this reads {FORMAT}); upgrade m6rec"
                 )
             # A damaged record shows here, not wherever it is first used.
-            return {name: record[name] for name in ("format", "config", "source", "keys")}
+            kept = {name: record[name] for name in ("format", "config", "source", "keys")}
+            # JSON is written with sorted keys, but the order of the tasks is a part of what was trained (columns of statistics, seeded starts).
+            tasks = record["config"]["tasks"]
+            kept["config"] = {**record["config"], "tasks": {name: tasks[name] for name in record.get("tasks", tasks)}}
+            return kept
         except FileNotFoundError:
             raise CheckpointError(
                 f"{self.root} is no run folder: run.json is missing; `m6rec train CONFIG --run {self.root}` makes one"
