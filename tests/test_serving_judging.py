@@ -220,3 +220,10 @@ def test_a_run_that_is_opened_again_judges_as_it_did(judged_run: Path, judged_sa
     again = {one.task: one for one in measure_judged(bench) if one.name == "m6rec"}
     for task in ("click", "purchase", "rating"):
         np.testing.assert_allclose(again[task].predicted, judged(judged_run, task).predicted, atol=1e-6)
+
+
+def test_the_report_shows_the_judged_tasks(judged_run: Path) -> None:
+    page = (judged_run / "report.html").read_text(encoding="utf-8")
+    assert "Judged tasks" in page
+    for task in ("click", "purchase", "rating", "category", "sentiment"):
+        assert f"shop/{task}" in page or f">{task}" in page

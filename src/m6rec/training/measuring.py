@@ -106,12 +106,9 @@ def measure_judged(bench: Workbench, held: str = "test") -> list[Judged]:
 def write_report(bench: Workbench, path: Path) -> None:
     """report.html of a run from what its stages kept."""
     folder = bench.folder("evaluate")
-    write_page(
-        path,
-        page(
-            bench, [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in (BASKETS, JUDGED)]
-        ),
-    )
+    found = [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in (BASKETS, JUDGED)]
+    judged = [Judged.load(child) for child in sorted((folder / JUDGED).iterdir())] if (folder / JUDGED).is_dir() else []
+    write_page(path, page(bench, found, judged))
 
 
 def write_page(path: Path, text: str) -> None:
