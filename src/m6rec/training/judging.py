@@ -18,6 +18,7 @@ from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.data.row_splits import readable
 from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.judged import Judged
+from m6rec.evaluation.label_metrics import best_threshold
 from m6rec.evaluation.metric_names import higher_is_better, metrics_of
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_VALIDATED = 50_000  # exposures that early stopping looks at, drawn by seed
 LEAST_ROWS = 50  # of a cell that validation looks at by itself
+THRESHOLDS = "thresholds.json"  # and from which probability on a task says yes
 CALIBRATIONS = "calibrations"  # the folder of the fit stage that holds them, a file a task
 NAME = "judge"  # the module of the loop
 
@@ -202,12 +204,26 @@ def enough(cell: Judged) -> bool:
     return min(yes, len(cell) - yes) >= LEAST_ROWS
 
 
-def calibrate_judge(bench: Workbench, judging: Judging, judge: Judge) -> dict[str, Calibration]:
-    """Task -> how its answers become probabilities, fitted on the validation rows, for the tasks that want it."""
+def calibrate_judge(bench: Workbench, judging: Judging, judge: Judge) -> tuple[dict[str, Calibration], dict[str, float]]:
+    """What validation rows settle: task -> how its answers become probabilities, for the tasks that want it; and for every task of yes and no
+    the probability from which on it says yes (best F1)."""
     chosen = judging.chosen("validation", MOST_VALIDATED, bench.config.seed)
     answers = judge.answer_rows(bench.model, judging.examples(bench, chosen, 4096))
-    wanted = {task: values for task, values in answers.items() if judging.configs[task].calibrate}
-    return {judged.task: fit_calibration(judged, seed=bench.config.seed) for judged in judging.judged("", wanted, chosen, bench)}
+    calibrations, thresholds = {}, {}
+    for judged in judging.judged("", answers, chosen, bench):
+        said = judged
+        if judging.configs[judged.task].calibrate:
+            calibrations[judged.task] = fit_calibration(judged, seed=bench.config.seed)
+            said = calibrations[judged.task].applied(judged)
+        if judged.kind == "binary":
+            thresholds[judged.task] = float(best_threshold(said.truth, said.predicted))
+    return calibrations, thresholds
+
+
+def read_thresholds(folder: Path) -> dict[str, float]:
+    """What the fit stage kept."""
+    found: dict[str, float] = read_json(folder / THRESHOLDS) if (folder / THRESHOLDS).exists() else {}
+    return found
 
 
 def read_calibrations(folder: Path) -> dict[str, Calibration]:

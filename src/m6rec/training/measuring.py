@@ -20,6 +20,7 @@ from m6rec.evaluation.report import Sample, html_report
 from m6rec.fusion.member import MEMBERS
 from m6rec.index.exact import top_k
 from m6rec.tasks.judge_part import rates
+from m6rec.training.judging import read_thresholds
 from m6rec.training.stages_blend import served
 from m6rec.training.workbench import Workbench
 
@@ -94,7 +95,7 @@ def measure_judged(bench: Workbench, held: str = "test") -> list[Judged]:
     bench.progress.say(f"  judging {len(chosen):,} {held} exposures")
     examples = judging.examples(bench, chosen, 4096)
     answers = scorer.judging.answers(scorer.model, examples.rows, examples.histories, examples.contents, examples.profiles)
-    found = judging.judged("m6rec", answers, chosen, bench) + about_texts
+    found = judging.judged("m6rec", answers, chosen, bench, read_thresholds(bench.folder("fit"))) + about_texts
     if judging.inputs.statistics is None:
         return found
     told = rates(

@@ -29,7 +29,7 @@ from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
-from m6rec.training.judging import CALIBRATIONS, JudgeValidation, calibrate_judge
+from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
@@ -121,7 +121,9 @@ class Fit(Stage):
                 reading.fit_mixing(model)
             save_weights(bench.folder(self.name) / BEST, loop.module.state_dict(), {"epoch": state.best_epoch})
         if judging is not None:
-            for name, calibration in calibrate_judge(bench, judging, judge).items():
+            calibrations, thresholds = calibrate_judge(bench, judging, judge)
+            write_json(bench.folder(self.name) / THRESHOLDS, thresholds)
+            for name, calibration in calibrations.items():
                 write_json(bench.folder(self.name) / CALIBRATIONS / f"{name}.json", calibration.plain())
         reached = reached_at_best(state, watched)
         write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, **reached, "with_agreement": agreed})
