@@ -83,24 +83,21 @@ class JudgeTexts(Task):
         """configs: the tasks by name. Weights are meaningless until `initialise` or `load_state_dict`."""
         super().__init__()
         self.configs, self.sharing, self.shape, self.sizes = dict(configs), sharing, shape, sizes
-        dropout = max(sharing.dropout, 0.5)
-        self.encoder = TextEncoder(
-            sizes.ngrams, shape.vocabulary, shape.width, sizes.token_width, sizes.bag_width, dropout, sharing.dropout
-        )
+        self.encoder = TextEncoder(sizes.ngrams, shape.vocabulary, shape.width, sizes.token_width, sizes.bag_width)
         self.judged = {name: config for name, config in configs.items() if config.kind != "tokens" and name in sizes.labels}
         labelling = {name: config for name, config in configs.items() if name not in self.judged}
         self.words = None if sizes.words is None else JudgeWords(labelling, sharing, shape, sizes.words)
         self.options = nn.ModuleDict()
         for name in self.judged:
-            self._put(name, sizes.labels[name], dropout)
+            self._put(name, sizes.labels[name])
         self.register_buffer("hashes", torch.zeros(sizes.ngrams, dtype=torch.int64))
         self.register_buffer("idf", torch.zeros(sizes.ngrams))
         self.examples: TextExamples | None = None
         self._documents: Documents | None = None
 
-    def _put(self, name: str, label: LabelSize, dropout: float) -> None:
+    def _put(self, name: str, label: LabelSize) -> None:
         sizes, sharing = self.sizes, self.sharing
-        option = TextOption(sizes.ngrams, sizes.token_width, sizes.bag_width, label.outputs, sharing.prompts, sharing.adapter, dropout)
+        option = TextOption(sizes.ngrams, sizes.token_width, sizes.bag_width, label.outputs, sharing.prompts, sharing.adapter)
         self.options[module_name(name)] = option
 
     @classmethod
@@ -235,7 +232,7 @@ class JudgeTexts(Task):
         batch, pairs = documents.batch(index), documents.pairs(index)
         states = model.encode(batch)
         read = self.encoder(pairs, batch.ids, states.to(self.encoder.states.weight.dtype), batch.real)
-        return {name: self.option(name)(read, pairs) for name in (self.judged if names is None else names)}
+        return {name: self.option(name)(read) for name in (self.judged if names is None else names)}
 
     # ---- answers
 

@@ -32,7 +32,7 @@ class TextExamples:
     labels      task -> float32 (G,), or (G, C) for tags; NaN (a row of NaN) where the document has no label of the task
     parts       int8 (G,): 0 training, 1 validation, 2 test
     spans       task on words -> the labelled spans of each document, None where it has no label; such a task is not among `labels`
-    batch_rows  documents of a training step; None: a sixtieth of the labelled ones, 16 to 128
+    batch_rows  documents of a training step; None: a 150th of the labelled ones, 16 to 64
     """
 
     documents: Sequence[str]
@@ -50,7 +50,7 @@ class TextExamples:
 
     def step_rows(self, labelled: int) -> int:
         """Documents of a step where so many are labelled: few labels need small steps."""
-        return self.batch_rows or min(max(labelled // 60, 16), 128)
+        return self.batch_rows or min(max(labelled // 150, 16), 64)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ from torch import Tensor, nn
 from m6rec.language_model.layers import RMSNorm
 
 VIEWS = ("linear", "bag", "tokens")
-LINEAR_SCALE = 10.0  # steps of the linear view, as multiples of the others': its weights grow to about 10
-CONVOLUTIONS, TOKEN_DROPOUT = 2, 0.3
+LINEAR_SCALE = 5.0  # steps of the linear view, as multiples of the others': its weights grow to about 10
+CONVOLUTIONS = 2
+# Of the n-grams 0.3 are dropped, which for the linear view is what an L2 penalty fitted to the data is for logistic regression (Wager et al.,
+# NIPS 2013); of the tokens half as many.
+THINNED, DROPOUT, TOKEN_DROPOUT = 0.3, 0.5, 0.3
 HIDDEN = -1e4
 
 
@@ -48,8 +51,9 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Read:
-    """What the shared layers made of G texts: bag (G, B), tokens (G, T, W), real bool (G, T), pooled (G, 2 W) or None without tokens."""
+    """What the shared layers made of G texts: bag (G, B), tokens (G, T, W), real bool (G, T), pooled (G, 2 W), and the n-grams that were read."""
 
+    pairs: Pairs
     bag: Tensor
     tokens: Tensor
     real: Tensor
@@ -59,8 +63,8 @@ class Read:
 class TextEncoder(nn.Module):
     """The layers that all tasks on texts share."""
 
-    def __init__(self, features: int, vocabulary: int, read_width: int, width: int, bag_width: int, dropout: float, thinned: float) -> None:
-        """features: F. vocabulary: token ids. read_width: of the lower layers' states. thinned: share of n-grams and tokens dropped."""
+    def __init__(self, features: int, vocabulary: int, read_width: int, width: int, bag_width: int) -> None:
+        """features: F. vocabulary: token ids. read_width: of the lower layers' states."""
         super().__init__()
         self.bag = nn.Embedding(max(features, 1), bag_width)
         self.bag_norm = nn.LayerNorm(bag_width)
@@ -68,9 +72,8 @@ class TextEncoder(nn.Module):
         self.tokens = nn.Embedding(vocabulary, width)
         self.norms = nn.ModuleList(RMSNorm(width) for _ in range(CONVOLUTIONS))
         self.convolutions = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(CONVOLUTIONS))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(DROPOUT)
         self.token_dropout = nn.Dropout(TOKEN_DROPOUT)
-        self.thinned = thinned
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -84,9 +87,9 @@ class TextEncoder(nn.Module):
 
     def forward(self, pairs: Pairs, ids: Tensor, states: Tensor, real: Tensor) -> Read:
         """ids int64 (G, T), states (G, T, L) of the lower layers, real bool (G, T)."""
-        if self.training and self.thinned:
-            pairs = pairs.thinned(self.thinned)
-            real = real & (torch.rand(real.shape) >= self.thinned / 2) | (real & (torch.arange(real.shape[1]) == 0))
+        if self.training:
+            pairs = pairs.thinned(THINNED)
+            real = real & (torch.rand(real.shape) >= THINNED / 2) | (real & (torch.arange(real.shape[1]) == 0))
         bag = self.dropout(F.gelu(self.bag_norm(pairs.summed(self.bag.weight))))
         mask = real[:, :, None].to(states.dtype)
         embedded = (self.tokens(ids) + self.states(states)) * mask  # G T W
@@ -95,7 +98,7 @@ class TextEncoder(nn.Module):
             x = (x + F.gelu(convolution(norm(x).transpose(1, 2)).transpose(1, 2))) * mask
         highest = x.masked_fill(~real[:, :, None], HIDDEN).amax(dim=1)
         mean = embedded.sum(dim=1) * mask.sum(dim=1).clamp(min=1).rsqrt()
-        return Read(bag, x, real, torch.cat([highest, mean], dim=1))
+        return Read(pairs, bag, x, real, torch.cat([highest, mean], dim=1))
 
 
 class TextOption(nn.Module):
@@ -103,7 +106,7 @@ class TextOption(nn.Module):
 
     mixing: Tensor
 
-    def __init__(self, features: int, width: int, bag_width: int, outputs: int, prompts: int, adapter: int, dropout: float) -> None:
+    def __init__(self, features: int, width: int, bag_width: int, outputs: int, prompts: int, adapter: int) -> None:
         super().__init__()
         pooled = (prompts + 2) * width
         self.linear = nn.Embedding(max(features, 1), outputs)
@@ -113,7 +116,7 @@ class TextOption(nn.Module):
         self.down = nn.Linear(pooled, adapter, bias=False)
         self.up = nn.Linear(adapter, pooled, bias=False)
         self.vectors = nn.Linear(pooled, outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(DROPOUT)
         self.register_buffer("mixing", torch.full((len(VIEWS),), 1 / len(VIEWS)))
 
     @torch.no_grad()
@@ -128,9 +131,9 @@ class TextOption(nn.Module):
         for part in (self.bag_vectors, self.vectors):
             part.bias.copy_(start)
 
-    def forward(self, read: Read, pairs: Pairs) -> Tensor:
+    def forward(self, read: Read) -> Tensor:
         """(V, G, C): what each view answers, in the order of `VIEWS`."""
-        linear = (pairs.summed(self.linear.weight) + self.linear_bias) * LINEAR_SCALE
+        linear = (read.pairs.summed(self.linear.weight) + self.linear_bias) * LINEAR_SCALE
         weights = (read.tokens @ self.prompts.T).masked_fill(~read.real[:, :, None], HIDDEN).softmax(dim=1)  # G T P
         asked = torch.einsum("gtp,gtw->gpw", weights, read.tokens).flatten(1)
         z = self.dropout(torch.cat([read.pooled, asked], dim=1))

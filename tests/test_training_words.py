@@ -1,0 +1,58 @@
+"""Words labelled from end to end: spans in a file of texts, trained with the rest, measured, saved, asked for; and rows to label next."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from m6rec.recommender import Recommender
+from m6rec.training.pipeline import train
+
+
+def test_spans_of_a_file_are_learned_and_found_again(
+    tiny_sample: Path, tiny_config: Callable[..., Any], m6rec: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "shop"
+    shutil.copytree(tiny_sample, folder)
+    texts, spans, topics = [], [], []
+    for number in range(150):
+        brand, place = ("Nike", "Puma", "Asics")[number % 3], ("Berlin", "Rome")[number % 2]
+        text = f"{brand} shoes near {place} number {number}"
+        at = text.index(place)
+        texts.append(text)
+        spans.append(
+            json.dumps([{"start": 0, "end": len(brand), "label": "brand"}, {"start": at, "end": at + len(place), "label": "place"}])
+        )
+        topics.append(("south" if place == "Rome" else "north") if number % 4 else None)
+    pl.DataFrame({"text": texts, "slots": spans, "topic": topics}).write_csv(folder / "queries.csv")
+    config = tiny_config(
+        "data.texts=queries.csv",
+        "tasks.slots={answer: judge, on: text, label: slots, kind: tokens}",
+        "tasks.topic={answer: judge, on: text, label: topic, kind: classes, unlabelled: pseudo}",
+        "text.augment.copies=1",
+        "train.epochs=6",
+        "train.learning_rate=0.01",
+        "evaluation.baselines=[popularity]",
+        folder=folder,
+    )
+    run = tmp_path / "run"
+    train(config, folder, run)
+    recommender = Recommender.from_pretrained(run)
+    found = recommender.classify("Puma socks near Berlin", task="slots")
+    assert [(span["text"], span["label"]) for span in found] == [("Puma", "brand"), ("Berlin", "place")]
+    assert next(iter(recommender.classify("shoes near Rome", task="topic"))) == "south"
+    out = tmp_path / "next.csv"
+    told = m6rec("label", run, "--task", "topic", "--count", "5", "--out", out, "--json").json()
+    assert told["rows"] == 5
+    rows = pl.read_csv(out)
+    assert set(rows["text"]) <= {text for text, topic in zip(texts, topics, strict=True) if topic is None}
+    rows.with_columns(pl.lit("south").alias("topic")).write_csv(out)
+    told = m6rec("label", run, "--task", "topic", "--filled", out, "--out", tmp_path / "done.csv", "--json").json()
+    assert (told["rows"], told["blank"]) == (5, 0)
+    assert "no task of this run" in m6rec("label", run, "--task", "topik", "--out", out).error(2)
+    assert "for example --out to_label.csv" in m6rec("label", run, "--task", "topic", "--out", tmp_path / "x.txt").error(2)
