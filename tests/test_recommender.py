@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 import m6rec
 from m6rec import Recommender, Scored
 from m6rec.base.errors import ConfigError, DataError, UnknownItemError, UnknownUserError, UsageError
+from m6rec.tasks.config import JudgeConfig
+from m6rec.training.adding import add_task
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,12 +165,14 @@ def test_the_policy_for_unknown_ids(tiny_run: Path, rec: Recommender) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
-def test_the_readme_runs(name: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks of the README, on the tiny run in place of the shop: its ids have one digit less."""
+def test_the_readme_runs(name: str, tiny_run: Path, judged_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python blocks of the README, on the tiny runs in place of the shops: their ids have one digit less."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "shop").symlink_to(tiny_run)
+    shutil.copytree(judged_run, tmp_path / "runs" / "shop2")
+    add_task(tmp_path / "runs" / "shop2", "liked", JudgeConfig(label="liked"), settings={"epochs": 1})
     monkeypatch.chdir(tmp_path)
     real = inspect.signature(Recommender.fit)
 
