@@ -19,6 +19,7 @@ from m6rec.tasks.judge import Judge
 from m6rec.tasks.judge_cells import JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_rows import BLOCK, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, padded
+from m6rec.tasks.options import Option, OptionBank, module_name
 
 WIDTH, ITEMS, USERS, CAP = 16, 12, 20, 6
 
@@ -419,3 +420,14 @@ def test_rows_are_drawn_as_often_as_their_cells_ask() -> None:
     list(judge.batches(np.random.default_rng(0)))
     assert judge._blocks is not None
     assert len(judge._blocks.order) == 600
+
+
+@pytest.mark.parametrize("task", ["forward", "train", "type", "parameters", "shop/forward", "a.b", "_modules"])
+def test_a_task_may_be_called_as_modules_call_things(task: str) -> None:
+    bank = OptionBank()
+    bank.put(task, Option(4, 1, 2, 2))
+    assert bank.of(task).down.shape == (2, 4)
+    vectors = torch.nn.ParameterDict({module_name(task): torch.nn.Parameter(torch.zeros(2))})
+    assert module_name(task) in vectors
+    bank.drop(task)
+    assert len(bank) == 0

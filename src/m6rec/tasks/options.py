@@ -83,8 +83,8 @@ def _read(states: Tensor, rows: Tensor, shared: bool) -> Tensor:
 
 
 def module_name(cell: str) -> str:
-    """A cell's name ("video/click") as the name of a module, which may hold no dot."""
-    return quote(cell, safe="").replace(".", "%2E")
+    """A cell's name ("video/click") as the name of a module, which may hold no dot and be no word that modules use ("forward", "train")."""
+    return "t_" + quote(cell, safe="").replace(".", "%2E")
 
 
 class OptionBank(nn.ModuleDict):
