@@ -426,7 +426,7 @@ def test_rows_are_drawn_as_often_as_their_cells_ask() -> None:
 def test_a_task_may_be_called_as_modules_call_things(task: str) -> None:
     bank = OptionBank()
     bank.put(task, Option(4, 1, 2, 2))
-    assert bank.of(task).down.shape == (2, 4)
+    assert bank.of(task).size.width == 4
     vectors = torch.nn.ParameterDict({module_name(task): torch.nn.Parameter(torch.zeros(2))})
     assert module_name(task) in vectors
     bank.drop(task)
