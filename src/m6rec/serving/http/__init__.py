@@ -1,0 +1,1 @@
+"""The service over HTTP: routes, keys, limits, errors, metrics. Nothing is decided here."""

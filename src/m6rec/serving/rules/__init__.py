@@ -1,0 +1,1 @@
+"""What may be shown: blocked items and words, audiences, caps, and slates put together from scored candidates."""
