@@ -3,7 +3,7 @@
 For every kind of key (user, item, scenario, value of an item field, and pairs of them): how often it was shown, the rate of every
 label, both (but for item fields alone) also within the newest days, and how long ago the last time was. A rate is drawn to that of the parent kind,
 (positives + m parent) / (shown + m), so that a pair seen twice says little more than the user alone; it is given as the distance of its log odds
-from those of all rows.
+from those of all rows. m is learned for every kind of key and label from the training rows (`shrinkage.py`).
 
 Rows at the moment of asking are not before it: no row ever counts itself or what was shown with it. Where only an order is known,
 the order is the time. Values of the training rows are made the same way, so a row's own label is in none of its statistics.
@@ -19,10 +19,11 @@ from typing import Self
 import numpy as np
 
 from m6rec.data.running_counts import RunningCounts
+from m6rec.data.shrinkage import strengths
 from m6rec.data.statistic_keys import StatisticKeys
 
 DAY = 86_400.0
-SMOOTHING = 10.0  # rows that the parent's rate counts for
+SMOOTHING = 10.0  # rows that the parent's rate counts for where that was not learned
 TAIL_SHARE = 0.1  # rows that came online are kept apart until they are so large a part of the log
 
 
@@ -135,6 +136,7 @@ class Statistics:
     def __init__(self, keys: StatisticKeys, labels: list[str], log: OutcomeLog, windows: list[float], smoothing: float = SMOOTHING) -> None:
         """windows: days; none where only an order is known. labels: a name for every column of the outcomes."""
         self.keys, self.labels, self.windows, self.smoothing = keys, labels, windows, smoothing
+        self.strengths = np.full((len(keys.kinds), len(labels)), smoothing)  # K L
         self.log, self.newer = log, 0
         self._parts = [_Part(keys, log)]
         known = ~np.isnan(log.outcomes)
@@ -147,6 +149,12 @@ class Statistics:
     def timed(self) -> bool:
         return bool(self.windows)
 
+    def settle(self, rows: np.ndarray) -> None:
+        """Learn from `rows` (ints) of the log, those that may be trained on, how far rates are drawn to their parents'."""
+        log = self._rows(rows)
+        coded = self.keys.keys(log.users, log.items, log.scenarios)
+        self.strengths = strengths(coded, self.keys.parents, self.keys.levels, log.outcomes, self.smoothing)
+
     def append(self, rows: OutcomeLog) -> None:
         """Rows that came in since; they count from their own moments on."""
         base = len(self.log) - self.newer
@@ -156,7 +164,7 @@ class Statistics:
         else:
             self._parts = [self._parts[0], _Part(self.keys, self._rows(slice(base, None)))]
 
-    def _rows(self, rows: slice) -> OutcomeLog:
+    def _rows(self, rows: slice | np.ndarray) -> OutcomeLog:
         log = self.log
         scenarios = None if log.scenarios is None else log.scenarios[rows]
         return OutcomeLog(log.users[rows], log.items[rows], scenarios, log.moments[rows], log.outcomes[rows])
@@ -172,13 +180,15 @@ class Statistics:
             sums, inside, newest = sums + more, [a + b for a, b in zip(inside, within, strict=True)], np.maximum(newest, later)
         labels = len(self.labels)
         rates = np.empty((*sums.shape[:2], labels), dtype=np.float32)  # K X L
+        strength = self.strengths.astype(np.float32)[:, None, :]  # K 1 L
         for level in self.keys.levels:
-            prior, weight = (rates[self.keys.parents[level]], self.smoothing) if level[0] else (np.float32(0.5), 2.0)
+            prior, weight = (rates[self.keys.parents[level]], strength[level]) if level[0] else (np.float32(0.5), 2.0)
             rates[level] = (sums[level, :, 1 + labels :] + weight * prior) / (sums[level, :, 1 : 1 + labels] + weight)
         columns = [np.concatenate([np.log1p(sums[..., :1]), self._lifts(rates, rates[0])], axis=-1)]
         columns[0][0, :, 1:] = self._levels(rates[0])
         for counted in inside:
-            recent = (counted[..., 1 + labels :] + self.smoothing * rates[windowed]) / (counted[..., 1 : 1 + labels] + self.smoothing)
+            drawn = strength[windowed]
+            recent = (counted[..., 1 + labels :] + drawn * rates[windowed]) / (counted[..., 1 : 1 + labels] + drawn)
             columns.append(np.concatenate([np.log1p(counted[..., :1]), self._lifts(recent, rates[0])], axis=-1))
         table = [column.transpose(1, 0, 2).reshape(len(users), -1) for column in columns]
         if self.timed:
@@ -209,12 +219,13 @@ class Statistics:
     def arrays(self) -> dict[str, np.ndarray]:
         """The log, as arrays to save; `from_arrays` counts it again."""
         arrays = {"users": self.log.users, "items": self.log.items, "moments": self.log.moments, "outcomes": self.log.outcomes}
-        arrays |= {"shares": self.shares, "deviation": self.deviation}
+        arrays |= {"shares": self.shares, "deviation": self.deviation, "strengths": self.strengths}
         return arrays if self.log.scenarios is None else {**arrays, "scenarios": self.log.scenarios}
 
     @classmethod
     def from_arrays(cls, keys: StatisticKeys, labels: list[str], windows: list[float], arrays: dict[str, np.ndarray]) -> Self:
         log = OutcomeLog(arrays["users"], arrays["items"], arrays.get("scenarios"), arrays["moments"], arrays["outcomes"])
         statistics = cls(keys, labels, log, windows)
-        statistics.shares, statistics.deviation = arrays["shares"], arrays["deviation"]  # as fitted: later rows do not change the scale
+        # As fitted: later rows do not change the scale.
+        statistics.shares, statistics.deviation, statistics.strengths = arrays["shares"], arrays["deviation"], arrays.get("strengths", statistics.strengths)
         return statistics

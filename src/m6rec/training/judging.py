@@ -72,6 +72,8 @@ class Judging:
         inputs = JudgeInputs.of(
             replace(dataset, exposures=exposures), labels, counted=bench.config.sharing.statistics, language=bench.config.text.language
         )
+        if inputs.statistics is not None:
+            inputs.statistics.settle(np.flatnonzero(parts == PARTS.index("training")))
         return cls(configs, exposures, histories, parts, statement, labels, inputs, bench.config.evaluation.worth)
 
     def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
