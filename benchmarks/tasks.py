@@ -131,7 +131,8 @@ def our_lines(rows: Rows, place: Path, arguments: argparse.Namespace) -> list[tu
         singles = []
         for task in measured_tasks(rows):
             config = ours.config_of(place, f"only-{task}", [task])
-            training = ours.train(place, f"only-{task}", arguments.seeds[0], arguments.threads, arguments.set, config)
+            alone = [*arguments.set, "tasks.next.weight=0"]  # nothing but the task trains, and it trains everything
+            training = ours.train(place, f"only-{task}", arguments.seeds[0], arguments.threads, alone, config)
             singles.append(ours.predicted(task, rows, place, training))
         scorers.append(("single", ours.together("m6rec, single-task models", singles, rows)))
     return scorers

@@ -227,5 +227,9 @@ class Statistics:
         log = OutcomeLog(arrays["users"], arrays["items"], arrays.get("scenarios"), arrays["moments"], arrays["outcomes"])
         statistics = cls(keys, labels, log, windows)
         # As fitted: later rows do not change the scale.
-        statistics.shares, statistics.deviation, statistics.strengths = arrays["shares"], arrays["deviation"], arrays.get("strengths", statistics.strengths)
+        statistics.shares, statistics.deviation, statistics.strengths = (
+            arrays["shares"],
+            arrays["deviation"],
+            arrays.get("strengths", statistics.strengths),
+        )
         return statistics

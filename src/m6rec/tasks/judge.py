@@ -2,8 +2,8 @@
 
 A candidate is a slot (`judge_slot.py`) that passes the upper layers over the cached keys and values of the history (`judge_reading.py`): one
 causal pass over a history serves every exposure of that person, each seeing the events before its own time and no other exposure.
-Then the option of its (scenario, task) reads the state (`options.py`). Histories are read without gradient: what judging
-teaches, it teaches the item vectors, the layers as candidates pass them, and what is the judge's own.
+Then the option of its (scenario, task) reads the state (`options.py`). Beside a choose task that trains, histories are read without gradient:
+what judging teaches, it teaches the item vectors, the layers as candidates pass them, and what is the judge's own.
 
 Shapes: X exposures, B blocks of one person's exposures, C exposures of a block, R rows, W width, L outputs of a task.
 """
@@ -115,6 +115,18 @@ class Judge(JudgeCells, Task):
         for cell in self.cells(task):
             self.options.of(cell).initialise(generator)
 
+    @torch.no_grad()
+    def _start_from_rates(self, deviation: Tensor) -> None:
+        """Binary tasks start from the log odds that the rates of the user and of the item say together; the rest is what is to be learned."""
+        names = self.sizes.statistics
+        for task in self.configs:
+            for column in (f"user: {task}", f"item: {task}"):
+                if column in names and self.sizes.labels[task].kind == "binary":
+                    number = names.index(column)
+                    self.wide[module_name(task)][0, len(names) + number] = deviation[
+                        number
+                    ]  # of the standardised value: its log odds again
+
     # ---- options that come and go
 
     @torch.no_grad()
@@ -168,6 +180,7 @@ class Judge(JudgeCells, Task):
             assert rows.statistics is not None
             if not encoder.edges.any():
                 encoder.fit(rows.statistics)
+                self._start_from_rates(encoder.deviation)
             self._ranks = self.ranks(rows)
         if rows.positions is not None and self.sizes.placed:
             if bool((self.position.shares == self.position.shares[0]).all()):

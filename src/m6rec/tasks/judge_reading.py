@@ -41,7 +41,9 @@ class ReadHistories:
 def read_histories(
     model: LanguageModel, reader: Choose, examples: JudgeExamples, blocks: Blocks, batch: np.ndarray, layers: int | None = None
 ) -> ReadHistories:
-    """Read the histories of the blocks `batch`, without gradient; the vectors of the items that are touched have theirs.
+    """Read the histories of the blocks `batch`; the vectors of the items that are touched have their gradients.
+
+    The reading itself has none, choosing teaches it at half the price; where the choose task is not trained (weight 0), judging does.
 
     layers: how many of the last layers candidates will pass; None: all.
     """
@@ -62,7 +64,7 @@ def read_histories(
         events_place = torch.from_numpy(place[len(asked) :].reshape(read.shape))
     else:
         items, vectors, events_place = None, examples.vectors, torch.from_numpy(read.astype(np.int64))
-    with torch.no_grad():
+    with torch.set_grad_enabled(torch.is_grad_enabled() and reader.config.weight == 0):
         profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(users))
         slots = gather_slots(reader.start_slot(len(batch), profiles), histories, events)
         embedded, times = reader.embed_events(vectors[events_place], slots, dropped=False)
