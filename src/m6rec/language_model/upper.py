@@ -147,9 +147,8 @@ class UpperLayers(nn.Module):
         visible = torch.cat([(cache.positions >= 0)[:, None].expand(-1, length, -1), itself], dim=2)  # B S T
         return self._run(slots, times, positions, cache, visible)[0]
 
-    @torch.no_grad()
     def read(self, slots: Tensor, times: Tensor | None, lengths: Tensor, layers: int | None = None) -> tuple[Tensor, SlotCache]:
-        """What candidates need of whole histories: keys and values of the last `layers` layers (None: all), nothing more; no gradient, no dropout.
+        """What candidates need of whole histories: keys and values of the last `layers` layers (None: all), nothing more; no dropout.
 
         slots (B, S, W), right-padded; lengths int64 (B,). Returns the slots as they enter the first of those layers (B, S, W), after all
         layers where `layers` is 0, and the cache, which candidates can ask and no further slot can follow.
