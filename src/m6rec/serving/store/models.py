@@ -43,8 +43,17 @@ class Models(Part):
             rows = connection.execute(select(tables.models).order_by(tables.models.c.added.desc(), tables.models.c.version)).all()
             last = tables.activations.c
             active = connection.execute(select(last.version).order_by(last.seq.desc()).limit(1)).scalar()
+            forgotten = list(connection.execute(select(tables.forgotten.c.time)).scalars())
         return [
-            Model(row.version, row.folder, row.note, row.added, row.version == active, row.watermark, self._forgotten_since(row.added))
+            Model(
+                row.version,
+                row.folder,
+                row.note,
+                row.added,
+                row.version == active,
+                row.watermark,
+                sum(row.added <= when for when in forgotten),
+            )
             for row in rows
         ]
 
@@ -77,10 +86,6 @@ class Models(Part):
         with self.database.read() as connection:
             last = connection.execute(select(version).order_by(seq.desc()).limit(2)).scalars().all()
         return last[1] if len(last) == 2 else None
-
-    def _forgotten_since(self, moment: float) -> int:
-        """How many people were forgotten since; see `Forgetting`."""
-        return 0
 
 
 def _active(writing: Writing) -> str | None:

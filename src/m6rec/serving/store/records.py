@@ -118,3 +118,135 @@ class Row:
     fields: dict[str, Any]
     seq: int
     time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One place of one list that was shown to somebody.
+
+    user_id: None for nobody we know.  position: 1 is the top.  propensity: probability with which the item came to stand there.
+    why: what explains it (parts of the score, reasons, rules): anything JSON can say. It counts as personal: forgetting takes it out.
+    """
+
+    request_id: str
+    user_id: str | None
+    item_id: str
+    position: int
+    model_version: str
+    time: float | None = None
+    scenario: str | None = None
+    propensity: float = 1.0
+    experiment: str | None = None
+    variant: str | None = None
+    why: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShown:
+    """A row of the audit. user_id: `gone-...`, the same for all rows of one person, once that person was forgotten."""
+
+    seq: int
+    time: float
+    request_id: str
+    user_id: str | None
+    item_id: str
+    position: int
+    model_version: str
+    scenario: str | None
+    propensity: float
+    experiment: str | None
+    variant: str | None
+    why: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The newest row of the audit: note it somewhere else, and a later look can prove that nothing before it was changed or cut off."""
+
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCheck:
+    """rows: how many were read.  problem: "" where the chain holds, else what is wrong first, at row `broken_at`."""
+
+    rows: int
+    head: AuditHead
+    problem: str = ""
+    broken_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Something that must not be shown. kind: item, word or provider."""
+
+    kind: str
+    value: str
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Something a person should look at before (or after) it is shown. state: waiting, approved or rejected."""
+
+    id: int
+    kind: str
+    content: Any
+    user_id: str | None
+    reason: str
+    state: str
+    created: float
+    decided: float | None
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was deleted of a person.
+
+    audits: rows of the audit that no longer say whom they were about.
+    exports: folders written before that still hold the person's events: export again and delete them.
+    """
+
+    events: int
+    audits: int
+    profile: bool
+    reviews: int
+    exports: tuple[str, ...]
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Rows that were older than they may be. skipped: why nothing was looked at, or ""."""
+
+    events: int = 0
+    audits: int = 0
+    requests: int = 0
+    changes: int = 0
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """watermark: newest change that is in the files; give it as `since_seq` the next time, and to `add_model` for what is trained on them."""
+
+    folder: str
+    events: int
+    items: int
+    users: int
+    exposures: int
+    watermark: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came in; duplicates: events that had come in before."""
+
+    events: int
+    duplicates: int
+    items: int
+    users: int
+    newest: int

@@ -9,18 +9,22 @@ from sqlalchemy import make_url
 
 from m6rec.base.errors import ConfigError, StorageError
 from m6rec.serving.store import tables
-from m6rec.serving.store.catalogue import Catalogue
+from m6rec.serving.store.audit import Audit
 from m6rec.serving.store.change_log import ChangeLog
 from m6rec.serving.store.config import StoreConfig
 from m6rec.serving.store.database import Database
-from m6rec.serving.store.events import Events
+from m6rec.serving.store.exporting import Exporting
+from m6rec.serving.store.forgetting import Forgetting
+from m6rec.serving.store.importing import Importing
 from m6rec.serving.store.keys import Keys
 from m6rec.serving.store.models import Models
+from m6rec.serving.store.moderation import Moderation
+from m6rec.serving.store.outcomes import Experiments
+from m6rec.serving.store.retention import Clock, Retention
 from m6rec.serving.store.secrets import Secret
-from m6rec.serving.store.settings import Settings
 
 
-class Store(ChangeLog, Events, Catalogue, Keys, Models, Settings):
+class Store(Importing, Exporting, ChangeLog, Audit, Keys, Models, Experiments, Moderation, Forgetting, Retention):
     """SQLite or PostgreSQL, for any number of threads and processes.
 
     Every method blocks until it is done and may be called by any thread. A write that returned is on the disk. Everything raises `m6rec.base.errors`
@@ -31,6 +35,7 @@ class Store(ChangeLog, Events, Catalogue, Keys, Models, Settings):
         self.database = database
         self.config = config
         self.secret = secret
+        self.clock = Clock()
 
     @classmethod
     def open(cls, config: StoreConfig, folder: Path, *, migrate: bool = True) -> Self:

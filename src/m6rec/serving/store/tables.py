@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, text
 
-HEAD = "0001"  # the newest migration in migrations/versions
+HEAD = "0002"  # the newest migration in migrations/versions
 
 metadata = MetaData()
 Number = BigInteger().with_variant(Integer, "sqlite")  # in SQLite an INTEGER PRIMARY KEY is the row's own place
@@ -115,3 +115,82 @@ def _named(name: str) -> Table:
 
 settings = _named("settings")
 options = _named("options")
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=False),
+    Column("time", Double, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("user_id", Text),
+    Column("item_id", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("scenario", Text),
+    Column("propensity", Double, nullable=False),
+    Column("experiment", Text),
+    Column("variant", Text),
+    Column("why", Text),
+    Column("salt", Text),
+    Column("seal", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("audit_of_user", "user_id", "seq"),
+    Index("audit_of_item", "item_id", "seq"),
+    Index(
+        "audit_of_experiment",
+        "experiment",
+        "seq",
+        sqlite_where=text("experiment IS NOT NULL"),
+        postgresql_where=text("experiment IS NOT NULL"),
+    ),
+)
+
+audit_anchors = Table(
+    "audit_anchors",
+    metadata,
+    Column("upto", Number, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
+    Column("time", Double, nullable=False),
+)
+
+blocked = Table(
+    "blocked",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("time", Double, nullable=False),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("user_id", Text),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("decided", Double),
+    Column("by", Text),
+    Index("reviews_by_state", "state", "id"),
+)
+
+experiments = _named("experiments")
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("who", Text, primary_key=True),
+    Column("seq", Number, nullable=False),
+    Column("time", Double, nullable=False),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("folder", Text, primary_key=True),
+    Column("watermark", Number, nullable=False),
+    Column("time", Double, nullable=False),
+)
