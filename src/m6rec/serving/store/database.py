@@ -103,6 +103,10 @@ class Database(ABC):
     def in_words(self, error: exc.SQLAlchemyError) -> str:
         """One line that says what is wrong with the database and what to do."""
 
+    def is_trouble(self, error: exc.SQLAlchemyError) -> bool:
+        """Whether what looks like a defect of this program comes from the database's state: tables that were dropped, rights that were taken."""
+        return "no such table" in str(error)
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database.
@@ -158,9 +162,9 @@ class Database(ABC):
         """Turns what the database complains of into one line."""
         try:
             yield
-        except DEFECTS:
-            raise
         except exc.SQLAlchemyError as error:
+            if isinstance(error, DEFECTS) and not self.is_trouble(error):
+                raise
             raise StorageError(self.in_words(error)) from error
 
     def _commit(self, jobs: Sequence[Job]) -> None:

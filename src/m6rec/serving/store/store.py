@@ -86,4 +86,6 @@ def _database(config: StoreConfig, folder: Path) -> Database:
         if url is not None and (url.database or "") in ("", ":memory:"):
             raise ConfigError(f"store.url '{config.url}' names no file; a store has to outlive its process: sqlite:///path/store.db")
         return SqliteDatabase(path, config.timeout_s, config.connections)
-    raise ConfigError("PostgreSQL is not here yet")
+    from m6rec.serving.store.postgres import PostgresDatabase
+
+    return PostgresDatabase(url, config.timeout_s, config.connections)

@@ -84,3 +84,14 @@ def upgrade() -> None:
             sa.Column("body", sa.Text, nullable=False),
             sa.Column("time", sa.Double, nullable=False),
         )
+    if op.get_bind().dialect.name == "postgresql":
+        _tell_followers()
+
+
+def _tell_followers() -> None:
+    """Processes that wait for changes are woken by each commit that has some."""
+    op.execute(
+        """CREATE FUNCTION m6rec_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN NOTIFY m6rec_changed; RETURN NULL; END $$"""
+    )
+    op.execute("CREATE TRIGGER changes_told AFTER INSERT ON changes FOR EACH STATEMENT EXECUTE FUNCTION m6rec_changed()")
