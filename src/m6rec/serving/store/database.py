@@ -11,7 +11,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, exc
@@ -25,6 +24,7 @@ from m6rec.serving.store.records import ChangeKind
 T = TypeVar("T")
 
 DEFECTS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)  # of ours, not of the database's health
+Insert = tuple[Table, Sequence[str], list[tuple[Any, ...]]]
 CHANGE_COLUMNS = ("seq", "time", "kind", "key", "payload")
 
 
@@ -42,6 +42,7 @@ class Writing:
         self.newest = newest
         self.now = time.time()
         self._changes: list[tuple[Any, ...]] = []
+        self._inserts: list[Insert] = []
 
     def take(self, count: int = 1) -> int:
         """The first of `count` next sequence numbers."""
@@ -55,13 +56,19 @@ class Writing:
         return number
 
     def insert(self, table: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        """Many rows, the fastest way the database has."""
+        """Add many rows. They are sent when this piece of work is done (`flush`): it does not see them itself."""
         if rows:
-            self.database.insert(self.connection, table.name, columns, rows)
+            self._inserts.append((table, columns, rows))
 
-    def finish(self) -> None:
-        """Write the log."""
+    def flush(self) -> None:
+        """Send the rows that are waiting, so that whoever comes next in this transaction sees them."""
+        self.database.send(self.connection, self._inserts, commit=False)
+        self._inserts = []
+
+    def commit(self) -> None:
+        """Send what is waiting and the log of changes, and make all of it last."""
         self.insert(tables.changes, CHANGE_COLUMNS, self._changes)
+        self.database.send(self.connection, self._inserts, commit=True)
 
 
 class Database(ABC):
@@ -76,8 +83,8 @@ class Database(ABC):
         self._group = GroupCommit(self._commit)
 
     @abstractmethod
-    def insert(self, connection: Connection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        """Add rows to a table."""
+    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool) -> None:
+        """Add rows to tables, and commit. Raises sqlalchemy.exc.DBAPIError."""
 
     @abstractmethod
     def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
@@ -184,17 +191,16 @@ class Database(ABC):
             committed = False
             try:
                 writing = Writing(self, connection, newest)
-                outcomes = [outcome for group in _runs(jobs) for outcome in _done(writing, group)]
-                writing.finish()
-                connection.commit()
+                results = _done(writing, jobs)
+                writing.commit()
                 committed = True
             finally:
                 if not committed:
                     self._abandon()
         self._committed(writing.newest)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.error = outcome if isinstance(outcome, M6RecError) else None
-            job.result = None if isinstance(outcome, M6RecError) else outcome
+        for job, result in results:
+            job.error = result if isinstance(result, M6RecError) else None
+            job.result = None if isinstance(result, M6RecError) else result
 
     def _begun(self) -> tuple[Connection, int]:
         """The writer inside a new transaction. One that was cut off while it lay idle is replaced: nothing has been sent yet."""
@@ -212,18 +218,26 @@ class Database(ABC):
     def _abandon(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
+            if not self.usable(writer):
+                writer.invalidate()
             writer.close()  # rolls back
 
-
-def _runs(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs one by one, neighbours that are done together in one list."""
-    for together, group in groupby(jobs, key=lambda job: job.together):
-        if together is None:
-            yield from ([job] for job in group)
-        else:
-            yield list(group)
+    def usable(self, connection: Connection) -> bool:
+        """False for one that was cut off."""
+        return True
 
 
-def _done(writing: Writing, jobs: list[Job]) -> list[Any]:
-    together = jobs[0].together
-    return [jobs[0].work(writing)] if together is None else together(writing, [job.work for job in jobs])
+def _done(writing: Writing, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
+    """Every job with its result or error. Those that can be done together are, whoever stands between them: none has waited for another."""
+    results: list[tuple[Job, Any]] = []
+    kinds = dict.fromkeys(job.together for job in jobs if job.together is not None)
+    for together in kinds:
+        same = [job for job in jobs if job.together is together]
+        results.extend(zip(same, together(writing, [job.work for job in same]), strict=True))
+        if len(same) < len(jobs):
+            writing.flush()
+    for job in jobs:
+        if job.together is None:
+            results.append((job, job.work(writing)))
+            writing.flush()
+    return results

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any, LiteralString, cast
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, Integer, create_engine, exc
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, Integer, Table, create_engine, exc
 from sqlalchemy.engine import URL
 
 from m6rec.base.errors import MissingExtraError
-from m6rec.serving.store import tables
-from m6rec.serving.store.database import Database
+from m6rec.serving.store.database import Database, Insert
 
 try:
     import psycopg
 except ImportError:
     raise MissingExtraError("PostgreSQL needs psycopg; type: pip install 'm6rec[serve]'") from None
 
+Driver = psycopg.Connection[Any]
 LOCK = 0x6D367265  # the advisory lock of whoever writes, in each database
 AGAIN_S = 0.25  # between two tries to reach a database that is away
-SETTLE_S = 0.002  # after a notice: others that arrive meanwhile are one look for all
+SETTLE_S = 0.004  # after a notice: those that arrive meanwhile are read together
 STATES = {
     "53100": "has no space left on its disk; nothing was written; free some space and send it again",
     "53300": "takes no more connections; raise its max_connections, or lower store.connections or http.workers",
@@ -43,7 +44,7 @@ class PostgresDatabase(Database):
         url = url.set(drivername="postgresql+psycopg")
         name = url.set(drivername="postgresql").render_as_string(hide_password=True)
         milliseconds = int(1000 * timeout_s)
-        settings = {
+        settings: dict[str, Any] = {
             "connect_timeout": max(int(timeout_s), 1),
             "tcp_user_timeout": milliseconds,
             "options": f"-c lock_timeout={milliseconds} -c client_encoding=utf8",
@@ -68,13 +69,16 @@ class PostgresDatabase(Database):
         self._listener: threading.Thread | None = None
         self._listen_to = {"conninfo": url.set(drivername="postgresql", query={}).render_as_string(hide_password=False), **settings}
 
-    def insert(self, connection: Connection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        """One statement with one parameter for any number of rows: faster than COPY up to some thousands of them, and one round trip."""
-        kinds = tables.metadata.tables[table].c
-        names = ",".join(f'"{name}"' for name in columns)
-        types = ",".join(f'"{name}" {_kind(kinds[name])}' for name in columns)
-        body = json.dumps([dict(zip(columns, row, strict=True)) for row in rows], separators=(",", ":"))
-        connection.exec_driver_sql(f"INSERT INTO {table} ({names}) SELECT {names} FROM json_to_recordset(%s) AS rows ({types})", (body,))
+    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool) -> None:
+        """One statement with one parameter for any number of rows (faster than COPY up to some thousands), all statements in one message."""
+        with _driver(connection) as driver, driver.pipeline():
+            for table, columns, rows in inserts:
+                body = json.dumps([dict(zip(columns, row, strict=True)) for row in rows], separators=(",", ":"))
+                driver.execute(_insert_statement(table, tuple(columns)), (body,))
+            if commit:
+                driver.execute("COMMIT")
+        if commit:
+            connection.commit()  # nothing is left to commit; this is for SQLAlchemy's own books
 
     def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
         if not values:
@@ -89,12 +93,25 @@ class PostgresDatabase(Database):
         return self._newest
 
     def _begin(self, connection: Connection) -> int:
-        self._lock(connection)
-        # A statement of its own: its snapshot is taken after the lock was, so the number is that of whoever held it before.
-        return connection.exec_driver_sql("SELECT max(seq) FROM changes").scalar() or 0
+        with _driver(connection) as driver:
+            with driver.pipeline():
+                self._take_turn(driver)
+                # A statement of its own: its snapshot is taken after the lock was, so the number is that of whoever held it before.
+                newest = driver.execute("SELECT max(seq) FROM changes")
+            row = newest.fetchone()
+        return (row and row[0]) or 0
 
     def _lock(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN; SELECT pg_advisory_xact_lock({LOCK})")
+        with _driver(connection) as driver:
+            self._take_turn(driver)
+
+    def _take_turn(self, driver: Driver) -> None:
+        driver.execute("BEGIN")
+        driver.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+
+    def usable(self, connection: Connection) -> bool:
+        driver: Any = connection.connection.driver_connection
+        return not driver.closed
 
     def _committed(self, newest: int) -> None:
         with self._news:
@@ -132,12 +149,13 @@ class PostgresDatabase(Database):
                 connection.execute("LISTEN m6rec_changed")
                 self._look(connection)  # what was committed before anybody listened
                 while not self._closing.is_set():
-                    if list(connection.notifies(timeout=0.2, stop_after=1)):
+                    notices = list(connection.notifies(timeout=0.2, stop_after=1))
+                    if notices:
+                        self._committed(max(int(notice.payload) for notice in notices))
                         self._closing.wait(SETTLE_S)
-                        self._look(connection)
             self._closing.wait(AGAIN_S)
 
-    def _look(self, connection: psycopg.Connection[Any]) -> None:
+    def _look(self, connection: Driver) -> None:
         row = connection.execute("SELECT max(seq) FROM changes").fetchone()
         self._committed((row and row[0]) or 0)
 
@@ -148,8 +166,25 @@ class PostgresDatabase(Database):
         super().close()
 
 
+@contextmanager
+def _driver(connection: Connection) -> Iterator[Driver]:
+    """The connection below SQLAlchemy's, with errors as SQLAlchemy raises them: it can send several statements in one message."""
+    driver: Any = connection.connection.driver_connection
+    try:
+        yield driver
+    except psycopg.Error as error:
+        raise exc.OperationalError(None, None, error, connection_invalidated=driver.closed) from error
+
+
 def _state(error: exc.SQLAlchemyError) -> str | None:
     return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+@cache
+def _insert_statement(table: Table, columns: tuple[str, ...]) -> LiteralString:
+    names = ",".join(f'"{name}"' for name in columns)
+    types = ",".join(f'"{name}" {_kind(table.c[name])}' for name in columns)
+    return cast("LiteralString", f"INSERT INTO {table.name} ({names}) SELECT {names} FROM json_to_recordset(%s) AS rows ({types})")
 
 
 def _kind(column: Column[Any]) -> str:

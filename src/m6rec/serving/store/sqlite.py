@@ -6,7 +6,8 @@ import json
 import random
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL
 
-from m6rec.serving.store.database import Database
+from m6rec.base.errors import StorageError
+from m6rec.serving.store.database import Database, Insert
 
 # FULL: the log is synced at every commit, so an acknowledged row survives a power cut. The log is copied into the file every 4,000 pages (16 MB).
 PRAGMAS = (
@@ -41,9 +43,15 @@ class SqliteDatabase(Database):
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, 0)  # the data version at which the newest number was read, and that number
 
-    def insert(self, connection: Connection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        marks = ",".join("?" * len(columns))
-        connection.exec_driver_sql(f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks})", rows)
+    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool) -> None:
+        with _driver(connection) as driver:
+            for table, columns, rows in inserts:
+                marks = ",".join("?" * len(columns))
+                driver.executemany(f"INSERT INTO {table.name} ({','.join(columns)}) VALUES ({marks})", rows)
+            if commit:
+                driver.commit()
+        if commit:
+            connection.commit()  # nothing is left to commit; this is for SQLAlchemy's own books
 
     def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
         if not values:
@@ -65,22 +73,25 @@ class SqliteDatabase(Database):
                     self._seen = (version, newest)
                 return self._seen[1]
         except sqlite3.Error as error:
-            with self.trouble():
-                raise exc.OperationalError("newest change", None, error) from error
-            raise
+            raise StorageError(self.in_words(exc.OperationalError(None, None, error))) from error
 
     def _begin(self, connection: Connection) -> int:
-        self._lock(connection)
-        return connection.exec_driver_sql("SELECT max(seq) FROM changes").scalar() or 0
+        with _driver(connection) as driver:
+            self._take_turn(driver)
+            return driver.execute("SELECT max(seq) FROM changes").fetchone()[0] or 0
 
     def _lock(self, connection: Connection) -> None:
+        with _driver(connection) as driver:
+            self._take_turn(driver)
+
+    def _take_turn(self, driver: sqlite3.Connection) -> None:
         until = time.monotonic() + self.timeout_s
         while True:
             try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                driver.execute("BEGIN IMMEDIATE")
                 return
-            except exc.OperationalError as error:
-                if not _is_locked(error) or time.monotonic() > until:
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
                     raise
                 time.sleep(random.uniform(RETRY_S, 3 * RETRY_S))
 
@@ -114,8 +125,14 @@ SIGNS = {
 }
 
 
-def _is_locked(error: exc.OperationalError) -> bool:
-    return "locked" in str(error.orig)
+@contextmanager
+def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
+    """The connection below SQLAlchemy's, with errors as SQLAlchemy raises them: on the way of every event, statements cost as much as the rows."""
+    try:
+        driver: Any = connection.connection.driver_connection
+        yield driver
+    except sqlite3.Error as error:
+        raise exc.OperationalError(None, None, error) from error
 
 
 def _engine(path: Path, timeout_s: float, begin: str | None, *, pool_size: int) -> Engine:

@@ -89,9 +89,15 @@ def upgrade() -> None:
 
 
 def _tell_followers() -> None:
-    """Processes that wait for changes are woken by each commit that has some."""
+    """Processes that wait for changes are told the newest number by each commit that has some."""
     op.execute(
         """CREATE FUNCTION m6rec_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN NOTIFY m6rec_changed; RETURN NULL; END $$"""
+        BEGIN
+            PERFORM pg_notify('m6rec_changed', (SELECT max(seq) FROM added)::text);
+            RETURN NULL;
+        END $$"""
     )
-    op.execute("CREATE TRIGGER changes_told AFTER INSERT ON changes FOR EACH STATEMENT EXECUTE FUNCTION m6rec_changed()")
+    op.execute(
+        """CREATE TRIGGER changes_told AFTER INSERT ON changes
+        REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION m6rec_changed()"""
+    )
