@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,8 @@ def judged_offline(generator: np.random.Generator, runs: int, exploration: float
 def chunks(runs: int, size: int, study: Callable[[int], dict[str, float]]) -> dict[str, float]:
     """Means over blocks of runs, so that memory stays small."""
     parts = [study(min(size, runs - start)) for start in range(0, runs, size)]
-    return {name: float(np.nanmean([part[name] for part in parts])) for name in parts[0]}
+    known = {name: [part[name] for part in parts if not np.isnan(part[name])] for name in parts[0]}
+    return {name: float(np.mean(values)) if values else float("nan") for name, values in known.items()}
 
 
 def main() -> None:
@@ -152,7 +154,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     if given.study == "peeking":
         for lift in (0.0, 0.05, 0.1, 0.2, -0.1):
-            found[f"effect {lift:+.0%}"] = chunks(given.runs, 100, lambda runs, lift=lift: peeking(generator, runs, given.people, lift))
+            found[f"effect {lift:+.0%}"] = chunks(given.runs, 100, partial(peeking, generator, most=given.people, lift=lift))
     elif given.study == "drift":
         found = {name: drifts(generator, given.runs, alike) for name, alike in (("independent events", False), ("visits alike", True))}
     else:

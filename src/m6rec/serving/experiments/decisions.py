@@ -13,7 +13,7 @@ Action = Literal["go on", "roll back", "ship", "stop"]
 
 @dataclass(frozen=True)
 class Decision:
-    """action: "roll back": the `arms` harm, their people go back to the control; "ship": the one arm in `arms` is better;
+    """action: "roll back": the `arms` harm, nobody goes there any more; "ship": the one arm in `arms` is better;
     "stop": nothing is left to find out, or nothing here can be trusted.  reasons: one sentence each.
     """
 
@@ -52,7 +52,7 @@ def decide(experiment: Experiment, readout: Readout) -> Decision:
 
 
 def applied(experiment: Experiment, decision: Decision, now: float | None = None) -> Experiment:
-    """The experiment after a decision. Roll-back: the arms' shares go to the control, and with no arm left it is stopped.
+    """The experiment after a decision. Roll-back: the people of the arms go to those left, and with only the control left it is stopped.
 
     "ship" and "stop" stop it: which model answers from now on is the switch's business.
 
@@ -63,15 +63,14 @@ def applied(experiment: Experiment, decision: Decision, now: float | None = None
         return experiment
     if decision.action != "roll back":
         return experiment.shared({}, status="stopped")
-    gone = set(decision.arms)
-    shares = {arm.name: 0.0 if arm.name in gone else arm.share for arm in experiment.arms}
-    shares[experiment.control.name] += sum(arm.share for arm in experiment.arms if arm.name in gone)
-    left = any(share > 0 for name, share in shares.items() if name != experiment.control.name)
-    return (
-        experiment.shared(shares, since=now or experiment.since, status=experiment.status)
-        if left
-        else experiment.shared(shares, status="stopped")
-    )
+    left = {arm.name: arm.share for arm in experiment.arms if arm.name not in decision.arms}
+    total = sum(left.values())
+    if total <= 0 or not any(share > 0 for name, share in left.items() if name != experiment.control.name):
+        shares = {arm.name: float(arm.name == experiment.control.name) for arm in experiment.arms}
+        return experiment.shared(shares, status="stopped")
+    # In proportion, so that only the people of the arms taken out move.
+    shares = {arm.name: left.get(arm.name, 0.0) / total for arm in experiment.arms}
+    return experiment.shared(shares, since=experiment.since if now is None else now)
 
 
 def _gain(found: Comparison) -> tuple[float, float]:

@@ -56,7 +56,7 @@ class Prequential:
     k: how long the list is.  window: seconds of one point of the curve.  alpha, block: see `AdaptiveWindow`.
     """
 
-    def __init__(self, k: int = 10, window: float = 86_400.0, *, alpha: float = 0.002, block: int = 20) -> None:
+    def __init__(self, k: int = 10, window: float = 86_400.0, *, alpha: float = 0.05, block: int = 20) -> None:
         self.k, self.window = k, window
         self.watch = AdaptiveWindow(alpha, block)
         self._sums: OrderedDict[int, np.ndarray] = OrderedDict()
