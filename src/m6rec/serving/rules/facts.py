@@ -1,0 +1,120 @@
+"""What rules and slates know of the catalogue: values of fields as codes, texts made comparable, popularity.
+
+Dimension keys: N items, V values of a field, P pairs of (item, value).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from m6rec.base.errors import UsageError, nearest
+from m6rec.data.dataset import FieldType, Table
+from m6rec.serving.rules.words import normalised
+
+COUNTABLE = (FieldType.CATEGORY, FieldType.TAGS, FieldType.ID)
+WORDED = (FieldType.TEXT, FieldType.CATEGORY, FieldType.TAGS)
+GAP = " | "
+
+
+@dataclass(frozen=True)
+class Values:
+    """Who has which value of one field. Capitals make no difference, as in filters.
+
+    code     value in small letters -> 0 .. V - 1, in the order of the catalogue
+    offsets  int64 (N + 1,), codes int32 (P,): the values of item i are codes[offsets[i]:offsets[i + 1]]
+    single   bool: no item has more than one value
+    """
+
+    code: dict[str, int]
+    offsets: np.ndarray
+    codes: np.ndarray
+    single: bool
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def pairs(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(position in `items`, code) of every value that the items have, two int64 arrays."""
+        starts, ends = self.offsets[items], self.offsets[items + 1]
+        if self.single:
+            position = np.flatnonzero(ends > starts)
+            return position, self.codes[starts[position]].astype(np.int64)
+        lengths = ends - starts
+        position = np.repeat(np.arange(len(items)), lengths)
+        places = np.arange(len(position)) + np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        return position, self.codes[places].astype(np.int64)
+
+    def having(self, codes: np.ndarray) -> np.ndarray:
+        """bool (N,): items with any of the values `codes`."""
+        wanted = np.zeros(len(self), dtype=bool)
+        wanted[codes] = True
+        found = np.zeros(len(self.offsets) - 1, dtype=bool)
+        item = np.repeat(np.arange(len(found)), np.diff(self.offsets))
+        found[item[wanted[self.codes]]] = True
+        return found
+
+
+class CatalogueFacts:
+    """Facts of a catalogue, each made when it is first asked for. Nothing here changes: a changed catalogue has new facts.
+
+    items: the catalogue.  seen: int64 (N,), events of each item, for `popularity`; None where they are not known.
+    """
+
+    def __init__(self, items: Table, seen: np.ndarray | None = None) -> None:
+        self.items = items
+        self._values: dict[str, Values] = {}
+        self._texts: pl.Series | None = None
+        counts = np.zeros(len(items)) if seen is None else np.asarray(seen, dtype=np.float64)
+        # Half an event more for everyone: an item never seen is rarer than one seen once, and its self-information is finite.
+        self.popularity = (counts + 0.5) / max(float((counts + 0.5).sum()), 1.0)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def dense(self, item_id: str) -> int:
+        """Row of an item, -1 where it is not in the catalogue."""
+        return self.items.ids.dense(item_id)
+
+    def values(self, field: str) -> Values:
+        """Raises UsageError: no such field, or one whose values are not counted (text, number, vector)."""
+        if field not in self._values:
+            if field not in self.items.fields:
+                hint = nearest(field, list(self.items.fields)) or f"; fields: {', '.join(self.items.fields) or 'none'}"
+                raise UsageError(f"items have no field '{field}' to count by{hint}")
+            kind = self.items.fields[field]
+            if kind not in COUNTABLE:
+                able = [name for name, other in self.items.fields.items() if other in COUNTABLE]
+                raise UsageError(f"'{field}' is a {kind} field; count by a category, tags or id field: {', '.join(able) or 'none'}")
+            self._values[field] = _values(self.items.frame[field], kind)
+        return self._values[field]
+
+    @property
+    def texts(self) -> pl.Series:
+        """String (N,): titles and whatever else an item is worded with, normalised, with a mark between them that no phrase reaches over."""
+        if self._texts is None:
+            worded = [
+                pl.col(name).list.join(GAP) if kind == FieldType.TAGS else pl.col(name)
+                for name, kind in self.items.fields.items()
+                if kind in WORDED
+            ]
+            frame = self.items.frame.select(pl.concat_str(worded, separator=GAP, ignore_nulls=True) if worded else pl.lit(""))
+            texts = frame.to_series().to_list() if worded else [""] * len(self.items)
+            self._texts = pl.Series([normalised(text or "") for text in texts], dtype=pl.String)
+        return self._texts
+
+
+def _values(column: pl.Series, kind: FieldType) -> Values:
+    pairs = pl.DataFrame({"item": pl.int_range(len(column), eager=True), "value": column})
+    if kind == FieldType.TAGS:
+        pairs = pairs.explode("value")
+    pairs = pairs.drop_nulls("value").with_columns(pl.col("value").str.to_lowercase())
+    if kind == FieldType.TAGS:
+        pairs = pairs.unique(maintain_order=True)
+    names = pairs["value"].unique(maintain_order=True)
+    codes = pairs["value"].replace_strict(names, pl.int_range(len(names), dtype=pl.Int32, eager=True), return_dtype=pl.Int32)
+    lengths = np.bincount(pairs["item"].to_numpy(), minlength=len(column))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Values({name: code for code, name in enumerate(names)}, offsets, codes.to_numpy(), bool(lengths.max(initial=0) <= 1))

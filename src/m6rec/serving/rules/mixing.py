@@ -1,0 +1,187 @@
+"""What a list may still take (caps) and what it still has to hold (a mix), kept up to date place by place.
+
+Candidates are numbered from the best to the worst. Dimension keys: C candidates, P pairs of (candidate, value).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from m6rec.serving.rules.facts import CatalogueFacts
+from m6rec.serving.rules.filters import Limit
+
+
+@dataclass
+class _Count:
+    """One limit over the candidates: candidate `position[p]`, in ascending order, has value `code[p]`.
+
+    room  how many more of each value may come, of the values that came
+    shut  bool (C,): candidates that may not come any more
+    """
+
+    limit: Limit
+    position: np.ndarray
+    code: np.ndarray
+    room: dict[int, int]
+    shut: np.ndarray
+
+    def left(self, code: int) -> int:
+        return self.room.get(code, int(self.limit.room[code]))
+
+
+class Room:
+    """open bool (C,): candidates that no limit forbids now."""
+
+    def __init__(self, limits: Sequence[Limit], items: np.ndarray, fields: CatalogueFacts) -> None:
+        self.open = np.ones(len(items), dtype=bool)
+        self._counts: list[_Count] = []
+        for limit in limits:
+            position, code = fields.values(limit.field).pairs(items)
+            shut = np.zeros(len(items), dtype=bool)
+            shut[position[limit.room[code] <= 0]] = True
+            self._counts.append(_Count(limit, position, code, {}, shut))
+            self.open &= ~shut
+
+    @property
+    def free(self) -> bool:
+        """Whether there is no limit at all."""
+        return not self._counts
+
+    def take(self, candidate: int) -> None:
+        """A place goes to a candidate."""
+        for count in self._counts:
+            first, last = count.position.searchsorted([candidate, candidate + 1])
+            for code in count.code[first:last].tolist():
+                count.room[code] = count.left(code) - 1
+                if count.room[code] <= 0:
+                    gone = count.position[count.code == code]
+                    count.shut[gone] = True
+                    self.open[gone] = False
+
+    def refused(self, order: np.ndarray) -> dict[str, int]:
+        """Limit -> how many candidates it keeps out of the list `order`, now that it is made."""
+        found: dict[str, int] = {}
+        for count in self._counts:
+            shut = int(np.count_nonzero(count.shut)) - int(np.count_nonzero(count.shut[order]))
+            if shut:
+                found[count.limit.name] = found.get(count.limit.name, 0) + shut
+        return found
+
+    def spare(self, order: np.ndarray, most: int) -> np.ndarray:
+        """int64 (S,), S <= most: candidates outside the made list, best first, that can join it all at once without breaking a limit.
+
+        Any of them may therefore stand in for any place of the list: what chance draws needs no second look.
+        """
+        outside = self.open.copy()
+        outside[order] = False
+        kept = outside.copy()
+        for count in self._counts:
+            here = outside[count.position]
+            position, code = count.position[here], count.code[here]
+            room = count.limit.room[code]
+            for taken, left in count.room.items():
+                room[code == taken] = left
+            # The n-th candidate with a value joins while there is room for n of them.
+            kept[position[_nth(code) > room]] = False
+        return np.flatnonzero(kept)[:most]
+
+
+def _nth(codes: np.ndarray) -> np.ndarray:
+    """int64 (P,): 1 for the first pair with its code, 2 for the second, ..."""
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(codes) else np.zeros(0, dtype=np.int64)
+    nth = np.empty(len(codes), dtype=np.int64)
+    nth[order] = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes)))) + 1
+    return nth
+
+
+@dataclass
+class _Share:
+    """One value that a list has to hold so much of: `need` of its places; `count` it has. has bool (C,)."""
+
+    share: float
+    has: np.ndarray
+    need: int
+    count: int = 0
+
+
+class Mix:
+    """The shares of a slate over its candidates."""
+
+    def __init__(self, mix: Mapping[str, Mapping[str, float]], items: np.ndarray, fields: CatalogueFacts, k: int) -> None:
+        self._fields: list[list[_Share]] = []
+        self.placed = 0
+        for field, shares in mix.items():
+            values = fields.values(field)
+            position, codes = values.pairs(items)
+            wanted = []
+            for (value, share), need in zip(shares.items(), whole_numbers(list(shares.values()), k), strict=True):
+                has = np.zeros(len(items), dtype=bool)
+                has[position[codes == values.code.get(str(value).lower(), -1)]] = True
+                if need:
+                    wanted.append(_Share(share, has, need))
+            if wanted:
+                self._fields.append(wanted)
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is asked for."""
+        return not self._fields
+
+    def wanted(self, may: np.ndarray, left: int) -> np.ndarray:
+        """bool (C,): of the candidates that `may` come (at least one), those that the shares ask for at this place; `may` where any will do.
+
+        Args:
+            left: places of the list that are still free, this one among them.
+        """
+        found = may
+        for shares in self._fields:
+            both = self._of_field(shares, may, left) & found
+            found = both if both.any() else found  # where two fields can't both be served, the one named first is
+        return found
+
+    def _of_field(self, shares: Sequence[_Share], may: np.ndarray, left: int) -> np.ndarray:
+        able: list[tuple[_Share, np.ndarray]] = []
+        outstanding = 0
+        for share in shares:
+            if share.count < share.need:
+                which = may & share.has
+                there = int(np.count_nonzero(which))
+                if there:
+                    able.append((share, which))
+                    outstanding += min(share.need - share.count, there)
+        if outstanding >= left:
+            chosen = [which for _, which in able]
+        else:
+            chosen = [which for share, which in able if share.count < int(share.share * (self.placed + 1) + 1e-9)]
+        return np.logical_or.reduce(chosen) if chosen else may
+
+    def take(self, candidate: int) -> None:
+        """A place goes to a candidate."""
+        self.placed += 1
+        for shares in self._fields:
+            for share in shares:
+                share.count += int(share.has[candidate])
+
+    def needed(self, order: np.ndarray) -> np.ndarray:
+        """bool (K,): places whose answer has a value that a share asks for; chance leaves them alone."""
+        kept = np.zeros(len(order), dtype=bool)
+        for shares in self._fields:
+            for share in shares:
+                kept |= share.has[order]
+        return kept
+
+
+def whole_numbers(shares: Sequence[float], k: int) -> list[int]:
+    """Places for each share of a list of k: rounded half up, and together no more than k (the smallest remainders give way)."""
+    exact = [share * k for share in shares]
+    rounded = [int(value + 0.5 + 1e-9) for value in exact]
+    while sum(rounded) > k:
+        up = [place for place, value in enumerate(exact) if rounded[place] > 0]
+        least = min(up, key=lambda place: exact[place] - rounded[place])
+        rounded[least] -= 1
+    return rounded
