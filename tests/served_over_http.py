@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,11 +19,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from m6rec.base.contracts import Scored
-from m6rec.base.errors import DataError, StorageError, UnknownItemError, UnknownUserError, UsageError
+from m6rec.base.errors import CheckpointError, DataError, StorageError, UnknownItemError, UnknownUserError, UsageError
 from m6rec.serving.asked import Ask, Reason, Reply
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.http.app import create_app
-from m6rec.serving.store.records import Event, Key, Receipt
+from m6rec.serving.store.records import Event, Key, Receipt, Row, StoredEvent
 
 READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
 
@@ -34,6 +35,9 @@ class PlainStore:
     secrets: dict[str, Key] = field(default_factory=dict)
     away: bool = False
     asked: int = 0
+    stopped: dict[tuple[str, str], str] = field(default_factory=dict)
+    written: list[StoredEvent] = field(default_factory=list)
+    people: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def _here(self) -> None:
         if self.away:
@@ -53,13 +57,59 @@ class PlainStore:
         return secret or f"{name}-secret"
 
 
+    def blocked(self) -> list[Blocked]:
+        return [Blocked(kind, value, reason) for (kind, value), reason in self.stopped.items()]
+
+    def block(self, kind: str, value: str, reason: str) -> None:
+        self._here()
+        self.stopped[kind, value] = reason
+
+    def unblock(self, kind: str, value: str) -> None:
+        if (kind, value) not in self.stopped:
+            raise UsageError(f"{kind} '{value[:80]}' is not blocked")
+        del self.stopped[kind, value]
+
+    def events(self, user_id: str | None = None, *, after_seq: int = 0, most: int = 10_000) -> list[StoredEvent]:
+        return [one for one in self.written if one.seq > after_seq and user_id in (None, one.user_id)][:most]
+
+    def users(self, query: str = "", most: int = 100, after: str = "") -> list[Row]:
+        ids = sorted(one for one in self.people if query in one and one > after)
+        return [Row(one, self.people[one], 0, 0.0) for one in ids[:most]]
+
+
+@dataclass(frozen=True)
+class Blocked:
+    kind: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    version: str
+    folder: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    item_id: str
+    reasons: tuple[Reason, ...]
+    model_version: str = "plain-1"
+
+
 class PlainService:
     """Answers i0, i1, ... to everybody; remembers what it was asked and given."""
 
     def __init__(self, items: int = 20, users: int = 5) -> None:
         self.store = PlainStore()
+        self.run = Path("/srv/runs/plain")
+        self.state = self.run / "serving"
+        self.versions = {"plain-1": "/srv/runs/plain"}
+        self.before: str | None = None
+        self.tasks = ["click"]
         self.loaded = SimpleNamespace(active=SimpleNamespace(version="plain-1"))
-        self.rows = {f"i{n}": {"item_id": f"i{n}", "title": f"Item {n}"} for n in range(items)}
+        self.rows = {f"i{n}": {"item_id": f"i{n}", "title": f"Item {n}", "fields": {"category": "a"}} for n in range(items)}
         self.people = {f"u{n}": {"user_id": f"u{n}", "fields": {}, "events": []} for n in range(users)}
         self.events: list[Event] = []
         self.receipts: dict[str, Receipt] = {}
@@ -104,8 +154,8 @@ class PlainService:
             raise UsageError(f"there is no task '{task}'; tasks: sentiment")
         return {"label": "good", "probabilities": {"good": 0.75, "bad": 0.25}}
 
-    def explain(self, *, user: str | None, history: Sequence[str] | None, item: str, scenario: str | None) -> Any:
-        return {"item_id": self._item(item), "reasons": [Reason("prior", "graph", "often next", 1.0)]}
+    def explain(self, user: str | None = None, item: str = "", scenario: str | None = None, **who: Any) -> Explanation:
+        return Explanation(self._item(item), (Reason("prior", "graph", "often next", 1.0),))
 
     def add_events(self, events: Sequence[Event], key: str | None = None) -> Receipt:
         self.store._here()
@@ -114,7 +164,12 @@ class PlainService:
             return Receipt(found.accepted, found.duplicates, found.late, found.first_seq, found.last_seq, True)
         if any(event.action not in (None, "click", "like", "read") for event in events):
             raise DataError("event 1 has an action that training did not know; actions: click, like, read")
+        known = {event.event_id for event in self.events if event.event_id}
+        events = [event for event in events if event.event_id not in known]
         self.events.extend(events)
+        for event in events:
+            facts = (event.user_id, event.item_id, event.time or 1e9, event.action)
+            self.store.written.append(StoredEvent(len(self.store.written) + 1, 1e9, *facts))
         receipt = Receipt(len(events), 0, 0, len(self.events) - len(events) + 1, len(self.events))
         if key:
             self.receipts[key] = receipt
@@ -122,22 +177,23 @@ class PlainService:
 
     def upsert_items(self, rows: Sequence[Mapping[str, Any]]) -> int:
         self.store._here()
-        self.rows |= {row["item_id"]: {"title": "", **row} for row in rows}
+        for row in rows:
+            fields = {name: value for name, value in row.items() if name != "item_id"}
+            self.rows[row["item_id"]] = {"item_id": row["item_id"], "title": str(fields.get("title", "")), "fields": fields}
         return len(rows)
 
     def upsert_users(self, rows: Sequence[Mapping[str, Any]]) -> int:
         self.store._here()
-        self.people |= {row["user_id"]: {"user_id": row["user_id"], "fields": dict(row), "events": []} for row in rows}
+        for row in rows:
+            fields = {name: value for name, value in row.items() if name != "user_id"}
+            self.people[row["user_id"]] = {"user_id": row["user_id"], "fields": fields, "events": []}
+            self.store.people[row["user_id"]] = fields
         return len(rows)
 
     def items(self, query: str | None = None, most: int = 50, after: str | None = None) -> list[dict[str, Any]]:
         ids = [one for one in self.rows if query is None or query in one]
         begin = ids.index(after) + 1 if after in ids else 0
         return [self.rows[one] for one in ids[begin : begin + most]]
-
-    def users(self, query: str | None = None, most: int = 50, after: str | None = None) -> list[dict[str, Any]]:
-        ids = sorted(one for one in self.people if (query is None or query in one) and (after is None or one > after))
-        return [self.people[one] for one in ids[:most]]
 
     def item(self, item: str) -> dict[str, Any]:
         return self.rows[self._item(item)]
@@ -163,7 +219,43 @@ class PlainService:
         return self.good
 
     def info(self) -> dict[str, Any]:
-        return {"model_version": "plain-1", "items": len(self.rows)}
+        fields = {"title": "text", "category": "category", "tags": "tags", "price": "number"}
+        return {"model_version": "plain-1", "items": len(self.rows), "item_fields": fields, "user_fields": {"age": "number"}}
+
+    def models(self) -> list[Facts]:
+        active = self.loaded.active.version
+        return [Facts(one, folder, "active" if one == active else "loaded") for one, folder in self.versions.items()]
+
+    def load_model(self, folder: Path, version: str | None = None, note: str = "") -> Facts:
+        if not folder.name.startswith("good"):
+            raise CheckpointError(f"{folder} is no model folder; give a finished run")
+        self.versions[version or folder.name] = str(folder)
+        return Facts(version or folder.name, str(folder), "loaded")
+
+    def switch(self, version: str) -> Facts:
+        if version not in self.versions:
+            raise UsageError(f"no model '{version[:80]}' is loaded; loaded: {', '.join(self.versions)[:200]}")
+        self.before, self.loaded.active.version = self.loaded.active.version, version
+        return Facts(version, self.versions[version], "active")
+
+    def roll_back(self) -> Facts:
+        if self.before is None:
+            raise UsageError("there was no switch to roll back; name the version to switch to")
+        return self.switch(self.before)
+
+    def drop_model(self, version: str) -> None:
+        if version not in self.versions or version == self.loaded.active.version:
+            raise UsageError(f"no model '{version[:80]}' that could be dropped")
+        del self.versions[version]
+
+    def options(self) -> list[dict[str, Any]]:
+        return [{"task": task, "scenarios": ["shop"], "folder": None} for task in self.tasks]
+
+    def load_option(self, folder: Path) -> str:
+        raise CheckpointError(f"{folder} holds no option; m6rec add-task writes one")
+
+    def drop_option(self, task: str) -> None:
+        raise UsageError(f"there is no option '{task[:80]}'")
 
 
 @dataclass

@@ -19,8 +19,11 @@ from m6rec.serving.http.keyring import KeyRing
 from m6rec.serving.http.logs import AccessLog
 from m6rec.serving.http.metrics import HttpMetrics
 from m6rec.serving.http.problems import add_problem_handlers
+from m6rec.serving.http.routes_admin import add_admin_routes
 from m6rec.serving.http.routes_ask import add_ask_routes
 from m6rec.serving.http.routes_data import add_data_routes
+from m6rec.serving.http.routes_gorse_ask import add_gorse_ask_routes
+from m6rec.serving.http.routes_gorse_data import add_gorse_data_routes
 from m6rec.serving.http.routes_state import add_state_routes
 
 if TYPE_CHECKING:
@@ -56,10 +59,14 @@ def create_app(service: Service, config: ServeConfig) -> FastAPI:
     app.state.service, app.state.config, app.state.calls, app.state.metrics = service, config, calls, metrics
     app.state.keyring = KeyRing(service.store, calls)
     app.state.doorkeeper = Doorkeeper(app.state.keyring, http)
-    add_problem_handlers(app)
+    add_problem_handlers(app, hidden=(service.run, service.state))
     app.add_middleware(Gate, http=http, metrics=metrics, log=AccessLog(http.log))
     add_ask_routes(app, service, calls)
     add_data_routes(app, service, calls)
     add_state_routes(app, service, calls, metrics)
+    add_admin_routes(app, service, calls, http)
+    if http.gorse is not None:
+        add_gorse_ask_routes(app, service, calls, http.gorse)
+        add_gorse_data_routes(app, service, calls, http.gorse)
     add_documentation(app, http)
     return app

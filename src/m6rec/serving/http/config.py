@@ -9,6 +9,14 @@ from pydantic import Field
 from m6rec.base.configuration import Config
 
 
+class GorseConfig(Config):
+    """Which fields of the model a gorse client's Categories, Labels and Comment are."""
+
+    categories: str = Field("category", description="Field of an item's Categories; a single value takes the first of them.")
+    labels: str = Field("tags", description="Field of Labels that are a list; Labels that are an object name their fields themselves.")
+    comment: str = Field("title", description="Field of Comment.")
+
+
 class HttpConfig(Config):
     """Address, workers, keys and limits."""
 
@@ -39,6 +47,12 @@ class HttpConfig(Config):
     max_head_kb: int = Field(32, ge=4, le=1024, description="Largest request line and headers together, in kilobytes.")
     idle_seconds: int = Field(15, ge=1, description="How long a connection stays open without a request.")
     log: bool = Field(True, description="One JSON line on standard error for each request; never with ids or typed text.")
+    model_folders: list[str] = Field(
+        default_factory=list, description="Folders below which models may be loaded over HTTP, beside the one that holds the served run."
+    )
+    gorse: GorseConfig | None = Field(
+        default_factory=GorseConfig, description="Routes under /api for clients of gorse; null: none of them."
+    )
     docs: bool = Field(True, description="Serve /docs and /openapi.json.")
 
     @property

@@ -13,7 +13,6 @@ from m6rec.serving.http.problems import Refused
 from m6rec.serving.http.token_bucket import TokenBuckets
 
 MOST_SECRET = 512  # characters; longer ones are nobody's
-OPEN = "open"  # who asks where no key exists
 
 
 class Doorkeeper:
@@ -25,8 +24,8 @@ class Doorkeeper:
         self.senders = TokenBuckets(http.rate / http.workers, http.burst / http.workers)
         self.strangers = TokenBuckets(http.address_rate / http.workers, max(10.0, 2 * http.address_rate / http.workers))
 
-    async def admit(self, request: Request, role: str) -> str:
-        """The name of the key that asks. Raises Refused: 401, 403 or 429."""
+    async def admit(self, request: Request, role: str) -> Holder | None:
+        """Whose key asks, None where no key is needed. Raises Refused: 401, 403 or 429."""
         address = request.client.host if request.client else ""
         secret = presented(request)
         holder = await self.known(secret, address) if secret else None
@@ -40,7 +39,7 @@ class Doorkeeper:
             roles = ", ".join(sorted(holder.roles))
             raise Refused(403, f"this key may {roles}; this route takes one that may {role}")
         self._slow_down(self.senders, address if holder is None else f"key {holder.name}")
-        return OPEN if holder is None else holder.name
+        return holder
 
     async def known(self, secret: str, address: str) -> Holder | None:
         """Whose key this is. Raises Refused (429) for an address that tries many."""

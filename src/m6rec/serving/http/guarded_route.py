@@ -31,7 +31,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if role != NOBODY:
-                request.scope["key_name"] = await request.app.state.doorkeeper.admit(request, role)
+                request.scope["holder"] = await request.app.state.doorkeeper.admit(request, role)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return guarded

@@ -31,7 +31,7 @@ class AccessLog:
             "route": route,
             "status": status,
             "took_ms": round(seconds * 1000, 3),
-            "key": scope.get("key_name", ""),
+            "key": getattr(scope.get("holder"), "name", ""),
         }
         self.logger.info("request", extra={"facts": facts})
 

@@ -6,7 +6,8 @@ M6RecError's classes map to statuses here and nowhere else. What is no M6RecErro
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import orjson
@@ -81,9 +82,22 @@ class Refused(HTTPException):
         super().__init__(status, detail, dict(headers or {}))
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Make `app` answer every error as a problem."""
-    app.add_exception_handler(M6RecError, _ours)
+def add_problem_handlers(app: FastAPI, hidden: Iterable[Path] = ()) -> None:
+    """Make `app` answer every error as a problem.
+
+    hidden: folders of this machine; where a message of ours names a place in one of them, only what lies below is told.
+    """
+    folders = sorted({str(form) for path in hidden for form in (path.parent, path.resolve().parent) if len(form.parts) > 1}, key=len)[::-1]
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, M6RecError)
+        status = status_of(error)
+        detail = " ".join(str(error).split())
+        for folder in folders:
+            detail = detail.replace(folder + "/", "")
+        return problem(request, status, detail, {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else None)
+
+    app.add_exception_handler(M6RecError, ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _defect)
@@ -135,13 +149,6 @@ def _printable(value: Any) -> Any:
     if isinstance(value, list):
         return [_printable(inner) for inner in value]
     return value
-
-
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, M6RecError)
-    status = status_of(error)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else None
-    return problem(request, status, " ".join(str(error).split()), headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

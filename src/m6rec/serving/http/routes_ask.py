@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -86,9 +87,9 @@ def add_ask_routes(app: FastAPI, service: Service, calls: Calls) -> None:
 
     async def explain(request: Request, body: ExplainRequest) -> Response:
         """Why an item for somebody, with the evidence."""
-        history = None if body.history is None else list(body.history)
-        found = await calls.run("read", service.explain, user=body.user, history=history, item=body.item, scenario=body.scenario)
-        return send(request, {"explanation": found})
+        found = await calls.run("read", service.explain, body.user, body.item, body.scenario, history=body.history)
+        said = {one.name: getattr(found, one.name) for one in fields(found) if one.name not in Said.model_fields}
+        return send(request, {"explanation": said})
 
     replies: dict[Any, type[BaseModel]] = {
         recommend: ListReply,

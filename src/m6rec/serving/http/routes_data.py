@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Header, Path, Query
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -85,7 +85,7 @@ class GoneReply(Said):
 class Page(Strict):
     """Which part of a list."""
 
-    model_config = {"strict": False, "extra": "forbid"}
+    model_config = ConfigDict(strict=False)
 
     query: Text | None = Field(None, description="Only rows whose id or title holds this.")
     most: int = Field(50, ge=1, le=1000, description="Rows of a page.")
@@ -126,8 +126,9 @@ def add_data_routes(app: FastAPI, service: Service, calls: Calls) -> None:
         return send(request, {"written": await calls.run("write", service.upsert_users, [row.row() for row in body.users])})
 
     async def list_users(request: Request, page: Annotated[Page, Query()]) -> Response:
-        """Users, page by page, or those that a query finds."""
-        rows = await calls.run("read", service.users, page.query, page.most, page.after)
+        """Users that were written over HTTP or imported, page by page, or those that a query finds."""
+        found = await calls.run("read", service.store.users, page.query or "", page.most, page.after or "")
+        rows = [{"user_id": row.id, "fields": row.fields} for row in found]
         return send(request, {"users": rows, "after": _next(rows, page.most, "user_id")})
 
     async def get_user(request: Request, user_id: PathId) -> Response:
@@ -141,12 +142,12 @@ def add_data_routes(app: FastAPI, service: Service, calls: Calls) -> None:
     route(app, "POST", "/v1/events", add_events, role="write", tag=TAG, reply=EventsReply, also=(404, 409))
     route(app, "POST", "/v1/items", upsert_items, role="write", tag=TAG, reply=WrittenReply, also=(404,))
     route(app, "GET", "/v1/items", list_items, role="read", tag=TAG, reply=ItemsReply, also=(404,))
-    route(app, "GET", "/v1/items/{item_id}", get_item, role="read", tag=TAG, reply=ItemReply, also=(404,))
-    route(app, "DELETE", "/v1/items/{item_id}", delete_item, role="write", tag=TAG, reply=GoneReply, also=(404,))
+    route(app, "GET", "/v1/items/{item_id:path}", get_item, role="read", tag=TAG, reply=ItemReply, also=(404,))
+    route(app, "DELETE", "/v1/items/{item_id:path}", delete_item, role="write", tag=TAG, reply=GoneReply, also=(404,))
     route(app, "POST", "/v1/users", upsert_users, role="write", tag=TAG, reply=WrittenReply, also=(404,))
     route(app, "GET", "/v1/users", list_users, role="read", tag=TAG, reply=UsersReply, also=(404,))
-    route(app, "GET", "/v1/users/{user_id}", get_user, role="read", tag=TAG, reply=UserReply, also=(404,))
-    route(app, "DELETE", "/v1/users/{user_id}", forget_user, role="write", tag=TAG, reply=GoneReply, also=(404,))
+    route(app, "GET", "/v1/users/{user_id:path}", get_user, role="read", tag=TAG, reply=UserReply, also=(404,))
+    route(app, "DELETE", "/v1/users/{user_id:path}", forget_user, role="write", tag=TAG, reply=GoneReply, also=(404,))
 
 
 def _next(rows: list[dict[str, Any]], most: int, name: str) -> str | None:
