@@ -23,6 +23,7 @@ from m6rec.base.errors import CheckpointError, DataError, StorageError, UnknownI
 from m6rec.serving.asked import Ask, Reason, Reply
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.http.app import create_app
+from m6rec.serving.http.listening import uvicorn_settings
 from m6rec.serving.store.records import Event, Key, Receipt, Row, StoredEvent
 
 READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
@@ -271,7 +272,7 @@ def app_of(service: Any, **http: Any) -> FastAPI:
 def served(app: FastAPI, **settings: Any) -> Iterator[str]:
     """Real uvicorn in a thread; gives its address, http://127.0.0.1:PORT."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, **settings))
+    server = uvicorn.Server(uvicorn.Config(app, **uvicorn_settings(app.state.config.http) | {"loop": "asyncio"} | settings))
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True)
     thread.start()
     until = time.monotonic() + 20

@@ -37,15 +37,15 @@ class Calls:
         return {name: lane.taken for name, lane in self.lanes.items()}
 
     def close(self) -> None:
-        """Let what runs come to its end, drop what waits."""
+        """Let what runs come to its end, drop what waits. What comes after that is begun with new threads."""
         for lane in self.lanes.values():
-            lane.pool.shutdown(wait=True, cancel_futures=True)
+            lane.close()
 
 
 class _Bounded:
     def __init__(self, name: str, threads: int, waiting: int) -> None:
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix=f"m6rec-{name}")
-        self.most = threads + waiting
+        self.name, self.threads, self.most = name, threads, threads + waiting
+        self.pool = self._new_pool()
         self.taken = 0
         self._lock = threading.Lock()
 
@@ -59,6 +59,14 @@ class _Bounded:
         future = self.pool.submit(function, *args, **named)
         future.add_done_callback(self._done)  # not when the caller stops waiting: the thread would still be taken
         return future
+
+    def close(self) -> None:
+        """End the threads, once what they do is done."""
+        old, self.pool = self.pool, self._new_pool()
+        old.shutdown(wait=True, cancel_futures=True)
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix=f"m6rec-{self.name}")
 
     def _done(self, future: Future[Any]) -> None:
         with self._lock:

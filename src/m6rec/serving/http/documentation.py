@@ -79,6 +79,8 @@ def _complete(operation: dict[str, Any]) -> None:
         statuses += WITH_KEY
         operation["security"] = [{"bearer": []}, {"key": []}]
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    if "x-text" in operation:
+        operation["responses"]["200"]["content"] = {operation.pop("x-text"): {"schema": {"type": "string"}}}
     for status in sorted(set(statuses)):
         operation["responses"][str(status)] = {"description": TITLES[status], "content": content}
 

@@ -19,6 +19,7 @@ from m6rec.serving.http.problems import Refused, problem
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 CLOSE = {"Connection": "close"}
+MOST_HOSTS = 100  # Host headers whose answer is kept
 NO_CONTENT_POLICY = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 # Written where the reply does not say otherwise (the pages of the console and of /docs do).
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -38,6 +39,7 @@ class Gate:
     def __init__(self, app: ASGIApp, http: HttpConfig, metrics: HttpMetrics, log: AccessLog) -> None:
         self.app, self.http, self.metrics, self.log = app, http, metrics, log
         self.most = int(http.max_body_mb * 1024 * 1024)
+        self._hosts: dict[str, bool] = {}
         self.headers = (*SECURITY_HEADERS, TRANSPORT_SECURITY) if http.tls_certificate else SECURITY_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +73,12 @@ class Gate:
             self.log.request(scope, route, status or 500, seconds)
 
     def _refused(self, host: str, length: int | None) -> Refused | None:
-        if not trusted_host(host, self.http):
+        trusted = self._hosts.get(host)
+        if trusted is None:
+            trusted = trusted_host(host, self.http)
+            if len(self._hosts) < MOST_HOSTS:
+                self._hosts[host] = trusted
+        if not trusted:
             return Refused(400, "the Host header names no host of this service; see http.trusted_hosts", CLOSE)
         if length is not None and length > self.most:
             return self._too_large()

@@ -47,11 +47,13 @@ def route(
     tag: str,
     reply: type[BaseModel] | Any = None,
     also: tuple[int, ...] = (),
-    name: str | None = None,
+    documented: bool = True,
+    media_type: str = "",
 ) -> None:
     """Add a route. The first line of the function's docstring is its summary.
 
     role: read, write, admin or NOBODY.  reply: model of the body of 200.  also: statuses beside those that every route may answer.
+    media_type: of a reply that is not JSON.  documented: False for another spelling of a path that is documented already.
     """
     text = (function.__doc__ or "").strip()
     summary, _, rest = text.partition("\n")
@@ -63,6 +65,7 @@ def route(
         summary=summary.rstrip("."),
         description=" ".join(rest.split()) or None,
         tags=[tag],
-        operation_id=name or function.__name__,
-        openapi_extra={"x-role": role, "x-also": list(also)},
+        operation_id=function.__name__,
+        include_in_schema=documented,
+        openapi_extra={"x-role": role, "x-also": list(also)} | ({"x-text": media_type} if media_type else {}),
     )

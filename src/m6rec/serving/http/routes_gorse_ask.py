@@ -106,7 +106,8 @@ def add_gorse_ask_routes(app: FastAPI, service: Service, calls: Calls, names: Go
         ("GET", "/api/popular", gorse_popular, list[ScoreOut]),
         ("GET", "/api/popular/{category}", gorse_popular_category, list[ScoreOut]),
     ):
-        route(app, method, path, function, role="read", tag=TAG, reply=reply, also=(404,))
+        # A client that adds an empty category ends its path in a slash.
+        route(app, method, path, function, role="read", tag=TAG, reply=reply, also=(404,), documented=not path.endswith("/"))
 
 
 def _items(rows: list[FeedbackIn]) -> tuple[str, ...]:

@@ -61,4 +61,4 @@ def add_state_routes(app: FastAPI, service: Service, calls: Calls, metrics: Http
     route(app, "GET", "/health/live", live, role=NOBODY, tag=TAG, reply=Health)
     route(app, "GET", "/health/ready", ready, role=NOBODY, tag=TAG, reply=Health)
     route(app, "GET", "/info", info, role="read", tag=TAG, reply=InfoReply)
-    route(app, "GET", "/metrics", prometheus, role="read", tag=TAG)
+    route(app, "GET", "/metrics", prometheus, role="read", tag=TAG, media_type="text/plain")
