@@ -1,0 +1,295 @@
+"""For the tests of HTTP: a small Service of plain dictionaries, and real uvicorn on loopback in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import polars as pl
+import uvicorn
+from fastapi import FastAPI
+
+from m6rec.base.contracts import Scored
+from m6rec.base.errors import CheckpointError, DataError, StorageError, UnknownItemError, UnknownUserError, UsageError
+from m6rec.serving.asked import Ask, Reason, Reply
+from m6rec.serving.config import ServeConfig
+from m6rec.serving.http.app import create_app
+from m6rec.serving.http.listening import uvicorn_settings
+from m6rec.serving.store.records import Event, Key, Receipt, Row, StoredEvent
+
+READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
+
+
+@dataclass
+class PlainStore:
+    """Keys and blocked things, in memory; `away` makes it a database that is gone."""
+
+    secrets: dict[str, Key] = field(default_factory=dict)
+    away: bool = False
+    asked: int = 0
+    stopped: dict[tuple[str, str], str] = field(default_factory=dict)
+    written: list[StoredEvent] = field(default_factory=list)
+    people: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def _here(self) -> None:
+        if self.away:
+            raise StorageError("the store does not answer; try again")
+
+    def find_key(self, secret: str) -> Key | None:
+        self.asked += 1
+        self._here()
+        return self.secrets.get(secret)
+
+    def keys(self) -> list[Key]:
+        self._here()
+        return list(self.secrets.values())
+
+    def add_key(self, name: str, roles: Sequence[str], secret: str = "") -> str:
+        self.secrets[secret or f"{name}-secret"] = Key(name, name, tuple(roles), 0.0)
+        return secret or f"{name}-secret"
+
+
+    def blocked(self) -> list[Blocked]:
+        return [Blocked(kind, value, reason) for (kind, value), reason in self.stopped.items()]
+
+    def block(self, kind: str, value: str, reason: str) -> None:
+        self._here()
+        self.stopped[kind, value] = reason
+
+    def unblock(self, kind: str, value: str) -> None:
+        if (kind, value) not in self.stopped:
+            raise UsageError(f"{kind} '{value[:80]}' is not blocked")
+        del self.stopped[kind, value]
+
+    def events(self, user_id: str | None = None, *, after_seq: int = 0, most: int = 10_000) -> list[StoredEvent]:
+        return [one for one in self.written if one.seq > after_seq and user_id in (None, one.user_id)][:most]
+
+    def users(self, query: str = "", most: int = 100, after: str = "") -> list[Row]:
+        ids = sorted(one for one in self.people if query in one and one > after)
+        return [Row(one, self.people[one], 0, 0.0) for one in ids[:most]]
+
+
+@dataclass(frozen=True)
+class Blocked:
+    kind: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    version: str
+    folder: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    item_id: str
+    reasons: tuple[Reason, ...]
+    model_version: str = "plain-1"
+
+
+class PlainService:
+    """Answers i0, i1, ... to everybody; remembers what it was asked and given."""
+
+    def __init__(self, items: int = 20, users: int = 5) -> None:
+        self.store = PlainStore()
+        self.run = Path("/srv/runs/plain")
+        self.state = self.run / "serving"
+        self.versions = {"plain-1": "/srv/runs/plain"}
+        self.before: str | None = None
+        self.tasks = ["click"]
+        self.loaded = SimpleNamespace(active=SimpleNamespace(version="plain-1"))
+        self.rows = {f"i{n}": {"item_id": f"i{n}", "title": f"Item {n}", "fields": {"category": "a"}} for n in range(items)}
+        self.people = {f"u{n}": {"user_id": f"u{n}", "fields": {}, "events": []} for n in range(users)}
+        self.events: list[Event] = []
+        self.receipts: dict[str, Receipt] = {}
+        self.asked: list[Ask] = []
+        self.wait: threading.Event | None = None
+        self.good = (True, "")
+
+    def _list(self, ids: Sequence[str], ask: Ask) -> Reply:
+        self.asked.append(ask)
+        if self.wait is not None:
+            self.wait.wait(10)
+        answers = tuple(Scored(one, 1.0 / (place + 1), self.rows[one]["title"], {"softmax": 1.0}) for place, one in enumerate(ids))
+        reasons = ((Reason("event", "i1", "Item 1", 0.5),),) * len(answers) if "reasons" in ask.include else ()
+        return Reply(answers, "plain-1", ask.request_id, 0.1, "hit", reasons=reasons, propensities=(1.0,) * len(answers))
+
+    def _item(self, item: str) -> str:
+        if item not in self.rows:
+            raise UnknownItemError(f"there is no item '{item[:80]}' in the catalogue")
+        return item
+
+    def recommend(self, ask: Ask) -> Reply:
+        if ask.user is not None and ask.user not in self.people:
+            raise UnknownUserError(f"there is no user '{ask.user[:80]}'")
+        if ask.scenario not in (None, "shop"):
+            raise UsageError(f"there is no scenario '{ask.scenario}'; scenarios: shop")
+        return self._list([one for one in self.rows if one not in ask.disliked][: ask.k], ask)
+
+    def rank(self, ask: Ask) -> Reply:
+        return self._list([self._item(one) for one in ask.items or ()], ask)
+
+    def similar(self, item: str, k: int = 10, where: Mapping[str, Any] | None = None, *, request_id: str = "") -> Reply:
+        return self._list([one for one in self.rows if one != self._item(item)][:k], Ask(items=(item,), k=k, request_id=request_id))
+
+    def search(self, text: str, k: int = 10, where: Any = None, scenario: str | None = None, *, request_id: str = "") -> Reply:
+        return self._list(list(self.rows)[:k], Ask(text=text, k=k, request_id=request_id))
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str] | None = None) -> pl.DataFrame:
+        return pl.DataFrame([{"user_id": row["user_id"], "item_id": self._item(row["item_id"]), "click": 0.5} for row in rows])
+
+    def classify(self, text: str | None = None, *, item: str | None = None, task: str | None = None) -> Any:
+        if task not in (None, "sentiment"):
+            raise UsageError(f"there is no task '{task}'; tasks: sentiment")
+        return {"label": "good", "probabilities": {"good": 0.75, "bad": 0.25}}
+
+    def explain(self, user: str | None = None, item: str = "", scenario: str | None = None, **who: Any) -> Explanation:
+        return Explanation(self._item(item), (Reason("prior", "graph", "often next", 1.0),))
+
+    def add_events(self, events: Sequence[Event], key: str | None = None) -> Receipt:
+        self.store._here()
+        if key in self.receipts:
+            found = self.receipts[key]
+            return Receipt(found.accepted, found.duplicates, found.late, found.first_seq, found.last_seq, True)
+        if any(event.action not in (None, "click", "like", "read") for event in events):
+            raise DataError("event 1 has an action that training did not know; actions: click, like, read")
+        known = {event.event_id for event in self.events if event.event_id}
+        events = [event for event in events if event.event_id not in known]
+        self.events.extend(events)
+        for event in events:
+            facts = (event.user_id, event.item_id, event.time or 1e9, event.action)
+            self.store.written.append(StoredEvent(len(self.store.written) + 1, 1e9, *facts))
+        receipt = Receipt(len(events), 0, 0, len(self.events) - len(events) + 1, len(self.events))
+        if key:
+            self.receipts[key] = receipt
+        return receipt
+
+    def upsert_items(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        self.store._here()
+        for row in rows:
+            fields = {name: value for name, value in row.items() if name != "item_id"}
+            self.rows[row["item_id"]] = {"item_id": row["item_id"], "title": str(fields.get("title", "")), "fields": fields}
+        return len(rows)
+
+    def upsert_users(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        self.store._here()
+        for row in rows:
+            fields = {name: value for name, value in row.items() if name != "user_id"}
+            self.people[row["user_id"]] = {"user_id": row["user_id"], "fields": fields, "events": []}
+            self.store.people[row["user_id"]] = fields
+        return len(rows)
+
+    def items(self, query: str | None = None, most: int = 50, after: str | None = None) -> list[dict[str, Any]]:
+        ids = [one for one in self.rows if query is None or query in one]
+        begin = ids.index(after) + 1 if after in ids else 0
+        return [self.rows[one] for one in ids[begin : begin + most]]
+
+    def item(self, item: str) -> dict[str, Any]:
+        return self.rows[self._item(item)]
+
+    def user(self, user: str, most: int = 50) -> dict[str, Any]:
+        if user not in self.people:
+            raise UnknownUserError("there is no such user")
+        return self.people[user]
+
+    def delete_item(self, item: str) -> None:
+        self.store._here()
+        del self.rows[self._item(item)]
+
+    def forget(self, user: str) -> Any:
+        self.store._here()
+        self.people.pop(user, None)
+        return Forgotten(1)
+
+    def alive(self) -> bool:
+        return True
+
+    def ready(self) -> tuple[bool, str]:
+        return self.good
+
+    def info(self) -> dict[str, Any]:
+        fields = {"title": "text", "category": "category", "tags": "tags", "price": "number"}
+        return {"model_version": "plain-1", "items": len(self.rows), "item_fields": fields, "user_fields": {"age": "number"}}
+
+    def models(self) -> list[Facts]:
+        active = self.loaded.active.version
+        return [Facts(one, folder, "active" if one == active else "loaded") for one, folder in self.versions.items()]
+
+    def load_model(self, folder: Path, version: str | None = None, note: str = "") -> Facts:
+        if not folder.name.startswith("good"):
+            raise CheckpointError(f"{folder} is no model folder; give a finished run")
+        self.versions[version or folder.name] = str(folder)
+        return Facts(version or folder.name, str(folder), "loaded")
+
+    def switch(self, version: str) -> Facts:
+        if version not in self.versions:
+            raise UsageError(f"no model '{version[:80]}' is loaded; loaded: {', '.join(self.versions)[:200]}")
+        self.before, self.loaded.active.version = self.loaded.active.version, version
+        return Facts(version, self.versions[version], "active")
+
+    def roll_back(self) -> Facts:
+        if self.before is None:
+            raise UsageError("there was no switch to roll back; name the version to switch to")
+        return self.switch(self.before)
+
+    def drop_model(self, version: str) -> None:
+        if version not in self.versions or version == self.loaded.active.version:
+            raise UsageError(f"no model '{version[:80]}' that could be dropped")
+        del self.versions[version]
+
+    def options(self) -> list[dict[str, Any]]:
+        return [{"task": task, "scenarios": ["shop"], "folder": None} for task in self.tasks]
+
+    def load_option(self, folder: Path) -> str:
+        raise CheckpointError(f"{folder} holds no option; m6rec add-task writes one")
+
+    def drop_option(self, task: str) -> None:
+        raise UsageError(f"there is no option '{task[:80]}'")
+
+
+@dataclass
+class Forgotten:
+    events: int
+
+
+def app_of(service: Any, **http: Any) -> FastAPI:
+    return create_app(service, ServeConfig.build({"http": http}))
+
+
+@contextmanager
+def served(app: FastAPI, **settings: Any) -> Iterator[str]:
+    """Real uvicorn in a thread; gives its address, http://127.0.0.1:PORT."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, **uvicorn_settings(app.state.config.http) | {"loop": "asyncio"} | settings))
+    thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+
+
+@contextmanager
+def client_of(service: Any, key: str = "", **http: Any) -> Iterator[httpx.Client]:
+    """A client of a served service, with a key or without."""
+    with served(app_of(service, **http)) as address:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        with httpx.Client(base_url=address, headers=headers, timeout=20, trust_env=False) as client:
+            yield client
