@@ -1,0 +1,259 @@
+"""A model that answers: the engine over its folder, and what the store has told it since.
+
+A change log that is replayed from its start onto a folder that was trained on part of it must count nothing twice: an event that the folder
+has already (same user, item, time and action) is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from m6rec.base.errors import CheckpointError, M6RecError, UnknownItemError, UnknownUserError, nearest
+from m6rec.data.columns import Columns
+from m6rec.data.schema import shown
+from m6rec.serving.asking import MOST_SUGGESTED
+from m6rec.serving.engine import Engine
+from m6rec.serving.load_scorer import load_scorer
+from m6rec.serving.service.turns import Turns
+from m6rec.tasks.model_folder import CONFIG
+
+if TYPE_CHECKING:
+    from m6rec.serving.store.records import StoredEvent
+
+EVENT_COLUMNS = (Columns.USER, Columns.ITEM, Columns.TIME, Columns.ACTION, Columns.SCENARIO, Columns.VALUE)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is told of a model. status: active, loaded (beside the active one), or known (in the store, not in memory)."""
+
+    version: str
+    folder: str
+    status: str
+    loaded_at: float | None
+    in_flight: int
+    items: int
+    users: int
+    retrain: bool
+    note: str = ""
+
+
+class LoadedModel:
+    """One version in memory.
+
+    turns: every answer takes a reading turn, every change a writing one.
+    people: fields of users that came after the training, user id -> {field: value}.
+    gone: item ids that are never answered again.
+    skipped: what of the store this model can't take, by reason (an action that its training did not know, ...).
+    """
+
+    def __init__(self, version: str, folder: Path, engine: Engine) -> None:
+        self.version, self.folder, self.engine = version, folder, engine
+        self.turns = Turns()
+        self.people: dict[str, dict[str, Any]] = {}
+        self.gone: set[str] = set()
+        self.skipped: Counter[str] = Counter()
+        self.loaded_at = time.time()
+        self.retrain = False
+
+    @classmethod
+    def open(cls, folder: Path, version: str | None = None) -> LoadedModel:
+        """The model of a run folder or a model folder.
+
+        Raises:
+            CheckpointError: missing, truncated, from a newer version, or parts that do not belong together.
+        """
+        model = model_folder(folder)
+        return cls(version or version_of(folder), folder, Engine(load_scorer(model)))
+
+    def warm(self) -> None:
+        """Answer once, so that the first person does not wait for what is made when first asked for."""
+        users = self.engine.users.ids.ids
+        who: dict[str, Any] = {"user": users[-1]} if users else {"history": []}
+        self.engine.recommend(**who, k=1)
+
+    def knows(self, user: str) -> bool:
+        """Whether the engine has events or a row of the users table for `user`."""
+        return user in self.engine.users.ids
+
+    def check_item(self, item: str) -> int:
+        """The dense row of an item that may be answered. Raises UnknownItemError."""
+        row = self.engine.items.ids.dense(item)
+        if item in self.gone:
+            raise UnknownItemError(f"item {shown(item)} was deleted; add it again to show it again")
+        if row < 0:
+            hint = nearest(str(item)[:100], self.engine.items.ids.ids[:MOST_SUGGESTED])
+            raise UnknownItemError(f"item {shown(item)} is not in the catalogue{hint}")
+        return row
+
+    def add_events(self, events: Sequence[StoredEvent], *, replayed: bool = False) -> int:
+        """Append events of the store; what this model can't take is counted in `skipped`. Returns how many were taken.
+
+        replayed: the folder may have some of them already.
+        """
+        engine, dataset = self.engine, self.engine.dataset
+        taken = []
+        for event in events:
+            if event.item_id not in engine.items.ids:
+                self.skipped["unknown item"] += 1
+            elif event.action is not None and dataset.action_names and event.action not in dataset.action_names:
+                self.skipped["unknown action"] += 1
+            else:
+                known = event.scenario is None or event.scenario in dataset.scenario_names
+                taken.append(event if known else replace(event, scenario=None))
+        if replayed:
+            taken = self._lacking(taken)
+        if taken:
+            engine.add_events(_frame(taken))
+        return len(taken)
+
+    def add_items(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Make items of the store recommendable; ids that the catalogue has come back if they were gone."""
+        fresh = []
+        for row in rows:
+            self.gone.discard(row["item_id"])
+            if row["item_id"] not in self.engine.items.ids:
+                fresh.append({name: value for name, value in row.items() if name == Columns.ITEM or name in self.engine.items.fields})
+        if fresh:
+            latest = {row["item_id"]: row for row in fresh}
+            self.engine.add_items(pl.DataFrame(list(latest.values()), infer_schema_length=None))
+        return len(fresh)
+
+    def forget(self, user: str) -> None:
+        """Nothing is held of `user` in memory any more; the weights, which were trained on their events too, wait for the next training."""
+        self.people.pop(user, None)
+        forgotten = getattr(self.engine, "forget", None)
+        if forgotten is not None and user in self.engine.users.ids:
+            forgotten(user)
+        self.retrain = True
+
+    def _lacking(self, events: Sequence[StoredEvent]) -> list[StoredEvent]:
+        """The events that the histories do not have: by time where there is one, else as many of a kind as are missing."""
+        engine = self.engine
+        base, names = engine.dataset.histories, engine.dataset.action_names
+        have: dict[str, Counter[tuple[Any, ...]]] = {}
+        kept = []
+        for event in events:
+            if event.user_id not in have:
+                past = engine.histories.row(engine.users.ids.dense(event.user_id))
+                actions: Sequence[Any] = [None] * len(past.items) if past.actions is None else [names[code] for code in past.actions]
+                times = [None] * len(past.items) if past.times is None else [_moment(one) for one in past.times.tolist()]
+                have[event.user_id] = Counter(zip((engine.items.ids.ids[item] for item in past.items), times, actions, strict=True))
+            timeless = base.times is None
+            key = (event.item_id, None if timeless else _moment(event.time), None if base.actions is None else event.action)
+            counts = have[event.user_id]
+            if counts[key] > 0:
+                counts[key] -= timeless  # the same moment twice is one event; without times every one counts
+            else:
+                kept.append(event)
+        return kept
+
+    def item(self, item: str) -> dict[str, Any]:
+        """item_id, title and fields. Raises UnknownItemError."""
+        return self._item_facts(self.check_item(item))
+
+    def find_items(self, query: str | None, most: int, after: str | None) -> list[dict[str, Any]]:
+        """Items whose title or id holds `query`, in the order of the catalogue, behind the item `after`."""
+        items = self.engine.items
+        start = 0 if after is None else items.ids.dense(after) + 1
+        words = (query or "").lower().split()
+        found: list[dict[str, Any]] = []
+        for row, (name, title) in enumerate(zip(items.ids.ids, items.titles(), strict=True)):
+            if row >= start and name not in self.gone and all(word in title.lower() or word in name.lower() for word in words):
+                found.append(self._item_facts(row))
+                if len(found) >= most:
+                    break
+        return found
+
+    def user(self, user: str, most: int) -> dict[str, Any]:
+        """user_id, fields, and the newest events, newest first. Raises UnknownUserError."""
+        engine = self.engine
+        row = engine.users.ids.dense(user)
+        if row < 0 and user not in self.people:
+            raise UnknownUserError(f"user {shown(user)} is not known: no events and no row in the users table; add one first")
+        declared = engine.users.frame.row(row, named=True) if 0 <= row < engine.users.frame.height else {}
+        fields = {name: value for name, value in declared.items() if name in engine.users.fields and value is not None}
+        past, names = engine.histories.row(row), engine.dataset
+        titles, ids = engine.items.titles(), engine.items.ids.ids
+        events = [
+            {
+                "item_id": ids[past.items[place]],
+                "title": titles[past.items[place]],
+                "time": None if past.times is None else _moment(float(past.times[place])),
+                "action": None if past.actions is None else names.action_names[past.actions[place]],
+                "scenario": None if past.scenarios is None else names.scenario_names[past.scenarios[place]],
+            }
+            for place in range(len(past.items) - 1, -1, -1)[:most]
+        ]
+        return {"user_id": user, "fields": fields | self.people.get(user, {}), "count": len(past.items), "events": events}
+
+    def facts(self, status: str) -> ModelFacts:
+        """What is told of this model."""
+        engine = self.engine
+        sizes = (len(engine.items) - len(self.gone), len(engine.users))
+        return ModelFacts(self.version, str(self.folder), status, self.loaded_at, self.turns.readers, *sizes, self.retrain)
+
+    def _item_facts(self, row: int) -> dict[str, Any]:
+        items = self.engine.items
+        told = items.frame.row(row, named=True)
+        return {"item_id": items.ids.ids[row], "title": items.titles()[row], "fields": {name: told[name] for name in items.fields}}
+
+
+def model_folder(folder: Path) -> Path:
+    """The model folder of a run, or the folder itself. Raises CheckpointError: a training that is not finished."""
+    if (folder / "stages").is_dir() and not (folder / "model").is_dir():
+        raise CheckpointError(f"the training in {folder} is not finished; run the same `m6rec train` command to go on")
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def version_of(folder: Path) -> str:
+    """The name of a folder's content: that of the folder, and a hash of the model's configuration (seed and data are part of it).
+
+    Raises:
+        CheckpointError: no model folder.
+    """
+    path = model_folder(folder) / CONFIG
+    try:
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=4).hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} is no model folder: {path.name} can't be read ({error.strerror or error}); give a finished run, or train one with m6rec train"
+        ) from None
+    name = folder.resolve().parent.name if folder.name == "model" else folder.resolve().name
+    return f"{name}-{digest}"
+
+
+def check_alike(new: Engine, old: Engine) -> None:
+    """Raises CheckpointError where `new` was trained for other data: not one item of `old` is in it."""
+    if not any(item in new.items.ids for item in old.items.ids.ids):
+        raise CheckpointError(
+            f"the model is for other data: it knows none of the {len(old.items):,} items that are served now; serve it with a --state of its own"
+        )
+
+
+def first_error(error: M6RecError) -> str:
+    return " ".join(str(error).split())
+
+
+def _moment(value: float | None) -> float | None:
+    """A time to the millisecond, None where it is not known."""
+    return None if value is None or value != value else round(value, 3)
+
+
+def _frame(events: Sequence[StoredEvent]) -> pl.DataFrame:
+    """Events as a table whose times are dates, which the training's unit for numbers does not touch."""
+    kinds = {Columns.VALUE: pl.Float64, Columns.TIME: pl.Float64}
+    frame = pl.DataFrame(
+        [pl.Series(name, [getattr(one, name) for one in events], dtype=kinds.get(name, pl.String)) for name in EVENT_COLUMNS]
+    )
+    when = (pl.col(Columns.TIME) * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us")).alias(Columns.TIME)
+    lacking = [name for name in EVENT_COLUMNS if name not in (Columns.USER, Columns.ITEM) and frame[name].null_count() == len(frame)]
+    return frame.with_columns(when).drop(lacking)
