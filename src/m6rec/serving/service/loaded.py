@@ -24,6 +24,7 @@ from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
 from m6rec.serving.service.turns import Turns
 from m6rec.tasks.model_folder import CONFIG
+from m6rec.tasks.option_folder import drop_option, load_option
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import StoredEvent
@@ -61,6 +62,7 @@ class LoadedModel:
         self.people: dict[str, dict[str, Any]] = {}
         self.gone: set[str] = set()
         self.skipped: Counter[str] = Counter()
+        self.added_options: dict[str, str] = {}
         self.loaded_at = time.time()
         self.retrain = False
 
@@ -194,6 +196,25 @@ class LoadedModel:
             for place in range(len(past.items) - 1, -1, -1)[:most]
         ]
         return {"user_id": user, "fields": fields | self.people.get(user, {}), "count": len(past.items), "events": events}
+
+    def options(self) -> list[dict[str, Any]]:
+        """Tasks on candidates and where they are asked; folder: what an option was loaded from, None for a task of the training."""
+        part = self.engine.scorer.judging
+        if part is None:
+            return []
+        names = list(part.judge.configs)
+        return [{"task": name, "scenarios": part.judge.scenarios_of(name), "folder": self.added_options.get(name)} for name in names]
+
+    def load_option(self, folder: Path) -> str:
+        """See `Recommender.load_option`; under a writing turn."""
+        name = load_option(folder, self.engine.scorer)
+        self.added_options[name] = str(folder)
+        return name
+
+    def drop_option(self, task: str) -> None:
+        """See `Recommender.drop_option`; under a writing turn."""
+        drop_option(self.engine.scorer, task)
+        self.added_options.pop(task, None)
 
     def facts(self, status: str) -> ModelFacts:
         """What is told of this model."""

@@ -20,10 +20,12 @@ from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.service import answering
 from m6rec.serving.service.answering import Answered
+from m6rec.serving.service.evidence import Explanation
 from m6rec.serving.service.following import Following
 from m6rec.serving.service.intake import checked_events, checked_items, checked_users
 from m6rec.serving.service.loaded import LoadedModel, ModelFacts
 from m6rec.serving.service.models import Models
+from m6rec.serving.service.run_reports import Board, Training, quality_board, run_of, training_progress
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import Change, Event, Receipt
@@ -105,6 +107,27 @@ class Service:
         """The k items that fit what was typed, for nobody in particular. Raises UsageError."""
         ask = Ask(text=text, k=k, where=where, scenario=scenario, repeat="allow", request_id=request_id)
         return self._answer("search", ask, answering.recommend)
+
+    def explain(
+        self,
+        user: str | None = None,
+        item: str = "",
+        scenario: str | None = None,
+        *,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        request_id: str = "",
+    ) -> Explanation:
+        """Why `item` stands where it stands for somebody: exact lifts of every event, word and field. Raises as `recommend`."""
+        begun = time.perf_counter()
+        self.following.catch_up()
+        past = None if history is None else tuple(history)
+        ask = Ask(user=user, history=past, text=text, profile=profile, items=(item,), scenario=scenario)
+        with self.loaded.use() as model:
+            found = answering.explain(model, ask)
+        took = (time.perf_counter() - begun) * 1e3
+        return replace(found, model_version=model.version, request_id=request_id or uuid.uuid4().hex, took_ms=took)
 
     # What is known
 
@@ -213,6 +236,30 @@ class Service:
         """Out of memory. Raises UsageError: the one that answers."""
         self.loaded.drop(version)
 
+    def options(self) -> list[dict[str, Any]]:
+        """Tasks on candidates: name, scenarios, and whether it was loaded on top of the model (and from where)."""
+        with self.loaded.use() as model:
+            return model.options()
+
+    def load_option(self, folder: Path) -> str:
+        """A task that `m6rec add-task` trained on this model's backbone, in every worker; returns its name. Other answers keep their bits.
+
+        Raises:
+            CheckpointError: missing, damaged, or trained for another backbone.  UsageError: a task of that name is there already.
+        """
+        self.following.catch_up()
+        with self.loaded.active.turns.writing():
+            name = self.loaded.active.load_option(Path(folder))
+        self.store.save_option(name, {"folder": str(folder), "version": self.loaded.active.version})
+        return name
+
+    def drop_option(self, task: str) -> None:
+        """Take a task on candidates out again, in every worker. Raises UsageError: no such task, or another one comes after it."""
+        self.following.catch_up()
+        with self.loaded.active.turns.writing():
+            self.loaded.active.drop_option(task)
+        self.store.drop_option(task)
+
     # The state of things
 
     def alive(self) -> bool:
@@ -241,6 +288,14 @@ class Service:
             "store": self.following.away or "ok",
             "started": self.started,
         }
+
+    def board(self) -> Board:
+        """Quality of the active model's run: tasks by scenarios, from its last evaluation."""
+        return quality_board(run_of(self.loaded.active.folder))
+
+    def training(self, run: Path | None = None) -> Training:
+        """How far a training has come; of the run that was served first, unless another folder is named."""
+        return training_progress(run_of(self.run) if run is None else Path(run))
 
     def _answer(self, operation: str, ask: Ask, answer: Callable[[LoadedModel, Ask], Answered]) -> Reply:
         begun = time.perf_counter()
