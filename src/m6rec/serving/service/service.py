@@ -20,6 +20,7 @@ from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.service import answering
 from m6rec.serving.service.answering import Answered
+from m6rec.serving.service.configuration_file import state_of
 from m6rec.serving.service.evidence import Explanation
 from m6rec.serving.service.following import Following
 from m6rec.serving.service.intake import checked_events, checked_items, checked_users
@@ -57,7 +58,7 @@ class Service:
         from m6rec.serving.store.store import Store
 
         run, config = Path(run), config or ServeConfig()
-        state = state_folder(run) if state is None else Path(state)
+        state = state_of(run, state)
         model = LoadedModel.open(run)
         store = Store.open(config.store, state)
         service = cls(run, state, config, store, model)
@@ -319,8 +320,3 @@ class Service:
 
     def _changed(self, change: Change) -> None:
         """A change of the store that is not the models' own."""
-
-
-def state_folder(run: Path) -> Path:
-    """Where a run's store lies unless something else is said."""
-    return run / "serving" if (run / "model").is_dir() else run.with_name(run.resolve().name + "-serving")
