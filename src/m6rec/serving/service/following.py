@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 10_000  # changes read at a time
 PAUSE = 1.0  # seconds between two attempts at a store that is away
-OF_MODELS = ("events", "item", "item_gone", "user", "user_gone", "forget")
+ASLEEP = 3600.0  # seconds without a look after which the log may have been cut behind us
 
 
 class Following:
@@ -37,6 +37,7 @@ class Following:
         self.applied = 0
         self.away = ""
         self._again = 0.0
+        self._looked = time.monotonic()
         self._one = Lock()
 
     def catch_up(self) -> None:
@@ -44,72 +45,98 @@ class Following:
         if self.away and time.monotonic() < self._again:
             return
         try:
-            if self.store.newest_change() <= self.applied:
-                self.away = ""
-                return
-            with self._one:
-                self._read()
+            if self.store.newest_change() > self.applied:
+                with self._one:
+                    self._read()
             self.away = ""
         except StorageError as error:
             self.away, self._again = first_error(error), time.monotonic() + PAUSE
 
-    def join(self, model: LoadedModel, add: Callable[[LoadedModel], None]) -> None:
-        """Replay the log onto a model, then let `add` put it beside the others; no change falls between.
+    def join(self, model: LoadedModel, add: Callable[[LoadedModel], None], watermark: int = 0) -> None:
+        """Tell a model everything that the store has and its folder lacks, then let `add` put it beside the others; no change falls between.
+
+        watermark: newest change that the model's training data held.
 
         Raises:
             StorageError: the store is away.
         """
-        done = 0
-        while self.store.newest_change() > done + MOST:
-            done = self._replay(model, done)
+        done = self._tell_all(model, watermark)
         with self._one:
+            if not self.applied:
+                self.applied = done
             self._read()
             while done < self.applied:
-                done = self._replay(model, done, self.applied)
+                changes = [change for change in self.store.changes(done, MOST) if change.seq <= self.applied]
+                with model.turns.writing():
+                    apply(model, changes)
+                done = changes[-1].seq if changes else self.applied
             add(model)
 
-    def _replay(self, model: LoadedModel, after: int, upto: int | None = None) -> int:
-        changes = [change for change in self.store.changes(after, MOST) if upto is None or change.seq <= upto]
-        if not changes:
-            return after if upto is None else upto
+    def _tell_all(self, model: LoadedModel, after: int) -> int:
+        """Everything in the tables that came after a change; the number of the newest change that is in it."""
+        newest = self.store.newest_change()
+        users_known = model.engine.users.ids.ids
+        forgotten = [user for user, gone in zip(users_known, self.store.was_forgotten(users_known), strict=True) if gone]
         with model.turns.writing():
-            apply(model, changes, replayed=True)
-        return changes[-1].seq
+            for user in forgotten:
+                model.forget(user)
+                if after:  # whoever came back since is a new person: their events are not among those of the training any more
+                    model.add_events(self.store.events(user, upto_seq=after, most=MOST))
+            place = after
+            while items := self.store.items_since(place, MOST):
+                model.add_items([{**row.fields, "item_id": row.id} for row in items])
+                place = items[-1].seq
+            model.gone.update(self.store.gone_items())
+            place = after
+            while users := self.store.users_since(place, MOST):
+                for row in users:
+                    model.know(row.id, row.fields)
+                place = users[-1].seq
+            place = after
+            while events := self.store.events(after_seq=place, upto_seq=newest, most=MOST):
+                model.add_events(events, replayed=True)
+                place = events[-1].seq
+        return newest
 
     def _read(self) -> None:
+        if time.monotonic() - self._looked > ASLEEP and self.store.oldest_change() > self.applied + 1:
+            self.applied = min(self._tell_all(model, self.applied) for model in self.models())
+        self._looked = time.monotonic()
         while changes := self.store.changes(self.applied, MOST):
             for model in self.models():
                 with model.turns.writing():
                     apply(model, changes)
             self.applied = changes[-1].seq
             for change in changes:
-                if change.kind not in OF_MODELS:
+                if change.kind in ("model", "option", "rule", "experiment", "setting"):
                     self.on_change(change)
-            if len(changes) < MOST:
-                return
 
 
-def apply(model: LoadedModel, changes: Sequence[Change], *, replayed: bool = False) -> None:
+def apply(model: LoadedModel, changes: Sequence[Change]) -> None:
     """Changes onto one model, in their order; neighbours of one kind together. What a model can't take is counted, and the rest goes on."""
     for _, group in groupby(changes, key=lambda change: change.kind):
         batch = list(group)
         try:
-            _apply(model, batch, replayed)
+            _apply(model, batch)
         except M6RecError as error:
             model.skipped[first_error(error)[:200]] += len(batch)
 
 
-def _apply(model: LoadedModel, changes: Sequence[Change], replayed: bool) -> None:
+def _apply(model: LoadedModel, changes: Sequence[Change]) -> None:
     """Changes of one kind."""
     kind = changes[0].kind
     if kind == "events":
-        model.add_events([event for change in changes for event in change.payload["events"]], replayed=replayed)
+        model.add_events([event for change in changes for event in change.payload["events"]])
     elif kind == "item":
         model.add_items([{**change.payload, "item_id": change.key} for change in changes])
     elif kind == "item_gone":
         model.gone.update(change.key for change in changes)
     elif kind == "user":
-        model.people |= {change.key: {name: value for name, value in change.payload.items() if value is not None} for change in changes}
-    elif kind in ("user_gone", "forget"):
+        for change in changes:
+            model.know(change.key, change.payload)
+    elif kind == "user_gone":
+        for change in changes:
+            model.people.pop(model.named(change.key), None)
+    elif kind == "forget":
         for change in changes:
             model.forget(change.key)

@@ -7,17 +7,20 @@ has already (same user, item, time and action) is left out.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from m6rec.base.errors import CheckpointError, M6RecError, UnknownItemError, UnknownUserError, nearest
 from m6rec.data.columns import Columns
+from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
 from m6rec.serving.asking import MOST_SUGGESTED
 from m6rec.serving.engine import Engine
@@ -28,6 +31,7 @@ from m6rec.tasks.option_folder import drop_option, load_option
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import StoredEvent
+    from m6rec.serving.store.store import Store
 
 EVENT_COLUMNS = (Columns.USER, Columns.ITEM, Columns.TIME, Columns.ACTION, Columns.SCENARIO, Columns.VALUE)
 
@@ -52,6 +56,7 @@ class LoadedModel:
 
     turns: every answer takes a reading turn, every change a writing one.
     people: fields of users that came after the training, user id -> {field: value}.
+    names: what the store calls a user -> what the training called them, where the two differ (`store.pseudonyms`).
     gone: item ids that are never answered again.
     skipped: what of the store this model can't take, by reason (an action that its training did not know, ...).
     """
@@ -60,6 +65,9 @@ class LoadedModel:
         self.version, self.folder, self.engine = version, folder, engine
         self.turns = Turns()
         self.people: dict[str, dict[str, Any]] = {}
+        self.names: dict[str, str] = {}
+        self._key_of: Callable[[str], str] | None = None
+        self._gone_rows: tuple[Table, int, np.ndarray] | None = None
         self.gone: set[str] = set()
         self.skipped: Counter[str] = Counter()
         self.added_options: dict[str, str] = {}
@@ -82,6 +90,24 @@ class LoadedModel:
         who: dict[str, Any] = {"user": users[-1]} if users else {"history": []}
         self.engine.recommend(**who, k=1)
 
+    def take_names(self, store: Store) -> None:
+        """Learn what the store calls the users of the training, where it writes hashes instead of ids."""
+        if store.config.pseudonyms:
+            self._key_of = store.user_key
+            self.names = {store.user_key(user): user for user in self.engine.users.ids.ids}
+
+    def named(self, key: str) -> str:
+        """The user that the store calls `key`, as the engine calls them."""
+        return self.names.get(key, key)
+
+    def person(self, user: str) -> str:
+        """The user that a caller calls `user`, as the engine calls them."""
+        return user if self._key_of is None or user in self.engine.users.ids else self.named(self._key_of(user))
+
+    def know(self, key: str, fields: Mapping[str, Any]) -> None:
+        """What the store says of a user from now on."""
+        self.people[self.named(key)] = {name: value for name, value in fields.items() if value is not None}
+
     def knows(self, user: str) -> bool:
         """Whether the engine has events or a row of the users table for `user`."""
         return user in self.engine.users.ids
@@ -95,6 +121,30 @@ class LoadedModel:
             hint = nearest(str(item)[:100], self.engine.items.ids.ids[:MOST_SUGGESTED])
             raise UnknownItemError(f"item {shown(item)} is not in the catalogue{hint}")
         return row
+
+    @property
+    def titles(self) -> list[str]:
+        """Of the catalogue as it is now."""
+        return self.engine._titles()
+
+    def allowed(self, mask: np.ndarray | None) -> np.ndarray | None:
+        """`mask` bool (N,) without the items that are gone; None: everything may be shown."""
+        if not self.gone:
+            return mask
+        held = self._gone_rows
+        if held is None or held[0] is not self.engine.items or held[1] != len(self.gone):
+            rows = np.ones(len(self.engine.items), dtype=bool)
+            rows[[row for item in self.gone if (row := self.engine.items.ids.dense(item)) >= 0]] = False
+            held = self._gone_rows = (self.engine.items, len(self.gone), rows)
+        return held[2] if mask is None else mask & held[2]
+
+    def declared(self, user: str) -> dict[str, Any]:
+        """The fields that are kept of a user, those of the training and what the store says since."""
+        row = self.engine.users.ids.dense(user)
+        frame = self.engine.users.frame
+        told = frame.row(row, named=True) if 0 <= row < frame.height else {}
+        fields = {name: value for name, value in told.items() if name in self.engine.users.fields and value is not None}
+        return fields | self.people.get(user, {})
 
     def add_events(self, events: Sequence[StoredEvent], *, replayed: bool = False) -> int:
         """Append events of the store; what this model can't take is counted in `skipped`. Returns how many were taken.
@@ -110,7 +160,10 @@ class LoadedModel:
                 self.skipped["unknown action"] += 1
             else:
                 known = event.scenario is None or event.scenario in dataset.scenario_names
-                taken.append(event if known else replace(event, scenario=None))
+                user = self.named(event.user_id)
+                taken.append(
+                    event if known and user == event.user_id else replace(event, user_id=user, scenario=event.scenario if known else None)
+                )
         if replayed:
             taken = self._lacking(taken)
         if taken:
@@ -129,13 +182,13 @@ class LoadedModel:
             self.engine.add_items(pl.DataFrame(list(latest.values()), infer_schema_length=None))
         return len(fresh)
 
-    def forget(self, user: str) -> None:
-        """Nothing is held of `user` in memory any more; the weights, which were trained on their events too, wait for the next training."""
+    def forget(self, key: str) -> None:
+        """Nothing is held of a user in memory any more; the weights, which were trained on their events too, wait for the next training."""
+        user = self.named(key)
         self.people.pop(user, None)
-        forgotten = getattr(self.engine, "forget", None)
-        if forgotten is not None and user in self.engine.users.ids:
-            forgotten(user)
-        self.retrain = True
+        if self.knows(user):
+            self.engine.forget(user)
+            self.retrain = True
 
     def _lacking(self, events: Sequence[StoredEvent]) -> list[StoredEvent]:
         """The events that the histories do not have: by time where there is one, else as many of a kind as are missing."""
@@ -168,7 +221,7 @@ class LoadedModel:
         start = 0 if after is None else items.ids.dense(after) + 1
         words = (query or "").lower().split()
         found: list[dict[str, Any]] = []
-        for row, (name, title) in enumerate(zip(items.ids.ids, items.titles(), strict=True)):
+        for row, (name, title) in enumerate(zip(items.ids.ids, self.titles, strict=True)):
             if row >= start and name not in self.gone and all(word in title.lower() or word in name.lower() for word in words):
                 found.append(self._item_facts(row))
                 if len(found) >= most:
@@ -177,14 +230,13 @@ class LoadedModel:
 
     def user(self, user: str, most: int) -> dict[str, Any]:
         """user_id, fields, and the newest events, newest first. Raises UnknownUserError."""
-        engine = self.engine
+        engine, asked = self.engine, user
+        user = self.person(user)
         row = engine.users.ids.dense(user)
         if row < 0 and user not in self.people:
-            raise UnknownUserError(f"user {shown(user)} is not known: no events and no row in the users table; add one first")
-        declared = engine.users.frame.row(row, named=True) if 0 <= row < engine.users.frame.height else {}
-        fields = {name: value for name, value in declared.items() if name in engine.users.fields and value is not None}
+            raise UnknownUserError(f"user {shown(asked)} is not known: no events and no row in the users table; add one first")
         past, names = engine.histories.row(row), engine.dataset
-        titles, ids = engine.items.titles(), engine.items.ids.ids
+        titles, ids = self.titles, engine.items.ids.ids
         events = [
             {
                 "item_id": ids[past.items[place]],
@@ -195,7 +247,7 @@ class LoadedModel:
             }
             for place in range(len(past.items) - 1, -1, -1)[:most]
         ]
-        return {"user_id": user, "fields": fields | self.people.get(user, {}), "count": len(past.items), "events": events}
+        return {"user_id": asked, "fields": self.declared(user), "count": len(past.items), "events": events}
 
     def options(self) -> list[dict[str, Any]]:
         """Tasks on candidates and where they are asked; folder: what an option was loaded from, None for a task of the training."""
@@ -216,6 +268,21 @@ class LoadedModel:
         drop_option(self.engine.scorer, task)
         self.added_options.pop(task, None)
 
+    def find_users(self, query: str | None, most: int, after: str | None) -> list[dict[str, Any]]:
+        """Users whose id holds `query`, in the order in which they became known, behind the user `after`: user_id, events, fields."""
+        engine = self.engine
+        names = [*engine.users.ids.ids, *(user for user in self.people if not self.knows(user))]
+        start = 0 if after is None else names.index(after) + 1 if after in names else len(names)
+        word = (query or "").lower()
+        found: list[dict[str, Any]] = []
+        for name in itertools.islice(names, start, None):
+            if word in name.lower():
+                told = self.user(name, 0)
+                found.append({"user_id": name, "events": told["count"], "fields": told["fields"]})
+                if len(found) >= most:
+                    break
+        return found
+
     def facts(self, status: str) -> ModelFacts:
         """What is told of this model."""
         engine = self.engine
@@ -225,7 +292,7 @@ class LoadedModel:
     def _item_facts(self, row: int) -> dict[str, Any]:
         items = self.engine.items
         told = items.frame.row(row, named=True)
-        return {"item_id": items.ids.ids[row], "title": items.titles()[row], "fields": {name: told[name] for name in items.fields}}
+        return {"item_id": items.ids.ids[row], "title": self.titles[row], "fields": {name: told[name] for name in items.fields}}
 
 
 def model_folder(folder: Path) -> Path:

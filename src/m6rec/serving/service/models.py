@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 
 from m6rec.base.errors import UsageError, nearest
@@ -35,13 +34,16 @@ class Models:
         return self._loaded.get(version)
 
     @contextmanager
-    def use(self, version: str | None = None) -> Iterator[LoadedModel]:
+    def use(self, version: str | None = None, *, lenient: bool = False) -> Iterator[LoadedModel]:
         """The model of one request, kept from changing until the block ends; None is the active one.
+
+        lenient: a version that is not in memory (yet) is answered by the active one.
 
         Raises:
             UsageError: no such version in memory.
         """
-        model = self._active if version is None else self.named(version)
+        named = None if version is None else self._loaded.get(version) if lenient else self.named(version)
+        model = self._active if named is None else named
         with model.turns.reading():
             yield model
 
@@ -53,9 +55,12 @@ class Models:
             raise UsageError(f"no model '{version}' is loaded{nearest(version, known) or '; loaded: ' + ', '.join(known)}")
         return found
 
-    def add(self, model: LoadedModel) -> None:
-        """Stand beside the others. Raises CheckpointError: a model for other data."""
+    def check(self, model: LoadedModel) -> None:
+        """Raises CheckpointError: a model for other data than the one that answers."""
         check_alike(model.engine, self._active.engine)
+
+    def add(self, model: LoadedModel) -> None:
+        """Stand beside the others."""
         with self._lock:
             self._loaded[model.version] = model
 
@@ -72,6 +77,3 @@ class Models:
             if model is self._active:
                 raise UsageError(f"'{version}' is the model that answers; switch to another one first, then drop it")
             del self._loaded[version]
-
-    def folder(self, version: str) -> Path:
-        return self.named(version).folder

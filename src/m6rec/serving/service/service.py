@@ -8,29 +8,40 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
-from m6rec.base.errors import UsageError
+from m6rec.base.errors import M6RecError, StorageError
 from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.config import ServeConfig
+from m6rec.serving.rules.filters import RuleBook
 from m6rec.serving.service import answering
-from m6rec.serving.service.answering import Answered
+from m6rec.serving.service.answering import Answered, Chance
 from m6rec.serving.service.configuration_file import state_of
 from m6rec.serving.service.evidence import Explanation
 from m6rec.serving.service.following import Following
 from m6rec.serving.service.intake import checked_events, checked_items, checked_users
 from m6rec.serving.service.loaded import LoadedModel, ModelFacts
 from m6rec.serving.service.models import Models
+from m6rec.serving.service.routing import EXPLORATION, Route, Routing
+from m6rec.serving.service.rulings import Rulings
 from m6rec.serving.service.run_reports import Board, Training, quality_board, run_of, training_progress
+from m6rec.serving.service.shown_log import ShownLog, rows_shown
+from m6rec.serving.service.switching import BESIDE, Switching, take_options, watermark_of
+from m6rec.serving.service.traffic import Traffic
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import Change, Event, Receipt
     from m6rec.serving.store.store import Forgotten, Store
+
+
+MOST_TODAY = 5_000  # exposures of one person that a day's caps look back at
 
 
 class Service:
@@ -43,7 +54,14 @@ class Service:
         self.run, self.state, self.config, self.store = run, state, config, store
         self.loaded = Models(model)
         self.following = Following(store, lambda: self.loaded.all, self._changed)
+        self.switching = Switching(self.loaded, self.following, store)
+        self.rulings = Rulings(config.rules, store)
+        self.routing = Routing(config.experiments, store)
+        self.shown = ShownLog(store, config.engine.audit_every_ms)
+        self.traffic = Traffic(state / "traffic")
         self.started = time.time()
+        self._closing = False
+        self._chance = np.random.default_rng()
 
     @classmethod
     def open(cls, run: Path, config: ServeConfig | None = None, state: Path | None = None) -> Service:
@@ -53,7 +71,7 @@ class Service:
             state: folder of the store; None is RUN/serving (beside a bare model folder: NAME-serving).
 
         Raises:
-            CheckpointError: no model, or a damaged one.  StorageError: the store can't be opened.
+            CheckpointError: no model, or a damaged one.  StorageError: the store can't be opened.  ConfigError: a rule that suits no item field.
         """
         from m6rec.serving.store.store import Store
 
@@ -62,24 +80,53 @@ class Service:
         model = LoadedModel.open(run)
         store = Store.open(config.store, state)
         service = cls(run, state, config, store, model)
-        service.following.join(model, lambda one: None)
-        model.warm()
+        try:
+            model.take_names(store)
+            service.following.join(model, lambda one: None, watermark_of(run))
+            take_options(model, store)
+            model.warm()
+            service.switching.begin(run, model.version)
+            service.routing.read()
+            service.rulings.book(service.loaded.active)
+        except M6RecError:
+            service.close()
+            raise
         return service
 
     def close(self) -> None:
         """Write what is left to write and let go of the store."""
+        self._closing = True
+        self.switching.close()
+        self.shown.close()
+        self.traffic.write()
         self.store.close()
 
     # Answers
 
-    def recommend(self, ask: Ask) -> Reply:
+    def recommend(self, ask: Ask, version: str | None = None) -> Reply:
         """The best k of the catalogue for whoever asks, best first.
+
+        Args:
+            version: a loaded model that answers in place of the active one; the request is in no experiment then.
 
         Raises:
             UsageError: nobody to recommend to, k < 1, an unknown field, task or scenario.
             UnknownUserError, UnknownItemError: an id nobody has seen.
         """
-        return self._answer("recommend", ask, answering.recommend)
+        begun = time.perf_counter()
+        with self._counted("recommend"):
+            self.following.catch_up()
+            if not ask.request_id:
+                ask = replace(ask, request_id=uuid.uuid4().hex)
+            route = Route(ask, version, 0.0) if version is not None else self.routing.route(ask)
+            with self.loaded.use(route.version, lenient=version is None) as model:
+                book = self.rulings.book(model)
+                generator = self._chance if route.exploration > 0 else None
+                chance = Chance(route.exploration, self.config.experiments.exploration_pool, generator)
+                found = answering.recommend(model, route.ask, book, chance, self._shown_today(model, book, ask))
+                reply = self._reply(model, ask, found, begun, route.experiment, route.variant)
+            self._record(ask, reply)
+        return reply
 
     def rank(self, ask: Ask) -> Reply:
         """`ask.items` in order, best first. Raises as `recommend`."""
@@ -100,14 +147,16 @@ class Service:
 
     def similar(self, item: str, k: int = 10, where: Mapping[str, Any] | None = None, *, request_id: str = "") -> Reply:
         """The k items most like `item`. Raises UnknownItemError, UsageError."""
-        return self._answer("similar", Ask(items=(item,), k=k, where=where, request_id=request_id), answering.similar)
+        ask = Ask(items=(item,), k=k, where=where, request_id=request_id)
+        return self._answer("similar", ask, lambda model, asked: answering.similar(model, asked, self.rulings.book(model)))
 
     def search(
         self, text: str, k: int = 10, where: Mapping[str, Any] | None = None, scenario: str | None = None, *, request_id: str = ""
     ) -> Reply:
         """The k items that fit what was typed, for nobody in particular. Raises UsageError."""
         ask = Ask(text=text, k=k, where=where, scenario=scenario, repeat="allow", request_id=request_id)
-        return self._answer("search", ask, answering.recommend)
+        nothing = Chance(0.0, 0, None)
+        return self._answer("search", ask, lambda model, asked: answering.recommend(model, asked, self.rulings.book(model), nothing))
 
     def explain(
         self,
@@ -145,6 +194,7 @@ class Service:
         with self.loaded.use() as model:
             events = checked_events(model, events)
         receipt = self.store.add_events(events, key=key)
+        self.traffic.counted("events", receipt.accepted)
         self.following.catch_up()
         return receipt
 
@@ -192,6 +242,12 @@ class Service:
         with self.loaded.use() as model:
             return model.find_items(query, most, after)
 
+    def users(self, query: str | None = None, most: int = 50, after: str | None = None) -> list[dict[str, Any]]:
+        """Users whose id holds `query`: user_id, events, fields."""
+        self.following.catch_up()
+        with self.loaded.use() as model:
+            return model.find_users(query, most, after)
+
     def user(self, user: str, most: int = 50) -> dict[str, Any]:
         """user_id, fields, and the newest events, newest first. Raises UnknownUserError."""
         self.following.catch_up()
@@ -201,41 +257,32 @@ class Service:
     # Models
 
     def models(self) -> list[ModelFacts]:
-        """What is in memory, the active one first."""
-        active = self.loaded.active
-        return [
-            model.facts("active" if model is active else "loaded") for model in sorted(self.loaded.all, key=lambda one: one is not active)
-        ]
+        """The active model, those in memory beside it, and those that the store knows, in this order."""
+        return self.switching.facts()
 
     def load_model(self, folder: Path, version: str | None = None, note: str = "") -> ModelFacts:
-        """The model of a run or model folder beside the one that answers, warmed; nothing else changes.
+        """The model of a run or model folder beside the one that answers, warmed, in every worker; nothing else changes.
 
         Raises:
             CheckpointError: no model, a damaged one, or one for other data.  StorageError: the store is away.
         """
-        model = LoadedModel.open(Path(folder), version)
-        self.following.join(model, self.loaded.add)
-        with model.turns.reading():
-            model.warm()
-        return model.facts("loaded")
+        return self.switching.load(Path(folder), version, note)
 
     def switch(self, version: str) -> ModelFacts:
-        """Let a loaded model answer from the next request on; requests under way end with the model they began with. Raises UsageError."""
-        before = self.loaded.active.version
-        self.loaded.switch(version)
-        self._before = before
-        return self.loaded.active.facts("active")
+        """Let a model answer from the next request on; requests under way end with the model they began with.
+
+        Raises:
+            UsageError: no such model.  CheckpointError: its folder can't be read any more.  StorageError: the store is away.
+        """
+        return self.switching.switch(version)
 
     def roll_back(self) -> ModelFacts:
         """Back to the model that answered before the last switch. Raises UsageError: there was none."""
-        before = getattr(self, "_before", None)
-        if before is None:
-            raise UsageError("there was no switch to roll back; name the version to switch to")
-        return self.switch(before)
+        return self.switching.roll_back()
 
     def drop_model(self, version: str) -> None:
-        """Out of memory. Raises UsageError: the one that answers."""
-        self.loaded.drop(version)
+        """Out of the memory of every worker. Raises UsageError: the one that answers."""
+        self.switching.drop(version)
 
     def options(self) -> list[dict[str, Any]]:
         """Tasks on candidates: name, scenarios, and whether it was loaded on top of the model (and from where)."""
@@ -249,9 +296,10 @@ class Service:
             CheckpointError: missing, damaged, or trained for another backbone.  UsageError: a task of that name is there already.
         """
         self.following.catch_up()
-        with self.loaded.active.turns.writing():
-            name = self.loaded.active.load_option(Path(folder))
-        self.store.save_option(name, {"folder": str(folder), "version": self.loaded.active.version})
+        model = self.loaded.active
+        with model.turns.writing():
+            name = model.load_option(Path(folder))
+        self.store.save_option(name, {"folder": str(Path(folder).resolve()), "version": model.version})
         return name
 
     def drop_option(self, task: str) -> None:
@@ -300,11 +348,18 @@ class Service:
 
     def _answer(self, operation: str, ask: Ask, answer: Callable[[LoadedModel, Ask], Answered]) -> Reply:
         begun = time.perf_counter()
-        self.following.catch_up()
-        if not ask.request_id:
-            ask = replace(ask, request_id=uuid.uuid4().hex)
-        with self.loaded.use() as model:
-            found = answer(model, ask)
+        with self._counted(operation):
+            self.following.catch_up()
+            if not ask.request_id:
+                ask = replace(ask, request_id=uuid.uuid4().hex)
+            with self.loaded.use() as model:
+                reply = self._reply(model, ask, answer(model, ask), begun)
+            self.traffic.answered(operation, reply.model_version, reply.took_ms, reply.cache, reply.degraded)
+        return reply
+
+    def _reply(
+        self, model: LoadedModel, ask: Ask, found: Answered, begun: float, experiment: str | None = None, variant: str | None = None
+    ) -> Reply:
         return Reply(
             answers=found.answers,
             model_version=model.version,
@@ -312,11 +367,47 @@ class Service:
             took_ms=(time.perf_counter() - begun) * 1e3,
             cache=found.cache,
             degraded=found.degraded,
+            experiment=experiment,
+            variant=variant,
             reasons=found.reasons,
             propensities=found.propensities,
             left_out=found.left_out,
             notes=found.notes,
         )
 
+    @contextmanager
+    def _counted(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except M6RecError as error:
+            self.traffic.failed(operation, type(error).__name__)
+            raise
+
+    def _record(self, ask: Ask, reply: Reply) -> None:
+        """Counts, and the audit. A list of a field's values shows no items."""
+        self.traffic.answered("recommend", reply.model_version, reply.took_ms, reply.cache, reply.degraded)
+        if self.config.engine.audit and ask.of is None:
+            self.shown.add(rows_shown(ask, reply))
+
+    def _shown_today(self, model: LoadedModel, book: RuleBook, ask: Ask) -> np.ndarray | None:
+        """Dense items shown to the person since a day ago, one for each exposure, where a rule counts them."""
+        if not book.counts_days or ask.user is None:
+            return None
+        try:
+            rows = self.store.shown(ask.user, newest_first=True, most=MOST_TODAY)
+        except StorageError:
+            return None
+        since = time.time() - 86_400.0
+        ids = model.engine.items.ids
+        return np.array([row for one in rows if one.time >= since and (row := ids.dense(one.item_id)) >= 0], dtype=np.int64)
+
     def _changed(self, change: Change) -> None:
-        """A change of the store that is not the models' own."""
+        """A change of the store that is not the models' own. Called while the change log is read."""
+        if change.kind == "model" or (change.kind == "setting" and change.key == BESIDE):
+            self.switching.follow()
+        elif change.kind == "rule":
+            self.rulings.changed()
+        elif change.kind == "experiment" or (change.kind == "setting" and change.key == EXPLORATION):
+            self.routing.read()
+        elif change.kind == "option":
+            self.switching.follow()
