@@ -14,6 +14,8 @@ from m6rec.base.errors import M6RecError
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.supervisor import announce_ready, inherited_socket, leave_with_supervisor
 
+SWITCH_SECONDS = 0.001  # a thread that writes the audit must not hold an answer up for Python's 5 ms
+
 
 def main(words: list[str]) -> int:
     """`words`: one JSON value, {run, state, config, threads, grace}. The exit code."""
@@ -38,38 +40,21 @@ def serve(run: Path, state: Path, config: ServeConfig, threads: int, grace: floa
     import uvicorn
 
     from m6rec.serving.http.app import create_app
+    from m6rec.serving.http.listening import uvicorn_settings
     from m6rec.serving.service.service import Service
 
     torch.set_num_threads(threads)
+    sys.setswitchinterval(SWITCH_SECONDS)
     service = Service.open(run, config, state)
     try:
         app = create_app(service, config)
         _mount_console(app, service, config)
-        server = uvicorn.Server(uvicorn.Config(app, **_settings(config, grace)))
+        server = uvicorn.Server(uvicorn.Config(app, **uvicorn_settings(config.http, grace)))
         threading.Thread(target=leave_with_supervisor, args=(lambda: os.kill(os.getpid(), signal.SIGTERM),), daemon=True).start()
         announce_ready()
         server.run(sockets=[inherited_socket()])
     finally:
         service.close()
-
-
-def _settings(config: ServeConfig, grace: float) -> dict[str, Any]:
-    http = config.http
-    tls = {"ssl_certfile": http.tls_certificate or None, "ssl_keyfile": http.tls_key or None}
-    return {
-        "loop": "uvloop",
-        "http": "httptools",
-        "ws": "none",
-        "lifespan": "on",
-        "access_log": False,
-        "log_level": "warning",
-        "server_header": False,
-        "timeout_keep_alive": http.idle_seconds,
-        "timeout_graceful_shutdown": max(int(grace), 1),
-        "proxy_headers": bool(http.trusted_proxies),
-        "forwarded_allow_ips": http.trusted_proxies,
-        **tls,
-    }
 
 
 def _mount_console(app: Any, service: Any, config: ServeConfig) -> None:

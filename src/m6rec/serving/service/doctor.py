@@ -205,11 +205,11 @@ def _keys(config: ServeConfig, keys: list[tuple[str, float]]) -> Iterator[Findin
     if not keys:
         if config.http.loopback:
             yield Finding(
-                "keys", "warn", "no access keys: everybody on this machine may do everything", "add keys in the console under settings"
+                "keys", "warn", "no access keys: everybody on this machine may do everything", "m6rec keys add RUN NAME --role admin"
             )
         else:
             yield Finding(
-                "keys", "fail", f"no access keys, and {config.http.host} can be reached from outside", "add keys first, on loopback"
+                "keys", "fail", f"no access keys, and {config.http.host} can be reached from outside", "m6rec keys add RUN NAME --role admin"
             )
         return
     old = [name for name, created in keys if time.time() - created > OLD_KEY]

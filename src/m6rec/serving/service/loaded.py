@@ -22,9 +22,11 @@ from m6rec.base.errors import CheckpointError, M6RecError, UnknownItemError, Unk
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
+from m6rec.serving.additions import read_new_items
 from m6rec.serving.asking import MOST_SUGGESTED
 from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
+from m6rec.serving.service.edits import edit_items
 from m6rec.serving.service.turns import Turns
 from m6rec.tasks.model_folder import CONFIG
 from m6rec.tasks.option_folder import drop_option, load_option
@@ -171,16 +173,26 @@ class LoadedModel:
         return len(taken)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Make items of the store recommendable; ids that the catalogue has come back if they were gone."""
-        fresh = []
+        """Items of the store, recommendable from now on; those that the catalogue has get the fields given. Returns how many were new or changed."""
+        engine = self.engine
+        latest: dict[str, dict[str, Any]] = {}
         for row in rows:
             self.gone.discard(row["item_id"])
-            if row["item_id"] not in self.engine.items.ids:
-                fresh.append({name: value for name, value in row.items() if name == Columns.ITEM or name in self.engine.items.fields})
+            told = {name: value for name, value in row.items() if name == Columns.ITEM or name in engine.items.fields}
+            latest[row["item_id"]] = told
+        fresh = [row for item, row in latest.items() if item not in engine.items.ids]
+        known = [row for item, row in latest.items() if item in engine.items.ids]
         if fresh:
-            latest = {row["item_id"]: row for row in fresh}
-            self.engine.add_items(pl.DataFrame(list(latest.values()), infer_schema_length=None))
-        return len(fresh)
+            engine.add_items(pl.DataFrame(fresh, infer_schema_length=None))
+        changed = 0
+        if known:
+            table = read_new_items(pl.DataFrame(known, infer_schema_length=None), engine.items.fields, engine.scorer.origin.training)
+            old = engine.items.frame[[engine.items.ids.dense(item) for item in table.ids.ids]]
+            differing = [row for row in range(len(table)) if not table.frame[row].equals(old[row].select(table.frame.columns))]
+            if differing:
+                edit_items(engine, table.rows(differing))
+                changed = len(differing)
+        return len(fresh) + changed
 
     def forget(self, key: str) -> None:
         """Nothing is held of a user in memory any more; the weights, which were trained on their events too, wait for the next training."""
