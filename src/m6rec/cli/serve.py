@@ -67,6 +67,8 @@ def start(run: Path, state: Path, config: ServeConfig, threads: int, grace: floa
 
     from m6rec.serving.supervisor import Supervisor, listen
 
+    for counts in (state / "traffic").glob("*.json"):
+        counts.unlink()  # of workers of an earlier start
     told = {"run": str(run), "state": str(state), "config": config.plain(), "threads": threads, "grace": grace}
     with listen(config.http.host, config.http.port) as listening, tempfile.TemporaryDirectory(prefix="m6rec-metrics-") as counters:
         address, number = listening.getsockname()[:2]

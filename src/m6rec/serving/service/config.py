@@ -17,3 +17,9 @@ class EngineConfig(Config):
         description="Longest time that what was shown waits for the next write of the audit; a killed worker loses that much of it.",
     )
     audit: bool = Field(True, description="Record what was shown to whom, at which place, with which propensity.")
+    quality_per_s: float = Field(
+        2.0, ge=0, description="New events a second that are held against the answer before them, for the live quality; 0: none."
+    )
+    look_every_s: float = Field(
+        60.0, gt=0, description="Seconds between two looks at the running experiments; a harmful arm is rolled back then."
+    )

@@ -209,7 +209,10 @@ def _keys(config: ServeConfig, keys: list[tuple[str, float]]) -> Iterator[Findin
             )
         else:
             yield Finding(
-                "keys", "fail", f"no access keys, and {config.http.host} can be reached from outside", "m6rec keys add RUN NAME --role admin"
+                "keys",
+                "fail",
+                f"no access keys, and {config.http.host} can be reached from outside",
+                "m6rec keys add RUN NAME --role admin",
             )
         return
     old = [name for name, created in keys if time.time() - created > OLD_KEY]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,6 @@ import polars as pl
 from m6rec.base.errors import DataError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
-from m6rec.data.times import DAY, spoken
 from m6rec.serving.additions import read_new_items
 from m6rec.serving.service.loaded import LoadedModel
 
@@ -22,15 +19,14 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 512  # of an id
 
 
-def checked_events(model: LoadedModel, events: Sequence[Event], now: float | None = None) -> list[Event]:
-    """The events, all of which the model can take.
+def checked_events(model: LoadedModel, events: Sequence[Event]) -> list[Event]:
+    """The events, all of which the model can take; times and values are the store's to check.
 
     Raises:
-        DataError: an id that is empty or too long, an action or scenario that training did not know, a time that is no number or in the future.
+        DataError: an id that is empty or too long, an action or scenario that training did not know.
         UnknownItemError: an item that is not in the catalogue.
     """
     dataset = model.engine.dataset
-    latest = (time.time() if now is None else now) + DAY
     known: dict[str, tuple[str, Sequence[str]]] = {
         "action": ("actions", dataset.action_names),
         "scenario": ("scenarios", dataset.scenario_names),
@@ -45,12 +41,6 @@ def checked_events(model: LoadedModel, events: Sequence[Event], now: float | Non
             if given is not None and names and given not in names:
                 hint = nearest(str(given), list(names)) or f"; {several}: {', '.join(names)}"
                 raise DataError(f"{where} has the {name} {shown(given)}, which training did not know{hint}")
-        for name in ("time", "value"):
-            number_given = getattr(event, name)
-            if number_given is not None and not math.isfinite(number_given):
-                raise DataError(f"{where}: {name} is {number_given}; give a number, or leave it out")
-        if event.time is not None and event.time > latest:
-            raise DataError(f"{where}: time {event.time:g} is {spoken(event.time)}, in the future; give seconds since 1970")
     return list(events)
 
 

@@ -74,6 +74,7 @@ class LoadedModel:
         self.skipped: Counter[str] = Counter()
         self.added_options: dict[str, str] = {}
         self.loaded_at = time.time()
+        self.trained_users = len(engine.users)
         self.retrain = False
 
     @classmethod

@@ -143,6 +143,8 @@ class Switching:
             if self.models.find(active) is not None:
                 self.models.switch(active)
             for model in self.models.all:
+                take_options(model, self.store)
+            for model in self.models.all:
                 if model.version not in wanted and model is not self.models.active:
                     self.models.drop(model.version)
 
