@@ -15,6 +15,7 @@ from m6rec.cli import (
     add_task,
     analyse,
     demo,
+    doctor,
     evaluate,
     import_data,
     init,
@@ -26,6 +27,7 @@ from m6rec.cli import (
     reference,
     sample,
     seesaw,
+    serve,
     similar,
     train,
     tune,
@@ -91,6 +93,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "monitor": monitor.monitor,
     "label": label.label,
     "demo": demo.demo,
+    "serve": serve.serve,
+    "doctor": doctor.doctor,
     "config-reference": reference.config_reference,
 }
 

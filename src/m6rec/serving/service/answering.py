@@ -1,0 +1,217 @@
+"""One answer of one model: who asks, what may be shown, the candidates, the list, and the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from m6rec.base.contracts import Scored
+from m6rec.base.errors import UsageError
+from m6rec.serving.asked import Ask, CacheUse, Degraded, Reason, Slate
+from m6rec.serving.filters import allowed_items
+from m6rec.serving.rules.filters import RuleBook, Verdict
+from m6rec.serving.rules.slate import check, put_together
+from m6rec.serving.service import evidence
+from m6rec.serving.service.candidates import Candidates, candidates
+from m6rec.serving.service.evidence import Explanation
+from m6rec.serving.service.loaded import LoadedModel
+
+REASONS = "reasons"  # in `Ask.include`: the evidence
+FEWEST = 100  # candidates that a slate is put together from; more for long lists
+TIMES = 10  # candidates for each place of a slate
+PLAIN = Slate()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a `Reply` says, without who carried it: see `m6rec.serving.asked.Reply`."""
+
+    answers: tuple[Scored, ...]
+    cache: CacheUse = "off"
+    degraded: Degraded = ""
+    reasons: tuple[tuple[Reason, ...], ...] = ()
+    propensities: tuple[float, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chance:
+    """exploration: share of places filled by chance out of the best `pool` candidates outside the list.  generator: where chance comes from."""
+
+    exploration: float
+    pool: int
+    generator: np.random.Generator | None
+
+
+def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, shown_today: np.ndarray | None = None) -> Answered:
+    """The best of the catalogue for whoever asks.
+
+    Raises:
+        UsageError, UnknownUserError, UnknownItemError: as `Engine.recommend`.
+    """
+    if ask.k < 1:
+        raise UsageError(f"k is {ask.k}; ask for 1 or more items")
+    check_somebody(ask, "recommend to")
+    ask = known_person(model, ask)
+    verdict = book.allowed(ask.scenario, rule_profile(model, book, ask), shown_today)
+    allowed = model.allowed(verdict.mask)
+    if ask.of is not None:
+        return Answered(tuple(values_of(model, ask, allowed)), left_out=dict(verdict.left_out))
+    plain = ask.slate == PLAIN and not verdict.limits and (chance.exploration <= 0 or chance.generator is None)
+    if not plain:
+        check(ask.slate, book.facts)
+    wide = ask.k if plain else max(TIMES * ask.k, FEWEST, ask.k + chance.pool)
+    found = candidates(model.engine, ask, min(wide, len(model.engine.items)), allowed)
+    if plain:
+        order, propensities, left_out = np.arange(min(ask.k, len(found.items))), np.ones(min(ask.k, len(found.items))), {}
+    else:
+        order, propensities, left_out = _placed(model, ask, book, verdict, chance, found)
+    chosen = found.at(order)
+    answers = tuple(scored(model, ask, chosen))
+    return Answered(
+        answers,
+        found.cache,
+        found.degraded,
+        reasons(model, ask, answers),
+        tuple(propensities.tolist()),
+        {**verdict.left_out, **left_out},
+        _notes(model, ask, answers),
+    )
+
+
+def rank(model: LoadedModel, ask: Ask) -> Answered:
+    """`ask.items` in order, best first. What must not be shown is ranked like anything else: the caller named it."""
+    check_somebody(ask, "rank for")
+    ask = known_person(model, ask)
+    for item in ask.items or ():
+        model.check_item(item)
+    answers = model.engine.rank(
+        user=ask.user,
+        history=None if ask.history is None else list(ask.history),
+        text=ask.text,
+        profile=ask.profile,
+        items=list(ask.items or ()),
+        task=ask.task,
+        context=ask.context,
+        scenario=ask.scenario,
+        time=ask.time,
+        include=[name for name in ask.include if name != REASONS],
+    )
+    return Answered(tuple(answers), propensities=(1.0,) * len(answers), reasons=reasons(model, ask, answers))
+
+
+def explain(model: LoadedModel, ask: Ask) -> Explanation:
+    """Why the first of `ask.items` stands where it stands for whoever asks."""
+    item = model.check_item((ask.items or ("",))[0])
+    check_somebody(ask, "explain to")
+    return evidence.explain(model.engine, known_person(model, ask), item)
+
+
+def similar(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
+    """The items most like the first of `ask.items` that may be shown to anybody."""
+    if ask.k < 1:
+        raise UsageError(f"k is {ask.k}; ask for 1 or more items")
+    row = model.check_item((ask.items or ("",))[0])
+    verdict = book.allowed(ask.scenario)
+    allowed = model.allowed(verdict.mask)
+    if ask.where:
+        met = allowed_items(model.engine.items, ask.where)
+        allowed = met if allowed is None else allowed & met
+    vectors = model.engine.scorer.vectors.numpy()
+    norms = np.linalg.norm(vectors, axis=1)
+    likeness = vectors @ vectors[row] / np.maximum(norms * norms[row], 1e-12)
+    likeness[row] = -np.inf
+    if allowed is not None:
+        likeness[~allowed] = -np.inf
+    best = np.argsort(-likeness, kind="stable")[: ask.k]
+    best = best[likeness[best] > -np.inf]
+    titles, ids = model.titles, model.engine.items.ids.ids
+    answers = tuple(Scored(ids[item], float(likeness[item]), titles[item]) for item in best.tolist())
+    return Answered(answers, left_out=dict(verdict.left_out))
+
+
+def check_somebody(ask: Ask, purpose: str) -> None:
+    """Raises UsageError: nothing says who asks."""
+    if ask.user is None and ask.history is None and ask.text is None and ask.profile is None:
+        raise UsageError(f"nobody to {purpose}; give user, history, text or profile")
+
+
+def known_person(model: LoadedModel, ask: Ask) -> Ask:
+    """The same question as the engine knows the person: by the training's name, and with the fields that the store has of them."""
+    if ask.user is None:
+        return ask
+    user = model.person(ask.user)
+    told = model.people.get(user)
+    if told is None:
+        return ask if user == ask.user else replace(ask, user=user)
+    return replace(ask, user=user if model.knows(user) else None, profile=told if ask.profile is None else ask.profile)
+
+
+def rule_profile(model: LoadedModel, book: RuleBook, ask: Ask) -> dict[str, Any]:
+    """The facts of the person that rules go by."""
+    return book.profile(None if ask.user is None or not book.reads else model.declared(ask.user), ask.profile)
+
+
+def scored(model: LoadedModel, ask: Ask, chosen: Candidates) -> list[Scored]:
+    """Answers with titles, shares of the parts and whatever was asked for with `include`."""
+    include = [name for name in ask.include if name != REASONS]
+    engine = model.engine
+    said = None
+    if include:
+        requests = engine._request(ask.user, ask.history, ask.text, ask.profile, ask.scenario)
+        said = engine._said(requests, chosen.items, include, ask.scenario, ask.context, ask.time)
+    return engine._scored(chosen.items, chosen.scores, chosen.parts, said)
+
+
+def values_of(model: LoadedModel, ask: Ask, allowed: np.ndarray | None) -> list[Scored]:
+    """Values of the field `ask.of` instead of items."""
+    engine = model.engine
+    requests = engine._request(ask.user, ask.history, ask.text, ask.profile, ask.scenario)
+    where = engine._offered(ask.scenario, ask.where)
+    if where is not None:
+        met = allowed_items(engine.items, where)
+        allowed = met if allowed is None else allowed & met
+    exclude = (ask.repeat or engine.scorer.task.config.repeat) == "exclude"
+    return engine._values(engine._answering(ask.task), requests, ask.k, str(ask.of), allowed, exclude)
+
+
+def reasons(model: LoadedModel, ask: Ask, answers: Sequence[Scored]) -> tuple[tuple[Reason, ...], ...]:
+    """The evidence for each answer, where it was asked for."""
+    if REASONS not in ask.include or not answers:
+        return ()
+    items = np.array([model.engine.items.ids.dense(one.item_id) for one in answers])
+    return tuple(evidence.reasons_for(model.engine, ask, items))
+
+
+def _placed(
+    model: LoadedModel, ask: Ask, book: RuleBook, verdict: Verdict, chance: Chance, found: Candidates
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """int64 (K,) positions among the candidates, float64 (K,) propensities, and what did not come in, by why."""
+    vectors = model.engine.scorer.vectors.numpy()[found.items] if ask.slate.diversity > 0 else None
+    placed = put_together(
+        ask.slate,
+        found.items,
+        found.scores,
+        vectors,
+        None,
+        book.facts,
+        ask.k,
+        chance.generator,
+        limits=verdict.limits,
+        exploration=chance.exploration,
+        pool=chance.pool,
+    )
+    return placed.order, placed.propensities, dict(placed.left_out)
+
+
+def _notes(model: LoadedModel, ask: Ask, answers: Sequence[Scored]) -> tuple[str, ...]:
+    notes = []
+    if ask.text and not model.engine.understands(ask.text):
+        notes.append("no word of the text stands in any item; the list goes by everything else")
+    if not answers:
+        notes.append("no item is left; loosen where, or see repeat")
+    return tuple(notes)

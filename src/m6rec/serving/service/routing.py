@@ -1,0 +1,85 @@
+"""Which experiment a request is part of, and what its arm changes: the model, the option, the slate, the share of chance."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from m6rec.base.errors import M6RecError, UsageError, nearest
+from m6rec.serving.asked import Ask, Slate
+from m6rec.serving.experiments.assignment import Assignment, choose
+from m6rec.serving.experiments.config import Experiment, ExperimentsConfig
+from m6rec.serving.service.loaded import first_error
+
+if TYPE_CHECKING:
+    from m6rec.serving.store.store import Store
+
+EXPLORATION = "exploration"  # setting: share of places filled by chance, over the configuration's
+SESSION = "session"  # field of the context that names a person nobody knows
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a request is answered. version: None for the active model.  exploration: share of places filled by chance."""
+
+    ask: Ask
+    version: str | None
+    exploration: float
+    experiment: str | None = None
+    variant: str | None = None
+
+
+class Routing:
+    """The experiments of the configuration and of the store (which go first where names are the same)."""
+
+    def __init__(self, config: ExperimentsConfig, store: Store) -> None:
+        self.config, self.store = config, store
+        self.experiments: list[Experiment] = list(config.running)
+        self.exploration = config.exploration
+
+    def read(self) -> None:
+        """Take over what the store says now. Raises StorageError."""
+        share = self.store.setting(EXPLORATION, self.config.exploration)
+        usable = isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 0.5
+        self.exploration = float(share) if usable else self.config.exploration
+        found = {one.name: one for one in self.config.running}
+        for body in self.store.experiments():
+            try:
+                told = Experiment.build(body, f"experiment {body.get('name')}")
+                found[told.name] = told
+            except M6RecError as error:
+                print(f"m6rec: {first_error(error)}", file=sys.stderr, flush=True)
+        self.experiments = list(found.values())
+
+    def route(self, ask: Ask) -> Route:
+        """The arm by name where the request names one, else by assignment. Raises UsageError: no arm of that name."""
+        share = self.exploration if ask.explore else 0.0
+        if ask.variant is not None:
+            return self._taken(ask, self._named(ask.variant), share)
+        if not self.experiments:
+            return Route(ask, None, share)
+        unit = ask.user or str((ask.context or {}).get(SESSION) or ask.request_id)
+        found = choose(self.experiments, unit, ask.scenario) if ask.explore else None
+        return Route(ask, None, share) if found is None else self._taken(ask, found, share)
+
+    def _named(self, variant: str) -> Assignment:
+        known = {}
+        for experiment in self.experiments:
+            for arm in experiment.arms:
+                known[arm.name] = known[f"{experiment.name}/{arm.name}"] = Assignment(experiment, arm)
+        if variant not in known:
+            hint = nearest(variant, list(known)) or f"; there are: {', '.join(known) or 'none'}"
+            raise UsageError(f"no experiment has an arm '{variant}'{hint}")
+        return known[variant]
+
+    def _taken(self, ask: Ask, found: Assignment, share: float) -> Route:
+        arm = found.arm
+        changed = ask
+        if arm.option is not None and ask.task is None:
+            changed = replace(changed, task=arm.option)
+        if arm.slate is not None and ask.slate == Slate():
+            changed = replace(changed, slate=arm.slate.slate())
+        if arm.exploration is not None and ask.explore:
+            share = arm.exploration
+        return Route(changed, arm.model, share, found.experiment.name, arm.name)
