@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
 import jinja2
@@ -17,6 +17,9 @@ from m6rec.base.errors import M6RecError
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.console.access import Access, Session
 from m6rec.serving.console.phrases import Phrases, chosen, languages
+
+if TYPE_CHECKING:
+    from m6rec.serving.service.service import Service
 
 ROOT = "/console"
 STATIC = Path(__file__).parent / "static"
@@ -40,7 +43,7 @@ class Page:
     def __init__(self, request: Request, session: Session) -> None:
         self.request = request
         self.session = session
-        self.service: Any = request.app.state.service
+        self.service: Service = request.app.state.service
         self.config: ServeConfig = request.app.state.config
         self.access: Access = request.app.state.access
         wanted = request.cookies.get(LANGUAGE_COOKIE, "") or request.app.state.language()
@@ -71,6 +74,10 @@ class Page:
         """Off to another page of the console, after a form."""
         return RedirectResponse(f"{ROOT}{path}" + (f"?{urlencode(query)}" if query else ""), 303)
 
+    def roles(self) -> str:
+        """What the key of this session may do, in words."""
+        return ", ".join(self.t(f"role.{role}") for role in self.session.roles)
+
     def here(self) -> str:
         """Path and query of this page, to come back to after signing in or changing the language."""
         query = self.request.url.query
@@ -89,7 +96,7 @@ def needs(role: str) -> Callable[[Request], Page]:
     def allowed(request: Request) -> Page:
         page = page_of(request)
         if not page.session.may(role):
-            raise Refused("role" if page.session.may("read") else "sign_in", 403)
+            raise Refused("role", 403)
         return page
 
     return allowed

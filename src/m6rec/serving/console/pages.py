@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,12 +11,17 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from m6rec.base.errors import M6RecError, StorageError, UnknownItemError, UnknownUserError
 from m6rec.serving.config import ServeConfig
-from m6rec.serving.console import overview, sign_in, try_it
+from m6rec.serving.console import catalogue, moderation, overview, quality, settings, sign_in, training, try_it
 from m6rec.serving.console.access import COOKIE, HOURS, Access
 from m6rec.serving.console.page import ROOT, STATIC, Page, Refused
+from m6rec.serving.console.traffic import Traffic, watch
+
+if TYPE_CHECKING:
+    from m6rec.serving.service.service import Service
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -32,7 +37,7 @@ HEADERS = {
 ANYBODY = (f"{ROOT}/sign-in", f"{ROOT}/preferences")
 
 
-def mount(app: FastAPI, service: Any, config: ServeConfig) -> FastAPI:
+def mount(app: FastAPI, service: Service, config: ServeConfig) -> FastAPI:
     """Put the console under /console of `app`, over the same service and with the same keys; returns the application that was mounted.
 
     It is an application of its own: its errors are pages and not problem JSON, and its routes are no part of the documented interface.
@@ -41,13 +46,17 @@ def mount(app: FastAPI, service: Any, config: ServeConfig) -> FastAPI:
     console.state.service = service
     console.state.config = config
     console.state.access = Access(service.store, config.http.host)
-    console.state.language = lambda: ""
-    for room in (overview, try_it, sign_in):
+    console.state.language = lambda: service.store.setting(settings.LANGUAGE, "")
+    console.state.doorkeeper = app.state.doorkeeper
+    console.state.traffic = Traffic(app.state.metrics.page)
+    watch(app, console.state.traffic)
+    for room in (overview, try_it, catalogue, quality, training, moderation, settings, sign_in):
         console.include_router(room.router)
     console.mount("/static", StaticFiles(directory=STATIC), name="static")
     console.middleware("http")(_guarded)
     for kind in (M6RecError, HTTPException, RequestValidationError):
         console.add_exception_handler(kind, _as_page)
+    app.router.routes.append(Route(ROOT, lambda request: RedirectResponse(f"{ROOT}/", 307)))
     app.mount(ROOT, console)
     return console
 
@@ -66,10 +75,8 @@ async def _guarded(request: Request, answer: Callable[[Request], Awaitable[Respo
 
 
 async def _with_session(request: Request, path: str, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-    access: Access = request.app.state.access
-    session = await run_in_threadpool(access.session, request.cookies.get(COOKIE, ""))
-    page = request.state.page = Page(request, session)
-    if not session.role and path not in ANYBODY:
+    page = request.state.page = await run_in_threadpool(_page, request)
+    if not page.session.roles and path not in ANYBODY:
         where = "" if request.method != "GET" else page.here()
         response: Response = RedirectResponse(f"{ROOT}/sign-in", 303)
         if where and where != ROOT:
@@ -78,9 +85,16 @@ async def _with_session(request: Request, path: str, answer: Callable[[Request],
         response = await answer(request)
     if page.session.fresh:
         secure = request.url.scheme == "https"
-        value = await run_in_threadpool(access.cookie, page.session)
+        value = await run_in_threadpool(page.access.cookie, page.session)
         response.set_cookie(COOKIE, value, max_age=HOURS * 3600, path=ROOT, httponly=True, samesite="strict", secure=secure)
     return response
+
+
+def _page(request: Request) -> Page:
+    """Who asks. What a proxy carries comes from elsewhere, whatever address it has."""
+    access: Access = request.app.state.access
+    through_proxy = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+    return Page(request, access.session(request.cookies.get(COOKIE, ""), through_proxy=through_proxy))
 
 
 def _as_page(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from m6rec.serving.console.access import COOKIE
 from m6rec.serving.console.page import LANGUAGE_COOKIE, ROOT, THEME_COOKIE, THEMES, Form, Page, page_of
@@ -20,16 +21,17 @@ BACK = "m6rec_back"
 @router.get("/sign-in")
 def ask_key(page: Anybody) -> Response:
     """The form for a key."""
-    return page.show("sign_in", wrong=False) if not page.session.role else page.go("/")
+    return page.show("sign_in", wrong=False) if not page.session.roles else page.go("/")
 
 
 @router.post("/sign-in")
-def take_key(page: Anybody, form: Form) -> Response:
-    """A key becomes a cookie."""
-    session = page.access.sign_in(form.get("key", "").strip())
-    if session is None or not session.role:
-        return page.show("sign_in", 401, wrong=True)
-    page.session = session
+async def take_key(page: Anybody, form: Form) -> Response:
+    """A key becomes a cookie. Whoever tries many is slowed down as over HTTP."""
+    address = page.request.client.host if page.request.client else ""
+    key = await page.request.app.state.doorkeeper.known(form.get("key", "").strip(), address)
+    if key is None:
+        return await run_in_threadpool(page.show, "sign_in", 401, wrong=True)
+    page.session = page.access.of_key(key)
     response = RedirectResponse(_inside(page.request.cookies.get(BACK, "")), 303)
     response.delete_cookie(BACK, path=ROOT)
     return response

@@ -5,23 +5,29 @@ Everything lies in the address of the page; nothing that is clicked here is kept
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from m6rec.base.contracts import Scored
-from m6rec.base.errors import M6RecError
+from m6rec.base.errors import M6RecError, UnknownItemError
 from m6rec.serving.asked import Ask, Reason, Reply, Slate
 from m6rec.serving.console import people
-from m6rec.serving.console.page import Page, Reader
+from m6rec.serving.console.page import Page, Reader, number
+from m6rec.serving.service import answering
+
+if TYPE_CHECKING:
+    from m6rec.serving.service.service import Service
 
 router = APIRouter()
 MOST = 50
-FACTS = 3  # fields of an item under its title
+FACTS = 4  # fields of an item under its title
+SHORT = 40  # characters of a field that is told there
 REASONS = 4
 
 
@@ -73,18 +79,17 @@ def show(page: Reader, wish: Annotated[Wish, Query()]) -> Response:
     """The page, with lists where somebody was asked for."""
     wish = pressed(wish)
     service = page.service
-    versions = [one.version for one in service.store.models()]
+    versions = [one.version for one in service.models()]
     columns = lists(page, wish) if wish.user or wish.text or wish.liked else []
-    titles = dict(zip(service.engine.items.ids.ids, service.engine.items.titles(), strict=True)) if wish.liked or wish.disliked else {}
     return page.show(
         "try",
         wish=wish,
         columns=columns,
-        titles=titles,
+        titles={one: title_of(service, one) for one in (*wish.liked, *wish.disliked)},
         versions=versions,
         users=people.known_users(service),
-        scenarios=people.scenarios(service),
-        past=people.past_of(service, wish.user) if wish.user else [],
+        scenarios=service.info()["scenarios"],
+        past=people.past_of(service, wish.user) if wish.user else None,
     )
 
 
@@ -128,27 +133,37 @@ def _column(page: Page, ask: Ask, version: str) -> Column:
     return Column(reply.model_version, lines, reply.took_ms, notes=reply.notes)
 
 
-def answer(service: Any, ask: Ask, version: str) -> Reply:
+def answer(service: Service, ask: Ask, version: str) -> Reply:
     """The reply of the active model, or of another version in memory."""
-    reply: Reply = service.recommend(ask)
-    return reply
+    if not version:
+        return service.recommend(ask)
+    began = time.perf_counter()
+    with service.loaded.use(version) as model:
+        found = answering.recommend(model, ask)
+    took = 1e3 * (time.perf_counter() - began)
+    return Reply(found.answers, version, "", took, found.cache, found.degraded, reasons=found.reasons, notes=found.notes)
 
 
-def facts(service: Any, item: str, title: str) -> list[tuple[str, str]]:
-    """A few fields of an item, as words."""
-    table = service.engine.items
-    row = table.ids.dense(item)
-    if row < 0:
-        return []
-    values = table.frame.row(row, named=True)
-    told = [(name, in_words(values[name])) for name in table.fields if values.get(name) is not None]
-    return [(name, value) for name, value in told if value and value != title][:FACTS]
+def facts(service: Service, item: str, title: str) -> list[tuple[str, str]]:
+    """A few fields of an item, as words: short ones first."""
+    told = [(name, in_words(value)) for name, value in service.item(item)["fields"].items() if value is not None]
+    short = [(name, value) for name, value in told if value and value != title and len(value) <= SHORT]
+    return short[:FACTS]
+
+
+def title_of(service: Service, item: str) -> str:
+    """The title of an item, its id where it has none or is gone."""
+    try:
+        return service.item(item)["title"] or item
+    except UnknownItemError:
+        return item
 
 
 def in_words(value: Any) -> str:
     """A value of a field on one short line."""
-    text = ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+    if isinstance(value, float):
+        return number(value, 2)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def shares(one: Scored) -> list[tuple[str, float]]:
@@ -157,7 +172,9 @@ def shares(one: Scored) -> list[tuple[str, float]]:
 
 
 def _reasons(reply: Reply) -> list[Sequence[Reason]]:
-    return [one[:REASONS] for one in reply.reasons] or [()] * len(reply.answers)
+    """What of the person speaks for each answer; the statistics where nothing of the person does (they also stand among the parts)."""
+    own = [[one for one in reasons if one.kind != "prior"] or list(reasons) for reasons in reply.reasons]
+    return [one[:REASONS] for one in own] or [[] for _ in reply.answers]
 
 
 def _moved(column: Column, other: Column) -> Column:
