@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from m6rec.base.errors import UnknownItemError, UsageError
-from m6rec.serving.console.page import Form, Page, Reader, Writer
+from m6rec.serving.console.page import Admin, Form, Page, Reader
 
 router = APIRouter(prefix="/moderation")
 KINDS = ("item", "word", "provider")
@@ -24,7 +24,7 @@ def blocked(page: Reader) -> Response:
 
 
 @router.post("/block")
-def block(page: Writer, form: Form) -> Response:
+def block(page: Admin, form: Form) -> Response:
     """Never show it again, from the next answer on."""
     kind, value = form.get("kind", ""), form.get("value", "").strip()
     try:
@@ -40,7 +40,7 @@ def block(page: Writer, form: Form) -> Response:
 
 
 @router.post("/unblock")
-def unblock(page: Writer, form: Form) -> Response:
+def unblock(page: Admin, form: Form) -> Response:
     """May be shown again."""
     page.service.store.unblock(form.get("kind", ""), form.get("value", ""))
     page.service.following.catch_up()
@@ -58,7 +58,7 @@ def reviews(page: Reader, state: str = "waiting") -> Response:
 
 
 @router.post("/decide")
-def decide(page: Writer, form: Form) -> Response:
+def decide(page: Admin, form: Form) -> Response:
     """Close a review."""
     number = form.get("id", "")
     if not number.isdigit():
@@ -77,7 +77,7 @@ def audit(page: Reader, user: str = "", item: str = "", request: str = "", befor
 
 
 @router.post("/audit")
-def verify(page: Writer, form: Form) -> Response:
+def verify(page: Admin, form: Form) -> Response:
     """Follow the chain of the whole trail."""
     check = page.service.store.verify_audit()
     rows = [(row, in_lines(row.why)) for row in page.service.store.shown(most=LISTED, newest_first=True)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -15,10 +15,9 @@ from starlette.routing import Route
 
 from m6rec.base.errors import M6RecError, StorageError, UnknownItemError, UnknownUserError
 from m6rec.serving.config import ServeConfig
-from m6rec.serving.console import catalogue, moderation, overview, quality, settings, sign_in, training, try_it
+from m6rec.serving.console import catalogue, experiments, moderation, overview, quality, settings, sign_in, training, try_it
 from m6rec.serving.console.access import COOKIE, HOURS, Access
 from m6rec.serving.console.page import ROOT, STATIC, Page, Refused
-from m6rec.serving.console.traffic import Traffic, watch
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -48,9 +47,7 @@ def mount(app: FastAPI, service: Service, config: ServeConfig) -> FastAPI:
     console.state.access = Access(service.store, config.http.host)
     console.state.language = lambda: service.store.setting(settings.LANGUAGE, "")
     console.state.doorkeeper = app.state.doorkeeper
-    console.state.traffic = Traffic(app.state.metrics.page)
-    watch(app, console.state.traffic)
-    for room in (overview, try_it, catalogue, quality, training, moderation, settings, sign_in):
+    for room in (overview, try_it, catalogue, quality, training, experiments, moderation, settings, sign_in):
         console.include_router(room.router)
     console.mount("/static", StaticFiles(directory=STATIC), name="static")
     console.middleware("http")(_guarded)
@@ -75,7 +72,11 @@ async def _guarded(request: Request, answer: Callable[[Request], Awaitable[Respo
 
 
 async def _with_session(request: Request, path: str, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-    page = request.state.page = await run_in_threadpool(_page, request)
+    try:
+        page = request.state.page = await run_in_threadpool(_page, request)
+    except StorageError as error:
+        # Without the store nobody can be let in: who may do what stands there.
+        return PlainTextResponse(str(error), 503, {"retry-after": "5"})
     if not page.session.roles and path not in ANYBODY:
         where = "" if request.method != "GET" else page.here()
         response: Response = RedirectResponse(f"{ROOT}/sign-in", 303)

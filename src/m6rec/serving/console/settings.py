@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fastapi import APIRouter
 from fastapi.responses import Response
 
@@ -11,6 +9,8 @@ from m6rec.base.errors import M6RecError, UsageError
 from m6rec.serving.console.access import ROLES
 from m6rec.serving.console.page import Admin, Form, Page, Reader
 from m6rec.serving.console.phrases import languages
+from m6rec.serving.http.problems import Refused
+from m6rec.serving.http.routes_admin import Folders
 
 router = APIRouter(prefix="/settings")
 LANGUAGE = "console.language"
@@ -73,9 +73,9 @@ def load(page: Admin, form: Form) -> Response:
     try:
         if not folder:
             raise UsageError(page.t("settings.no_folder"))
-        page.service.load_model(Path(folder), form.get("version", "").strip() or None, form.get("note", "").strip())
-    except M6RecError as error:
-        return _settings(page, 422, problem=str(error), folder=folder)
+        page.service.load_model(Folders(page.service.run, page.config.http).named(folder), form.get("version", "").strip() or None, form.get("note", "").strip())
+    except (M6RecError, Refused) as error:
+        return _settings(page, 422, problem=error.detail if isinstance(error, Refused) else str(error), folder=folder)
     return page.go("/settings", done="loaded")
 
 

@@ -5,7 +5,6 @@ Everything lies in the address of the page; nothing that is clicked here is kept
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +18,6 @@ from m6rec.base.errors import M6RecError, UnknownItemError
 from m6rec.serving.asked import Ask, Reason, Reply, Slate
 from m6rec.serving.console import people
 from m6rec.serving.console.page import Page, Reader, number
-from m6rec.serving.service import answering
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -123,7 +121,7 @@ def lists(page: Page, wish: Wish) -> list[Column]:
 
 def _column(page: Page, ask: Ask, version: str) -> Column:
     try:
-        reply = answer(page.service, ask, version)
+        reply = page.service.recommend(ask, version or None)
     except M6RecError as error:
         return Column(version, [], problem=str(error))
     lines = [
@@ -131,17 +129,6 @@ def _column(page: Page, ask: Ask, version: str) -> Column:
         for place, (one, reasons) in enumerate(zip(reply.answers, _reasons(reply), strict=True), start=1)
     ]
     return Column(reply.model_version, lines, reply.took_ms, notes=reply.notes)
-
-
-def answer(service: Service, ask: Ask, version: str) -> Reply:
-    """The reply of the active model, or of another version in memory."""
-    if not version:
-        return service.recommend(ask)
-    began = time.perf_counter()
-    with service.loaded.use(version) as model:
-        found = answering.recommend(model, ask)
-    took = 1e3 * (time.perf_counter() - began)
-    return Reply(found.answers, version, "", took, found.cache, found.degraded, reasons=found.reasons, notes=found.notes)
 
 
 def facts(service: Service, item: str, title: str) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 DRAWN = 200  # people whose lists are made
 DEEP = 50  # length of each list
-TOLD = 20
+TOLD = 10
 
 
 @dataclass(frozen=True)
