@@ -1,0 +1,132 @@
+"""The catalogue: search it, look at an item and at who would be shown it, change it, add one, take one out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from m6rec.base.errors import DataError, UnknownItemError, UsageError
+from m6rec.serving.console.page import Form, Page, Reader, Writer
+from m6rec.serving.console.who_gets import who_gets
+
+router = APIRouter(prefix="/catalogue")
+LISTED = 40
+SIMILAR = 6
+PREFIX = "field."  # of the names of inputs that hold an item's fields
+
+
+@router.get("")
+def show(page: Reader, q: str = "", after: str = "") -> Response:
+    """Items whose title or id holds what was typed."""
+    found = page.service.items(q or None, LISTED + 1, after or None)
+    return page.show("catalogue", q=q, items=found[:LISTED], more=len(found) > LISTED, after=after, count=page.service.info()["items"])
+
+
+@router.get("/item")
+def one(page: Reader, id: str, who: bool = False) -> Response:
+    """An item: its fields, what is like it, and on request who would be shown it."""
+    return _item(page, id, who=who)
+
+
+@router.get("/new")
+def blank(page: Writer) -> Response:
+    """The form for a new item."""
+    return page.show("catalogue_new", kinds=kinds(page), values={}, id="", problem="")
+
+
+@router.post("/new")
+def add(page: Writer, form: Form) -> Response:
+    """A new item; its page says who would be shown it."""
+    id = form.get("id", "").strip()
+    values = {name.removeprefix(PREFIX): value for name, value in form.items() if name.startswith(PREFIX)}
+    try:
+        if known(page, id):
+            raise UsageError(page.t("catalogue.taken", id=id))
+        page.service.upsert_items([{"item_id": id, **read_fields(kinds(page), values)}])
+    except (DataError, UsageError) as error:
+        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=str(error))
+    return page.go("/catalogue/item", id=id, who="1", done="item_added")
+
+
+@router.post("/change")
+def change(page: Writer, form: Form) -> Response:
+    """New fields of an item."""
+    id = form.get("id", "")
+    values = {name.removeprefix(PREFIX): value for name, value in form.items() if name.startswith(PREFIX)}
+    facts = page.service.item(id)
+    try:
+        page.service.upsert_items([{"item_id": id, **read_fields(kinds(page), values)}])
+    except (DataError, UsageError) as error:
+        return _item(page, id, 422, values={**written(facts["fields"]), **values}, problem=str(error))
+    return page.go("/catalogue/item", id=id, done="item_changed")
+
+
+@router.post("/delete")
+def delete(page: Writer, form: Form) -> Response:
+    """Take an item out: it is never shown again."""
+    page.service.delete_item(form.get("id", ""))
+    return page.go("/catalogue", done="item_deleted")
+
+
+def kinds(page: Page) -> dict[str, str]:
+    """The fields that people can write, and their kinds."""
+    fields: Mapping[str, str] = page.service.info()["item_fields"]
+    return {name: kind for name, kind in fields.items() if kind != "vector"}
+
+
+def known(page: Page, item: str) -> bool:
+    """Whether the catalogue has the item."""
+    try:
+        page.service.item(item)
+    except UnknownItemError:
+        return False
+    return True
+
+
+def written(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Values of fields as they stand in inputs."""
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)
+        for name, value in fields.items()
+    }
+
+
+def read_fields(kinds: Mapping[str, str], values: Mapping[str, str]) -> dict[str, Any]:
+    """What was written in the inputs as values; empty inputs are left out.
+
+    Raises:
+        DataError: something that is no number where one belongs.
+    """
+    told: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        text = values.get(name, "").strip()
+        if not text:
+            continue
+        if kind == "tags":
+            told[name] = [part for one in text.split(",") if (part := one.strip())]
+        elif kind == "number":
+            try:
+                told[name] = float(text)
+            except ValueError:
+                raise DataError(f"'{name}' is a number, got '{text[:80]}'; write it like 12.5") from None
+        else:
+            told[name] = text
+    return told
+
+
+def _item(page: Page, id: str, status: int = 200, *, values: Mapping[str, str] | None = None, who: bool = False, problem: str = "") -> Response:
+    facts = page.service.item(id)
+    return page.show(
+        "catalogue_item",
+        status,
+        item=facts,
+        kinds=kinds(page),
+        values=values or written(facts["fields"]),
+        similar=page.service.similar(id, SIMILAR).answers,
+        audience=who_gets(page.service, id) if who else None,
+        blocked=next((one for one in page.service.store.blocked() if (one.kind, one.value) == ("item", id)), None),
+        problem=problem,
+    )

@@ -1,0 +1,65 @@
+"""The quality board: tasks by scenarios of the last evaluation, as a heat map whose cells hold the numbers, and every figure in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from m6rec.serving.console.chart_table import ChartTable
+from m6rec.serving.console.page import Reader
+
+if TYPE_CHECKING:
+    from m6rec.serving.service.run_reports import Board, Cell
+
+router = APIRouter(prefix="/quality")
+SHADES = 5  # colours of a cell, from weak to strong
+# Metrics with a place where nothing is known, and one where everything is: how far a value is between them decides its shade.
+CHANCE = {"auc": 0.5, "gauc": 0.5}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell of the heat map. shade: 0 weak to 4 strong, None where the metric has no scale (errors in the label's own unit)."""
+
+    cell: Cell
+    shade: int | None
+
+
+@router.get("")
+def show(page: Reader) -> Response:
+    """The board of the active model."""
+    board = page.service.board()
+    leading = [cell for cell in board.cells if cell.leading]
+    beside = [cell for cell in leading if cell.scenario == "" and cell.baseline is not None]
+    chart = ChartTable(
+        [page.t("quality.task"), page.t("quality.model"), page.t("quality.baseline")],
+        [[f"{cell.task}: {cell.label}", round(cell.value, 4), round(cell.baseline or 0.0, 4)] for cell in beside if scaled(cell.metric)],
+    )
+    return page.show("quality", board=board, rows=heat_map(board, leading), chart=chart)
+
+
+def heat_map(board: Board, leading: Sequence[Cell]) -> list[tuple[str, list[Shown | None]]]:
+    """For each task its leading figure in each scenario of the board."""
+    at = {(cell.task, cell.scenario): cell for cell in leading}
+    return [
+        (task, [None if (cell := at.get((task, scenario))) is None else Shown(cell, shade(cell)) for scenario in board.scenarios])
+        for task in board.tasks
+    ]
+
+
+def scaled(metric: str) -> bool:
+    """Whether a metric lies between 0 and 1 for everybody."""
+    return metric.partition("@")[0] not in ("rmse", "mae", "log_loss", "mse")
+
+
+def shade(cell: Cell) -> int | None:
+    """How far the value is from knowing nothing to knowing everything."""
+    if not scaled(cell.metric):
+        return None
+    floor = CHANCE.get(cell.metric.partition("@")[0], 0.0)
+    share = (cell.value - floor) / (1.0 - floor)
+    return min(max(int(SHADES * (share if cell.higher else 1.0 - share)), 0), SHADES - 1)

@@ -1,0 +1,112 @@
+// Charts drawn from the tables of the page, and small conveniences. Every page works without this file.
+"use strict";
+
+const styles = (names) => {
+  const probe = document.body.appendChild(document.createElement("span"));
+  const found = {};
+  for (const name of names) {
+    probe.style.color = `var(--${name})`;
+    found[name] = getComputedStyle(probe).color;
+  }
+  probe.remove();
+  return found;
+};
+
+const readTable = (table) => {
+  const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+  const rows = [...table.tBodies[0].rows];
+  const value = (cell) => (cell.dataset.value === "" || cell.dataset.value === undefined ? null : Number(cell.dataset.value));
+  return {
+    axis: rows.map((row) => row.cells[0].textContent.trim()),
+    series: heads.slice(1).map((name, at) => ({ name, data: rows.map((row) => value(row.cells[at + 1])) })),
+  };
+};
+
+const drawn = new Map();
+
+const draw = (figure) => {
+  const table = figure.querySelector("table");
+  const plot = figure.querySelector(".plot");
+  if (!table || !plot || !window.echarts) return;
+  const { axis, series } = readTable(table);
+  const colour = styles(["ink", "soft", "rule", "card", "c0", "c1", "c2", "c3", "c4", "c5"]);
+  const intervals = figure.dataset.kind === "interval";
+  const sideways = intervals || figure.dataset.kind === "bars";
+  const fresh = !drawn.has(plot);
+  plot.hidden = false;
+  if (fresh) plot.style.height = sideways ? `${Math.max(180, (intervals ? 44 : 28 * series.length) * axis.length + 70)}px` : "260px";
+  const chart = drawn.get(plot) || window.echarts.init(plot, null, { renderer: "svg" });
+  drawn.set(plot, chart);
+  const names = { type: "category", data: axis, inverse: sideways, axisLabel: { color: colour.soft, hideOverlap: true }, axisLine: { lineStyle: { color: colour.rule } }, axisTick: { show: false } };
+  const sizes = { type: "value", scale: figure.dataset.kind === "line", axisLabel: { color: colour.soft }, splitLine: { lineStyle: { color: colour.rule } } };
+  const kind = figure.dataset.kind === "line" ? "line" : "bar";
+  const plain = () => series.map((one) => ({ ...one, type: kind, showSymbol: one.data.length <= 60, showAllSymbol: true, symbolSize: 5, barMaxWidth: 22, lineStyle: { width: 2 }, connectNulls: false }));
+  const whiskers = () => {
+    const [middle, low, high] = series;
+    const limits = axis.map((_, at) => [low.data[at], high.data[at], at]).filter(([from, to]) => from !== null && to !== null);
+    const line = (params, api) => {
+      const [from, to] = [api.coord([api.value(0), api.value(2)]), api.coord([api.value(1), api.value(2)])];
+      return { type: "line", shape: { x1: from[0], y1: from[1], x2: to[0], y2: to[1] }, style: { stroke: colour.c0, lineWidth: 3, lineCap: "round" } };
+    };
+    return [
+      { type: "custom", renderItem: line, data: limits, encode: { x: [0, 1], y: 2 }, silent: true },
+      { type: "scatter", name: middle.name, data: axis.map((_, at) => [middle.data[at], at]).filter(([value]) => value !== null), symbolSize: 11, itemStyle: { color: colour.c0, borderColor: colour.card, borderWidth: 2 }, encode: { x: 0, y: 1 } },
+    ];
+  };
+  chart.setOption({
+    animation: false,
+    color: [colour.c0, colour.c1, colour.c2, colour.c3, colour.c4, colour.c5],
+    textStyle: { color: colour.ink, fontFamily: getComputedStyle(document.body).fontFamily },
+    grid: { left: 8, right: 20, top: series.length > 1 ? 40 : 16, bottom: 8, outerBoundsMode: "same", outerBoundsContain: "axisLabel", outerBounds: { left: 8, right: 20, top: series.length > 1 ? 40 : 16, bottom: 8 } },
+    legend: series.length > 1 && !intervals ? { top: 0, left: 0, type: "scroll", textStyle: { color: colour.ink } } : undefined,
+    tooltip: { trigger: intervals ? "item" : "axis", renderMode: "richText", confine: true, backgroundColor: colour.card, borderColor: colour.rule, textStyle: { color: colour.ink } },
+    xAxis: sideways ? sizes : names,
+    yAxis: sideways ? names : sizes,
+    series: intervals ? whiskers() : plain(),
+  }, true);
+  if (fresh) {
+    plot.setAttribute("aria-hidden", "true"); // the same numbers stand in the table below, which is what is read aloud
+    figure.querySelector("details").open = false;
+  }
+};
+
+const drawAll = (root) => root.querySelectorAll("figure.chart").forEach(draw);
+
+const showValues = (event) => {
+  if (event.target.type !== "range") return;
+  const shown = document.querySelector(`output[for="${event.target.id}"]`);
+  if (shown) shown.value = event.target.value;
+};
+
+document.addEventListener("DOMContentLoaded", () => {
+  drawAll(document);
+  const here = document.querySelector("nav [aria-current]");
+  if (here) here.closest("ul").scrollLeft = here.offsetLeft - 40; // on a phone the pages stand in one row that scrolls
+});
+document.addEventListener("input", showValues);
+document.addEventListener("focusin", (event) => "select" in event.target.dataset && event.target.select());
+window.addEventListener("resize", () => drawn.forEach((chart) => chart.resize()));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(document));
+
+// What asks for itself again and again waits while somebody reads a table in it or stands in it with the keyboard.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const region = event.detail.elt;
+  const polls = /\bevery\b/.test(region.getAttribute("hx-trigger") || "");
+  if (polls && (document.hidden || region.querySelector("details[open]") || region.contains(document.activeElement))) event.preventDefault();
+});
+
+document.addEventListener("htmx:afterSettle", (event) => {
+  for (const plot of [...drawn.keys()]) {
+    if (plot.isConnected) continue;
+    drawn.get(plot).dispose();
+    drawn.delete(plot);
+  }
+  drawAll(document);
+  const spoken = document.querySelector("#result[data-announce]");
+  if (spoken) document.querySelector("#announce").textContent = spoken.dataset.announce;
+  if (document.activeElement === document.body && document.querySelector("#result h2")) {
+    const heading = document.querySelector("#result h2"); // the button that was pressed is gone: go on from the list
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+  }
+});

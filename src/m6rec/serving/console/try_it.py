@@ -1,0 +1,170 @@
+"""Try it: a list for somebody known or somebody described, why each answer stands there, and how the list changes with what they say of it.
+
+Everything lies in the address of the page; nothing that is clicked here is kept as an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from m6rec.base.contracts import Scored
+from m6rec.base.errors import M6RecError, UnknownItemError
+from m6rec.serving.asked import Ask, Reason, Reply, Slate
+from m6rec.serving.console import people
+from m6rec.serving.console.page import Page, Reader, number
+
+if TYPE_CHECKING:
+    from m6rec.serving.service.service import Service
+
+router = APIRouter()
+MOST = 50
+FACTS = 4  # fields of an item under its title
+SHORT = 40  # characters of a field that is told there
+REASONS = 4
+
+
+class Wish(BaseModel):
+    """What the form says. like, dislike, drop: the button that was pressed; liked, disliked: those pressed before."""
+
+    user: str = Field("", max_length=500)
+    text: str = Field("", max_length=2_000)
+    scenario: str = Field("", max_length=200)
+    k: int = Field(8, ge=1, le=MOST)
+    diversity: float = Field(0.0, ge=0.0, le=1.0)
+    novelty: float = Field(0.0, ge=0.0, le=1.0)
+    model: str = Field("", max_length=200)
+    against: str = Field("", max_length=200)
+    like: str = ""
+    dislike: str = ""
+    drop: str = ""
+    liked: list[str] = Field(default_factory=list, max_length=100)
+    disliked: list[str] = Field(default_factory=list, max_length=100)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One answer as it is drawn. move: places up (+) or down (-) against the other list, None where it is not there."""
+
+    rank: int
+    item_id: str
+    title: str
+    score: float
+    facts: list[tuple[str, str]]
+    reasons: Sequence[Reason]
+    parts: list[tuple[str, float]]
+    move: int | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One list. problem: why there is none."""
+
+    version: str
+    lines: list[Line]
+    took_ms: float = 0.0
+    problem: str = ""
+    notes: Sequence[str] = ()
+
+
+@router.get("/try")
+def show(page: Reader, wish: Annotated[Wish, Query()]) -> Response:
+    """The page, with lists where somebody was asked for."""
+    wish = pressed(wish)
+    service = page.service
+    versions = [one.version for one in service.models()]
+    columns = lists(page, wish) if wish.user or wish.text or wish.liked else []
+    return page.show(
+        "try",
+        wish=wish,
+        columns=columns,
+        titles={one: title_of(service, one) for one in (*wish.liked, *wish.disliked)},
+        versions=versions,
+        users=people.known_users(service),
+        scenarios=service.info()["scenarios"],
+        past=people.past_of(service, wish.user) if wish.user else None,
+    )
+
+
+def pressed(wish: Wish) -> Wish:
+    """The same wish with the button that was pressed counted in. An item is liked or not, never both."""
+    touched = {wish.like, wish.dislike, wish.drop}
+    liked = [one for one in dict.fromkeys(wish.liked) if one not in touched] + [wish.like] * bool(wish.like)
+    disliked = [one for one in dict.fromkeys(wish.disliked) if one not in touched] + [wish.dislike] * bool(wish.dislike)
+    return wish.model_copy(update={"liked": liked, "disliked": disliked, "like": "", "dislike": "", "drop": ""})
+
+
+def lists(page: Page, wish: Wish) -> list[Column]:
+    """One list, or two side by side with what moved between them."""
+    ask = Ask(
+        user=wish.user or None,
+        text=wish.text or None,
+        history=tuple(wish.liked) or None,
+        disliked=tuple(wish.disliked),
+        scenario=wish.scenario or None,
+        k=wish.k,
+        slate=Slate(diversity=wish.diversity, novelty=wish.novelty),
+        include=("reasons",),
+        explore=False,
+    )
+    first = _column(page, ask, wish.model)
+    if not wish.against:
+        return [first]
+    second = _column(page, ask, wish.against)
+    return [_moved(first, second), _moved(second, first)]
+
+
+def _column(page: Page, ask: Ask, version: str) -> Column:
+    try:
+        reply = page.service.recommend(ask, version or None)
+    except M6RecError as error:
+        return Column(version, [], problem=str(error))
+    lines = [
+        Line(place, one.item_id, one.title, one.score, facts(page.service, one.item_id, one.title), reasons, shares(one))
+        for place, (one, reasons) in enumerate(zip(reply.answers, _reasons(reply), strict=True), start=1)
+    ]
+    return Column(reply.model_version, lines, reply.took_ms, notes=reply.notes)
+
+
+def facts(service: Service, item: str, title: str) -> list[tuple[str, str]]:
+    """A few fields of an item, as words: short ones first."""
+    told = [(name, in_words(value)) for name, value in service.item(item)["fields"].items() if value is not None]
+    short = [(name, value) for name, value in told if value and value != title and len(value) <= SHORT]
+    return short[:FACTS]
+
+
+def title_of(service: Service, item: str) -> str:
+    """The title of an item, its id where it has none or is gone."""
+    try:
+        return service.item(item)["title"] or item
+    except UnknownItemError:
+        return item
+
+
+def in_words(value: Any) -> str:
+    """A value of a field on one short line."""
+    if isinstance(value, float):
+        return number(value, 2)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def shares(one: Scored) -> list[tuple[str, float]]:
+    """What a score is made of, largest first, without what gives nothing."""
+    return sorted(((name, share) for name, share in one.parts.items() if share >= 0.005), key=lambda part: -part[1])
+
+
+def _reasons(reply: Reply) -> list[Sequence[Reason]]:
+    """What of the person speaks for each answer; the statistics where nothing of the person does (they also stand among the parts)."""
+    own = [[one for one in reasons if one.kind != "prior"] or list(reasons) for reasons in reply.reasons]
+    return [one[:REASONS] for one in own] or [[] for _ in reply.answers]
+
+
+def _moved(column: Column, other: Column) -> Column:
+    there = {line.item_id: line.rank for line in other.lines}
+    moves = [replace(line, move=there[line.item_id] - line.rank if line.item_id in there else None) for line in column.lines]
+    return replace(column, lines=moves)
