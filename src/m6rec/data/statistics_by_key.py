@@ -25,30 +25,23 @@ from m6rec.data.statistics import DAY, Statistics
 
 @dataclass(frozen=True)
 class Pieces:
-    """Pieces of one kind: values float32 (D, C), and which of them a candidate has, int64 (X,)."""
+    """The pieces of a request beside the items' own columns. D pieces are of values of fields, D' of items.
 
-    values: np.ndarray
+    told   float32 (P + D, C)    of the log: the kinds of keys that are the person's alone, then the fields' values; (0, 0) where nothing is counted
+    own    float32 (D + D', C')  of the person's own events: the fields' values, then the items; (., 0) where they are not counted
+    whole  float32 (1 + A,)      logarithms of the own events by action, or (0,)
+    owner  int64 (D,) ascending: the field of each      place  int64 (X, F + 1): which piece (0 .. D + D' - 1) a candidate has
+    """
+
+    told: np.ndarray
+    own: np.ndarray
+    whole: np.ndarray
+    owner: np.ndarray
     place: np.ndarray
 
 
 @dataclass(frozen=True)
-class Person:
-    """What is worked out once for a request.
-
-    values  float32 (C,)
-    rates   (2, L) of the person, and of everybody
-    near    for every part of the log: places of the keys of (person, value of a field) that there are, and these keys, ascending
-    events  the person's own newest events, by value
-    """
-
-    values: np.ndarray
-    rates: np.ndarray
-    near: list[tuple[np.ndarray, np.ndarray]]
-    events: _Events | None
-
-
-@dataclass(frozen=True)
-class _Events:
+class OwnEvents:
     """Counts of the newest events by value: codes int64 (G,) ascending, counts float32 (G, 1 + A), last int64 (G,), whole (1 + A,), length E."""
 
     codes: np.ndarray
@@ -105,95 +98,58 @@ class KeyStatistics:
         columns = {kind: np.array([place[name] for name in names if name.partition(": ")[0] == kind], dtype=np.int64) for kind in kinds}
         of_person = [kind for kind in ("all", "user", "scenario", "user in scenario") if kind in columns]
         self.item_kinds = [kind for kind in ("item", "item in scenario", *(field.name for field in self.fields)) if kind in columns]
-        self.person_kinds = of_person
+        if self.statistics is not None:
+            self._settle_keys(self.statistics, kinds, of_person)
         whole = [place[name] for name in own if name.startswith("history: ")]
         same = {
             kind: [place[name] for name in own if name.startswith(f"history, same {kind}: ")]
             for kind in ("item", *(field.name for field in self.fields))
         }
-        self.person = np.concatenate([*(columns[kind] for kind in of_person), np.array(whole, np.int64)]).astype(np.int64)
         self.item = np.concatenate([np.zeros(0, np.int64), *(columns[kind] for kind in self.item_kinds)]).astype(np.int64)
         self.same_item = np.array(same["item"], dtype=np.int64)
         crossed = [columns.get(f"user and {field.name}", np.zeros(0, np.int64)) for field in self.fields]
-        self.crossed = [np.concatenate([c, np.array(same[f.name], np.int64)]) for c, f in zip(crossed, self.fields, strict=True)]
-        parts = [self.person, self.item, self.same_item, *self.crossed]
+        self.alone = [columns[kind] for kind in of_person]
+        self.whole = np.array(whole, dtype=np.int64)
+        self.crossed, self.same_field = crossed, [np.array(same[field.name], np.int64) for field in self.fields]
+        parts = [*self.alone, self.whole, self.item, self.same_item, *self.crossed, *self.same_field]
         self.complete = sorted(np.concatenate(parts).tolist()) == list(range(len(self.names)))
+
+    def _settle_keys(self, statistics: Statistics, kinds: list[str], of_person: list[str]) -> None:
+        """Numbers, first keys and parents of the kinds of keys that pieces are made of."""
+        at, keys = {kind: number for number, kind in enumerate(kinds)}, statistics.keys
+        self.strengths = np.asarray(statistics.strengths, dtype=np.float32)  # K L
+        self.person_numbers = np.array([at[kind] for kind in of_person])
+        self.person_bases = [int(keys._bases[number]) for number in self.person_numbers]
+        self.person_parents = np.array([of_person.index(keys.kinds[number].parent or "all") for number in self.person_numbers])
+        self.person_levels = [np.array([row for row in level if row < len(of_person)], dtype=np.int64) for level in ((1, 2), (3,))]
+        self.item_numbers = np.array([at[kind] for kind in self.item_kinds], dtype=np.int64)
+        self.crossed_numbers = np.array([at[f"user and {field.name}"] for field in self.fields], dtype=np.int64)
+        self.bases = keys._bases[self.crossed_numbers][:, None] if self.fields else np.zeros((0, 1), np.int64)
+        self.counts = np.array([[field.count] for field in self.fields], dtype=np.int64).reshape(-1, 1)
 
     # ---- pieces
 
-    def of_person(self, user: int, scenario: int, moment: float, events: Histories) -> Person:
-        """events: the one-row history up to the moment of asking; user, scenario: -1 unknown."""
-        values: list[np.ndarray] = []
-        rates = everybody = np.zeros(0, np.float32)
-        near: list[tuple[np.ndarray, np.ndarray]] = []
-        if self.statistics is not None:
-            keys = self.statistics.keys
-            at = {kind.name: number for number, kind in enumerate(keys.kinds)}
-            numbers = np.array([at[kind] for kind in self.person_kinds])
-            coded = keys.keys(np.array([user]), np.array([-1]), np.array([scenario]))[numbers][:, 0, :1]  # 2 or 4, 1
-            sums = _sums(self.statistics, coded, moment)
-            everybody = _smoothed(sums.whole[0], np.float32(0.5), 2.0)
-            known = {"all": everybody}
-            rows = []
-            for row, kind in enumerate(self.person_kinds):
-                parent = keys.kinds[at[kind]].parent
-                if parent:
-                    known[kind] = _smoothed(sums.whole[row], known[parent], self.statistics.smoothing)
-                rows.append(known[kind])
-            found = _columns(self.statistics, sums, np.stack(rows), everybody, moment, windows=True)
-            levels = self.statistics._levels(everybody)
-            found[0, 1 : 1 + len(levels)] = levels  # of all rows the rate itself is told, of others the distance from it
-            values, rates = [found.ravel()], known["user"]
-            near = [self._met(part.counts.keys, user) for part in self.statistics._parts]
-        own = self._events(events) if self.own else None
-        if own is not None:
-            values.append(np.log1p(own.whole))
-        return Person(np.concatenate(values) if values else np.zeros(0, np.float32), np.stack([rates, everybody]), near, own)
-
-    def of_items(self, items: np.ndarray, scenario: int, moment: float) -> np.ndarray:
-        """float32 (X, C): what is known of the items whoever asks; items int64 (X,)."""
-        if self.statistics is None or not self.item_kinds:
-            return np.zeros((len(items), 0), np.float32)
-        keys = self.statistics.keys
-        at = {kind.name: number for number, kind in enumerate(keys.kinds)}
-        numbers = np.array([0, *(at[kind] for kind in self.item_kinds)])
-        scenarios = np.full(len(items), scenario)
-        coded = keys.keys(np.full(len(items), -1), items, scenarios)[numbers]  # 1+K X V
-        asked = np.concatenate([coded[0, :1], coded[1:].reshape(-1, coded.shape[2])])  # everybody is asked for once
-        sums = _sums(self.statistics, asked, moment)
-        everybody = _smoothed(sums.whole[0], np.float32(0.5), 2.0)
-        pieces: list[np.ndarray] = []
-        known: dict[str, np.ndarray] = {"all": np.broadcast_to(everybody, (len(items), len(everybody)))}
-        windowed = {keys.kinds[number].name for number in keys.windowed}
-        for row, kind in enumerate(self.item_kinds):
-            rows = slice(1 + row * len(items), 1 + (row + 1) * len(items))
-            some = KeySums(sums.whole[rows], [part[rows] for part in sums.inside], sums.newest[rows])
-            known[kind] = _smoothed(some.whole, known[keys.kinds[at[kind]].parent], self.statistics.smoothing)
-            pieces.append(_columns(self.statistics, some, known[kind], everybody, moment, windows=kind in windowed))
-        return np.concatenate(pieces, axis=1)
-
-    def of_fields(self, person: Person, user: int, items: np.ndarray, moment: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The person's dealings with the values that the items have: values float32 (D, C), field of each int64 (D,) ascending, place int64 (X, F)."""
+    def of_request(self, user: int, scenario: int, moment: float, events: OwnEvents | None, items: np.ndarray) -> Pieces:
+        """user, scenario: -1 unknown; events: what `own_events` gave, None where they are not counted; items int64 (X,)."""
         fields = len(self.fields)
-        if not fields:
-            return np.zeros((0, 0), np.float32), np.zeros(0, np.int64), np.zeros((len(items), 0), np.int64)
         held = self._combos_of(items)  # F X
         used = np.zeros(len(self.combos), dtype=bool)
         used[held] = True
-        distinct = np.flatnonzero(used)  # D'
+        distinct = np.flatnonzero(used)  # D''
         values, owner = self.combos[distinct], self.owner[distinct]
-        coded = np.full(values.shape, -1, np.int64)
         something = np.zeros(len(distinct), dtype=bool)
+        near, coded = [], np.full(values.shape, -1, np.int64)
         if self.statistics is not None and 0 <= user < self.statistics.keys.users:
-            bases, counts = self._crossed_bases()
-            coded = np.where(values >= 0, bases[owner][:, None] + user * counts[owner][:, None] + values, -1)
-            for _, keys in person.near:
-                something |= _found(keys, coded)[0].any(axis=1)
+            coded = np.where(values >= 0, self.bases[owner] + user * self.counts[owner] + values, -1)
+            for part in self.statistics._parts:
+                near.append(self._met(part.counts.keys, coded, user))
+                something |= (near[-1] >= 0).any(axis=1)
         told = None
-        if person.events is not None:
-            told = _found(person.events.codes, self.combo_values[distinct])
+        if events is not None:
+            told = _found(events.codes, self.combo_values[distinct])
             something |= told[0].any(axis=1)
         kept = np.flatnonzero(something)
+        # One piece more for each field: of the values that the person had nothing to do with.
         owners = np.concatenate([owner[kept], np.arange(fields)])
         order = np.argsort(owners, kind="stable")
         row = np.empty(len(order), dtype=np.int64)
@@ -201,57 +157,49 @@ class KeyStatistics:
         where = np.empty(len(self.combos), dtype=np.int64)
         where[distinct] = row[len(kept) :][owner]
         where[distinct[kept]] = row[: len(kept)]
-        pieces = []
-        if self.statistics is not None:
-            asked = np.concatenate([coded[kept], np.full((fields, coded.shape[1]), -1)])
-            sums = _sums(self.statistics, asked, moment, person.near)
-            rates = _smoothed(sums.whole, person.rates[0], self.statistics.smoothing)
-            pieces.append(_columns(self.statistics, sums, rates, person.rates[1], moment, windows=True))
-        if person.events is not None and told is not None:
-            mine = tuple(np.concatenate([part[kept], np.zeros((fields, part.shape[1]), part.dtype)]) for part in told)
-            pieces.append(_own(person.events, *mine))
-        return np.concatenate(pieces, axis=1)[order], owners[order], where[held].T
+        log = self._of_log(user, scenario, moment, owners[order], [_chosen(part, kept, order, fields) for part in near])
+        own, whole, at_item = np.zeros((len(order), 0), np.float32), np.zeros(0, np.float32), np.zeros(len(items), np.int64)
+        if events is not None and told is not None:
+            hit, at = _found(events.codes, (self.item_base + items)[:, None])
+            hits = np.flatnonzero(hit)
+            at_item[hits] = 1 + np.arange(len(hits))
+            width = values.shape[1]
+            found = np.zeros((len(order) + 1 + len(hits), width), dtype=bool)
+            place = np.zeros(found.shape, dtype=np.int64)
+            found[row[: len(kept)]], place[row[: len(kept)]] = told[0][kept], told[1][kept]
+            found[len(order) + 1 :, 0], place[len(order) + 1 :, 0] = True, at[hits, 0]
+            own, whole = _own(events, found, place), np.log1p(events.whole)
+        return Pieces(log, own, whole, owners[order], np.concatenate([where[held], (len(order) + at_item)[None]]).T)
 
-    def of_same_item(self, person: Person, items: np.ndarray) -> Pieces:
-        """The person's own events with the very item."""
-        if person.events is None:
-            return Pieces(np.zeros((1, 0), np.float32), np.zeros(len(items), np.int64))
-        found, at = _found(person.events.codes, (self.item_base + items)[:, None])
-        hits = np.flatnonzero(found[:, 0])
-        rows = tuple(np.concatenate([np.zeros((1, 1), part.dtype), part[hits]]) for part in (found, at))
-        place = np.zeros(len(items), dtype=np.int64)
-        place[hits] = 1 + np.arange(len(hits))
-        return Pieces(_own(person.events, *rows), place)
+    def of_items(self, items: np.ndarray, scenario: int, moment: float) -> np.ndarray:
+        """float32 (X, C): what is known of the items whoever asks; items int64 (X,)."""
+        statistics = self.statistics
+        if statistics is None or not len(self.item_numbers):
+            return np.zeros((len(items), 0), np.float32)
+        coded = statistics.keys.keys(np.full(len(items), -1), items, np.full(len(items), scenario))
+        asked = np.concatenate([coded[0, :1], coded[self.item_numbers].reshape(-1, coded.shape[2])])  # everybody is asked for once
+        sums = _sums(statistics, [part.counts.find(asked) for part in statistics._parts], moment)
+        everybody = _smoothed(sums.whole[:1], np.float32(0.5), 2.0)
+        pieces, known = [], {0: everybody}
+        for row, number in enumerate(self.item_numbers.tolist()):
+            rows = slice(1 + row * len(items), 1 + (row + 1) * len(items))
+            strength = self.strengths[number]
+            known[number] = _smoothed(sums.whole[rows], known[int(statistics.keys.parents[number])], strength)
+            windowed = number in statistics.keys.windowed
+            both = np.concatenate([everybody, known[number]])
+            # The row of everybody goes along: rates are told as distances from it.
+            some = KeySums(
+                np.concatenate([sums.whole[:1], sums.whole[rows]]),
+                np.concatenate([sums.inside[:, :1], sums.inside[:, rows]], axis=1),
+                np.concatenate([sums.newest[:1], sums.newest[rows]]),
+            )
+            pieces.append(_columns(statistics, some, both, np.broadcast_to(strength, both.shape), moment, windows=windowed)[1:])
+        return np.concatenate(pieces, axis=1)
 
-    # ---- inside
-
-    def _combos_of(self, items: np.ndarray) -> np.ndarray:
-        """int (F, X)."""
-        size = self.tuples.shape[1]
-        if not len(items) or items.max() < size:
-            return self.tuples[:, items]
-        return np.where(items < size, self.tuples[:, np.minimum(items, max(size - 1, 0))], np.array(self.nothing)[:, None])
-
-    def _crossed_bases(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 (F,): where the keys of (user, value) begin for each field, and how many values it has."""
-        assert self.statistics is not None
-        keys = self.statistics.keys
-        at = {kind.name: number for number, kind in enumerate(keys.kinds)}
-        bases = np.array([keys._bases[at[f"user and {field.name}"]] for field in self.fields], dtype=np.int64)
-        return bases, np.array([field.count for field in self.fields], dtype=np.int64)
-
-    def _met(self, keys: np.ndarray, user: int) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the keys of (user, value of a field) that there are, and these keys, ascending."""
-        assert self.statistics is not None
-        if not self.fields or not 0 <= user < self.statistics.keys.users:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        bases, counts = self._crossed_bases()
-        edges = np.searchsorted(keys, np.concatenate([bases + user * counts, bases + (user + 1) * counts]))
-        spans = [np.arange(begin, end) for begin, end in edges.reshape(2, -1).T]
-        places = np.concatenate(spans)
-        return places, keys[places]
-
-    def _events(self, history: Histories) -> _Events:
+    def own_events(self, history: Histories) -> OwnEvents | None:
+        """Of a one-row history up to the moment of asking; None where own events are not counted."""
+        if not self.own:
+            return None
         newest = history.items[-MOST_EVENTS:].astype(np.int64)
         length = len(newest)
         held = self._combos_of(newest) if len(self.fields) else np.zeros((0, length), np.int64)
@@ -274,72 +222,120 @@ class KeyStatistics:
         counts = np.bincount(np.concatenate(columns), minlength=len(codes) * width).reshape(len(codes), width).astype(np.float32)
         last = np.zeros(len(codes), dtype=np.int64)
         last[number] = event  # in order: the newest stays
-        return _Events(codes, counts, last, whole, length)
+        return OwnEvents(codes, counts, last, whole, length)
+
+    # ---- inside
+
+    def _of_log(self, user: int, scenario: int, moment: float, owner: np.ndarray, near: list[np.ndarray]) -> np.ndarray:
+        """`Pieces.told`; near: places (D, V) of the pieces' keys in each part of the log, -1 for none, [] where the person is unknown."""
+        statistics = self.statistics
+        if statistics is None:
+            return np.zeros((0, 0), np.float32)
+        width = self.combos.shape[1]
+        alone = np.full((len(self.person_numbers), width), -1, dtype=np.int64)
+        alone[:, 0] = self._person_keys(user, scenario)
+        places = []
+        for number, part in enumerate(statistics._parts):
+            rest = near[number] if near else np.full((len(owner), width), -1, np.int64)
+            places.append(np.concatenate([part.counts.find(alone), rest]))
+        sums = _sums(statistics, places, moment)
+        strength = np.concatenate([self.strengths[self.person_numbers], self.strengths[self.crossed_numbers[owner]]])  # P+D L
+        rates = np.empty(strength.shape, np.float32)
+        rates[0] = _smoothed(sums.whole[0], np.float32(0.5), 2.0)
+        for level in self.person_levels:  # parents before their children
+            rates[level] = _smoothed(sums.whole[level], rates[self.person_parents[level]], strength[level])
+        people = len(alone)
+        rates[people:] = _smoothed(sums.whole[people:], rates[1], strength[people:])
+        found = _columns(statistics, sums, rates, strength, moment, windows=True)
+        found[0, 1 : 1 + rates.shape[1]] = statistics._levels(rates[0])  # of all rows the rate itself, of others the distance from it
+        return found
+
+    def _person_keys(self, user: int, scenario: int) -> list[int]:
+        """Keys of all rows, of the user, and where there are scenarios of the scenario and the user in it; -1 for none."""
+        assert self.statistics is not None
+        keys = self.statistics.keys
+        user = user if 0 <= user < keys.users else -1
+        codes = [0, user]
+        if len(self.person_numbers) > 2:
+            codes += [scenario, user * keys.scenarios + scenario if min(user, scenario) >= 0 and scenario < keys.scenarios else -1]
+        return [-1 if code < 0 else code + base for code, base in zip(codes, self.person_bases, strict=True)]
+
+    def _combos_of(self, items: np.ndarray) -> np.ndarray:
+        """int (F, X)."""
+        size = self.tuples.shape[1]
+        if not len(self.fields) or not len(items) or items.max() < size:
+            return self.tuples[:, items] if len(self.fields) else np.zeros((0, len(items)), np.int64)
+        return np.where(items < size, self.tuples[:, np.minimum(items, max(size - 1, 0))], np.array(self.nothing)[:, None])
+
+    def _met(self, keys: np.ndarray, coded: np.ndarray, user: int) -> np.ndarray:
+        """Places of `coded` (D, V) among the keys of (user, value of a field), a few short stretches of all `keys`; -1 for none."""
+        edges = np.searchsorted(keys, np.concatenate([self.bases[:, 0] + user * self.counts[:, 0], self.bases[:, 0] + (user + 1) * self.counts[:, 0]]))
+        spans = [np.arange(begin, end) for begin, end in edges.reshape(2, -1).T.tolist()]
+        places = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+        found, at = _found(keys[places], coded)
+        return np.where(found, places[at], -1) if len(places) else np.full(coded.shape, -1, np.int64)
+
+
+def _chosen(places: np.ndarray, kept: np.ndarray, order: np.ndarray, fields: int) -> np.ndarray:
+    """The rows `kept` of (D, V), with an empty one for each field, in `order`."""
+    return np.concatenate([places[kept], np.full((fields, places.shape[1]), -1, np.int64)])[order]
 
 
 @dataclass(frozen=True)
 class KeySums:
-    """Of Q keys, as of one moment: whole (Q, 1 + 2 L), the same inside each window, newest moment float64 (Q,)."""
+    """Of Q keys, as of one moment: whole (Q, 1 + 2 L), the same inside each window (windows, Q, 1 + 2 L), newest moment float64 (Q,)."""
 
     whole: np.ndarray
-    inside: list[np.ndarray]
+    inside: np.ndarray
     newest: np.ndarray
 
+    def joined(self, other: KeySums) -> KeySums:
+        """Of two parts of a log together."""
+        return KeySums(self.whole + other.whole, self.inside + other.inside, np.maximum(self.newest, other.newest))
 
-def _sums(statistics: Statistics, coded: np.ndarray, moment: float, near: list[tuple[np.ndarray, np.ndarray]] | None = None) -> KeySums:
-    """coded int64 (Q, V), values of one row added up; near: where to look for them in each part of the log, None: everywhere."""
+
+def _sums(statistics: Statistics, places: list[np.ndarray], moment: float) -> KeySums:
+    """places int64 (Q, V): of the keys in each part of the log, -1 for none; the values of one row are added up."""
     moment = -np.inf if np.isnan(moment) else moment
     total: KeySums | None = None
-    for number, part in enumerate(statistics._parts):
+    for numbers, part in zip(places, statistics._parts, strict=True):
         counts = part.counts
-        if near is None:
-            numbers = counts.find(coded)
-        else:
-            found, at = _found(near[number][1], coded)
-            numbers = np.where(found, near[number][0][at] if len(near[number][0]) else -1, -1)
-        asked = np.full(numbers.shape, np.searchsorted(part.moments, moment))
-        ends = counts.ends(numbers, asked)
+        ends = counts.ends(numbers, np.full(numbers.shape, np.searchsorted(part.moments, moment)))
         whole = counts.until(numbers, ends)
-        inside = []
+        sums = [whole]
         for days in statistics.windows:
             first = np.full(numbers.shape, np.searchsorted(part.moments, moment - days * DAY))
-            inside.append(whole - counts.until(numbers, counts.ends(numbers, first)))
+            sums.append(whole - counts.until(numbers, counts.ends(numbers, first)))
         last = counts.last(numbers, ends).max(axis=1)
         newest = np.where(last >= 0, part.moments[np.maximum(last, 0)] if len(part.moments) else 0.0, -np.inf)
-        spread = [part._spread(one.sum(axis=1) if one.shape[1] > 1 else one[:, 0]) for one in (whole, *inside)]
+        spread = part._spread(np.stack(sums).sum(axis=2) if numbers.shape[1] > 1 else np.stack(sums)[:, :, 0])
         some = KeySums(spread[0], spread[1:], newest)
-        total = (
-            some
-            if total is None
-            else KeySums(
-                total.whole + some.whole,
-                [a + b for a, b in zip(total.inside, some.inside, strict=True)],
-                np.maximum(total.newest, some.newest),
-            )
-        )
+        total = some if total is None else total.joined(some)
     assert total is not None
     return total
 
 
-def _smoothed(sums: np.ndarray, prior: np.ndarray | np.float32, weight: float) -> np.ndarray:
+def _smoothed(sums: np.ndarray, prior: np.ndarray | np.float32, weight: np.ndarray | float) -> np.ndarray:
     """Rates (..., L) of sums (..., 1 + 2 L), drawn to `prior`."""
     labels = (sums.shape[-1] - 1) // 2
     return np.asarray((sums[..., 1 + labels :] + weight * prior) / (sums[..., 1 : 1 + labels] + weight), dtype=np.float32)
 
 
-def _columns(statistics: Statistics, sums: KeySums, rates: np.ndarray, everybody: np.ndarray, moment: float, *, windows: bool) -> np.ndarray:
-    """float32 (Q, C), in the order of the names: the whole, each window, how long ago."""
-    levels = statistics._levels(everybody)
-    parts = [np.log1p(sums.whole[:, :1]), statistics._levels(rates) - levels]
-    for counted in sums.inside if windows else ():
-        recent = _smoothed(counted, rates, statistics.smoothing)
-        parts += [np.log1p(counted[:, :1]), statistics._levels(recent) - levels]
+def _columns(statistics: Statistics, sums: KeySums, rates: np.ndarray, strength: np.ndarray, moment: float, *, windows: bool) -> np.ndarray:
+    """float32 (Q, C), in the order of the names: the whole, each window, how long ago; rates (Q, L), the first row those of everybody."""
+    labels, inside = rates.shape[1], sums.inside if windows else sums.inside[:0]
+    span = 1 + labels
+    found = np.empty((len(rates), (1 + len(inside)) * span + statistics.timed), dtype=np.float32)
+    told = np.concatenate([rates[None], _smoothed(inside, rates, strength)]) if len(inside) else rates[None]  # 1+W Q L
+    lifts = statistics._levels(told) - statistics._levels(rates[:1])
+    shown = np.log1p(np.concatenate([sums.whole[None, :, :1], inside[:, :, :1]]) if len(inside) else sums.whole[None, :, :1])
+    found[:, : (1 + len(inside)) * span] = np.concatenate([shown, lifts], axis=2).transpose(1, 0, 2).reshape(len(rates), -1)
     if statistics.timed:
         moment = -np.inf if np.isnan(moment) else moment
         with np.errstate(invalid="ignore"):
             gaps = np.minimum(np.nan_to_num(moment - sums.newest, nan=np.inf), 365 * DAY)
-        parts.append(np.log1p(np.maximum(gaps, 0.0) / 60)[:, None])
-    return np.concatenate(parts, axis=1, dtype=np.float32)
+        found[:, -1] = np.log1p(np.maximum(gaps, 0.0) / 60)
+    return found
 
 
 def _found(codes: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -350,7 +346,7 @@ def _found(codes: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return codes[at] == asked, at
 
 
-def _own(events: _Events, found: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _own(events: OwnEvents, found: np.ndarray, at: np.ndarray) -> np.ndarray:
     """float32 (Q, 3 + A): logarithms of counts, share of the history, logarithm of how many events ago; found, at (Q, V)."""
     if not len(events.codes):
         total, last = np.zeros((len(found), len(events.whole)), np.float32), np.full(len(found), -1)

@@ -67,18 +67,23 @@ def judge_request(
     found: dict[str, np.ndarray] = {}
     for asked in dict.fromkeys(_scenario_of(part, task, scenario) for task in tasks):
         code = part.judge.sizes.scenarios.index(asked) if asked is not None else -1
-        frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
-        one = part.inputs.context(frame, scorer.task.shape.width)
-        profiles = scorer.profile_contents(requests)
         here = [task for task in tasks if _scenario_of(part, task, scenario) == asked]
         if fast.able:
             user = -1 if requests.users is None else int(requests.users[0])
-            request = Asked(user, code, now, requests.histories, one, profiles, scorer.vectors)
+            said = fast.context(repr(context or None), lambda: _context_contents(scorer, part, context))
+            request = Asked(user, code, now, said, scorer.vectors)
             found |= fast.answers(request, scorer.read_for_judging(requests), items, here)
         else:
-            rows = _candidate_rows(part, requests, items, code, now, one)
+            rows = _candidate_rows(part, requests, items, code, now, _context_contents(scorer, part, context))
+            profiles = scorer.profile_contents(requests)
             found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here, scorer.vectors)
     return {task: found[task] for task in tasks}
+
+
+def _context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str, Any] | None) -> Contents | None:
+    """One row. Raises UsageError, DataError."""
+    frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
+    return part.inputs.context(frame, scorer.task.shape.width)
 
 
 def _candidate_rows(

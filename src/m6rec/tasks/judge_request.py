@@ -12,7 +12,7 @@ Shapes: X candidates, W width, U hidden width of the statistics' encoder, O outp
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from m6rec.base.contracts import Histories
-from m6rec.data.statistics_by_key import KeyStatistics, Person
+from m6rec.data.statistics_by_key import KeyStatistics, OwnEvents, Pieces
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.upper import SlotCache
-from m6rec.tasks.choose import Choose, gather_slots
+from m6rec.tasks.choose import gather_slots
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge import Judge
 from m6rec.tasks.judge_labels import answers
@@ -34,44 +34,41 @@ from m6rec.tasks.judge_slot import StatisticsEncoder, clock
 from m6rec.tasks.options import module_name
 
 KEPT_BYTES = 64_000_000  # of what is kept of items, for all (scenario, moment) together
+MOST_CONTEXTS = 4096
 MOST_ONCE = 64  # (scenario, moment) that were asked for once
 
 
 @dataclass(frozen=True)
 class ReadHistory:
-    """A history that was read: state (1, W) of the person as candidates meet it, keys and values of the layers they pass, B = 1."""
+    """A history that was read for candidates.
+
+    state   (1, W) of the person as candidates meet it     cache  keys and values of the layers that candidates pass, B = 1
+    fixed   (1, W) what the person adds to the slot of every candidate; bend (W, W) what item vectors are multiplied by
+    events  the person's own events by value, None where they are not counted
+    """
 
     state: Tensor
     cache: SlotCache
+    fixed: Tensor
+    bend: Tensor
+    events: OwnEvents | None
 
     @property
     def bytes(self) -> int:
-        return sum(4 * (keys.numel() + values.numel()) for keys, values in self.cache.layers) + 24 * self.cache.positions.numel()
+        numbers = sum(keys.numel() + values.numel() for keys, values in self.cache.layers) + self.bend.numel() + 2 * self.fixed.numel()
+        own = 0 if self.events is None else self.events.codes.nbytes + self.events.counts.nbytes + self.events.last.nbytes
+        return 4 * numbers + 16 * self.cache.positions.numel() + own
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: scenario code, -1 none; moment in seconds, NaN unknown; context of one row; profiles of one row; item vectors (N, W)."""
+    """One request: scenario code, -1 none; moment in seconds, NaN unknown; context (1, W), as `context` gave; item vectors (N, W)."""
 
     user: int
     scenario: int
     moment: float
-    events: Histories
-    context: Contents | None
-    profiles: Contents | None
+    context: Tensor | None
     vectors: Tensor
-
-
-@torch.no_grad()
-def read_history(model: LanguageModel, reader: Choose, events: Histories, profiles: Contents | None, vectors: Tensor, layers: int) -> ReadHistory:
-    """Read the newest events of one row, as `judge_reading.read_histories` reads those of many; layers: that candidates pass."""
-    length = int(events.offsets[1] - events.offsets[0])
-    first = max(length - reader.shape.history, 0)
-    places = np.arange(int(events.offsets[0]) + first, int(events.offsets[1]))[None]
-    slots = gather_slots(reader.start_slot(1, profiles), events, places)
-    embedded, times = reader.embed_events(vectors[slots.items], slots, dropped=False)
-    states, cache = model.upper.read(embedded, times, torch.tensor([1 + places.shape[1]]), layers)
-    return ReadHistory(states[:, -1], cache)
 
 
 class RequestJudge:
@@ -90,7 +87,36 @@ class RequestJudge:
         self._heads: dict[tuple[str, str], _Head] = {}
         self._items: OrderedDict[tuple[int, float], _ItemPieces] = OrderedDict()
         self._once: OrderedDict[tuple[int, float], None] = OrderedDict()
+        self._contexts: dict[str, Tensor | None] = {}
         self._lock = Lock()
+
+    @torch.no_grad()
+    def read(self, events: Histories, profiles: Contents | None, vectors: Tensor) -> ReadHistory:
+        """Read the newest events of one row, as `judge_reading.read_histories` reads those of many."""
+        judge, reader = self.part.judge, self.part.judge.reader
+        slot, length = judge.slot, int(events.offsets[1] - events.offsets[0])
+        first = int(events.offsets[0]) + max(length - reader.shape.history, 0)
+        places = np.arange(first, int(events.offsets[1]))[None]
+        slots = gather_slots(reader.start_slot(1, profiles), events, places)
+        embedded, times = reader.embed_events(vectors[slots.items], slots, dropped=False)
+        states, cache = self.model.upper.read(embedded, times, torch.tensor([1 + places.shape[1]]), judge.sharing.joint_layers)
+        state = slot.person_norm(states[:, -1])  # 1 W
+        fixed = slot.start + slot.person(state)
+        if slot.profile is not None and profiles is not None:
+            fixed = fixed + slot.profile(profiles)
+        # item(x) + match(x * person) is one matrix of the person.
+        bend = (slot.item.weight + slot.match.weight * state).T.contiguous()
+        return ReadHistory(state, cache, fixed, bend, None if self.keys is None else self.keys.own_events(events))
+
+    @torch.no_grad()
+    def context(self, said: str, make: Callable[[], Contents | None]) -> Tensor | None:
+        """(1, W): what a request's context adds to every candidate; `said` is the context as text, under which it is kept."""
+        if said not in self._contexts:
+            contents, encoder = make(), self.part.judge.slot.context
+            if len(self._contexts) >= MOST_CONTEXTS:
+                self._contexts.clear()
+            self._contexts[said] = None if contents is None or encoder is None else encoder(contents)
+        return self._contexts.get(said)
 
     @property
     def able(self) -> bool:
@@ -101,7 +127,7 @@ class RequestJudge:
     def answers(self, asked: Asked, read: ReadHistory, items: np.ndarray, tasks: Sequence[str]) -> dict[str, np.ndarray]:
         """Calibrated answers about `items` int64 (X,): task -> float32 (X,), or (X, L) for classes and tags."""
         judge = self.part.judge
-        hidden, direct = self._statistics(asked, items)
+        hidden, direct = self._statistics(asked, read, items)
         states = self._judged(asked, read, items, hidden)
         name = judge.sizes.scenarios[asked.scenario] if judge.sizes.scenarios else ""
         codes = None if not name else np.zeros(len(items), np.int64)
@@ -116,18 +142,14 @@ class RequestJudge:
             found[task] = values
         return found
 
-    def _statistics(self, asked: Asked, items: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
+    def _statistics(self, asked: Asked, read: ReadHistory, items: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
         """(X, U) what the encoder's first matrix gives, and (X, O) the linear part."""
         keys, encoder = self.keys, self._encoder
         if keys is None or encoder is None:
             return None, None
-        person = keys.of_person(asked.user, asked.scenario, asked.moment, asked.events)
-        total = self._of_items(asked, items)
-        values, fields, place = keys.of_fields(person, asked.user, items, asked.moment)
-        same = keys.of_same_item(person, items)
-        pieces = encoder.pieces(person, values, fields, same.values)  # 1 + D + D' , U + O
-        place = np.column_stack([np.zeros(len(items), np.int64), 1 + place, 1 + len(values) + same.place])
-        total = total + F.embedding_bag(torch.from_numpy(place), pieces, mode="sum")
+        pieces = keys.of_request(asked.user, asked.scenario, asked.moment, read.events, items)
+        fixed, found = encoder.pieces(pieces)
+        total = F.embedding_bag(torch.from_numpy(pieces.place), found, mode="sum").add_(fixed).add_(self._of_items(asked, items))
         return total[:, : encoder.hidden], total[:, encoder.hidden :]
 
     def _of_items(self, asked: Asked, items: np.ndarray) -> Tensor:
@@ -165,8 +187,7 @@ class RequestJudge:
     def _judged(self, asked: Asked, read: ReadHistory, items: np.ndarray, hidden: Tensor | None) -> Tensor:
         """(X, W): what `Judge.judged` gives."""
         judge, slot = self.part.judge, self.part.judge.slot
-        person = slot.person_norm(read.state)  # 1 W
-        fixed = slot.start + slot.person(person)  # 1 W
+        fixed = read.fixed  # 1 W
         codes = torch.tensor([asked.scenario])
         scenarios = codes if judge.sizes.scenarios else None
         if slot.scenarios is not None and scenarios is not None:
@@ -174,12 +195,9 @@ class RequestJudge:
         if slot.hours is not None and slot.weekdays is not None:
             hours, days = clock(torch.tensor([asked.moment], dtype=torch.float64))
             fixed = fixed + slot.hours(hours) + slot.weekdays(days)
-        if slot.context is not None and asked.context is not None:
-            fixed = fixed + slot.context(asked.context)
-        if slot.profile is not None and asked.profiles is not None:
-            fixed = fixed + slot.profile(asked.profiles)
-        # item(x) + match(x * person) is one matrix of the request.
-        slots = torch.addmm(fixed, slot.item_norm(asked.vectors[torch.from_numpy(items)]), (slot.item.weight + slot.match.weight * person).T)
+        if asked.context is not None:
+            fixed = fixed + asked.context
+        slots = torch.addmm(fixed, slot.item_norm(asked.vectors[torch.from_numpy(items)]), read.bend)
         if hidden is not None and slot.statistics is not None:
             slots.addmm_(F.silu(hidden), slot.statistics.write.weight.T)
         each = None if scenarios is None else scenarios.expand(len(items))
@@ -235,60 +253,67 @@ class _PieceEncoder:
         self.encoder, self.hidden = encoder, encoder.read.out_features
         weight = torch.cat([encoder.read.weight.detach(), *(judge.wide[module_name(task)].detach() for task in tasks)])  # U+O 2S
         self.outputs = len(weight) - self.hidden
-        bias = torch.cat([encoder.read.bias.detach(), torch.zeros(self.outputs)])
-        self.person, self.item, self.same_item = (self._part(weight, columns) for columns in (keys.person, keys.item, keys.same_item))
-        self.fields = [self._part(weight, columns) for columns in keys.crossed]
-        self.edges = torch.stack([part.edges for part in self.fields]) if self.fields else None  # F C Q
-        self.mean, self.deviation = (
-            (torch.stack([part.mean for part in self.fields]), torch.stack([part.deviation for part in self.fields]))
-            if self.fields
-            else (None, None)
-        )
-        self.bias = bias
+        self.bias = torch.cat([encoder.read.bias.detach(), torch.zeros(self.outputs)])
+        self.item = self._some(weight, [keys.item])
+        self.log = self._some(weight, [*keys.alone, *keys.crossed])
+        self.own = self._some(weight, [*keys.same_field, keys.same_item])
+        self.whole = self._some(weight, [keys.whole])
+        self.people, self.fields = len(keys.alone), len(keys.crossed)
 
-    def _part(self, weight: Tensor, columns: np.ndarray) -> _Columns:
-        place = torch.from_numpy(columns)
+    def _some(self, weight: Tensor, columns: list[np.ndarray]) -> _Columns:
         encoder, count = self.encoder, len(self.encoder.mean)
-        return _Columns(
-            encoder.edges[place].contiguous(),
-            encoder.mean[place],
-            encoder.deviation[place],
-            torch.cat([weight[:, place], weight[:, count + place]], dim=1).T.contiguous(),
-        )
+        place = torch.from_numpy(np.stack(columns)) if columns else torch.zeros(0, 0, dtype=torch.int64)  # G C
+        weights = torch.cat([weight.T[place], weight.T[place + count]], dim=1).contiguous()  # G 2C U+O
+        return _Columns(encoder.edges[place].contiguous(), encoder.mean[place], encoder.deviation[place], weights)
 
     def items(self, values: np.ndarray) -> Tensor:
         """(X, U + O) of the items' own columns (X, C)."""
-        return self.item.read(torch.from_numpy(values))
+        return self.item.of_one(torch.from_numpy(values))
 
-    def pieces(self, person: Person, values: np.ndarray, fields: np.ndarray, same_item: np.ndarray) -> Tensor:
-        """(1 + D + D', U + O): of the person with the bias, of the fields' values (D, C), of the item's own events (D', C)."""
-        found = torch.empty(1 + len(values) + len(same_item), self.hidden + self.outputs)
-        found[0] = self.person.read(torch.from_numpy(person.values)[None])[0] + self.bias
-        if len(values) and self.edges is not None and self.mean is not None and self.deviation is not None:
-            told, owner = torch.from_numpy(values), torch.from_numpy(fields)
-            edges = self.edges[owner].flatten(0, 1)  # D*C Q
-            below = torch.searchsorted(edges, told.reshape(-1, 1), out_int32=True).view(told.shape)
-            ranks = _ranks(below, edges.shape[1], (told - self.mean[owner]) / self.deviation[owner])
-            ends = np.searchsorted(fields, np.arange(len(self.fields) + 1)).tolist()
-            for part, begin, end in zip(self.fields, ends[:-1], ends[1:], strict=True):
-                torch.mm(ranks[begin:end], part.weight, out=found[1 + begin : 1 + end])
-        found[1 + len(values) :] = self.same_item.read(torch.from_numpy(same_item))
-        return found
+    def pieces(self, pieces: Pieces) -> tuple[Tensor, Tensor]:
+        """(U + O,) of the person, with the bias, and (D + D', U + O) of the rest."""
+        fields = len(pieces.owner)
+        found = torch.zeros(fields if not len(pieces.own) else len(pieces.own), self.hidden + self.outputs)
+        fixed = self.bias
+        if len(pieces.told):
+            owner = np.concatenate([np.arange(self.people), self.people + pieces.owner])
+            told = self.log.of_many(torch.from_numpy(pieces.told), owner)
+            fixed = fixed + told[: self.people].sum(dim=0)
+            found[:fields] = told[self.people :]
+        if len(pieces.own):
+            owner = np.concatenate([pieces.owner, np.full(len(pieces.own) - fields, self.fields)])
+            found += self.own.of_many(torch.from_numpy(pieces.own), owner)
+            fixed = fixed + self.whole.of_one(torch.from_numpy(pieces.whole)[None])[0]
+        return fixed, found
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Some columns of the statistics: edges (C, Q), mean and deviation (C,), weight (2 C, U + O)."""
+    """Some columns of the statistics, in G groups of C: edges (G, C, Q), mean and deviation (G, C), weight (G, 2 C, U + O)."""
 
     edges: Tensor
     mean: Tensor
     deviation: Tensor
     weight: Tensor
 
-    def read(self, values: Tensor) -> Tensor:
-        """(D, U + O) of values (D, C)."""
-        below = torch.searchsorted(self.edges, values.T.contiguous(), out_int32=True).T
-        return _ranks(below, self.edges.shape[1], (values - self.mean) / self.deviation) @ self.weight
+    def of_one(self, values: Tensor) -> Tensor:
+        """(D, U + O) of values (D, C) of the only group."""
+        below = torch.searchsorted(self.edges[0], values.T.contiguous(), out_int32=True).T
+        return _ranks(below, self.edges.shape[2], (values - self.mean[0]) / self.deviation[0]) @ self.weight[0]
+
+    def of_many(self, values: Tensor, owner: np.ndarray) -> Tensor:
+        """(D, U + O) of values (D, C), each of the group `owner` int64 (D,), ascending."""
+        place = torch.from_numpy(owner)
+        edges = self.edges[place].flatten(0, 1)  # D*C Q
+        below = torch.searchsorted(edges, values.reshape(-1, 1), out_int32=True).view(values.shape)
+        ranks = _ranks(below, edges.shape[1], (values - self.mean[place]) / self.deviation[place])
+        found = torch.empty(len(values), self.weight.shape[2])
+        ends = np.searchsorted(owner, np.arange(len(self.weight) + 1)).tolist()
+        for number, weight in enumerate(self.weight):
+            begin, end = ends[number], ends[number + 1]
+            if end > begin:
+                torch.mm(ranks[begin:end], weight, out=found[begin:end])
+        return found
 
 
 def _ranks(below: Tensor, quantiles: int, standard: Tensor) -> Tensor:

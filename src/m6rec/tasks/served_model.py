@@ -18,7 +18,7 @@ from m6rec.tasks.catalogue import grown
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.judge_part import JudgePart, TextPart
-from m6rec.tasks.judge_request import ReadHistory, RequestJudge, read_history
+from m6rec.tasks.judge_request import ReadHistory, RequestJudge
 from m6rec.tasks.prior import TEXT_PART, with_newcomers
 from m6rec.tasks.state_cache import BytesCache, PackedStates, keys_of
 
@@ -129,12 +129,10 @@ class ServedModel(ChooseMixture):
 
     def read_for_judging(self, requests: Requests) -> ReadHistory:
         """The history of one request as its candidates meet it; kept until the history, the person or the model changes."""
-        assert self.judging is not None
         key = keys_of(requests, requests.histories.window(keep=self.task.shape.history))[0]
         found = None if key is None else self._read_histories.get(key)
         if found is None:
-            layers = self.judging.judge.sharing.joint_layers
-            found = read_history(self.model, self.task, requests.histories, self.profile_contents(requests), self.vectors, layers)
+            found = self.request_judge.read(requests.histories, self.profile_contents(requests), self.vectors)
             if key is not None:
                 self._read_histories.put(key, found, found.bytes)
         return found
