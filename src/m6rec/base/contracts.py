@@ -130,6 +130,16 @@ class Scored:
     parts: dict[str, float] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def many(cls, ids: list[str], scores: list[float], titles: list[str]) -> list[Self]:
+        """Answers without parts and labels; the constructor of a frozen class costs more than scoring the item did."""
+        found = []
+        for item_id, score, title in zip(ids, scores, titles, strict=True):
+            one = object.__new__(cls)
+            one.__dict__.update(item_id=item_id, score=score, title=title, parts={}, labels={})
+            found.append(one)
+        return found
+
 
 class Scorer(ABC):
     """Whatever can order a catalogue for a person: the language model, an item-kNN, a stacked blend.

@@ -5,7 +5,7 @@ Dense ids follow the order of the file, never the id's value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,11 @@ class Vocabulary:
     def dense(self, name: object) -> int:
         """Dense id, or -1 where unknown."""
         return self._dense.get(str(name), -1)
+
+    def many(self, names: Sequence[object]) -> np.ndarray:
+        """int64 (X,): dense ids, -1 where unknown."""
+        dense = self._dense
+        return np.array([dense.get(name if type(name) is str else str(name), -1) for name in names], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,37 @@ class UpperLayers(nn.Module):
             slots = block.feed_forward(slots)
         return slots
 
+    @torch.no_grad()
+    def candidates_of_one(self, slots: Tensor, cache: SlotCache, time: float | None = None) -> Tensor:
+        """`candidates` of one request: all S of them (S, W) see the whole cache (B = 1) from one moment, and so share one bias.
+
+        They pass as many of the last layers as the cache holds. time: seconds, NaN unknown; None: times are not read.
+        """
+        count, length = len(slots), cache.positions.shape[1]
+        distance = distance_bucket(length - cache.positions[0])  # T
+        gap, own = None, 0.0
+        if time is not None and cache.times is not None:
+            gap = time_bucket((time - cache.times[0]).float())
+            own = float(not math.isnan(time))
+        for index in range(len(self.layers) - len(cache.layers), len(self.layers)):
+            block, slot_bias = cast(Block, self.layers[index]), cast(SlotBias, self.biases[index])
+            attention, (past_keys, past_values) = block.attention, cache.layers[index - len(self.layers)]
+            bias, heads = slot_bias.distance[distance], attention.heads  # T H
+            if gap is not None:
+                bias = bias + slot_bias.time[gap]
+            itself = slot_bias.distance[0] + own * slot_bias.time[1]  # H: a gap of 0 to itself
+            read = block.attention_norm(slots) @ torch.cat([attention.q.weight, attention.kv.weight]).T  # S 3W
+            queries, keys, values = read.view(count, 3, heads, -1).unbind(1)  # S H D
+            queries = queries * queries.shape[-1] ** -0.5
+            scores = torch.empty(heads, count, length + 1)
+            torch.baddbmm(bias.T[:, None], queries.transpose(0, 1), past_keys[0].transpose(1, 2), out=scores[:, :, :length])
+            torch.add((queries * keys).sum(-1), itself, out=scores[:, :, length].T)
+            weights = torch.softmax(scores, dim=2)
+            told = torch.baddbmm(weights[:, :, length:] * values.transpose(0, 1), weights[:, :, :length], past_values[0])  # H S D
+            slots = slots + attention.out(told.transpose(0, 1).flatten(1))
+            slots = block.feed_forward(slots)
+        return slots
+
     def _run(
         self, slots: Tensor, times: Tensor | None, positions: Tensor, cache: SlotCache | None, visible: Tensor
     ) -> tuple[Tensor, list[KeysValues], Tensor | None]:

@@ -102,6 +102,13 @@ class Asking:
             raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
         return names.index(scenario)
 
+    def _items(self, items: Sequence[str]) -> np.ndarray:
+        """int64 (X,): the dense items; raises UnknownItemError."""
+        rows = self.items.ids.many(items)
+        if len(rows) and rows.min() < 0:
+            self._item(items[int(rows.argmin())])
+        return rows
+
     def _item(self, item: str) -> int:
         row = self.items.ids.dense(item)
         if row < 0:

@@ -5,6 +5,7 @@ Dimension keys: N items, K answers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -37,6 +38,7 @@ from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer
 
 Repeat = Literal["exclude", "allow"]
+MINUTE = 60.0
 
 
 class Engine(Asking):
@@ -179,6 +181,9 @@ class Engine(Asking):
     ) -> list[Scored]:
         """Answers of one request: items (K,), their scores (K or more), what each part gives to them (K,), what tasks say of them."""
         titles, ids = self._titles(), self.items.ids.ids
+        if not parts and not labels:
+            order = items.tolist()
+            return Scored.many([ids[item] for item in order], values[: len(items)].tolist(), [titles[item] for item in order])
         rows = np.array(list(parts.values()), dtype=np.float64).reshape(len(parts), len(items)).T.tolist()
         return [
             Scored(ids[item], value, titles[item], _shares(dict(zip(parts, row, strict=True))) if parts else {}, said)
@@ -227,7 +232,7 @@ class Engine(Asking):
         if isinstance(items, str) or not len(items):
             raise UsageError(f"items is {shown(items)}; give a list of item ids to rank")
         requests = self._request(user, history, text, profile, scenario)
-        rows = np.array([self._item(item) for item in items], dtype=np.int64)
+        rows = self._items(items)
         if task is None or task in self.choosing:
             values = self._answering(task).scores(requests)[0, rows].astype(np.float64)
         else:
@@ -254,11 +259,11 @@ class Engine(Asking):
 
     @property
     def newest(self) -> float:
-        """The newest moment known, in seconds: of the events and of the exposures that were counted; NaN where no time is."""
+        """When is now, where a request does not say: the next full minute, in seconds, after the newest event or exposure; NaN where no time is known."""
         judging = self.scorer.judging
         moments = (self.histories.newest, None if judging is None else judging.inputs.newest)
         times = [moment for moment in moments if moment is not None]
-        return max(times, default=float("nan"))
+        return MINUTE * (math.floor(max(times) / MINUTE) + 1) if times else float("nan")
 
     @property
     def choosing(self) -> dict[str, Any]:

@@ -29,22 +29,18 @@ class HistoryStore:
         self.base = base
         self.grown: dict[int, Histories] = {}
         self.rows = len(base)
+        self.newest = _newest(base)  # seconds; None where no time is known
         self.names = {"actions": actions, "scenarios": scenarios}
         self.usual = {name: _usual(getattr(base, name), names) for name, names in self.names.items()}
-
-    @property
-    def newest(self) -> float | None:
-        """The time of the newest event, in seconds; None where no time is known."""
-        times = [part.times for part in (self.base, *self.grown.values()) if part.times is not None and len(part.times)]
-        known = [float(np.nanmax(part)) for part in times if not np.isnan(part).all()]
-        return max(known, default=None)
 
     def row(self, user: int) -> Histories:
         """The events of one user, as one-row histories; none for a user without any (or -1)."""
         if user in self.grown:
             return self.grown[user]
         begin, end = (self.base.offsets[user], self.base.offsets[user + 1]) if 0 <= user < len(self.base) else (0, 0)
-        return self.base.pick(np.arange(begin, end), np.array([0, end - begin]))
+        span = slice(begin, end)  # views: nobody writes into histories
+        columns = {name: None if (values := getattr(self.base, name)) is None else values[span] for name in Histories.EVENT_COLUMNS}
+        return Histories(offsets=np.array([0, end - begin], dtype=np.int64), **columns)
 
     def many(self, users: np.ndarray) -> Histories:
         """The events of several users (B,), as histories of B rows."""
@@ -81,6 +77,7 @@ class HistoryStore:
                 **{name: None if values is None else values[picked] for name, values in columns.items()},
             )
             self.grown[int(user)] = self.joined(self.row(int(user)), new)
+            self.newest = max((known for known in (self.newest, _newest(new)) if known is not None), default=None)
         self.rows = max(self.rows, rows)
 
     def joined(self, first: Histories, second: Histories) -> Histories:
@@ -121,6 +118,12 @@ class HistoryStore:
         self.base = behind.pick(np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1]), offsets)
         self.grown = {}
         return self.base
+
+
+def _newest(histories: Histories) -> float | None:
+    """The time of the newest event, in seconds; None where no time is known."""
+    times = histories.times
+    return None if times is None or not len(times) or np.isnan(times).all() else float(np.nanmax(times))
 
 
 def _usual(codes: np.ndarray | None, names: list[str]) -> int:

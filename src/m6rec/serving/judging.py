@@ -22,8 +22,10 @@ from m6rec.data.exposure_rows import cuts_before, placed_times
 from m6rec.data.schema import ids, more, shown, words
 from m6rec.data.tables import empty_column, field_column
 from m6rec.data.times import to_seconds
+from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_part import JudgePart
+from m6rec.tasks.judge_request import Asked
 from m6rec.tasks.judge_rows import JudgeRows
 from m6rec.tasks.served_model import ServedModel
 from m6rec.text.wording import without_field
@@ -61,29 +63,47 @@ def judge_request(
         UsageError: a task is not asked in the scenario, or the scenario must be said; an unknown field of the context.
     """
     part = judge_part(scorer)
+    fast = scorer.request_judge
     found: dict[str, np.ndarray] = {}
     for asked in dict.fromkeys(_scenario_of(part, task, scenario) for task in tasks):
         code = part.judge.sizes.scenarios.index(asked) if asked is not None else -1
-        size = len(items)
-        users = np.full(size, -1 if requests.users is None else requests.users[0], dtype=np.int64)
-        scenarios = np.full(size, code, dtype=np.int64) if part.judge.sizes.scenarios else None
-        times = np.full(size, now)
-        frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
-        one = part.inputs.context(frame, scorer.task.shape.width)
-        places, cuts = np.zeros(size, dtype=np.int64), np.full(size, requests.histories.offsets[1], dtype=np.int64)
-        rows = JudgeRows(
-            users=places,
-            items=items.astype(np.int64),
-            cuts=cuts,
-            scenarios=scenarios,
-            times=times,
-            statistics=part.inputs.counts(users, items, scenarios, times, requests.histories, places, cuts),
-            context=None if one is None else one.rows(torch.zeros(size, dtype=torch.int64)),
-        )
-        profiles = scorer.profile_contents(requests)
         here = [task for task in tasks if _scenario_of(part, task, scenario) == asked]
-        found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here, scorer.vectors)
+        if fast.able:
+            user = -1 if requests.users is None else int(requests.users[0])
+            said = fast.context(repr(context or None), lambda: _context_contents(scorer, part, context))
+            request = Asked(user, code, now, said, scorer.vectors)
+            found |= fast.answers(request, scorer.read_for_judging(requests), items, here)
+        else:
+            rows = _candidate_rows(part, requests, items, code, now, _context_contents(scorer, part, context))
+            profiles = scorer.profile_contents(requests)
+            found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here, scorer.vectors)
     return {task: found[task] for task in tasks}
+
+
+def _context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str, Any] | None) -> Contents | None:
+    """One row. Raises UsageError, DataError."""
+    frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
+    return part.inputs.context(frame, scorer.task.shape.width)
+
+
+def _candidate_rows(
+    part: JudgePart, requests: Requests, items: np.ndarray, code: int, now: float, context: Contents | None
+) -> JudgeRows:
+    """The candidates of one request as rows, as exposures are; code: of the scenario, -1 none."""
+    size = len(items)
+    users = np.full(size, -1 if requests.users is None else requests.users[0], dtype=np.int64)
+    scenarios = np.full(size, code, dtype=np.int64) if part.judge.sizes.scenarios else None
+    times = np.full(size, now)
+    places, cuts = np.zeros(size, dtype=np.int64), np.full(size, requests.histories.offsets[1], dtype=np.int64)
+    return JudgeRows(
+        users=places,
+        items=items.astype(np.int64),
+        cuts=cuts,
+        scenarios=scenarios,
+        times=times,
+        statistics=part.inputs.counts(users, items, scenarios, times, requests.histories, places, cuts),
+        context=None if context is None else context.rows(torch.zeros(size, dtype=torch.int64)),
+    )
 
 
 def _scenario_of(part: JudgePart, task: str, scenario: str | None) -> str | None:

@@ -72,6 +72,7 @@ class Judge(JudgeCells, Task):
         self.position = PositionEffect([task for task in configs if self._adjusts(task)])
         for task in configs:
             self._make_room(task)
+        self.version = 0  # raised when tasks come or go: what was laid out of the weights before is of others
         self.counted: dict[str, int] = {}  # rows of each cell in the batch that `loss` was asked for last
         self.examples: JudgeExamples | None = None
         self._epoch = 0
@@ -139,6 +140,7 @@ class Judge(JudgeCells, Task):
         if self._adjusts(task):
             self.position.add(task)
         self._start(task, generator)
+        self.version += 1
 
     def drop_task(self, task: str) -> None:
         """Take a task out, with its options."""
@@ -149,6 +151,7 @@ class Judge(JudgeCells, Task):
         if module_name(task) in self.wide:
             del self.wide[module_name(task)]
         del self.vectors[module_name(task)], self.biases[module_name(task)], self.configs[task], self.sizes.labels[task]
+        self.version += 1
 
     def own_names(self, task: str) -> list[str]:
         """Names (in `state_dict`) of what belongs to one task alone: its label vectors and options, gates, terms of places."""

@@ -70,8 +70,8 @@ class JudgeInputs:
     @property
     def newest(self) -> float | None:
         """The moment of the newest exposure counted, in seconds; None where none is."""
-        moments = None if self.statistics is None else self.statistics.log.moments
-        return None if moments is None or np.isnan(moments).all() else float(np.nanmax(moments))
+        newest = [] if self.statistics is None else [part.moments[-1] for part in self.statistics._parts if len(part.moments)]
+        return float(max(newest)) if newest else None
 
     def rows(self, exposures: Exposures, labels: dict[str, np.ndarray], width: int, histories: Histories) -> JudgeRows:
         """The rows of `exposures`, whose cuts belong to `histories`; labels: task -> float32 (X,) or (X, L).

@@ -111,6 +111,7 @@ def load_option(folder: Path, scorer: ServedModel) -> str:
         part.judge.drop_task(task)
         raise CheckpointError(f"{folder / WEIGHTS} does not hold the weights of the option '{task}'; train the option again")
     part.judge.load_state_dict({**state, **tensors})
+    part.judge.version += 1
     part.judge.eval()
     if calibration is not None:
         part.calibrations[task] = calibration

@@ -18,8 +18,11 @@ from m6rec.tasks.catalogue import grown
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.judge_part import JudgePart, TextPart
+from m6rec.tasks.judge_request import ReadHistory, RequestJudge
 from m6rec.tasks.prior import TEXT_PART, with_newcomers
-from m6rec.tasks.state_cache import PackedStates
+from m6rec.tasks.state_cache import BytesCache, PackedStates, keys_of
+
+MOST_HISTORY_BYTES = 128_000_000  # of histories that were read: about 5,000 of 50 events at width 64
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class ServedModel(ChooseMixture):
         self.judging: JudgePart | None = None
         self.texts: TextPart | None = None
         self._completing: ChooseMixture | None = None
+        self._request_judge: RequestJudge | None = None
+        self._read_histories = BytesCache[ReadHistory](MOST_HISTORY_BYTES)
 
     def scores(self, requests: Requests) -> np.ndarray:
         """float32 (B, N): of the blend where there is one, else of the model."""
@@ -112,8 +117,33 @@ class ServedModel(ChooseMixture):
             self._completing = BasketScorer(*parts, question=self.basket.question)
         return self._completing
 
+    @property
+    def request_judge(self) -> RequestJudge:
+        """What judges the candidates of one request. Raises UsageError where no task judges candidates."""
+        if self.judging is None:
+            raise UsageError("this model has no task that judges candidates; declare one ({answer: judge, label: COLUMN}) and train again")
+        current = self._request_judge
+        if current is None or current.part is not self.judging or current.version != self.judging.judge.version:
+            current = self._request_judge = RequestJudge(self.judging, self.model)
+        return current
+
+    def read_for_judging(self, requests: Requests) -> ReadHistory:
+        """The history of one request as its candidates meet it; kept until the history, the person or the model changes."""
+        key = keys_of(requests, requests.histories.window(keep=self.task.shape.history))[0]
+        found = None if key is None else self._read_histories.get(key)
+        if found is None:
+            found = self.request_judge.read(requests.histories, self.profile_contents(requests), self.vectors)
+            if key is not None:
+                self._read_histories.put(key, found, found.bytes)
+        return found
+
+    def forget_states(self) -> None:
+        super().forget_states()
+        self._read_histories.clear()
+
     def refresh(self) -> None:
         super().refresh()
         self._completing = None
+        self._request_judge = None
         if self.blend is not None:
             self.blend.extend(self.catalogue.items)

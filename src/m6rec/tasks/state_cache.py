@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from m6rec.base.contracts import Histories, Requests
 MOST_STATES = 100_000  # a state of width 64 takes about half a kilobyte with its key
 DIGEST = 16  # bytes of a key
 NOBODY = bytes(DIGEST)  # the key of nobody
+Kept = TypeVar("Kept")
 
 
 class StateCache:
@@ -55,6 +57,44 @@ class StateCache:
     def clear(self) -> None:
         with self._lock:
             self._states.clear()
+
+
+class BytesCache(Generic[Kept]):
+    """Things by key, at most `size` bytes of them together, the longest unused dropped first; safe to use from several threads."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.bytes, self.hits, self.misses = size, 0, 0, 0
+        self._kept: OrderedDict[bytes, tuple[Kept, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: bytes) -> Kept | None:
+        """What is kept under `key`; counted as a hit or a miss."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._kept.move_to_end(key)
+            return found[0]
+
+    def put(self, key: bytes, value: Kept, size: int) -> None:
+        """Keep `value` of `size` bytes."""
+        with self._lock:
+            if (old := self._kept.pop(key, None)) is not None:
+                self.bytes -= old[1]
+            self._kept[key] = (value, size)
+            self.bytes += size
+            while self.bytes > self.size and self._kept:
+                self.bytes -= self._kept.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self.bytes = 0
 
 
 @dataclass(frozen=True)
