@@ -57,7 +57,6 @@ class PlainStore:
         self.secrets[secret or f"{name}-secret"] = Key(name, name, tuple(roles), 0.0)
         return secret or f"{name}-secret"
 
-
     def blocked(self) -> list[Blocked]:
         return [Blocked(kind, value, reason) for (kind, value), reason in self.stopped.items()]
 

@@ -10,6 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
+
 from served_over_http import PlainService, app_of, served
 
 APP = app_of(PlainService(), log=False)

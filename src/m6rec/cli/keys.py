@@ -29,11 +29,13 @@ def keys(
     deed: Annotated[Deed, typer.Argument(help="add, list or drop.", metavar="DEED")],
     run: RunFolder,
     name: Annotated[str | None, typer.Argument(help="Name of the key, for add and drop.", metavar="NAME")] = None,
-    role: Annotated[
-        list[str] | None, typer.Option("--role", help="read, write or admin; repeated for several. Without it: read.")
+    role: Annotated[list[str] | None, typer.Option("--role", help="read, write or admin; repeated for several. Without it: read.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="The serving configuration, where it names a store.")
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The serving configuration, where it names a store.")] = None,
-    state: Annotated[Path | None, typer.Option("--state", metavar="FOLDER", help="The state folder, where it is not the usual one.")] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="FOLDER", help="The state folder, where it is not the usual one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add, list or drop keys of the service over a run: `m6rec keys add runs/shop website --role read`.

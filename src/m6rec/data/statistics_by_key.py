@@ -269,7 +269,9 @@ class KeyStatistics:
 
     def _met(self, keys: np.ndarray, coded: np.ndarray, user: int) -> np.ndarray:
         """Places of `coded` (D, V) among the keys of (user, value of a field), a few short stretches of all `keys`; -1 for none."""
-        edges = np.searchsorted(keys, np.concatenate([self.bases[:, 0] + user * self.counts[:, 0], self.bases[:, 0] + (user + 1) * self.counts[:, 0]]))
+        edges = np.searchsorted(
+            keys, np.concatenate([self.bases[:, 0] + user * self.counts[:, 0], self.bases[:, 0] + (user + 1) * self.counts[:, 0]])
+        )
         spans = [np.arange(begin, end) for begin, end in edges.reshape(2, -1).T.tolist()]
         places = np.concatenate(spans) if spans else np.zeros(0, np.int64)
         found, at = _found(keys[places], coded)

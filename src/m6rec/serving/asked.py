@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from m6rec.base.contracts import Scored
+if TYPE_CHECKING:  # a configuration reads this file, and loads nothing heavy
+    from m6rec.base.contracts import Scored
 
 RepeatPolicy = Literal["exclude", "allow", "model"]
 CacheUse = Literal["hit", "miss", "off"]

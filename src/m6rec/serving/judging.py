@@ -86,9 +86,7 @@ def _context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str
     return part.inputs.context(frame, scorer.task.shape.width)
 
 
-def _candidate_rows(
-    part: JudgePart, requests: Requests, items: np.ndarray, code: int, now: float, context: Contents | None
-) -> JudgeRows:
+def _candidate_rows(part: JudgePart, requests: Requests, items: np.ndarray, code: int, now: float, context: Contents | None) -> JudgeRows:
     """The candidates of one request as rows, as exposures are; code: of the scenario, -1 none."""
     size = len(items)
     users = np.full(size, -1 if requests.users is None else requests.users[0], dtype=np.int64)

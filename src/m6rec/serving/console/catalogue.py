@@ -117,7 +117,9 @@ def read_fields(kinds: Mapping[str, str], values: Mapping[str, str]) -> dict[str
     return told
 
 
-def _item(page: Page, id: str, status: int = 200, *, values: Mapping[str, str] | None = None, who: bool = False, problem: str = "") -> Response:
+def _item(
+    page: Page, id: str, status: int = 200, *, values: Mapping[str, str] | None = None, who: bool = False, problem: str = ""
+) -> Response:
     facts = page.service.item(id)
     return page.show(
         "catalogue_item",

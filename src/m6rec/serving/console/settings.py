@@ -73,7 +73,9 @@ def load(page: Admin, form: Form) -> Response:
     try:
         if not folder:
             raise UsageError(page.t("settings.no_folder"))
-        page.service.load_model(Folders(page.service.run, page.config.http).named(folder), form.get("version", "").strip() or None, form.get("note", "").strip())
+        page.service.load_model(
+            Folders(page.service.run, page.config.http).named(folder), form.get("version", "").strip() or None, form.get("note", "").strip()
+        )
     except (M6RecError, Refused) as error:
         return _settings(page, 422, problem=error.detail if isinstance(error, Refused) else str(error), folder=folder)
     return page.go("/settings", done="loaded")

@@ -78,9 +78,7 @@ class ScoresAsked(Gorse):
 class RecommendAsked(ScoresAsked):
     """How much of a list, of what, and whether it is written back."""
 
-    category: Annotated[list[Id], Field(max_length=16)] = Field(
-        default_factory=list, description="Only items of one of these categories."
-    )
+    category: Annotated[list[Id], Field(max_length=16)] = Field(default_factory=list, description="Only items of one of these categories.")
     write_back_type: Annotated[str, StringConstraints(max_length=128, pattern=NO_NULL)] = Field(
         "", alias="write-back-type", description="Write the answers back as feedback of this type; takes a key that may write."
     )

@@ -10,9 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from m6rec.serving.http.config import HttpConfig
 
-TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n"
-)
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n"
 
 
 class BoundedConnection(HttpToolsProtocol):

@@ -67,9 +67,7 @@ def add_gorse_ask_routes(app: FastAPI, service: Service, calls: Calls, names: Go
         """Items for a session: what goes with this feedback."""
         return scores(await calls.run("read", service.recommend, ask(request, asked, None, history=_items(rows))), asked.offset)
 
-    async def gorse_session_category(
-        request: Request, category: PathId, rows: Session, asked: Annotated[ScoresAsked, Query()]
-    ) -> Response:
+    async def gorse_session_category(request: Request, category: PathId, rows: Session, asked: Annotated[ScoresAsked, Query()]) -> Response:
         """Items of a category for a session."""
         return scores(await calls.run("read", service.recommend, ask(request, asked, [category], history=_items(rows))), asked.offset)
 
