@@ -10,8 +10,10 @@ from typing import Any
 
 import polars as pl
 
+from m6rec.data.row_splits import TRAINING, split_texts
 from m6rec.recommender import Recommender
-from m6rec.training.pipeline import train
+from m6rec.training.pipeline import open_run, train
+from m6rec.training.stages_data import all_texts
 
 
 def test_spans_of_a_file_are_learned_and_found_again(
@@ -42,6 +44,11 @@ def test_spans_of_a_file_are_learned_and_found_again(
     )
     run = tmp_path / "run"
     train(config, folder, run)
+    bench = open_run(run)
+    assert bench.dataset.texts is not None
+    parts = split_texts(bench.dataset.texts)
+    read = set(all_texts(bench))  # by pretraining: nothing that is held out to be judged
+    assert {text for text, part in zip(texts, parts, strict=True) if part == TRAINING} == read & set(texts)
     recommender = Recommender.from_pretrained(run)
     found = recommender.classify("Puma socks near Berlin", task="slots")
     assert [(span["text"], span["label"]) for span in found] == [("Puma", "brand"), ("Berlin", "place")]

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from m6rec.base.storage import write_json
+from m6rec.config import M6RecConfig
 from m6rec.data.prepare import prepare, save_dataset
+from m6rec.data.row_splits import TEST, VALIDATION, split_texts
 from m6rec.data.splits import held_out_users
 from m6rec.language_model.precision import statement
 from m6rec.language_model.store import ItemStates
@@ -62,8 +64,9 @@ class TrainTokenizer(Stage):
         config = bench.config
         text = {name: value for name, value in config.text.plain().items() if name != "templates"}
         templates = None if config.text.templates is None else file_digest(bench.source / config.text.templates)
-        # What held-out users wrote must not be read, so there the split decides what text there is.
-        return [text, templates, [config.split.plain(), config.seed] if config.split.protocol == "cold_users" else None]
+        # What held-out users wrote must not be read, so there the split decides what text there is; nor held-out texts that are judged.
+        users = [config.split.plain(), config.seed] if config.split.protocol == "cold_users" else None
+        return [text, templates, users, judges_texts(config)]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         folder = bench.folder(self.name)
@@ -156,11 +159,19 @@ def some_of(texts: list[str], most: int, seed: int) -> list[str]:
 
 
 def all_texts(bench: Workbench) -> list[str]:
-    """Every text of the data, worded: items, profiles, and the texts table without what users wrote who are held out of training."""
+    """Every text of the data, worded: items, profiles, and the texts table without what users wrote who are held out of training; where texts
+    are judged, without those that are held out for that.
+    """
     wording, dataset = bench.wording, bench.dataset
     texts = [*wording.items(dataset.items), *wording.users(dataset.users)]
     if dataset.texts is not None:
         hidden = {dataset.users.ids.ids[user] for user in held_out_users(bench.split, bench.config.split)}
-        written = zip(dataset.texts["user_id"].to_list(), dataset.texts["text"].to_list(), strict=True)
-        texts += [text for user, text in written if text is not None and user not in hidden]
+        parts = split_texts(dataset.texts) if judges_texts(bench.config) else np.zeros(len(dataset.texts), dtype=np.int8)
+        written = zip(dataset.texts["user_id"].to_list(), dataset.texts["text"].to_list(), parts.tolist(), strict=True)
+        texts += [text for user, text, part in written if text is not None and user not in hidden and part not in (VALIDATION, TEST)]
     return [text for text in texts if text]
+
+
+def judges_texts(config: M6RecConfig) -> bool:
+    """Whether a task judges texts."""
+    return any(task.on == "text" for task in config.judges.values())
