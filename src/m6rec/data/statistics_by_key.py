@@ -18,9 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from m6rec.base.contracts import Histories
-from m6rec.data.history_statistics import MOST_ACTIONS, MOST_EVENTS, NEVER, history_statistic_names
+from m6rec.data.history_statistics import MOST_ACTIONS, MOST_EVENTS, history_statistic_names
+from m6rec.data.key_sums import key_sums, smoothed, statistic_columns
+from m6rec.data.own_events import OwnEvents, found_in, own_columns
 from m6rec.data.statistic_keys import ItemValues
-from m6rec.data.statistics import DAY, Statistics
+from m6rec.data.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,6 @@ class Pieces:
     whole: np.ndarray
     owner: np.ndarray
     place: np.ndarray
-
-
-@dataclass(frozen=True)
-class OwnEvents:
-    """Counts of the newest events by value: codes int64 (G,) ascending, counts float32 (G, 1 + A), last int64 (G,), whole (1 + A,), length E."""
-
-    codes: np.ndarray
-    counts: np.ndarray
-    last: np.ndarray
-    whole: np.ndarray
-    length: int
 
 
 class KeyStatistics:
@@ -114,7 +105,7 @@ class KeyStatistics:
         parts = [*self.alone, self.whole, self.item, self.same_item, *self.crossed, *self.same_field]
         self.complete = sorted(np.concatenate(parts).tolist()) == list(range(len(self.names)))
 
-    def _settle_keys(self, statistics: Statistics, kinds: list[str], of_person: list[str]) -> None:
+    def _settle_keys(self, statistics: Statistics, kinds: Sequence[str], of_person: Sequence[str]) -> None:
         """Numbers, first keys and parents of the kinds of keys that pieces are made of."""
         at, keys = {kind: number for number, kind in enumerate(kinds)}, statistics.keys
         self.strengths = np.asarray(statistics.strengths, dtype=np.float32)  # K L
@@ -123,6 +114,10 @@ class KeyStatistics:
         self.person_parents = np.array([of_person.index(keys.kinds[number].parent or "all") for number in self.person_numbers])
         self.person_levels = [np.array([row for row in level if row < len(of_person)], dtype=np.int64) for level in ((1, 2), (3,))]
         self.item_numbers = np.array([at[kind] for kind in self.item_kinds], dtype=np.int64)
+        self.windowed = np.isin(self.item_numbers, keys.windowed)
+        self.in_scenario = at.get("item in scenario", -1)
+        self.field_numbers = [at[field.name] for field in self.fields]
+        self._places: dict[tuple[int, int, int], tuple[object, np.ndarray]] = {}
         self.crossed_numbers = np.array([at[f"user and {field.name}"] for field in self.fields], dtype=np.int64)
         self.bases = keys._bases[self.crossed_numbers][:, None] if self.fields else np.zeros((0, 1), np.int64)
         self.counts = np.array([[field.count] for field in self.fields], dtype=np.int64).reshape(-1, 1)
@@ -146,7 +141,7 @@ class KeyStatistics:
                 something |= (near[-1] >= 0).any(axis=1)
         told = None
         if events is not None:
-            told = _found(events.codes, self.combo_values[distinct])
+            told = found_in(events.codes, self.combo_values[distinct])
             something |= told[0].any(axis=1)
         kept = np.flatnonzero(something)
         # One piece more for each field: of the values that the person had nothing to do with.
@@ -160,7 +155,7 @@ class KeyStatistics:
         log = self._of_log(user, scenario, moment, owners[order], [_chosen(part, kept, order, fields) for part in near])
         own, whole, at_item = np.zeros((len(order), 0), np.float32), np.zeros(0, np.float32), np.zeros(len(items), np.int64)
         if events is not None and told is not None:
-            hit, at = _found(events.codes, (self.item_base + items)[:, None])
+            hit, at = found_in(events.codes, (self.item_base + items)[:, None])
             hits = np.flatnonzero(hit)
             at_item[hits] = 1 + np.arange(len(hits))
             width = values.shape[1]
@@ -168,7 +163,7 @@ class KeyStatistics:
             place = np.zeros(found.shape, dtype=np.int64)
             found[row[: len(kept)]], place[row[: len(kept)]] = told[0][kept], told[1][kept]
             found[len(order) + 1 :, 0], place[len(order) + 1 :, 0] = True, at[hits, 0]
-            own, whole = _own(events, found, place), np.log1p(events.whole)
+            own, whole = own_columns(events, found, place), np.log1p(events.whole)
         return Pieces(log, own, whole, owners[order], np.concatenate([where[held], (len(order) + at_item)[None]]).T)
 
     def of_items(self, items: np.ndarray, scenario: int, moment: float) -> np.ndarray:
@@ -176,25 +171,64 @@ class KeyStatistics:
         statistics = self.statistics
         if statistics is None or not len(self.item_numbers):
             return np.zeros((len(items), 0), np.float32)
-        coded = statistics.keys.keys(np.full(len(items), -1), items, np.full(len(items), scenario))
-        asked = np.concatenate([coded[0, :1], coded[self.item_numbers].reshape(-1, coded.shape[2])])  # everybody is asked for once
-        sums = _sums(statistics, [part.counts.find(asked) for part in statistics._parts], moment)
-        everybody = _smoothed(sums.whole[:1], np.float32(0.5), 2.0)
-        pieces, known = [], {0: everybody}
-        for row, number in enumerate(self.item_numbers.tolist()):
-            rows = slice(1 + row * len(items), 1 + (row + 1) * len(items))
-            strength = self.strengths[number]
-            known[number] = _smoothed(sums.whole[rows], known[int(statistics.keys.parents[number])], strength)
-            windowed = number in statistics.keys.windowed
-            both = np.concatenate([everybody, known[number]])
-            # The row of everybody goes along: rates are told as distances from it.
-            some = KeySums(
-                np.concatenate([sums.whole[:1], sums.whole[rows]]),
-                np.concatenate([sums.inside[:, :1], sums.inside[:, rows]], axis=1),
-                np.concatenate([sums.newest[:1], sums.newest[rows]]),
-            )
-            pieces.append(_columns(statistics, some, both, np.broadcast_to(strength, both.shape), moment, windows=windowed)[1:])
+        pieces = []
+        for numbers, days in ((self.item_numbers[self.windowed], True), (self.item_numbers[~self.windowed], False)):
+            if not len(numbers):
+                continue
+            places = [self._item_places(number, numbers, items, scenario) for number in range(len(statistics._parts))]
+            sums = key_sums(statistics, places, moment, windows=days)
+            # The first row is that of everybody: rates are drawn to it, and told as distances from it.
+            strength = np.repeat(self.strengths[[0, *numbers]], [1, *[len(items)] * len(numbers)], axis=0)
+            rates = np.empty(strength.shape, np.float32)
+            rates[:1] = smoothed(sums.whole[:1], np.float32(0.5), 2.0)
+            own = slice(1, 1 + len(items)) if days else slice(1, None)
+            rates[own] = smoothed(sums.whole[own], rates[:1], strength[own])
+            if days and len(numbers) > 1:  # an item in a scenario is drawn to the item
+                rates[own.stop :] = smoothed(sums.whole[own.stop :], rates[own], strength[own.stop :])
+            found = statistic_columns(statistics, sums, rates, strength, moment, windows=days)[1:]
+            pieces.append(found.reshape(len(numbers), len(items), -1).transpose(1, 0, 2).reshape(len(items), -1))
         return np.concatenate(pieces, axis=1)
+
+    def _item_places(self, part: int, numbers: np.ndarray, items: np.ndarray, scenario: int) -> np.ndarray:
+        """int64 (1 + K * X, V): places of the key of all rows, and of the keys of some of the items' own kinds, in a part of the log.
+
+        A key's place does not change with the moment: it is looked up once for every item.
+        """
+        assert self.statistics is not None
+        tables = []
+        for number in numbers.tolist():
+            key = (part, number, scenario if number == self.in_scenario else -1)
+            table = self._places.get(key)
+            if table is None or table[0] is not self.statistics._parts[part]:
+                table = self._places[key] = (self.statistics._parts[part], self._places_of(part, number, scenario))
+            tables.append(table[1])
+        size = len(tables[0])
+        if len(items) and items.max() >= size:
+            inside = items < size
+            rows = [np.where(inside[:, None], table[np.minimum(items, size - 1)], -1) for table in tables]
+        else:
+            rows = [table[items] for table in tables]
+        width = max(row.shape[1] for row in rows)
+        found = np.full((1 + len(numbers) * len(items), width), -1, dtype=np.int64)
+        found[0, 0] = self.statistics._parts[part].counts.find(np.zeros(1, np.int64))[0]
+        for number, row in enumerate(rows):
+            found[1 + number * len(items) : 1 + (number + 1) * len(items), : row.shape[1]] = row
+        return found
+
+    def _places_of(self, part: int, number: int, scenario: int) -> np.ndarray:
+        """int64 (N', V): of one kind of key, for all items that there were when the statistics were made, and those of the log."""
+        assert self.statistics is not None
+        counts, keys = self.statistics._parts[part].counts, self.statistics.keys
+        base = int(keys._bases[number])
+        if number in self.field_numbers:
+            codes = self.fields[self.field_numbers.index(number)].codes.astype(np.int64)
+            return counts.find(np.where(codes >= 0, codes + base, -1))
+        size = max(self.tuples.shape[1], 1 + int(self.statistics.log.items.max(initial=-1)))
+        items = np.arange(size, dtype=np.int64)
+        if number != self.in_scenario:
+            return counts.find(base + items)[:, None]
+        known = 0 <= scenario < keys.scenarios
+        return counts.find(base + items * keys.scenarios + scenario if known else np.full(size, -1, np.int64))[:, None]
 
     def own_events(self, history: Histories) -> OwnEvents | None:
         """Of a one-row history up to the moment of asking; None where own events are not counted."""
@@ -238,15 +272,15 @@ class KeyStatistics:
         for number, part in enumerate(statistics._parts):
             rest = near[number] if near else np.full((len(owner), width), -1, np.int64)
             places.append(np.concatenate([part.counts.find(alone), rest]))
-        sums = _sums(statistics, places, moment)
+        sums = key_sums(statistics, places, moment)
         strength = np.concatenate([self.strengths[self.person_numbers], self.strengths[self.crossed_numbers[owner]]])  # P+D L
-        rates = np.empty(strength.shape, np.float32)
-        rates[0] = _smoothed(sums.whole[0], np.float32(0.5), 2.0)
+        rates: np.ndarray = np.empty(strength.shape, np.float32)
+        rates[0] = smoothed(sums.whole[0], np.float32(0.5), 2.0)
         for level in self.person_levels:  # parents before their children
-            rates[level] = _smoothed(sums.whole[level], rates[self.person_parents[level]], strength[level])
+            rates[level] = smoothed(sums.whole[level], rates[self.person_parents[level]], strength[level])
         people = len(alone)
-        rates[people:] = _smoothed(sums.whole[people:], rates[1], strength[people:])
-        found = _columns(statistics, sums, rates, strength, moment, windows=True)
+        rates[people:] = smoothed(sums.whole[people:], rates[1], strength[people:])
+        found = statistic_columns(statistics, sums, rates, strength, moment, windows=True)
         found[0, 1 : 1 + rates.shape[1]] = statistics._levels(rates[0])  # of all rows the rate itself, of others the distance from it
         return found
 
@@ -274,87 +308,10 @@ class KeyStatistics:
         )
         spans = [np.arange(begin, end) for begin, end in edges.reshape(2, -1).T.tolist()]
         places = np.concatenate(spans) if spans else np.zeros(0, np.int64)
-        found, at = _found(keys[places], coded)
+        found, at = found_in(keys[places], coded)
         return np.where(found, places[at], -1) if len(places) else np.full(coded.shape, -1, np.int64)
 
 
 def _chosen(places: np.ndarray, kept: np.ndarray, order: np.ndarray, fields: int) -> np.ndarray:
     """The rows `kept` of (D, V), with an empty one for each field, in `order`."""
     return np.concatenate([places[kept], np.full((fields, places.shape[1]), -1, np.int64)])[order]
-
-
-@dataclass(frozen=True)
-class KeySums:
-    """Of Q keys, as of one moment: whole (Q, 1 + 2 L), the same inside each window (windows, Q, 1 + 2 L), newest moment float64 (Q,)."""
-
-    whole: np.ndarray
-    inside: np.ndarray
-    newest: np.ndarray
-
-    def joined(self, other: KeySums) -> KeySums:
-        """Of two parts of a log together."""
-        return KeySums(self.whole + other.whole, self.inside + other.inside, np.maximum(self.newest, other.newest))
-
-
-def _sums(statistics: Statistics, places: list[np.ndarray], moment: float) -> KeySums:
-    """places int64 (Q, V): of the keys in each part of the log, -1 for none; the values of one row are added up."""
-    moment = -np.inf if np.isnan(moment) else moment
-    total: KeySums | None = None
-    for numbers, part in zip(places, statistics._parts, strict=True):
-        counts = part.counts
-        ends = counts.ends(numbers, np.full(numbers.shape, np.searchsorted(part.moments, moment)))
-        whole = counts.until(numbers, ends)
-        sums = [whole]
-        for days in statistics.windows:
-            first = np.full(numbers.shape, np.searchsorted(part.moments, moment - days * DAY))
-            sums.append(whole - counts.until(numbers, counts.ends(numbers, first)))
-        last = counts.last(numbers, ends).max(axis=1)
-        newest = np.where(last >= 0, part.moments[np.maximum(last, 0)] if len(part.moments) else 0.0, -np.inf)
-        spread = part._spread(np.stack(sums).sum(axis=2) if numbers.shape[1] > 1 else np.stack(sums)[:, :, 0])
-        some = KeySums(spread[0], spread[1:], newest)
-        total = some if total is None else total.joined(some)
-    assert total is not None
-    return total
-
-
-def _smoothed(sums: np.ndarray, prior: np.ndarray | np.float32, weight: np.ndarray | float) -> np.ndarray:
-    """Rates (..., L) of sums (..., 1 + 2 L), drawn to `prior`."""
-    labels = (sums.shape[-1] - 1) // 2
-    return np.asarray((sums[..., 1 + labels :] + weight * prior) / (sums[..., 1 : 1 + labels] + weight), dtype=np.float32)
-
-
-def _columns(statistics: Statistics, sums: KeySums, rates: np.ndarray, strength: np.ndarray, moment: float, *, windows: bool) -> np.ndarray:
-    """float32 (Q, C), in the order of the names: the whole, each window, how long ago; rates (Q, L), the first row those of everybody."""
-    labels, inside = rates.shape[1], sums.inside if windows else sums.inside[:0]
-    span = 1 + labels
-    found = np.empty((len(rates), (1 + len(inside)) * span + statistics.timed), dtype=np.float32)
-    told = np.concatenate([rates[None], _smoothed(inside, rates, strength)]) if len(inside) else rates[None]  # 1+W Q L
-    lifts = statistics._levels(told) - statistics._levels(rates[:1])
-    shown = np.log1p(np.concatenate([sums.whole[None, :, :1], inside[:, :, :1]]) if len(inside) else sums.whole[None, :, :1])
-    found[:, : (1 + len(inside)) * span] = np.concatenate([shown, lifts], axis=2).transpose(1, 0, 2).reshape(len(rates), -1)
-    if statistics.timed:
-        moment = -np.inf if np.isnan(moment) else moment
-        with np.errstate(invalid="ignore"):
-            gaps = np.minimum(np.nan_to_num(moment - sums.newest, nan=np.inf), 365 * DAY)
-        found[:, -1] = np.log1p(np.maximum(gaps, 0.0) / 60)
-    return found
-
-
-def _found(codes: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of `asked` (Q, V) stand in the ascending `codes`, and where."""
-    if not len(codes):
-        return np.zeros(asked.shape, bool), np.zeros(asked.shape, np.int64)
-    at = np.minimum(np.searchsorted(codes, asked), len(codes) - 1)
-    return codes[at] == asked, at
-
-
-def _own(events: OwnEvents, found: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """float32 (Q, 3 + A): logarithms of counts, share of the history, logarithm of how many events ago; found, at (Q, V)."""
-    if not len(events.codes):
-        total, last = np.zeros((len(found), len(events.whole)), np.float32), np.full(len(found), -1)
-    else:
-        total = (events.counts[at] * found[..., None]).sum(axis=1)
-        last = np.where(found, events.last[at], -1).max(axis=1)
-    ago = np.where(last >= 0, events.length - last, NEVER)
-    share = total[:, :1] / np.maximum(events.whole[:1], 1)
-    return np.concatenate([np.log1p(total), share, np.log1p(ago)[:, None]], axis=1, dtype=np.float32)

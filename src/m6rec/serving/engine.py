@@ -198,8 +198,10 @@ class Engine(Asking):
         scenario: str | None,
         context: Mapping[str, Any] | None,
         time: float | str | datetime | None,
-    ) -> list[dict[str, Any]]:
-        """What is asked for of each answer: a field of the items, or a task."""
+    ) -> list[dict[str, Any]] | None:
+        """What is asked for of each answer: a field of the items, or a task; None where nothing is."""
+        if not include:
+            return None
         columns: dict[str, list[Any]] = {}
         tasks = [name for name in include if name not in self.items.fields]
         if tasks:

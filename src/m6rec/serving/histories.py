@@ -6,6 +6,7 @@ Dimension keys: U users, E events.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,7 +40,9 @@ class HistoryStore:
             return self.grown[user]
         begin, end = (self.base.offsets[user], self.base.offsets[user + 1]) if 0 <= user < len(self.base) else (0, 0)
         span = slice(begin, end)  # views: nobody writes into histories
-        columns = {name: None if (values := getattr(self.base, name)) is None else values[span] for name in Histories.EVENT_COLUMNS}
+        columns: dict[str, Any] = {
+            name: None if (values := getattr(self.base, name)) is None else values[span] for name in Histories.EVENT_COLUMNS
+        }
         return Histories(offsets=np.array([0, end - begin], dtype=np.int64), **columns)
 
     def many(self, users: np.ndarray) -> Histories:

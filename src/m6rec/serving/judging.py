@@ -71,7 +71,7 @@ def judge_request(
         if fast.able:
             user = -1 if requests.users is None else int(requests.users[0])
             said = fast.context(repr(context or None), lambda: _context_contents(scorer, part, context))
-            request = Asked(user, code, now, said, scorer.vectors)
+            request = Asked(user, code, now, said, scorer.vectors.numpy())
             found |= fast.answers(request, scorer.read_for_judging(requests), items, here)
         else:
             rows = _candidate_rows(part, requests, items, code, now, _context_contents(scorer, part, context))

@@ -1,139 +1,132 @@
 """Candidates of one person at one moment, judged: what `Judge.answer_rows` answers, with everything done once that candidates share.
 
 * The history is read once and kept (keys, values, last state) under what it was made of, see `state_cache.py`.
-* Statistics come as pieces (`data/statistics_by_key.py`), and pieces pass the first matrix of their encoder and of the linear part; a candidate adds up
-  its pieces. Those of items are kept for each (scenario, moment).
+* Statistics come as pieces (`data/statistics_by_key.py`), and pieces pass the first matrix of their encoder and of the linear part
+  (`judge_pieces.py`); a candidate adds up its pieces. Those of items are kept for each (scenario, moment).
 * All candidates see the same events from the same moment: one bias a head.
-* The parts of an option are laid side by side into one matrix.
+* The parts of an option are laid side by side into one matrix. Plain arrays, as in `language_model/upper_arrays.py`.
 
-Shapes: X candidates, W width, U hidden width of the statistics' encoder, O outputs of all tasks, D pieces, C columns, T slots of the history, H heads.
+Shapes: X candidates, W width, U hidden width of the statistics' encoder, O outputs of all tasks, L outputs of a task.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from m6rec.base.contracts import Histories
-from m6rec.data.statistics_by_key import KeyStatistics, OwnEvents, Pieces
-from m6rec.language_model.model import LanguageModel
-from m6rec.language_model.upper import SlotCache
-from m6rec.tasks.choose import gather_slots
+from m6rec.data.own_events import OwnEvents
+from m6rec.language_model.upper_arrays import ReadSlots, array_of, folded, normed, silu, softmax
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge import Judge
 from m6rec.tasks.judge_labels import answers
 from m6rec.tasks.judge_part import JudgePart
-from m6rec.tasks.judge_slot import StatisticsEncoder, clock
+from m6rec.tasks.judge_pieces import JudgePieces
+from m6rec.tasks.judge_slot import DAYS, FIRST_WEEKDAY, SECONDS_OF_DAY, SECONDS_OF_HOUR
 from m6rec.tasks.options import module_name
+from m6rec.tasks.reading_one import ContentArrays, SlotReader
 
-KEPT_BYTES = 64_000_000  # of what is kept of items, for all (scenario, moment) together
 MOST_CONTEXTS = 4096
-MOST_ONCE = 64  # (scenario, moment) that were asked for once
 
 
 @dataclass(frozen=True)
 class ReadHistory:
     """A history that was read for candidates.
 
-    state   (1, W) of the person as candidates meet it     cache  keys and values of the layers that candidates pass, B = 1
-    fixed   (1, W) what the person adds to the slot of every candidate; bend (W, W) what item vectors are multiplied by
+    slots   keys and values     fixed  (W,) what the person adds to the slot of every candidate
+    bend    (W, W) what item vectors are multiplied by
     events  the person's own events by value, None where they are not counted
     """
 
-    state: Tensor
-    cache: SlotCache
-    fixed: Tensor
-    bend: Tensor
+    slots: ReadSlots
+    fixed: np.ndarray
+    bend: np.ndarray
     events: OwnEvents | None
 
     @property
     def bytes(self) -> int:
-        numbers = sum(keys.numel() + values.numel() for keys, values in self.cache.layers) + self.bend.numel() + 2 * self.fixed.numel()
         own = 0 if self.events is None else self.events.codes.nbytes + self.events.counts.nbytes + self.events.last.nbytes
-        return 4 * numbers + 16 * self.cache.positions.numel() + own
+        return self.slots.bytes + self.fixed.nbytes + self.bend.nbytes + own
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: scenario code, -1 none; moment in seconds, NaN unknown; context (1, W), as `context` gave; item vectors (N, W)."""
+    """One request: scenario code, -1 none; moment in seconds, NaN unknown; context (W,), as `context` gave; item vectors (N, W)."""
 
     user: int
     scenario: int
     moment: float
-    context: Tensor | None
-    vectors: Tensor
+    context: np.ndarray | None
+    vectors: np.ndarray
 
 
 class RequestJudge:
     """A trained judge, laid out for requests. Made anew when its weights or tasks change (`version` of the judge tells)."""
 
-    def __init__(self, part: JudgePart, model: LanguageModel) -> None:
+    def __init__(self, part: JudgePart, reader: SlotReader) -> None:
         judge = part.judge
         judge.eval()
-        self.part, self.model, self.version = part, model, judge.version
-        inputs = part.inputs
-        self.keys = None
-        if judge.slot.statistics is not None:
-            self.keys = KeyStatistics(inputs.statistics, inputs.values, inputs.actions)
+        self.part, self.reader, self.version = part, reader, judge.version
+        slot = judge.slot
+        self.pieces = None if slot.statistics is None else JudgePieces(judge, part.inputs)
         self.offsets = _offsets(judge)
-        self._encoder = None if self.keys is None else _PieceEncoder(judge, self.keys, list(self.offsets))
+        self.start, self.person_norm, self.eps = array_of(slot.start), array_of(slot.person_norm.weight), slot.person_norm.eps
+        self.person = np.ascontiguousarray(array_of(slot.person.weight).T)
+        self.item, self.match = folded(slot.item_norm, slot.item.weight), folded(slot.item_norm, slot.match.weight)  # W W
+        self.scenarios = None if slot.scenarios is None else array_of(slot.scenarios.weight)
+        timed = slot.hours is not None and slot.weekdays is not None
+        self.clock = (array_of(slot.hours.weight), array_of(slot.weekdays.weight)) if timed else None  # type: ignore[union-attr]
+        self.profile = None if slot.profile is None else ContentArrays(slot.profile)
+        self.write = None if slot.statistics is None else np.ascontiguousarray(array_of(slot.statistics.write.weight).T)  # U W
+        self.norm = array_of(judge.norm.weight)
         self._heads: dict[tuple[str, str], _Head] = {}
-        self._items: OrderedDict[tuple[int, float], _ItemPieces] = OrderedDict()
-        self._once: OrderedDict[tuple[int, float], None] = OrderedDict()
-        self._contexts: dict[str, Tensor | None] = {}
-        self._lock = Lock()
-
-    @torch.no_grad()
-    def read(self, events: Histories, profiles: Contents | None, vectors: Tensor) -> ReadHistory:
-        """Read the newest events of one row, as `judge_reading.read_histories` reads those of many."""
-        judge, reader = self.part.judge, self.part.judge.reader
-        slot, length = judge.slot, int(events.offsets[1] - events.offsets[0])
-        first = int(events.offsets[0]) + max(length - reader.shape.history, 0)
-        places = np.arange(first, int(events.offsets[1]))[None]
-        slots = gather_slots(reader.start_slot(1, profiles), events, places)
-        embedded, times = reader.embed_events(vectors[slots.items], slots, dropped=False)
-        states, cache = self.model.upper.read(embedded, times, torch.tensor([1 + places.shape[1]]), judge.sharing.joint_layers)
-        state = slot.person_norm(states[:, -1])  # 1 W
-        fixed = slot.start + slot.person(state)
-        if slot.profile is not None and profiles is not None:
-            fixed = fixed + slot.profile(profiles)
-        # item(x) + match(x * person) is one matrix of the person.
-        bend = (slot.item.weight + slot.match.weight * state).T.contiguous()
-        return ReadHistory(state, cache, fixed, bend, None if self.keys is None else self.keys.own_events(events))
-
-    @torch.no_grad()
-    def context(self, said: str, make: Callable[[], Contents | None]) -> Tensor | None:
-        """(1, W): what a request's context adds to every candidate; `said` is the context as text, under which it is kept."""
-        if said not in self._contexts:
-            contents, encoder = make(), self.part.judge.slot.context
-            if len(self._contexts) >= MOST_CONTEXTS:
-                self._contexts.clear()
-            self._contexts[said] = None if contents is None or encoder is None else encoder(contents)
-        return self._contexts.get(said)
+        self._contexts: dict[str, np.ndarray | None] = {}
 
     @property
     def able(self) -> bool:
         """Whether the statistics come in pieces that are known here."""
-        return self.keys is None or self.keys.complete
+        return self.pieces is None or self.pieces.keys.complete
+
+    def read(self, slots: ReadSlots, events: Histories, profile: np.ndarray | None) -> ReadHistory:
+        """What candidates need of a person. slots: the history as `SlotReader` read it; profile: (W,) of the judge's own, None for none."""
+        layers = self.part.judge.sharing.joint_layers
+        state = slots.entered[0 if layers is None else len(slots.entered) - 1 - layers]
+        state = normed(state[None], self.eps)[0] * self.person_norm
+        fixed = self.start + state @ self.person
+        if profile is not None:
+            fixed += profile
+        own = None if self.pieces is None else self.pieces.keys.own_events(events)
+        # item(x) + match(x * person) is one matrix of the person.
+        return ReadHistory(slots, fixed, self.item + state[:, None] * self.match, own)
 
     @torch.no_grad()
+    def context(self, said: str, make: Callable[[], Contents | None]) -> np.ndarray | None:
+        """(W,): what a request's context adds to every candidate; `said` is the context as text, under which it is kept."""
+        if said not in self._contexts:
+            contents, encoder = make(), self.part.judge.slot.context
+            if len(self._contexts) >= MOST_CONTEXTS:
+                self._contexts.clear()
+            self._contexts[said] = None if contents is None or encoder is None else encoder(contents)[0].numpy()
+        return self._contexts.get(said)
+
     def answers(self, asked: Asked, read: ReadHistory, items: np.ndarray, tasks: Sequence[str]) -> dict[str, np.ndarray]:
         """Calibrated answers about `items` int64 (X,): task -> float32 (X,), or (X, L) for classes and tags."""
         judge = self.part.judge
-        hidden, direct = self._statistics(asked, read, items)
-        states = self._judged(asked, read, items, hidden)
+        told = (
+            None
+            if self.pieces is None
+            else self.pieces.told(asked.user, asked.scenario, asked.moment, read.events, items, len(asked.vectors))
+        )
+        states = self._judged(asked, read, items, told)
         name = judge.sizes.scenarios[asked.scenario] if judge.sizes.scenarios else ""
         codes = None if not name else np.zeros(len(items), np.int64)
         found = {}
         for task in tasks:
-            values = self._answers(states, direct, name, task).numpy()
+            values = self._answers(states, told, name, task)
             calibration = self.part.calibrations.get(task)
             if calibration is not None and judge.sizes.labels[task].kind != "tags":
                 values = calibration.apply(values, codes, [name])
@@ -142,97 +135,56 @@ class RequestJudge:
             found[task] = values
         return found
 
-    def _statistics(self, asked: Asked, read: ReadHistory, items: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
-        """(X, U) what the encoder's first matrix gives, and (X, O) the linear part."""
-        keys, encoder = self.keys, self._encoder
-        if keys is None or encoder is None:
-            return None, None
-        pieces = keys.of_request(asked.user, asked.scenario, asked.moment, read.events, items)
-        fixed, found = encoder.pieces(pieces)
-        total = F.embedding_bag(torch.from_numpy(pieces.place), found, mode="sum").add_(fixed).add_(self._of_items(asked, items))
-        return total[:, : encoder.hidden], total[:, encoder.hidden :]
-
-    def _of_items(self, asked: Asked, items: np.ndarray) -> Tensor:
-        """(X, U + O): pieces of the items, those of an earlier request at this moment looked up."""
-        assert self.keys is not None
-        assert self._encoder is not None
-        key, count = (asked.scenario, asked.moment), len(asked.vectors)
-        with self._lock:
-            kept = self._kept(key, count)
-        if kept is None:
-            return self._encoder.items(self.keys.of_items(items, asked.scenario, asked.moment))
-        missing = items[~kept.known[items]]
-        if len(missing):
-            missing = np.unique(missing)
-            kept.pieces[torch.from_numpy(missing)] = self._encoder.items(self.keys.of_items(missing, asked.scenario, asked.moment))
-            kept.known[missing] = True  # after the row is there: another thread may be looking
-        return kept.pieces[torch.from_numpy(items)]
-
-    def _kept(self, key: tuple[int, float], count: int) -> _ItemPieces | None:
-        """The pieces kept for a (scenario, moment); None the first time: who says the time with each request never comes back."""
-        assert self._encoder is not None
-        kept = self._items.get(key)
-        if kept is None or len(kept.known) < count:
-            if key not in self._once:
-                self._once[key] = None
-                while len(self._once) > MOST_ONCE:
-                    self._once.popitem(last=False)
-                return None
-            kept = self._items[key] = _ItemPieces(np.zeros(count, bool), torch.empty(count, self._encoder.hidden + self._encoder.outputs))
-            while len(self._items) > max(1, KEPT_BYTES // max(4 * kept.pieces.numel(), 1)):
-                self._items.popitem(last=False)
-        self._items.move_to_end(key)
-        return kept
-
-    def _judged(self, asked: Asked, read: ReadHistory, items: np.ndarray, hidden: Tensor | None) -> Tensor:
-        """(X, W): what `Judge.judged` gives."""
-        judge, slot = self.part.judge, self.part.judge.slot
-        fixed = read.fixed  # 1 W
-        codes = torch.tensor([asked.scenario])
-        scenarios = codes if judge.sizes.scenarios else None
-        if slot.scenarios is not None and scenarios is not None:
-            fixed = fixed + slot.scenarios(codes + 1)
-        if slot.hours is not None and slot.weekdays is not None:
-            hours, days = clock(torch.tensor([asked.moment], dtype=torch.float64))
-            fixed = fixed + slot.hours(hours) + slot.weekdays(days)
+    def _judged(self, asked: Asked, read: ReadHistory, items: np.ndarray, told: np.ndarray | None) -> np.ndarray:
+        """(X, W): what `Judge.judged` gives; told (X, U + O) of the statistics."""
+        judge, fixed = self.part.judge, read.fixed
+        if self.scenarios is not None:
+            fixed = fixed + self.scenarios[asked.scenario + 1]
+        if self.clock is not None:
+            hour, day = _clock(asked.moment)
+            fixed = fixed + self.clock[0][hour] + self.clock[1][day]
         if asked.context is not None:
             fixed = fixed + asked.context
-        slots = torch.addmm(fixed, slot.item_norm(asked.vectors[torch.from_numpy(items)]), read.bend)
-        if hidden is not None and slot.statistics is not None:
-            slots.addmm_(F.silu(hidden), slot.statistics.write.weight.T)
-        each = None if scenarios is None else scenarios.expand(len(items))
-        slots = judge.scaling.slot(slots, each)
+        slots = normed(asked.vectors[items], self.eps) @ read.bend
+        slots += fixed
+        if told is not None and self.write is not None:
+            slots += silu(told[:, : len(self.write)]) @ self.write
+        if judge.scaling.way != "embedding":
+            slots = self._scaled(judge.scaling.slot, slots, asked.scenario)
         time = asked.moment if judge.shape.times else None
-        states = self.model.upper.candidates_of_one(slots, read.cache, time)
-        bent: Tensor = judge.scaling.state(judge.norm(states), each)
-        return bent
+        states = self.reader.upper.candidates(slots, read.slots, time, judge.sharing.joint_layers)
+        states = normed(states, self.eps) * self.norm
+        return self._scaled(judge.scaling.state, states, asked.scenario) if judge.scaling.way != "embedding" else states
 
-    def _answers(self, states: Tensor, direct: Tensor | None, scenario: str, task: str) -> Tensor:
+    @torch.no_grad()
+    def _scaled(self, scale: Callable[..., torch.Tensor], states: np.ndarray, scenario: int) -> np.ndarray:
+        codes = torch.full((len(states),), scenario, dtype=torch.int64) if self.part.judge.sizes.scenarios else None
+        return scale(torch.from_numpy(states), codes).numpy()
+
+    def _answers(self, states: np.ndarray, told: np.ndarray | None, scenario: str, task: str) -> np.ndarray:
         """As `Judge._answers`."""
         judge = self.part.judge
-        outputs = {task: self._logits(states, direct, scenario, task)}
+        outputs = {task: self._logits(states, told, scenario, task)}
         before = judge.configs[task].after
         while before is not None and (not scenario or scenario in judge.scenarios_of(before)):
-            outputs[before] = self._logits(states, direct, scenario, before)
+            outputs[before] = self._logits(states, told, scenario, before)
             before = judge.configs[before].after
-        return answers(outputs[task], judge.sizes.labels[task], judge._log_before(outputs, task))
+        return answers(outputs[task], judge.sizes.labels[task], judge._log_before(outputs, task)).numpy()
 
-    def _logits(self, states: Tensor, direct: Tensor | None, scenario: str, task: str) -> Tensor:
+    @torch.no_grad()
+    def _logits(self, states: np.ndarray, told: np.ndarray | None, scenario: str, task: str) -> torch.Tensor:
         judge = self.part.judge
         head = self._heads.get((scenario, task))
         if head is None:
             head = self._heads[scenario, task] = _Head.of(judge, scenario, task)
-        own = judge.shared(states, head.beside)
-        logits = head(own[head.number if len(own) > 1 else 0])
-        return logits if direct is None else logits + direct[:, self.offsets[task] : self.offsets[task] + logits.shape[1]]
-
-
-@dataclass
-class _ItemPieces:
-    """known bool (N,): rows of `pieces` (N, U + O) that were worked out."""
-
-    known: np.ndarray
-    pieces: Tensor
+        if judge.shared.apart:
+            own = judge.shared(torch.from_numpy(states), head.beside)
+            states = own[head.number if len(own) > 1 else 0].numpy()
+        logits = head(states)
+        if told is not None and self.write is not None:
+            first = len(self.write) + self.offsets[task]
+            logits = logits + told[:, first : first + logits.shape[1]]
+        return torch.from_numpy(logits)
 
 
 def _offsets(judge: Judge) -> dict[str, int]:
@@ -244,81 +196,12 @@ def _offsets(judge: Judge) -> dict[str, int]:
     return found
 
 
-class _PieceEncoder:
-    """What the statistics' first matrix and the linear part make of pieces."""
-
-    def __init__(self, judge: Judge, keys: KeyStatistics, tasks: list[str]) -> None:
-        encoder = judge.slot.statistics
-        assert isinstance(encoder, StatisticsEncoder)
-        self.encoder, self.hidden = encoder, encoder.read.out_features
-        weight = torch.cat([encoder.read.weight.detach(), *(judge.wide[module_name(task)].detach() for task in tasks)])  # U+O 2S
-        self.outputs = len(weight) - self.hidden
-        self.bias = torch.cat([encoder.read.bias.detach(), torch.zeros(self.outputs)])
-        self.item = self._some(weight, [keys.item])
-        self.log = self._some(weight, [*keys.alone, *keys.crossed])
-        self.own = self._some(weight, [*keys.same_field, keys.same_item])
-        self.whole = self._some(weight, [keys.whole])
-        self.people, self.fields = len(keys.alone), len(keys.crossed)
-
-    def _some(self, weight: Tensor, columns: list[np.ndarray]) -> _Columns:
-        encoder, count = self.encoder, len(self.encoder.mean)
-        place = torch.from_numpy(np.stack(columns)) if columns else torch.zeros(0, 0, dtype=torch.int64)  # G C
-        weights = torch.cat([weight.T[place], weight.T[place + count]], dim=1).contiguous()  # G 2C U+O
-        return _Columns(encoder.edges[place].contiguous(), encoder.mean[place], encoder.deviation[place], weights)
-
-    def items(self, values: np.ndarray) -> Tensor:
-        """(X, U + O) of the items' own columns (X, C)."""
-        return self.item.of_one(torch.from_numpy(values))
-
-    def pieces(self, pieces: Pieces) -> tuple[Tensor, Tensor]:
-        """(U + O,) of the person, with the bias, and (D + D', U + O) of the rest."""
-        fields = len(pieces.owner)
-        found = torch.zeros(fields if not len(pieces.own) else len(pieces.own), self.hidden + self.outputs)
-        fixed = self.bias
-        if len(pieces.told):
-            owner = np.concatenate([np.arange(self.people), self.people + pieces.owner])
-            told = self.log.of_many(torch.from_numpy(pieces.told), owner)
-            fixed = fixed + told[: self.people].sum(dim=0)
-            found[:fields] = told[self.people :]
-        if len(pieces.own):
-            owner = np.concatenate([pieces.owner, np.full(len(pieces.own) - fields, self.fields)])
-            found += self.own.of_many(torch.from_numpy(pieces.own), owner)
-            fixed = fixed + self.whole.of_one(torch.from_numpy(pieces.whole)[None])[0]
-        return fixed, found
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Some columns of the statistics, in G groups of C: edges (G, C, Q), mean and deviation (G, C), weight (G, 2 C, U + O)."""
-
-    edges: Tensor
-    mean: Tensor
-    deviation: Tensor
-    weight: Tensor
-
-    def of_one(self, values: Tensor) -> Tensor:
-        """(D, U + O) of values (D, C) of the only group."""
-        below = torch.searchsorted(self.edges[0], values.T.contiguous(), out_int32=True).T
-        return _ranks(below, self.edges.shape[2], (values - self.mean[0]) / self.deviation[0]) @ self.weight[0]
-
-    def of_many(self, values: Tensor, owner: np.ndarray) -> Tensor:
-        """(D, U + O) of values (D, C), each of the group `owner` int64 (D,), ascending."""
-        place = torch.from_numpy(owner)
-        edges = self.edges[place].flatten(0, 1)  # D*C Q
-        below = torch.searchsorted(edges, values.reshape(-1, 1), out_int32=True).view(values.shape)
-        ranks = _ranks(below, edges.shape[1], (values - self.mean[place]) / self.deviation[place])
-        found = torch.empty(len(values), self.weight.shape[2])
-        ends = np.searchsorted(owner, np.arange(len(self.weight) + 1)).tolist()
-        for number, weight in enumerate(self.weight):
-            begin, end = ends[number], ends[number + 1]
-            if end > begin:
-                torch.mm(ranks[begin:end], weight, out=found[begin:end])
-        return found
-
-
-def _ranks(below: Tensor, quantiles: int, standard: Tensor) -> Tensor:
-    """What `StatisticsEncoder.ranks` gives, at the precision in which the judge keeps them."""
-    return torch.cat([below.float() * (2 / quantiles) - 1, standard.clamp_(-6, 6).half().float()], dim=1)
+def _clock(moment: float) -> tuple[int, int]:
+    """Hour of the day and day of the week as `judge_slot.clock` counts them, 0 where the time is unknown."""
+    if math.isnan(moment):
+        return 0, 0
+    seconds = int(moment)
+    return 1 + (seconds % SECONDS_OF_DAY) // SECONDS_OF_HOUR, 1 + (seconds // SECONDS_OF_DAY + FIRST_WEEKDAY) % DAYS
 
 
 @dataclass(frozen=True)
@@ -330,10 +213,10 @@ class _Head:
 
     beside: list[str]
     number: int
-    read: Tensor
-    bias: Tensor
-    values: Tensor
-    up: Tensor
+    read: np.ndarray
+    bias: np.ndarray
+    values: np.ndarray
+    up: np.ndarray
 
     @classmethod
     def of(cls, judge: Judge, scenario: str, task: str) -> _Head:
@@ -343,14 +226,17 @@ class _Head:
         beside = [task]
         if judge.sharing.way == "attention":
             beside = [one for one in judge.configs if not scenario or scenario in judge.scenarios_of(one)]
-        read = torch.cat([vectors, keys, down]).T.contiguous()
-        return cls(beside, beside.index(task), read, judge.biases[module_name(task)].detach() + bias, values @ vectors.T, up @ vectors.T)
+        read = np.ascontiguousarray(array_of(torch.cat([vectors, keys, down])).T)
+        biases = array_of(judge.biases[module_name(task)].detach() + bias)
+        return cls(beside, beside.index(task), read, biases, array_of(values @ vectors.T), array_of(up @ vectors.T))
 
-    def __call__(self, states: Tensor) -> Tensor:
+    def __call__(self, states: np.ndarray) -> np.ndarray:
         """(X, L)."""
-        outputs, prompts = self.bias.shape[0], len(self.values)
-        plain, keys, down = (states @ self.read).split([outputs, prompts, len(self.up)], dim=1)
-        logits = plain + self.bias
+        outputs, prompts = len(self.bias), len(self.values)
+        read = states @ self.read
+        logits = read[:, :outputs] + self.bias
         if prompts:
-            logits = torch.addmm(logits, torch.softmax(keys, dim=1), self.values)
-        return torch.addmm(logits, F.relu(down), self.up) if len(self.up) else logits
+            logits += softmax(read[:, outputs : outputs + prompts]) @ self.values
+        if len(self.up):
+            logits += np.maximum(read[:, outputs + prompts :], 0) @ self.up
+        return np.asarray(logits)

@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
 from m6rec.data.dataset import Dataset, Table
+from m6rec.language_model.upper_arrays import ReadSlots
 from m6rec.tasks.basket import Question
 from m6rec.tasks.blended import Blender
 from m6rec.tasks.catalogue import grown
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.config import PriorConfig
+from m6rec.tasks.item_encoder import ContentEncoder
 from m6rec.tasks.judge_part import JudgePart, TextPart
 from m6rec.tasks.judge_request import ReadHistory, RequestJudge
 from m6rec.tasks.prior import TEXT_PART, with_newcomers
+from m6rec.tasks.reading_one import ContentArrays, SlotReader
 from m6rec.tasks.state_cache import BytesCache, PackedStates, keys_of
 
 MOST_HISTORY_BYTES = 128_000_000  # of histories that were read: about 5,000 of 50 events at width 64
@@ -82,7 +86,9 @@ class ServedModel(ChooseMixture):
         self.texts: TextPart | None = None
         self._completing: ChooseMixture | None = None
         self._request_judge: RequestJudge | None = None
+        self._slot_reader: SlotReader | None = None
         self._read_histories = BytesCache[ReadHistory](MOST_HISTORY_BYTES)
+        self._read_slots = BytesCache[ReadSlots](MOST_HISTORY_BYTES)
 
     def scores(self, requests: Requests) -> np.ndarray:
         """float32 (B, N): of the blend where there is one, else of the model."""
@@ -124,26 +130,68 @@ class ServedModel(ChooseMixture):
             raise UsageError("this model has no task that judges candidates; declare one ({answer: judge, label: COLUMN}) and train again")
         current = self._request_judge
         if current is None or current.part is not self.judging or current.version != self.judging.judge.version:
-            current = self._request_judge = RequestJudge(self.judging, self.model)
+            current = self._request_judge = RequestJudge(self.judging, self.slot_reader)
         return current
 
+    @property
+    def slot_reader(self) -> SlotReader:
+        """What reads the history of one request."""
+        if self._slot_reader is None:
+            self._slot_reader = SlotReader(self.model, self.task)
+        return self._slot_reader
+
+    def read_slots(self, requests: Requests) -> ReadSlots:
+        """The history of one request that nobody typed in, read; kept until the history, the person or the model changes.
+
+        A history that grew by an event, and is not yet longer than what is read, is read on from there.
+        """
+        events = requests.histories.window(keep=self.task.shape.history)
+        key = keys_of(requests, events)[0]
+        found = None if key is None else self._read_slots.get(key)
+        if found is None:
+            reader, vectors = self.slot_reader, self.vectors.numpy()
+            before = None
+            if key is not None and 0 < len(requests.histories.items) <= reader.most:
+                shorter = events.window(drop_last=1)
+                before = self._read_slots.find(keys_of(replace(requests, histories=shorter), shorter)[0])
+            if before is not None:
+                found = reader.extend(before, events, vectors)
+            else:
+                found = reader.read(events, vectors, self._profile_vector(requests, reader.profile, self.task.profile))
+            if key is not None:
+                self._read_slots.put(key, found, found.bytes)
+        return found
+
     def read_for_judging(self, requests: Requests) -> ReadHistory:
-        """The history of one request as its candidates meet it; kept until the history, the person or the model changes."""
+        """The history of one request as its candidates meet it; kept as `read_slots` are."""
+        judge = self.request_judge
         key = keys_of(requests, requests.histories.window(keep=self.task.shape.history))[0]
         found = None if key is None else self._read_histories.get(key)
         if found is None:
-            found = self.request_judge.read(requests.histories, self.profile_contents(requests), self.vectors)
+            profile = self._profile_vector(requests, judge.profile, judge.part.judge.slot.profile)
+            found = judge.read(self.read_slots(requests), requests.histories, profile)
             if key is not None:
                 self._read_histories.put(key, found, found.bytes)
         return found
 
+    def _profile_vector(self, requests: Requests, arrays: ContentArrays | None, encoder: ContentEncoder | None) -> np.ndarray | None:
+        """(W,): what `encoder` makes of the profile of one request; None where there is none."""
+        if arrays is None or encoder is None or self.profiles is None:
+            return None
+        if requests.users is not None and requests.users[0] >= 0 and not (requests.profiles and requests.profiles[0]):
+            return arrays.row(self.profiles.contents, int(requests.users[0]))
+        contents = self.profile_contents(requests)
+        with torch.no_grad():
+            return None if contents is None else encoder(contents)[0].numpy()
+
     def forget_states(self) -> None:
         super().forget_states()
         self._read_histories.clear()
+        self._read_slots.clear()
 
     def refresh(self) -> None:
         super().refresh()
         self._completing = None
-        self._request_judge = None
+        self._request_judge = self._slot_reader = None
         if self.blend is not None:
             self.blend.extend(self.catalogue.items)

@@ -81,6 +81,12 @@ class BytesCache(Generic[Kept]):
             self._kept.move_to_end(key)
             return found[0]
 
+    def find(self, key: bytes | None) -> Kept | None:
+        """As `get`, without counting."""
+        with self._lock:
+            found = None if key is None else self._kept.get(key)
+            return None if found is None else found[0]
+
     def put(self, key: bytes, value: Kept, size: int) -> None:
         """Keep `value` of `size` bytes."""
         with self._lock:
