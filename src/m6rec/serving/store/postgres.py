@@ -61,7 +61,8 @@ class PostgresDatabase(Database):
             pool_pre_ping=True,
         )
         # Transactions begin and end where `_begin` and `_commit` say so: one message instead of three.
-        writing = create_engine(url.set(query={}), connect_args=settings, isolation_level="AUTOCOMMIT", pool_size=1)
+        durable = {**settings, "options": f"{settings['options']} -c synchronous_commit=on"}
+        writing = create_engine(url.set(query={}), connect_args=durable, isolation_level="AUTOCOMMIT", pool_size=1)
         super().__init__(name, reading, writing, timeout_s)
         self._newest = 0
         self._news = threading.Lock()

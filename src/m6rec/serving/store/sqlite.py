@@ -24,7 +24,7 @@ PRAGMAS = (
     "synchronous=FULL",
     "wal_autocheckpoint=4000",
     "journal_size_limit=67108864",
-    "foreign_keys=ON",
+    "secure_delete=ON",  # what was forgotten is overwritten
     "cache_size=-32000",
 )
 RETRY_S = 0.0005  # SQLite's own wait doubles up to 100 ms, which starves a worker; a commit takes less than one
