@@ -68,7 +68,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_its_events(url: str,
     run(lambda connection: upgrade(connection, "0001"))
     run(
         lambda connection: [
-            connection.execute(text(statement))
+            connection.exec_driver_sql(statement)
             for statement in (
                 "INSERT INTO events (seq, received, user_id, item_id, time, labels) VALUES (1, 5, 'u', 'i', 4, '{\"a\":1}')",
                 "INSERT INTO changes (seq, time, kind, key, payload) VALUES (1, 5, 'events', '', '{\"first\":1,\"last\":1}')",

@@ -169,7 +169,7 @@ class Database(ABC):
         """Turns what the database complains of into one line."""
         try:
             yield
-        except exc.SQLAlchemyError as error:
+        except (exc.DBAPIError, exc.TimeoutError) as error:
             if isinstance(error, DEFECTS) and not self.is_trouble(error):
                 raise
             raise StorageError(self.in_words(error)) from error
