@@ -43,7 +43,7 @@ class SqliteDatabase(Database):
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, 0)  # the data version at which the newest number was read, and that number
 
-    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool) -> None:
+    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool = False, tell: int | None = None) -> None:
         with _driver(connection) as driver:
             for table, columns, rows in inserts:
                 marks = ",".join("?" * len(columns))
