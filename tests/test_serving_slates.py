@@ -231,6 +231,42 @@ def test_no_setting_of_a_slate_breaks_a_rule(
         assert sum(row["kind"] == kind for row in rows) <= slate.caps.get("kind", 99)
 
 
+@given(rows=st.lists(st.integers(0, COUNT - 1), max_size=6), known=st.integers(1, COUNT), other=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_a_book_brought_up_to_date_is_a_book_made_anew(rows: list[int], known: int, other: int) -> None:
+    """Items come and change: the same verdicts, texts and values as of a book built from nothing."""
+    changed, table = many(other).items.frame, FACTS.items
+    places = sorted({row for row in rows if row < known})
+    before = CatalogueFacts(table.rows(list(range(known))))
+    book = RuleBook.build(RulesConfig.build(RULES), Blocked(providers=frozenset({"Brand4"})), before)
+    mixed = pl.DataFrame(
+        [changed.row(row) if row in places else table.frame.row(row) for row in range(COUNT)], table.frame.schema, orient="row"
+    )
+    now = frame_to_table(mixed, FIELDS, "item_id")
+    moved = np.array([*places, *range(known, COUNT)], dtype=np.int64)[::-1]
+    later = book.updated(before.updated(now, moved), moved)
+    anew = RuleBook.build(book.config, book.blocked, CatalogueFacts(now))
+    assert later.facts.texts.to_list() == anew.facts.texts.to_list()
+    for scenario in (None, "kids", "feed"):
+        for age in (8, 40):
+            verdicts = [one.allowed(scenario, {"age": age}, np.array([0, 0, COUNT - 1])) for one in (later, anew)]
+            assert verdicts[0].left_out == verdicts[1].left_out
+            assert (verdicts[0].allows(ITEMS) == verdicts[1].allows(ITEMS)).all()
+    for field in ("brand", "kind", "tags"):
+        codes = [one.facts.values(field) for one in (later, anew)]
+        names = [
+            [{name for name, code in values.code.items() if code in values.pairs(np.array([row]))[1]} for row in range(COUNT)]
+            for values in codes
+        ]
+        assert names[0] == names[1]
+
+
+def test_rows_that_came_must_all_be_named() -> None:
+    before = CatalogueFacts(FACTS.items.rows(list(range(10))))
+    with pytest.raises(UsageError, match="grew from 10 to 60 items, and 1 new rows are named"):
+        before.updated(FACTS.items, np.array([10]))
+
+
 @given(
     shares=st.dictionaries(st.sampled_from(["video", "shop", "text"]), st.sampled_from([0.1, 0.2, 0.3]), min_size=1),
     k=st.integers(1, 20),
@@ -298,8 +334,8 @@ def test_a_list_of_nothing_is_an_error() -> None:
     ],
 )
 def test_propensities_are_the_frequencies(slate: Slate, limits: bool, pool: int) -> None:
-    """3,000 lists: how often each item stands at each place is what was said of it, within five standard errors."""
-    times, k, share = 3_000, 5, 0.2
+    """2,000 lists: how often each item stands at each place is what was said of it, within five standard errors."""
+    times, k, share = 2_000, 5, 0.2
     generator = np.random.default_rng(7)
     rules = BOOK.allowed("shop", {"age": 40}).limits if limits else ()
     seen, said = np.zeros((COUNT, k)), np.full((COUNT, k), np.nan)
@@ -317,4 +353,4 @@ def test_propensities_are_the_frequencies(slate: Slate, limits: bool, pool: int)
     assert (np.abs(seen[there] / times - said[there]) <= 5 * error + 1e-12).all()
     assert np.nansum(said, axis=0) == pytest.approx(1.0)  # everything that can stand at a place did
     open_places = int((said[there] < 1).sum() and (np.nanmax(said, axis=0) < 1).sum())
-    assert by_chance / times == pytest.approx(share * open_places, rel=0.1)
+    assert by_chance / times == pytest.approx(share * open_places, rel=0.12)
