@@ -1,11 +1,10 @@
-"""What putting a list together costs and what diversity costs in accuracy.
+"""What putting a list together costs in time, and what diversity and novelty cost in accuracy.
 
     python benchmarks/slates.py time
-    python benchmarks/slates.py curve --run runs/shop --out docs/slates.svg
-    python benchmarks/slates.py curve --dataset beauty --run runs/beauty
+    python benchmarks/slates.py curve --run runs/beauty --out docs/slates.svg
 
-`curve` works on the validation part: for people with at least three events, their history without its last two events is the request,
-the last but one is what should be found. The rules of repetition are those of the run.
+`curve` takes the validation people of a run (their history is what training knew, what they took next was never trained on), the scorer as
+the fit stage left it, and the best candidates of each.
 """
 
 from __future__ import annotations
@@ -13,7 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,18 @@ import polars as pl
 
 from m6rec.data.dataset import FieldType
 from m6rec.data.tables import frame_to_table
+from m6rec.evaluation.standalone import standalone_svg
 from m6rec.serving.asked import Slate
+from m6rec.serving.many import best_allowed
 from m6rec.serving.rules.config import RulesConfig
+from m6rec.serving.rules.curve import Case, accuracy_diversity, curve_svg
 from m6rec.serving.rules.facts import CatalogueFacts
 from m6rec.serving.rules.filters import Blocked, RuleBook
 from m6rec.serving.rules.slate import put_together
+from m6rec.training.pipeline import open_run
+from m6rec.training.workbench import Workbench
+
+SLIDER = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 FIELDS = {
     "title": FieldType.TEXT,
@@ -112,12 +121,44 @@ def timed(count: int, candidates: int, k: int, width: int) -> dict[str, Any]:
     }
     limits, chance = book.allowed("shop", {"age": 20}).limits, np.random.default_rng(2)
     for name, slate in SLATES.items():
-        found[name] = milliseconds(lambda slate=slate: put_together(slate, items, scores, vectors, None, facts, k))
+        found[name] = milliseconds(partial(put_together, slate, items, scores, vectors, None, facts, k))
     slate = SLATES["all together"]
     found["all together, rules, exploration"] = milliseconds(
         lambda: put_together(slate, items, scores, vectors, None, facts, k, chance, limits=limits, exploration=0.1)
     )
     return found
+
+
+def cases_of(bench: Workbench, people: int, candidates: int, seed: int) -> Iterator[Case]:
+    """Validation people of a run, at most so many drawn by seed; what they had is no candidate."""
+    everyone = bench.split.validation
+    rows = np.sort(np.random.default_rng(seed).permutation(len(everyone))[:people])
+    scorer = bench.fitted()
+    for start in range(0, len(rows), 100):
+        requests, targets = everyone.requests.rows(rows[start : start + 100]), everyone.targets.rows(rows[start : start + 100])
+        best, values = best_allowed(scorer.scores(requests), requests, candidates, exclude=True, allowed=None)
+        for row in range(len(best)):
+            yield Case(best[row], values[row], int(targets.row(row)[0]))
+
+
+def curve(run: Path, people: int, candidates: int, k: int, seed: int, out: Path | None) -> dict[str, Any]:
+    """Both sliders from 0 to 1."""
+    bench = open_run(run)
+    vectors = bench.fitted().vectors.numpy()
+    facts = CatalogueFacts(bench.dataset.items, bench.split.seen)
+    lines = {
+        "diversity": [Slate(diversity=value) for value in SLIDER],
+        "novelty": [Slate(novelty=value) for value in SLIDER],
+        "half and half": [Slate(diversity=value / 2, novelty=value / 2) for value in SLIDER],
+    }
+    slates = [slate for line in lines.values() for slate in line]
+    points = accuracy_diversity(cases_of(bench, people, candidates, seed), slates, facts, vectors, k, seed)
+    found = {name: points[place * len(SLIDER) : (place + 1) * len(SLIDER)] for place, name in enumerate(lines)}
+    if out is not None:
+        for against in ("unlikeness", "novelty"):
+            chart = standalone_svg(curve_svg(found, against=against, k=k))
+            out.with_name(f"{out.stem}-{against}{out.suffix}").write_text(chart, encoding="utf-8")
+    return {name: [{"slider": value} | asdict(point) for value, point in zip(SLIDER, line, strict=True)] for name, line in found.items()}
 
 
 def main() -> None:
@@ -127,8 +168,24 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=200)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--width", type=int, default=128, help="of the item vectors")
+    parser.add_argument("--run", type=Path, help="a finished run, for `curve`")
+    parser.add_argument("--people", type=int, default=4_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="pictures: STEM-unlikeness.svg and STEM-novelty.svg")
     given = parser.parse_args()
-    print(json.dumps(timed(given.items, given.candidates, given.k, given.width), indent=2, ensure_ascii=False))
+    if given.study == "time":
+        print(json.dumps(timed(given.items, given.candidates, given.k, given.width), indent=2, ensure_ascii=False))
+        return
+    if given.run is None:
+        parser.error("curve needs --run")
+    found = curve(given.run, given.people, given.candidates, given.k, given.seed, given.out)
+    for name, line in found.items():
+        for point in line:
+            figures = ", ".join(
+                f"{key} {point[key][0]:.4f} ({point[key][1]:.4f} to {point[key][2]:.4f})"
+                for key in ("ndcg", "hit", "unlikeness", "novelty")
+            )
+            print(f"{name} {point['slider']:.1f}: {figures}, coverage {point['coverage']:.3f}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from m6rec.data.dataset import FieldType
 from m6rec.data.tables import frame_to_table
 from m6rec.serving.asked import Slate
 from m6rec.serving.rules.config import RulesConfig
+from m6rec.serving.rules.curve import Case, accuracy_diversity, curve_svg
 from m6rec.serving.rules.facts import CatalogueFacts
 from m6rec.serving.rules.filters import Blocked, RuleBook
 from m6rec.serving.rules.mixing import whole_numbers
@@ -354,3 +355,23 @@ def test_propensities_are_the_frequencies(slate: Slate, limits: bool, pool: int)
     assert np.nansum(said, axis=0) == pytest.approx(1.0)  # everything that can stand at a place did
     open_places = int((said[there] < 1).sum() and (np.nanmax(said, axis=0) < 1).sum())
     assert by_chance / times == pytest.approx(share * open_places, rel=0.12)
+
+
+def test_the_curve_of_a_slider_by_hand() -> None:
+    """Two people, lists of two out of three. As scored: the target stands first and second. With diversity 1 the second place goes elsewhere."""
+    facts, vectors = FACTS, np.zeros((COUNT, 2))
+    vectors[:3] = [[1.0, 0.0], [1.0, 0.0], [0.0, 2.0]]
+    scores = np.array([0.0, -0.1, -1.0])
+    cases = [Case(ITEMS[:3], scores, 0), Case(ITEMS[:3], scores, 1)]
+    plain, various = accuracy_diversity(cases, [Slate(), Slate(diversity=1.0)], facts, vectors, k=2)
+    assert plain.ndcg[0] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert various.ndcg[0] == pytest.approx(1 / 2)
+    assert (plain.hit[0], various.hit[0]) == (1.0, 0.5)
+    assert (plain.unlikeness[0], various.unlikeness[0]) == pytest.approx((0.0, 1.0))
+    assert plain.novelty[0] == pytest.approx(float(-np.log2(facts.popularity[:2]).mean()))
+    assert plain.coverage == pytest.approx(2 / COUNT)
+    assert plain.ndcg[1] <= plain.ndcg[0] <= plain.ndcg[2]
+    drawn = curve_svg({"diversity": [plain, various]}, k=2)
+    assert drawn.startswith("<svg")
+    assert "diversity: 0.000 0.8155, 1.000 0.5000" in drawn
+    assert "bits" in curve_svg({"diversity": [plain, various]}, against="novelty")
