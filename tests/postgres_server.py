@@ -42,13 +42,14 @@ class Server:
 
     folder: Path
     port: int
+    durable: bool
     names: Iterator[int] = field(default_factory=count)
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}"
 
     def new_database(self) -> str:
-        """URL of an empty database."""
+        """URL of an empty database. It takes the server a second on a busy machine."""
         name = f"m6rec_{next(self.names)}"
         self.sql(f"CREATE DATABASE {name}")
         return self.url(name)
@@ -61,7 +62,10 @@ class Server:
 
     def start(self) -> None:
         log = self.folder / "log"
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c max_connections=100 -c shared_buffers=32MB"
+        sync = "on" if self.durable else "off"
+        options = (
+            f"-c fsync={sync} -p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c max_connections=100 -c shared_buffers=32MB"
+        )
         _run("pg_ctl", "start", "-w", "-t", "60", "-D", str(self.folder / "data"), "-l", str(log), "-o", options)
 
     def stop(self, mode: str = "immediate") -> None:
@@ -70,19 +74,22 @@ class Server:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Server]:
-    """A server with nothing in it; stopped and deleted in the end."""
+def running_postgres(*, durable: bool = False) -> Iterator[Server]:
+    """A server with nothing in it; stopped and deleted in the end.
+
+    durable: whether what is committed survives the machine. What dies in tests are processes, so they need not wait for the disk.
+    """
     folder = Path(tempfile.mkdtemp(prefix="m6rec-pg-", dir="/tmp"))  # short: the path of a unix socket holds 107 characters
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, USER)
         _run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", USER, "-E", "UTF8", "--no-locale", "--no-sync")
-        server = Server(folder, _free_port())
+        server = Server(folder, _free_port(), durable)
         server.start()
         try:
             yield server
         finally:
-            server.stop("fast")
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import stream
+from m6rec.evaluation.intervals import wilson
 from m6rec.serving.experiments.drift import AdaptiveWindow, Change, binned, bins, stability
-from m6rec.serving.experiments.prequential import Prequential, wilson
+from m6rec.serving.experiments.prequential import Prequential
 
 DAY = 86_400.0
 
@@ -40,8 +41,8 @@ def test_a_rank_that_is_not_known_is_no_hit() -> None:
 
 def test_shares_of_few_events_have_wide_intervals() -> None:
     """Wilson's interval of 0 of 10: 0 to 0.278; nothing seen: everything is possible."""
-    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(0.0, 0) == (0.0, 1.0)
 
 
 def test_the_curve_stays_bounded_whatever_times_come() -> None:

@@ -83,6 +83,15 @@ def test_exposures_before_the_experiment_do_not_count() -> None:
     assert found.crossed == 0
 
 
+def test_only_the_actions_that_count_are_outcomes() -> None:
+    frame = ROWS.with_columns(actions=pl.Series([["view", "buy"], ["view"], [], None, ["buy"], ["view"], [], ["buy"], ["buy"]]))
+    found = readout(frame, experiment(actions=["buy", "like"]))
+    assert [arm.mean for arm in found.arms] == pytest.approx([1 / 4, 1 / 3])
+    assert [arm.mean for arm in readout(frame, experiment(actions=["buy"], metric="value_per_unit")).arms] == pytest.approx([10 / 2, 4 / 2])
+    with pytest.raises(DataError, match="no column 'actions'"):
+        readout(ROWS, experiment(actions=["buy"]))
+
+
 def test_the_error_of_a_ratio_is_that_of_the_bootstrap() -> None:
     """Delta method over units against 2,000 resamples of units."""
     ratio = Outcomes.of(exposures(800)).ratio("old", "outcome_per_exposure")

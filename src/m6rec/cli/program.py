@@ -29,6 +29,7 @@ from m6rec.cli import (
     seesaw,
     serve,
     similar,
+    store,
     train,
     tune,
     validate,
@@ -95,6 +96,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "serve": serve.serve,
     "doctor": doctor.doctor,
+    "store": store.store,
     "config-reference": reference.config_reference,
 }
 

@@ -8,11 +8,13 @@ Dimension keys: C cases, U users, M columns of values, R resamples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 LEVELS = (2.5, 97.5)
+NORMAL_95 = 1.959964  # so many standard errors to either side hold 95 % of a normal
 
 #: Cells (resamples x users) of one block of resampling weights: 4 million float64 are 32 MB.
 BLOCK_CELLS = 4_000_000
@@ -94,6 +96,16 @@ def spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(seen):
             low[column], high[column] = np.percentile(seen, LEVELS)
     return low, high
+
+
+def wilson(share: float, rows: float) -> tuple[float, float]:
+    """(low, high) of a share of independent rows (Wilson 1927); (0, 1) where there is no row."""
+    if rows <= 0:
+        return 0.0, 1.0
+    below = 1 + NORMAL_95**2 / rows
+    middle = (share + NORMAL_95**2 / (2 * rows)) / below
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / rows + NORMAL_95**2 / (4 * rows**2)) / below
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def unit_index(users: np.ndarray | None, cases: int) -> np.ndarray:

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from m6rec.evaluation import class_metrics
+from m6rec.evaluation.intervals import NORMAL_95, wilson
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.label_metrics import equal_mass_bins
 from m6rec.evaluation.plots import COLOURS, Axes, short, svg
-
-Z = 1.959964  # 95 % of a normal
 
 
 class ReliabilityBin(NamedTuple):
@@ -39,7 +38,7 @@ def reliability(judged: Judged, bins: int = 10) -> list[ReliabilityBin]:
     for one in np.unique(place):
         yes, p = truth[place == one].astype(np.float64), predicted[place == one].astype(np.float64)
         mean = float(yes.mean())
-        low, high = _wilson(mean, len(yes)) if shares else _normal(yes)
+        low, high = wilson(mean, len(yes)) if shares else _normal(yes)
         table.append(ReliabilityBin(len(yes), float(p.mean()), mean, low, high))
     return table
 
@@ -90,13 +89,6 @@ def reliability_chart(key: str, judged: Sequence[Judged], bins: int = 10) -> str
     return svg(key, "What was predicted against what came true", (words or "No rows") + ".", y - 8, parts)
 
 
-def _wilson(share: float, rows: int) -> tuple[float, float]:
-    below = 1 + Z**2 / rows
-    middle = (share + Z**2 / (2 * rows)) / below
-    half = Z * math.sqrt(share * (1 - share) / rows + Z**2 / (4 * rows**2)) / below
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
 def _normal(values: np.ndarray) -> tuple[float, float]:
-    half = Z * float(values.std()) / math.sqrt(len(values))
+    half = NORMAL_95 * float(values.std()) / math.sqrt(len(values))
     return float(values.mean()) - half, float(values.mean()) + half

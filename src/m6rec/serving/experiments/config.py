@@ -59,6 +59,7 @@ class Experiment(Config):
     scenarios: list[str] = Field(default_factory=list, description="Where it runs; empty: everywhere.")
     metric: str = Field(METRICS[0], description=f"What decides: {', '.join(METRICS)}, or a number column of the outcomes.")
     better: Direction = Field("higher", description="Which direction of the metric is good.")
+    actions: list[str] = Field(default_factory=list, description="Actions that are an outcome (buy, like); empty: any action is.")
     least_effect: float = Field(0.05, gt=0, le=1, description="Smallest relative change worth finding.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Probability of calling a difference where there is none, at any number of looks.")
     fewest_units: int = Field(100, ge=2, description="People an arm must have before anything is decided.")

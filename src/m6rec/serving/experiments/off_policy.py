@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.stats import norm
 
 from m6rec.base.errors import DataError, UsageError
+from m6rec.evaluation.intervals import NORMAL_95
 from m6rec.serving.experiments.outcomes import Ratio, Shown
-
-NORMAL_95 = float(norm.ppf(0.975))
 
 
 @dataclass(frozen=True)

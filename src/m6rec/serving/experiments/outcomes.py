@@ -6,6 +6,7 @@ Units, not exposures, were dealt out by chance, so a figure's spread is that bet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,12 @@ class Shown:
 
     unit, arm, item: String.  time: Float64, seconds since 1970.  position: the place in the list.  propensity: Float64, the probability
     with which the item came to stand there.  outcome: 1 where something followed within the window, else 0 or null.  value: its worth, or null.
+    actions: optional, List(String), what followed; read where an experiment names the actions that count.
     """
 
     UNIT, ARM, TIME, ITEM = "unit", "arm", "time", "item"
     POSITION, PROPENSITY, OUTCOME, VALUE = "position", "propensity", "outcome", "value"
+    ACTIONS = "actions"
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,20 @@ class Outcomes:
     crossed: int
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, since: float | None = None) -> Outcomes:
-        """Exposures, those before `since` left out.
+    def of(cls, frame: pl.DataFrame, since: float | None = None, actions: Sequence[str] = ()) -> Outcomes:
+        """Exposures, those before `since` left out; where `actions` are named, only they make an outcome and its value.
 
         Raises:
             DataError: a column is missing.
         """
-        needed = [Shown.UNIT, Shown.ARM, Shown.OUTCOME]
-        missing = [name for name in [*needed, *([Shown.TIME] if since is not None else [])] if name not in frame.columns]
+        needed = [Shown.UNIT, Shown.ARM, Shown.ACTIONS if actions else Shown.OUTCOME, *([Shown.TIME] if since is not None else [])]
+        missing = [name for name in needed if name not in frame.columns]
         if missing:
-            raise DataError(f"outcomes have no column '{missing[0]}'; they need {', '.join(needed)} (and {Shown.TIME} with since)")
+            raise DataError(f"outcomes have no column '{missing[0]}'; these settings need {', '.join(needed)}")
+        if actions:
+            counts = pl.col(Shown.ACTIONS).list.eval(pl.element().is_in(list(actions))).list.any().fill_null(False)
+            values = [pl.when(counts).then(pl.col(Shown.VALUE)).alias(Shown.VALUE)] if Shown.VALUE in frame.columns else []
+            frame = frame.with_columns(counts.cast(pl.Float64).alias(Shown.OUTCOME), *values)
         if since is not None:
             frame = frame.filter(pl.col(Shown.TIME) >= since)
         arms = frame.group_by(Shown.UNIT).agg(pl.col(Shown.ARM).n_unique().alias("arms"))

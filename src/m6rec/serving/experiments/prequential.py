@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from m6rec.evaluation.intervals import wilson
 from m6rec.serving.experiments.drift import AdaptiveWindow
 
 SUMS = ("events", "hits", "gain", "reciprocal")
@@ -81,7 +82,7 @@ class Prequential:
         found = []
         for start in sorted(self._sums):
             events, hits, gain, reciprocal = self._sums[start].tolist()
-            low, high = wilson(hits, events)
+            low, high = wilson(hits / events, events)
             found.append(QualityWindow(start * self.window, int(events), hits / events, gain / events, reciprocal / events, low, high))
         return found
 
@@ -97,13 +98,3 @@ class Prequential:
         found.watch = AdaptiveWindow.restored(state["watch"])
         found._sums = OrderedDict((int(row[0]), np.array(row[1:], dtype=np.float64)) for row in state["sums"])
         return found
-
-
-def wilson(hits: float, events: float) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); (0, 1) where nothing is known."""
-    if events <= 0:
-        return 0.0, 1.0
-    z, share = 1.959964, hits / events
-    centre, half = share + z * z / (2 * events), z * math.sqrt(share * (1 - share) / events + z * z / (4 * events * events))
-    scale = 1 + z * z / events
-    return max((centre - half) / scale, 0.0), min((centre + half) / scale, 1.0)

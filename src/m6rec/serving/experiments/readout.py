@@ -95,7 +95,7 @@ def readout(frame: pl.DataFrame, experiment: Experiment, *, covariate: pl.DataFr
         DataError: a column is missing.
         UsageError: a metric that the outcomes don't have.
     """
-    outcomes = Outcomes.of(frame, experiment.since)
+    outcomes = Outcomes.of(frame, experiment.since, experiment.actions)
     figures = {arm.name: outcomes.ratio(arm.name, experiment.metric) for arm in experiment.arms}
     others = experiment.arms[1:]
     alpha = experiment.alpha / len(others)

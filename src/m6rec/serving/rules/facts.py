@@ -47,6 +47,15 @@ class Values:
         places = np.arange(len(position)) + np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
         return position, self.codes[places].astype(np.int64)
 
+    def extended(self, part: Values) -> Values:
+        """With the items of `part` after these."""
+        code = dict(self.code)
+        for name in part.code:
+            code.setdefault(name, len(code))
+        codes = np.array([code[name] for name in part.code], dtype=np.int32)[part.codes] if len(part.codes) else part.codes
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + part.offsets[1:]])
+        return Values(code, offsets, np.concatenate([self.codes, codes]), self.single and part.single)
+
     def having(self, codes: np.ndarray) -> np.ndarray:
         """bool (N,): items with any of the values `codes`."""
         wanted = np.zeros(len(self), dtype=bool)
@@ -73,6 +82,36 @@ class CatalogueFacts:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def some(self, rows: np.ndarray) -> CatalogueFacts:
+        """Facts of some of the items, as a catalogue of their own."""
+        return CatalogueFacts(self.items.rows(np.asarray(rows).tolist()))
+
+    def updated(self, items: Table, rows: np.ndarray, seen: np.ndarray | None = None) -> CatalogueFacts:
+        """Facts of the catalogue as it is now, with what is known of the items that are as they were.
+
+        Args:
+            items: all items; those of before have the same rows.
+            rows: int (R,), rows that came (at the end) or changed.
+            seen: see the class.
+
+        Raises:
+            UsageError: items came that `rows` does not name.
+        """
+        facts, rows, old = CatalogueFacts(items, seen), np.unique(np.asarray(rows, dtype=np.int64)), len(self)
+        came = int(np.count_nonzero(rows >= old))
+        if came != len(items) - old:
+            raise UsageError(f"the catalogue grew from {old} to {len(items)} items, and {came} new rows are named; name all of them")
+        if not len(rows):
+            facts._texts, facts._values = self._texts, dict(self._values)
+            return facts
+        part = facts.some(rows)
+        if self._texts is not None:
+            texts = pl.concat([self._texts, pl.repeat("", came, dtype=pl.String, eager=True)])
+            facts._texts = texts.scatter(pl.Series(rows), part.texts)
+        if came == len(rows):
+            facts._values = {name: values.extended(part.values(name)) for name, values in self._values.items()}
+        return facts
 
     def dense(self, item_id: str) -> int:
         """Row of an item, -1 where it is not in the catalogue."""
@@ -114,7 +153,8 @@ def _values(column: pl.Series, kind: FieldType) -> Values:
     if kind == FieldType.TAGS:
         pairs = pairs.unique(maintain_order=True)
     names = pairs["value"].unique(maintain_order=True)
-    codes = pairs["value"].replace_strict(names, pl.int_range(len(names), dtype=pl.Int32, eager=True), return_dtype=pl.Int32)
+    code = {name: place for place, name in enumerate(names)}
+    codes = np.array([code[value] for value in pairs["value"]], dtype=np.int32)
     lengths = np.bincount(pairs["item"].to_numpy(), minlength=len(column))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Values({name: code for code, name in enumerate(names)}, offsets, codes.to_numpy(), bool(lengths.max(initial=0) <= 1))
+    return Values(code, offsets, codes, bool(lengths.max(initial=0) <= 1))

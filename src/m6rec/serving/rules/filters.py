@@ -14,24 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from m6rec.base.errors import ConfigError, UsageError
-from m6rec.serving.filters import allowed_items
-from m6rec.serving.rules.audience import Audience
 from m6rec.serving.rules.config import CapRule, RulesConfig
 from m6rec.serving.rules.facts import CatalogueFacts
+from m6rec.serving.rules.masks import Blocked, Masks
 from m6rec.serving.rules.words import BlockedWords
+
+__all__ = ["Blocked", "Limit", "RuleBook", "Verdict"]
 
 KEPT = 64  # masks of kinds of people kept, N bytes each
 UNLIMITED = np.iinfo(np.int32).max
-
-
-@dataclass(frozen=True)
-class Blocked:
-    """What moderation blocked while the service runs, beside the configuration: item ids, words, providers."""
-
-    items: frozenset[str] = frozenset()
-    words: frozenset[str] = frozenset()
-    providers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,19 +61,16 @@ class _Held:
 
 
 class RuleBook:
-    """Rules over one catalogue; never changes, so any number of threads may ask. A new catalogue or block list is a new book."""
+    """Rules over one catalogue; never changes, so any number of threads may ask. A new catalogue or block list is a new book.
 
-    def __init__(self, config: RulesConfig, blocked: Blocked, facts: CatalogueFacts) -> None:
-        """`build` by another name."""
-        self.config, self.blocked, self.facts = config, blocked, facts
-        self.words = BlockedWords([*config.blocked_words, *sorted(blocked.words)])
-        self._always = self._blocked_rows()
-        self._audiences = [Audience.of(rule, facts) for rule in config.audiences]
-        self._offers = {scenario: self._offer(scenario, where) for scenario, where in config.offers.items()}
-        self._read = tuple(dict.fromkeys(name for audience in self._audiences for name in audience.fields))
+    facts: the catalogue that it is about.  words: the blocked words; `words.found(text)` says which stand in a text.
+    """
+
+    def __init__(self, config: RulesConfig, blocked: Blocked, facts: CatalogueFacts, words: BlockedWords, masks: Masks) -> None:
+        """Of parts made already; see `build`."""
+        self.config, self.blocked, self.facts, self.words, self.masks = config, blocked, facts, words, masks
+        self._read = tuple(dict.fromkeys(name for audience in masks.audiences for name in audience.fields))
         self._held = _Held()
-        for cap in config.caps:
-            _check_cap(cap, facts)
 
     @classmethod
     def build(cls, config: RulesConfig, blocked: Blocked, facts: CatalogueFacts) -> RuleBook:
@@ -91,8 +79,21 @@ class RuleBook:
         Raises:
             ConfigError: a rule names a field that items don't have, or that does not suit it. Ids and values that no item has are
                 no error: they may come.
+            UsageError: a blocked word without a letter.
         """
-        return cls(config, blocked, facts)
+        words = BlockedWords([*config.blocked_words, *sorted(blocked.words)])
+        return cls(config, blocked, facts, words, Masks.of(config, blocked, words, facts))
+
+    def updated(self, facts: CatalogueFacts, rows: np.ndarray) -> RuleBook:
+        """The same rules where items came (at the end) or changed: only their rows are looked at.
+
+        Args:
+            facts: of the catalogue as it is now, `self.facts.updated(...)`.
+            rows: int (R,), dense items that came or changed.
+        """
+        rows = np.unique(np.asarray(rows, dtype=np.int64))
+        part = Masks.of(self.config, self.blocked, self.words, facts.some(rows))
+        return RuleBook(self.config, self.blocked, facts, self.words, self.masks.updated(part, rows, len(facts)))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -134,16 +135,17 @@ class RuleBook:
         return Verdict(mask, left_out, tuple(limits))
 
     def _mask(self, scenario: str | None, profile: Mapping[str, Any]) -> tuple[np.ndarray | None, dict[str, int]]:
-        named = scenario if scenario in self._offers or any(scenario in a.rule.scenarios for a in self._audiences) else None
+        masks = self.masks
+        named = scenario if scenario in masks.offers or any(scenario in one.rule.scenarios for one in masks.audiences) else None
         key = (named, *(_key(profile.get(name)) for name in self._read))
         with self._held.lock:
             if key in self._held.masks:
                 self._held.masks.move_to_end(key)
                 return self._held.masks[key]
-        rules = list(self._always.items())
-        if scenario in self._offers:
-            rules.append((f"offers of {scenario}", ~self._offers[scenario]))
-        for audience in self._audiences:
+        rules = list(masks.blocked.items())
+        if scenario is not None and scenario in masks.offers:
+            rules.append((f"offers of {scenario}", ~masks.offers[scenario]))
+        for audience in masks.audiences:
             forbidden = audience.forbidden(profile) if _holds(audience.rule.scenarios, scenario) else None
             if forbidden is not None:
                 rules.append((audience.rule.name, forbidden))
@@ -176,32 +178,6 @@ class RuleBook:
         spent = np.flatnonzero(room <= 0)
         return Limit(cap.name, cap.field, np.maximum(room, 0)), values.having(spent) if len(spent) else None
 
-    def _blocked_rows(self) -> dict[str, np.ndarray]:
-        """Rule -> bool (N,), of what is never shown to anybody."""
-        facts, config = self.facts, self.config
-        rows = [facts.dense(item) for item in {*config.blocked_items, *self.blocked.items}]
-        found = {"blocked items": _marked(len(facts), [row for row in rows if row >= 0])}
-        found["blocked words"] = _marked(len(facts), self.words.rows(facts.texts) if len(self.words) else [])
-        providers = {str(value).lower() for value in (*config.blocked_providers, *self.blocked.providers)}
-        if providers:
-            if config.provider_field is None:
-                raise ConfigError(
-                    "providers are blocked, but rules.provider_field is not set; name the item field that says who offers an item"
-                )
-            try:
-                values = facts.values(config.provider_field)
-            except UsageError as error:
-                raise ConfigError(f"rules.provider_field: {error}") from None
-            codes = [values.code[value] for value in providers if value in values.code]
-            found["blocked providers"] = values.having(np.array(codes, dtype=np.int64))
-        return {name: rows for name, rows in found.items() if rows.any()}
-
-    def _offer(self, scenario: str, where: Mapping[str, Any]) -> np.ndarray:
-        try:
-            return allowed_items(self.facts.items, where)
-        except UsageError as error:
-            raise ConfigError(f"rules.offers.{scenario}: {error}") from None
-
 
 def _key(value: Any) -> str:
     """What tells one fact from another, short whatever somebody sends."""
@@ -209,25 +185,5 @@ def _key(value: Any) -> str:
     return text if len(text) <= 64 else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _marked(size: int, rows: Sequence[int]) -> np.ndarray:
-    marked = np.zeros(size, dtype=bool)
-    marked[list(rows)] = True
-    return marked
-
-
 def _holds(scenarios: Sequence[str], scenario: str | None) -> bool:
     return not scenarios or scenario in scenarios
-
-
-def _check_cap(cap: CapRule, facts: CatalogueFacts) -> None:
-    if cap.per_list is None and cap.per_day is None:
-        raise ConfigError(f"rules.caps '{cap.name}' has neither per_list nor per_day; give at least one")
-    if cap.field is None and cap.per_list is not None:
-        raise ConfigError(
-            f"rules.caps '{cap.name}' has per_list and no field; an item stands once in a list anyway, name the field to count"
-        )
-    if cap.field is not None:
-        try:
-            facts.values(cap.field)
-        except UsageError as error:
-            raise ConfigError(f"rules.caps '{cap.name}': {error}") from None

@@ -50,16 +50,19 @@ class Room:
         """Whether there is no limit at all."""
         return not self._counts
 
-    def take(self, candidate: int) -> None:
-        """A place goes to a candidate."""
+    def take(self, candidate: int) -> list[np.ndarray]:
+        """A place goes to a candidate; the candidates that may not come any more."""
+        closed = []
         for count in self._counts:
-            first, last = count.position.searchsorted([candidate, candidate + 1])
+            first, last = count.position.searchsorted((candidate, candidate + 1))
             for code in count.code[first:last].tolist():
                 count.room[code] = count.left(code) - 1
                 if count.room[code] <= 0:
                     gone = count.position[count.code == code]
                     count.shut[gone] = True
                     self.open[gone] = False
+                    closed.append(gone)
+        return closed
 
     def refused(self, order: np.ndarray) -> dict[str, int]:
         """Limit -> how many candidates it keeps out of the list `order`, now that it is made."""
@@ -99,7 +102,7 @@ def _nth(codes: np.ndarray) -> np.ndarray:
     return nth
 
 
-@dataclass
+@dataclass(eq=False)
 class _Share:
     """One value that a list has to hold so much of: `need` of its places; `count` it has. has bool (C,)."""
 
@@ -132,33 +135,32 @@ class Mix:
         """Whether nothing is asked for."""
         return not self._fields
 
-    def wanted(self, may: np.ndarray, left: int) -> np.ndarray:
-        """bool (C,): of the candidates that `may` come (at least one), those that the shares ask for at this place; `may` where any will do.
+    def wanted(self, value: np.ndarray, left: int) -> np.ndarray | None:
+        """int (W,): candidates that the shares ask for at this place; None where any will do.
 
         Args:
+            value: float (C,), -inf for who may not come.
             left: places of the list that are still free, this one among them.
         """
-        found = may
+        found: np.ndarray | None = None
         for shares in self._fields:
-            both = self._of_field(shares, may, left) & found
-            found = both if both.any() else found  # where two fields can't both be served, the one named first is
-        return found
+            asked = self._of_field(shares, value, left)
+            if asked is not None:
+                both = asked if found is None else found & asked
+                found = both if both.any() else found  # where two fields can't both be served, the one named first is
+        return None if found is None else np.flatnonzero(found)
 
-    def _of_field(self, shares: Sequence[_Share], may: np.ndarray, left: int) -> np.ndarray:
-        able: list[tuple[_Share, np.ndarray]] = []
-        outstanding = 0
-        for share in shares:
-            if share.count < share.need:
-                which = may & share.has
-                there = int(np.count_nonzero(which))
-                if there:
-                    able.append((share, which))
-                    outstanding += min(share.need - share.count, there)
-        if outstanding >= left:
-            chosen = [which for _, which in able]
-        else:
-            chosen = [which for share, which in able if share.count < int(share.share * (self.placed + 1) + 1e-9)]
-        return np.logical_or.reduce(chosen) if chosen else may
+    def _of_field(self, shares: Sequence[_Share], value: np.ndarray, left: int) -> np.ndarray | None:
+        due = [share for share in shares if share.count < share.need]
+        behind = [share for share in due if share.count < int(share.share * (self.placed + 1) + 1e-9)]
+        if not behind and sum(share.need - share.count for share in due) < left:
+            return None
+        may = value > -np.inf
+        able = [(share, may & share.has) for share in due]
+        there = [(share, which, int(np.count_nonzero(which))) for share, which in able]
+        pressed = sum(min(share.need - share.count, number) for share, _, number in there) >= left
+        chosen = [which for share, which, number in there if number and (pressed or share in behind)]
+        return np.logical_or.reduce(chosen) if chosen else None
 
     def take(self, candidate: int) -> None:
         """A place goes to a candidate."""

@@ -184,21 +184,21 @@ def _unit(vectors: np.ndarray, rank: np.ndarray) -> np.ndarray:
 
 def _greedy(merit: np.ndarray, unit: np.ndarray | None, diversity: float, room: Room, mix: Mix, k: int) -> np.ndarray:
     """int64 (K,): one place after the other. Equal merit: the more probable candidate, then the one given first."""
-    likeness = np.full(len(merit), -1.0) if unit is not None else None
-    free = np.ones(len(merit), dtype=bool)
+    value = np.where(room.open, merit, -np.inf)
+    likeness: np.ndarray | None = None
     order: list[int] = []
-    while len(order) < k:
-        may = free & room.open
-        if not may.any():
+    while len(order) < min(k, len(value)):
+        here = value if likeness is None else value - likeness
+        wanted = None if mix.free else mix.wanted(value, k - len(order))
+        chosen = int(here.argmax()) if wanted is None else int(wanted[here[wanted].argmax()])
+        if value[chosen] == -np.inf:
             break
-        if not mix.free:
-            may = mix.wanted(may, k - len(order))
-        here = merit if likeness is None or not order else merit - diversity * likeness
-        chosen = int(np.argmax(np.where(may, here, -np.inf)))
         order.append(chosen)
-        free[chosen] = False
-        room.take(chosen)
+        value[chosen] = -np.inf
+        for gone in room.take(chosen):
+            value[gone] = -np.inf
         mix.take(chosen)
-        if likeness is not None and unit is not None:
-            np.maximum(likeness, unit @ unit[chosen], out=likeness)
+        if unit is not None:
+            like = unit @ (unit[chosen] * np.float32(diversity))
+            likeness = like if likeness is None else np.maximum(likeness, like, out=likeness)
     return np.array(order, dtype=np.int64)

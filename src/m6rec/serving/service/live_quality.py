@@ -25,8 +25,9 @@ import numpy as np
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import M6RecError, StorageError
 from m6rec.base.storage import write_json
+from m6rec.evaluation.intervals import wilson
 from m6rec.serving.experiments.drift import stability
-from m6rec.serving.experiments.prequential import Prequential, QualityAlert, wilson
+from m6rec.serving.experiments.prequential import Prequential, QualityAlert
 from m6rec.serving.service.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _windows(states: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for start in sorted(sums):
         events, hits, gain, reciprocal = sums[start].tolist()
-        low, high = wilson(hits, events)
+        low, high = wilson(hits / events, events)
         told = {"hit": hits / events, "ndcg": gain / events, "mrr": reciprocal / events, "low": low, "high": high}
         found.append({"start": start, "events": int(events), **told})
     return found

@@ -62,13 +62,13 @@ class Writing:
 
     def flush(self) -> None:
         """Send the rows that are waiting, so that whoever comes next in this transaction sees them."""
-        self.database.send(self.connection, self._inserts, commit=False)
+        self.database.send(self.connection, self._inserts)
         self._inserts = []
 
     def commit(self) -> None:
         """Send what is waiting and the log of changes, and make all of it last."""
         self.insert(tables.changes, CHANGE_COLUMNS, self._changes)
-        self.database.send(self.connection, self._inserts, commit=True)
+        self.database.send(self.connection, self._inserts, commit=True, tell=self.newest if self._changes else None)
 
 
 class Database(ABC):
@@ -83,8 +83,8 @@ class Database(ABC):
         self._group = GroupCommit(self._commit)
 
     @abstractmethod
-    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool) -> None:
-        """Add rows to tables, and commit. Raises sqlalchemy.exc.DBAPIError."""
+    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool = False, tell: int | None = None) -> None:
+        """Add rows to tables, and commit; `tell`: the newest number, for followers.  Raises sqlalchemy.exc.DBAPIError."""
 
     @abstractmethod
     def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
@@ -169,7 +169,7 @@ class Database(ABC):
         """Turns what the database complains of into one line."""
         try:
             yield
-        except exc.SQLAlchemyError as error:
+        except (exc.DBAPIError, exc.TimeoutError) as error:
             if isinstance(error, DEFECTS) and not self.is_trouble(error):
                 raise
             raise StorageError(self.in_words(error)) from error

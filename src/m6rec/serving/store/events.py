@@ -87,26 +87,18 @@ class Events(Part):
             return [stored(row) for row in connection.execute(query)][::-1]
 
     def _checked(self, event: Event, place: int, ahead: float) -> tuple[Any, ...]:
-        what = f"event {place}"
-        user, item = event.user_id, event.item_id
-        # The common case in one look; whatever is odd is looked at again, to say what it is.
-        if not (_is_plain(user) and _is_plain(item)):
-            checked_name(user, f"{what}: user_id")
-            checked_name(item, f"{what}: item_id")
-        for name, text in (("action", event.action), ("scenario", event.scenario)):
-            if text is not None and not (isinstance(text, str) and len(text) <= MOST_TEXT and is_text(text)):
-                raise DataError(f"{what}: {name} is {text!r:.60}; it is text of at most {MOST_TEXT} characters, or nothing")
-        if event.event_id is not None:
-            checked_name(event.event_id, f"{what}: event_id")
+        user, item, moment, value = event.user_id, event.item_id, event.time, event.value
+        if not _is_plain(event):
+            _refuse_odd(event, f"event {place}")
         row = (
-            self.user_key(user),
+            self.secret.pseudonym(user) if self.config.pseudonyms else user,
             item,
-            _checked_time(event.time, what, ahead),
+            moment if type(moment) is float and 0.0 <= moment <= ahead else _checked_time(moment, place, ahead),
             event.action,
             event.scenario,
-            _checked_value(event.value, what),
-            checked_json(event.labels, f"{what}: labels") if event.labels else None,
-            checked_json(event.context, f"{what}: context") if event.context else None,
+            None if value is None else _checked_value(value, place),
+            checked_json(event.labels, f"event {place}: labels") if event.labels else None,
+            checked_json(event.context, f"event {place}: context") if event.context else None,
         )
         return (*row, self._event_id(event, row))
 
@@ -156,20 +148,24 @@ def _add(writing: Writing, batches: list[Batch]) -> list[Receipt | M6RecError]:
 
 def _place(writing: Writing, batch: Batch, seen: set[str], new: list[tuple[Any, ...]]) -> Receipt:
     """Number the events of a batch that are not in `seen`, and put them into `new`."""
-    accepted = late = 0
-    first = writing.newest + 1
+    now, first = writing.now, writing.newest + 1
+    in_time = now - batch.late_after_s
+    seq, late = first, 0
     for row in batch.rows:
-        if row[-1] is not None:
-            if row[-1] in seen:
+        name, moment = row[-1], row[2]
+        if name is not None:
+            if name in seen:
                 continue
-            seen.add(row[-1])
-        user, item, moment = row[:3]
+            seen.add(name)
         if moment is None:
-            moment = writing.now
-        late += writing.now - moment > batch.late_after_s
-        new.append((writing.take(), writing.now, user, item, moment, *row[3:]))
-        accepted += 1
-    return Receipt(accepted, len(batch.rows) - accepted, late, first if accepted else 0, writing.newest if accepted else 0)
+            moment = now
+        elif moment < in_time:
+            late += 1
+        new.append((seq, now, row[0], row[1], moment, *row[3:]))
+        seq += 1
+    accepted = seq - first
+    writing.take(accepted)
+    return Receipt(accepted, len(batch.rows) - accepted, late, first if accepted else 0, seq - 1 if accepted else 0)
 
 
 def _receipts(writing: Writing, keys: list[str]) -> dict[str | None, tuple[str, Receipt]]:
@@ -183,26 +179,42 @@ def _receipts(writing: Writing, keys: list[str]) -> dict[str | None, tuple[str, 
 _OTHER_EVENTS = "the idempotency key '{}' was used for other events; use a new key for new events, the same one only to send the same again"
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 100 and value.isascii() and "\x00" not in value
+def _is_plain(event: Event) -> bool:
+    """True for texts that need no second look: ASCII, not long. Some that are fine are not plain."""
+    user, item, action, scenario, name = event.user_id, event.item_id, event.action, event.scenario, event.event_id
+    if type(user) is not str or type(item) is not str or not user or not item or name == "":
+        return False
+    for text in (action, scenario, name):
+        if text is not None and type(text) is not str:
+            return False
+    together = f"{user}{item}{action}{scenario}{name}"
+    return len(together) <= MOST_TEXT and together.isascii() and "\x00" not in together
 
 
-def _checked_time(value: Any, what: str, ahead: float) -> float | None:
+def _refuse_odd(event: Event, what: str) -> None:
+    """Raises DataError for a text that can't be kept."""
+    checked_name(event.user_id, f"{what}: user_id")
+    checked_name(event.item_id, f"{what}: item_id")
+    for name, text in (("action", event.action), ("scenario", event.scenario)):
+        if text is not None and not (isinstance(text, str) and len(text) <= MOST_TEXT and is_text(text)):
+            raise DataError(f"{what}: {name} is {text!r:.60}; it is text of at most {MOST_TEXT} characters, or nothing")
+    if event.event_id is not None:
+        checked_name(event.event_id, f"{what}: event_id")
+
+
+def _checked_time(value: Any, place: int, ahead: float) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise DataError(f"{what}: time is {value!r:.60}; it is seconds since 1970, or nothing for now")
+        raise DataError(f"event {place}: time is {value!r:.60}; it is seconds since 1970, or nothing for now")
     if value > ahead:
         hint = "; these look like milliseconds: divide by 1000" if 1e12 < value < 1e13 else ""
-        raise DataError(
-            f"{what}: time is {value!r}, {(value - ahead) / 86400:,.1f} days further ahead of this machine's clock than allowed{hint}"
-        )
+        days = (value - ahead) / 86_400
+        raise DataError(f"event {place}: time is {value!r}, {days:,.1f} days further ahead of this machine's clock than allowed{hint}")
     return float(value)
 
 
-def _checked_value(value: Any, what: str) -> float | None:
-    if value is None:
-        return None
+def _checked_value(value: Any, place: int) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e300:
-        raise DataError(f"{what}: value is {value!r:.60}; it is a finite number, or nothing")
+        raise DataError(f"event {place}: value is {value!r:.60}; it is a finite number, or nothing")
     return float(value)

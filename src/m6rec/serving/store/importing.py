@@ -14,7 +14,7 @@ import polars as pl
 from m6rec.base.errors import DataError
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, Table
-from m6rec.data.readers import read_table
+from m6rec.data.readers import first_line, read_table
 from m6rec.data.store import load_dataset
 from m6rec.serving.store.catalogue import Catalogue
 from m6rec.serving.store.events import Events
@@ -48,7 +48,7 @@ class Importing(Events, Catalogue):
             raise DataError(
                 f"{folder} holds neither events.parquet (or .csv, .jsonl) nor prepared data; give the folder of an export or of a run"
             )
-        events = read_table(path) if path.suffix != ".parquet" else pl.read_parquet(path)
+        events = _read_events(path)
         counts = self._events_in(events, path.name, sha256(path.read_bytes()).hexdigest()[:16], _context(folder))
         items = self._rows_in(folder, "items", Columns.ITEM)
         users = self._rows_in(folder, "users", Columns.USER)
@@ -104,6 +104,16 @@ class Importing(Events, Catalogue):
 
 def _table(folder: Path, name: str) -> Path | None:
     return next((folder / f"{name}{suffix}" for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()), None)
+
+
+def _read_events(path: Path) -> pl.DataFrame:
+    """As `read_table`, and no rows are rows too: an export may hold none."""
+    if path.suffix != ".parquet":
+        return read_table(path)
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {first_line(error)}; write it again") from None
 
 
 def _context(folder: Path) -> list[str]:

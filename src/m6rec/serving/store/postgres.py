@@ -61,7 +61,8 @@ class PostgresDatabase(Database):
             pool_pre_ping=True,
         )
         # Transactions begin and end where `_begin` and `_commit` say so: one message instead of three.
-        writing = create_engine(url.set(query={}), connect_args=settings, isolation_level="AUTOCOMMIT", pool_size=1)
+        durable = {**settings, "options": f"{settings['options']} -c synchronous_commit=on"}
+        writing = create_engine(url.set(query={}), connect_args=durable, isolation_level="AUTOCOMMIT", pool_size=1)
         super().__init__(name, reading, writing, timeout_s)
         self._newest = 0
         self._news = threading.Lock()
@@ -69,12 +70,14 @@ class PostgresDatabase(Database):
         self._listener: threading.Thread | None = None
         self._listen_to = {"conninfo": url.set(drivername="postgresql", query={}).render_as_string(hide_password=False), **settings}
 
-    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool) -> None:
+    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool = False, tell: int | None = None) -> None:
         """One statement with one parameter for any number of rows (faster than COPY up to some thousands), all statements in one message."""
         with _driver(connection) as driver, driver.pipeline():
             for table, columns, rows in inserts:
                 body = json.dumps([dict(zip(columns, row, strict=True)) for row in rows], separators=(",", ":"))
                 driver.execute(_insert_statement(table, tuple(columns)), (body,))
+            if tell is not None:
+                driver.execute("SELECT pg_notify('m6rec_changed', %s)", (str(tell),))
             if commit:
                 driver.execute("COMMIT")
         if commit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import secrets
 from hashlib import sha256
 from pathlib import Path
@@ -11,13 +12,15 @@ from pathlib import Path
 from m6rec.base.errors import StorageError
 
 BYTES = 32
+PSEUDONYM = re.compile(r"p-[0-9a-f]{32}")
 
 
 class Secret:
-    """32 random bytes."""
+    """32 random bytes, and the file they lie in."""
 
-    def __init__(self, value: bytes) -> None:
+    def __init__(self, value: bytes, path: Path) -> None:
         self._value = value
+        self.path = path
 
     @classmethod
     def load(cls, path: Path) -> Secret:
@@ -36,14 +39,16 @@ class Secret:
             value = b""
         if len(value) != BYTES:
             raise StorageError(f"{path} holds no secret ({2 * BYTES} hexadecimal digits); put the right one back from a backup")
-        return cls(value)
+        return cls(value, path)
 
     def keyed(self, purpose: str, text: str) -> str:
         """HMAC-SHA-256 in hexadecimal; another purpose gives another hash of the same text."""
         return hmac.new(self._value, f"{purpose}\x00{text}".encode("utf-8", "surrogatepass"), sha256).hexdigest()
 
     def pseudonym(self, user_id: str) -> str:
-        """The name of a user that only this secret leads to. 128 bits: two users never meet."""
+        """The name of a user that only this secret leads to. 128 bits: two users never meet. A pseudonym is its own."""
+        if PSEUDONYM.fullmatch(user_id):
+            return user_id
         return "p-" + self.keyed("user", user_id)[:32]
 
     def fingerprint(self) -> str:

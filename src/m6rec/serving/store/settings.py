@@ -13,6 +13,8 @@ from m6rec.serving.store.database import Writing
 from m6rec.serving.store.parts import Part, checked_json, checked_name
 from m6rec.serving.store.records import ChangeKind
 
+FINGERPRINT = "secret.fingerprint"  # which secret the database goes with
+
 
 class Settings(Part):
     """What is switched while the service runs."""
@@ -44,7 +46,7 @@ class Settings(Part):
 
     def settings(self) -> dict[str, Any]:
         """Everything that was set."""
-        return self._named(tables.settings)
+        return {name: value for name, value in self._named(tables.settings).items() if name != FINGERPRINT}
 
     def save_option(self, name: str, body: Any) -> None:
         """Keep what is known of a loaded option of a (scenario, task)."""

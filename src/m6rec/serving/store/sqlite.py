@@ -24,7 +24,7 @@ PRAGMAS = (
     "synchronous=FULL",
     "wal_autocheckpoint=4000",
     "journal_size_limit=67108864",
-    "foreign_keys=ON",
+    "secure_delete=ON",  # what was forgotten is overwritten
     "cache_size=-32000",
 )
 RETRY_S = 0.0005  # SQLite's own wait doubles up to 100 ms, which starves a worker; a commit takes less than one
@@ -43,7 +43,7 @@ class SqliteDatabase(Database):
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, 0)  # the data version at which the newest number was read, and that number
 
-    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool) -> None:
+    def send(self, connection: Connection, inserts: Sequence[Insert], *, commit: bool = False, tell: int | None = None) -> None:
         with _driver(connection) as driver:
             for table, columns, rows in inserts:
                 marks = ",".join("?" * len(columns))

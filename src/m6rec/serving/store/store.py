@@ -12,7 +12,7 @@ from m6rec.serving.store import tables
 from m6rec.serving.store.audit import Audit
 from m6rec.serving.store.change_log import ChangeLog
 from m6rec.serving.store.config import StoreConfig
-from m6rec.serving.store.database import Database
+from m6rec.serving.store.database import Database, as_json
 from m6rec.serving.store.exporting import Exporting
 from m6rec.serving.store.forgetting import Forgetting
 from m6rec.serving.store.importing import Importing
@@ -22,6 +22,7 @@ from m6rec.serving.store.moderation import Moderation
 from m6rec.serving.store.outcomes import Experiments
 from m6rec.serving.store.retention import Clock, Retention
 from m6rec.serving.store.secrets import Secret
+from m6rec.serving.store.settings import FINGERPRINT, put_named
 
 
 class Store(Importing, Exporting, ChangeLog, Audit, Keys, Models, Experiments, Moderation, Forgetting, Retention):
@@ -70,6 +71,20 @@ class Store(Importing, Exporting, ChangeLog, Audit, Keys, Models, Experiments, M
             raise StorageError(
                 f"{self.database.name} has tables of version {found or 'none'}, this program needs {tables.HEAD}; "
                 "open it with migrate=True, or upgrade m6rec where they are newer"
+            )
+
+        self._own_secret(migrate)
+
+    def _own_secret(self, write: bool) -> None:
+        """Keys and pseudonyms made with one secret mean nothing to another."""
+        mine = self.secret.fingerprint()
+        known = self.setting(FINGERPRINT)
+        if known is None and write:
+            self.database.write(lambda writing: put_named(writing, tables.settings, FINGERPRINT, as_json(mine)))
+        elif known not in (None, mine):
+            raise StorageError(
+                f"{self.database.name} was made with another secret than {self.secret.path}: put that file in its place (or name it in "
+                f"store.secret_file); if it is lost, delete the row '{FINGERPRINT}' of the table settings: old keys and pseudonyms then mean nothing"
             )
 
     def close(self) -> None:

@@ -84,20 +84,3 @@ def upgrade() -> None:
             sa.Column("body", sa.Text, nullable=False),
             sa.Column("time", sa.Double, nullable=False),
         )
-    if op.get_bind().dialect.name == "postgresql":
-        _tell_followers()
-
-
-def _tell_followers() -> None:
-    """Processes that wait for changes are told the newest number by each commit that has some."""
-    op.execute(
-        """CREATE FUNCTION m6rec_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_notify('m6rec_changed', (SELECT max(seq) FROM added)::text);
-            RETURN NULL;
-        END $$"""
-    )
-    op.execute(
-        """CREATE TRIGGER changes_told AFTER INSERT ON changes
-        REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION m6rec_changed()"""
-    )
