@@ -80,12 +80,17 @@ def test_an_event_at_one_worker_is_in_the_next_answer_of_the_other(opened: Opene
 def test_what_was_acknowledged_is_there_after_a_start_and_nothing_twice(opened: Opener, engine: Engine) -> None:
     user = engine.users.ids.ids[0]
     past = engine.histories.row(0)
-    assert past.times is not None and past.actions is not None
+    assert past.times is not None
+    assert past.actions is not None
     before = len(past.items)
-    known = Event(user, engine.items.ids.ids[past.items[-1]], time=float(past.times[-1]), action=engine.dataset.action_names[past.actions[-1]])
+    known = Event(
+        user, engine.items.ids.ids[past.items[-1]], time=float(past.times[-1]), action=engine.dataset.action_names[past.actions[-1]]
+    )
     service = opened()
     service.add_events([Event(user, items(service)[1], action="click"), Event(user, items(service)[2], action="view")], key="k1")
-    assert service.add_events([Event(user, items(service)[1], action="click"), Event(user, items(service)[2], action="view")], key="k1").repeated
+    assert service.add_events(
+        [Event(user, items(service)[1], action="click"), Event(user, items(service)[2], action="view")], key="k1"
+    ).repeated
     service.store.add_events([known])  # what an export and a training have already brought into the folder
     service.upsert_items([{"item_id": "new", "title": "purple zebra"}])
     service.upsert_users([{"user_id": "described", "age": 31}])

@@ -119,7 +119,9 @@ class LoadedModel:
 
     def unknown_user(self, user: str) -> UnknownUserError:
         """What is raised of somebody nobody knows (any more)."""
-        return UnknownUserError(f"user {shown(user)} is not known: no events and no row in the users table; give history, text or profile instead")
+        return UnknownUserError(
+            f"user {shown(user)} is not known: no events and no row in the users table; give history, text or profile instead"
+        )
 
     def check_item(self, item: str) -> int:
         """The dense row of an item that may be answered. Raises UnknownItemError."""
