@@ -66,8 +66,9 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
         check(ask.slate, book.facts)
     wide = ask.k if plain else max(TIMES * ask.k, FEWEST, ask.k + chance.pool)
     found = candidates(model.engine, ask, min(wide, len(model.engine.items)), allowed)
+    left_out: dict[str, int] = {}
     if plain:
-        order, propensities, left_out = np.arange(min(ask.k, len(found.items))), np.ones(min(ask.k, len(found.items))), {}
+        order, propensities = np.arange(min(ask.k, len(found.items))), np.ones(min(ask.k, len(found.items)))
     else:
         order, propensities, left_out = _placed(model, ask, book, verdict, chance, found)
     chosen = found.at(order)
@@ -146,6 +147,8 @@ def known_person(model: LoadedModel, ask: Ask) -> Ask:
         return ask
     user = model.person(ask.user)
     told = model.people.get(user)
+    if told is None and user in model.forgotten:
+        raise model.unknown_user(ask.user)
     if told is None:
         return ask if user == ask.user else replace(ask, user=user)
     return replace(ask, user=user if model.knows(user) else None, profile=told if ask.profile is None else ask.profile)

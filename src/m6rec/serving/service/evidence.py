@@ -25,6 +25,7 @@ from m6rec.tasks.choose_mixture import SOFTMAX_PART
 
 MOST_EVENTS = 30  # newest events that are taken away one by one
 MOST_WORDS = 12
+WHOLE = "text"  # all that was typed
 LEAST_LIFT = 1e-4
 PRIORS = {
     "next": "what people had next",
@@ -76,6 +77,8 @@ def explain(engine: Engine, ask: Ask, item: int, most: int = 10) -> Explanation:
     reasons = _reasons(parts, lifts[:, 0], {name: share[0] for name, share in shares.items()}, most)
     told: dict[str, float] = {}
     for part, lift in zip(parts, lifts[:, 0].tolist(), strict=True):
+        if part.kind == WHOLE:
+            continue
         told[part.what] = told.get(part.what, 0.0) + lift
     rank = 1 + int(np.count_nonzero(scores > scores[item]))
     return Explanation(engine.items.ids.ids[item], engine._titles()[item], float(scores[item]), rank, reasons, told)
@@ -103,8 +106,12 @@ def _events(engine: Engine, whole: Requests) -> list[_Part]:
 
 
 def _words(engine: Engine, ask: Ask) -> list[_Part]:
+    """Every word; and all that was typed at once, which tells where one word would do for the other."""
     words = list(dict.fromkeys((ask.text or "").split()))[:MOST_WORDS]
     parts = []
+    if len(words) > 1:
+        typed = str(ask.text)
+        parts.append(_Part(WHOLE, typed, typed, _request(engine, replace(ask, text=None))))
     for word in words:
         left = " ".join(one for one in (ask.text or "").split() if one != word)
         parts.append(_Part("typed", word, word, _request(engine, replace(ask, text=left or None))))
@@ -153,9 +160,12 @@ def _request(engine: Engine, ask: Ask) -> Requests:
 
 def _reasons(parts: Sequence[_Part], lifts: np.ndarray, shares: Mapping[str, float], most: int) -> tuple[Reason, ...]:
     raised = np.maximum(lifts, 0.0)
+    # All that was typed counts where no single word does: otherwise its words are counted already.
+    kinds = np.array([part.kind for part in parts])
+    raised[kinds == (WHOLE if (raised[kinds == "typed"] > LEAST_LIFT).any() else "")] = 0.0
     total = float(raised.sum())
     found = [
-        Reason(part.kind, part.what, part.title, float(lift / total))
+        Reason("typed" if part.kind == WHOLE else part.kind, part.what, part.title, float(lift / total))
         for part, lift in zip(parts, raised, strict=True)
         if total > 0 and lift > LEAST_LIFT
     ]

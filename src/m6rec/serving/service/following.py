@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 10_000  # changes read at a time
 PAUSE = 1.0  # seconds between two attempts at a store that is away
+BESIDE_MODELS = ("model", "option", "rule", "experiment", "setting")  # kinds of change that are not in a model
 ASLEEP = 3600.0  # seconds without a look after which the log may have been cut behind us
 
 
@@ -103,12 +104,13 @@ class Following:
             self.applied = min(self._tell_all(model, self.applied) for model in self.models())
         self._looked = time.monotonic()
         while changes := self.store.changes(self.applied, MOST):
-            for model in self.models():
+            of_models = [change for change in changes if change.kind not in BESIDE_MODELS]
+            for model in self.models() if of_models else ():
                 with model.turns.writing():
-                    apply(model, changes)
+                    apply(model, of_models)
             self.applied = changes[-1].seq
             for change in changes:
-                if change.kind in ("model", "option", "rule", "experiment", "setting"):
+                if change.kind in BESIDE_MODELS:
                     self.on_change(change)
 
 

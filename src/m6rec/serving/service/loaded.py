@@ -60,6 +60,7 @@ class LoadedModel:
     people: fields of users that came after the training, user id -> {field: value}.
     names: what the store calls a user -> what the training called them, where the two differ (`store.pseudonyms`).
     gone: item ids that are never answered again.
+    forgotten: users that the engine knew and nothing is held of any more, until they come back.
     skipped: what of the store this model can't take, by reason (an action that its training did not know, ...).
     """
 
@@ -71,6 +72,7 @@ class LoadedModel:
         self._key_of: Callable[[str], str] | None = None
         self._gone_rows: tuple[Table, int, np.ndarray] | None = None
         self.gone: set[str] = set()
+        self.forgotten: set[str] = set()
         self.skipped: Counter[str] = Counter()
         self.added_options: dict[str, str] = {}
         self.loaded_at = time.time()
@@ -113,7 +115,13 @@ class LoadedModel:
 
     def knows(self, user: str) -> bool:
         """Whether the engine has events or a row of the users table for `user`."""
-        return user in self.engine.users.ids
+        return user in self.engine.users.ids and user not in self.forgotten
+
+    def unknown_user(self, user: str) -> UnknownUserError:
+        """What is raised of somebody nobody knows (any more)."""
+        return UnknownUserError(
+            f"user {shown(user)} is not known: no events and no row in the users table; give history, text or profile instead"
+        )
 
     def check_item(self, item: str) -> int:
         """The dense row of an item that may be answered. Raises UnknownItemError."""
@@ -145,7 +153,7 @@ class LoadedModel:
         """The fields that are kept of a user, those of the training and what the store says since."""
         row = self.engine.users.ids.dense(user)
         frame = self.engine.users.frame
-        told = frame.row(row, named=True) if 0 <= row < frame.height else {}
+        told = frame.row(row, named=True) if 0 <= row < frame.height and user not in self.forgotten else {}
         fields = {name: value for name, value in told.items() if name in self.engine.users.fields and value is not None}
         return fields | self.people.get(user, {})
 
@@ -171,6 +179,7 @@ class LoadedModel:
             taken = self._lacking(taken)
         if taken:
             engine.add_events(_frame(taken))
+            self.forgotten.difference_update(event.user_id for event in taken)
         return len(taken)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -201,6 +210,7 @@ class LoadedModel:
         self.people.pop(user, None)
         if self.knows(user):
             self.engine.forget(user)
+            self.forgotten.add(user)
             self.retrain = True
 
     def _lacking(self, events: Sequence[StoredEvent]) -> list[StoredEvent]:
@@ -246,8 +256,8 @@ class LoadedModel:
         engine, asked = self.engine, user
         user = self.person(user)
         row = engine.users.ids.dense(user)
-        if row < 0 and user not in self.people:
-            raise UnknownUserError(f"user {shown(asked)} is not known: no events and no row in the users table; add one first")
+        if not self.knows(user) and user not in self.people:
+            raise self.unknown_user(asked)
         past, names = engine.histories.row(row), engine.dataset
         titles, ids = self.titles, engine.items.ids.ids
         events = [
@@ -284,7 +294,8 @@ class LoadedModel:
     def find_users(self, query: str | None, most: int, after: str | None) -> list[dict[str, Any]]:
         """Users whose id holds `query`, in the order in which they became known, behind the user `after`: user_id, events, fields."""
         engine = self.engine
-        names = [*engine.users.ids.ids, *(user for user in self.people if not self.knows(user))]
+        names = [user for user in engine.users.ids.ids if user not in self.forgotten]
+        names += [user for user in self.people if not self.knows(user)]
         start = 0 if after is None else names.index(after) + 1 if after in names else len(names)
         word = (query or "").lower()
         found: list[dict[str, Any]] = []
@@ -299,7 +310,7 @@ class LoadedModel:
     def facts(self, status: str) -> ModelFacts:
         """What is told of this model."""
         engine = self.engine
-        sizes = (len(engine.items) - len(self.gone), len(engine.users))
+        sizes = (len(engine.items) - len(self.gone), len(engine.users) - len(self.forgotten))
         return ModelFacts(self.version, str(self.folder), status, self.loaded_at, self.turns.readers, *sizes, self.retrain)
 
     def _item_facts(self, row: int) -> dict[str, Any]:
