@@ -279,7 +279,9 @@ def app_of(service: Any, **http: Any) -> FastAPI:
 def served(app: FastAPI, **settings: Any) -> Iterator[str]:
     """Real uvicorn in a thread; gives its address, http://127.0.0.1:PORT."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, **uvicorn_settings(app.state.config.http) | {"loop": "asyncio"} | settings))
+    server = uvicorn.Server(
+        uvicorn.Config(app, **uvicorn_settings(app.state.config.http) | {"loop": "asyncio", "log_config": None} | settings)
+    )
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True)
     thread.start()
     until = time.monotonic() + 20

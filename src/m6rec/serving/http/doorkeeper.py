@@ -72,7 +72,7 @@ def presented(request: Request) -> str:
 
 def _unknown(secret: str) -> Refused:
     said = "this key is unknown" if secret else "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
-    return Refused(401, f"{said}; `m6rec keys add NAME --role read` makes one", {"WWW-Authenticate": 'Bearer realm="m6rec"'})
+    return Refused(401, f"{said}; `m6rec keys add RUN NAME --role read` makes one", {"WWW-Authenticate": 'Bearer realm="m6rec"'})
 
 
 def _local(request: Request) -> None:
