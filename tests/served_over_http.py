@@ -17,6 +17,7 @@ import httpx
 import polars as pl
 import uvicorn
 from fastapi import FastAPI
+from m6rec.serving.store.records import Event, Key, Receipt, StoredEvent
 
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, StorageError, UnknownItemError, UnknownUserError, UsageError
@@ -24,7 +25,6 @@ from m6rec.serving.asked import Ask, Reason, Reply
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.http.app import create_app
 from m6rec.serving.http.listening import uvicorn_settings
-from m6rec.serving.store.records import Event, Key, Receipt, Row, StoredEvent
 
 READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
 
@@ -38,7 +38,7 @@ class PlainStore:
     asked: int = 0
     stopped: dict[tuple[str, str], str] = field(default_factory=dict)
     written: list[StoredEvent] = field(default_factory=list)
-    people: dict[str, dict[str, Any]] = field(default_factory=dict)
+    saved: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def _here(self) -> None:
         if self.away:
@@ -64,17 +64,18 @@ class PlainStore:
         self._here()
         self.stopped[kind, value] = reason
 
-    def unblock(self, kind: str, value: str) -> None:
-        if (kind, value) not in self.stopped:
-            raise UsageError(f"{kind} '{value[:80]}' is not blocked")
-        del self.stopped[kind, value]
+    def unblock(self, kind: str, value: str) -> bool:
+        return self.stopped.pop((kind, value), None) is not None
+
+    def save_experiment(self, body: dict[str, Any]) -> None:
+        self._here()
+        self.saved[body["name"]] = body
+
+    def experiments(self) -> list[dict[str, Any]]:
+        return list(self.saved.values())
 
     def events(self, user_id: str | None = None, *, after_seq: int = 0, most: int = 10_000) -> list[StoredEvent]:
         return [one for one in self.written if one.seq > after_seq and user_id in (None, one.user_id)][:most]
-
-    def users(self, query: str = "", most: int = 100, after: str = "") -> list[Row]:
-        ids = sorted(one for one in self.people if query in one and one > after)
-        return [Row(one, self.people[one], 0, 0.0) for one in ids[:most]]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class PlainService:
         self.store = PlainStore()
         self.run = Path("/srv/runs/plain")
         self.state = self.run / "serving"
+        self.config = ServeConfig()
         self.versions = {"plain-1": "/srv/runs/plain"}
         self.before: str | None = None
         self.tasks = ["click"]
@@ -187,13 +189,19 @@ class PlainService:
         for row in rows:
             fields = {name: value for name, value in row.items() if name != "user_id"}
             self.people[row["user_id"]] = {"user_id": row["user_id"], "fields": fields, "events": []}
-            self.store.people[row["user_id"]] = fields
         return len(rows)
 
     def items(self, query: str | None = None, most: int = 50, after: str | None = None) -> list[dict[str, Any]]:
         ids = [one for one in self.rows if query is None or query in one]
         begin = ids.index(after) + 1 if after in ids else 0
         return [self.rows[one] for one in ids[begin : begin + most]]
+
+    def users(self, query: str | None = None, most: int = 50, after: str | None = None) -> list[dict[str, Any]]:
+        ids = sorted(one for one in self.people if (query is None or query in one) and (after is None or one > after))
+        return [self.people[one] for one in ids[:most]]
+
+    def look(self, name: str) -> Any:
+        return SimpleNamespace(plain=lambda: {"experiment": self.store.saved[name], "readout": {}, "decision": {"action": "go on"}})
 
     def item(self, item: str) -> dict[str, Any]:
         return self.rows[self._item(item)]
@@ -271,7 +279,9 @@ def app_of(service: Any, **http: Any) -> FastAPI:
 def served(app: FastAPI, **settings: Any) -> Iterator[str]:
     """Real uvicorn in a thread; gives its address, http://127.0.0.1:PORT."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, **uvicorn_settings(app.state.config.http) | {"loop": "asyncio"} | settings))
+    server = uvicorn.Server(
+        uvicorn.Config(app, **uvicorn_settings(app.state.config.http) | {"loop": "asyncio", "log_config": None} | settings)
+    )
     thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True)
     thread.start()
     until = time.monotonic() + 20

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m6rec.base.errors import CheckpointError, UsageError
-from m6rec.cli.options import Json, RunFolder
+from m6rec.cli.options import Json, RunFolder, Set
 from m6rec.cli.output import columns, print_json, print_lines
+from m6rec.cli.serve import ServeFile, State
 
 if TYPE_CHECKING:
     from m6rec.serving.store.store import Store
+
+
+class Role(StrEnum):
+    """What a key opens; admin opens everything, reading and writing are apart."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
 
 
 class Deed(StrEnum):
@@ -28,14 +37,13 @@ class Deed(StrEnum):
 def keys(
     deed: Annotated[Deed, typer.Argument(help="add, list or drop.", metavar="DEED")],
     run: RunFolder,
-    name: Annotated[str | None, typer.Argument(help="Name of the key, for add and drop.", metavar="NAME")] = None,
-    role: Annotated[list[str] | None, typer.Option("--role", help="read, write or admin; repeated for several. Without it: read.")] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="The serving configuration, where it names a store.")
+    name: Annotated[str | None, typer.Argument(help="Name of the key, for add and drop.", metavar="[NAME]")] = None,
+    role: Annotated[
+        list[Role] | None, typer.Option("--role", help="What the key may do; repeated for several. Default: read.", show_default=False)
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option("--state", metavar="FOLDER", help="The state folder, where it is not the usual one.")
-    ] = None,
+    config: ServeFile = None,
+    settings: Set = None,
+    state: State = None,
     as_json: Json = False,
 ) -> None:
     """Add, list or drop keys of the service over a run: `m6rec keys add runs/shop website --role read`.
@@ -53,13 +61,14 @@ def keys(
 
     if not run.is_dir():
         raise CheckpointError(f"{run} is no run folder; give the one that m6rec serve is given")
-    store = Store.open(load_serve_config(config).store, state_of(run, state))
+    store = Store.open(load_serve_config(config, settings or []).store, state_of(run, state))
     try:
         if name is None:
             _show(store, as_json)
         elif deed == Deed.ADD:
-            secret = store.add_key(name, role or ["read"])
-            print_json({"name": name, "roles": role or ["read"], "key": secret}) if as_json else print_lines([secret])
+            roles = [one.value for one in role or [Role.READ]]
+            secret = store.add_key(name, roles)
+            print_json({"name": name, "roles": roles, "key": secret}) if as_json else print_lines([secret])
         else:
             store.drop_key(name)
             print_json({"dropped": name}) if as_json else print_lines([f"'{name}' opens nothing any more"])

@@ -17,11 +17,12 @@ from m6rec.serving.http.gate import Gate
 from m6rec.serving.http.guarded_route import GuardedRoute
 from m6rec.serving.http.keyring import KeyRing
 from m6rec.serving.http.logs import AccessLog
-from m6rec.serving.http.metrics import HttpMetrics
+from m6rec.serving.http.metrics import HttpMetrics, service_gauges
 from m6rec.serving.http.problems import add_problem_handlers
 from m6rec.serving.http.routes_admin import add_admin_routes
 from m6rec.serving.http.routes_ask import add_ask_routes
 from m6rec.serving.http.routes_data import add_data_routes
+from m6rec.serving.http.routes_experiments import add_experiment_routes
 from m6rec.serving.http.routes_gorse_ask import add_gorse_ask_routes
 from m6rec.serving.http.routes_gorse_data import add_gorse_data_routes
 from m6rec.serving.http.routes_state import add_state_routes
@@ -38,7 +39,7 @@ def create_app(service: Service, config: ServeConfig) -> FastAPI:
     """
     http = config.http
     calls = Calls(http.threads, http.waiting)
-    metrics = HttpMetrics(lambda: {f"calls_{lane}": float(count) for lane, count in calls.busy().items()})
+    metrics = HttpMetrics(lambda: {**service_gauges(service), **{f"calls_{lane}": float(count) for lane, count in calls.busy().items()}})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +66,7 @@ def create_app(service: Service, config: ServeConfig) -> FastAPI:
     add_data_routes(app, service, calls)
     add_state_routes(app, service, calls, metrics)
     add_admin_routes(app, service, calls, http)
+    add_experiment_routes(app, service, calls)
     if http.gorse is not None:
         add_gorse_ask_routes(app, service, calls, http.gorse)
         add_gorse_data_routes(app, service, calls, http.gorse)

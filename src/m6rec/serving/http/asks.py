@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -53,9 +53,7 @@ class Who(Strict):
 
     @model_validator(mode="after")
     def _somebody(self) -> Who:
-        if self.user is None and self.history is None and self.text is None and self.profile is None:
-            raise ValueError("nobody asks; give user, history, text or profile")
-        return self
+        return _checked(self)
 
     def _who(self) -> dict[str, Any]:
         names = ("user", "history", "text", "profile", "scenario", "context", "time", "include", "budget_ms")
@@ -191,17 +189,26 @@ class SearchRequest(Strict):
 
 
 class ExplainRequest(Strict):
-    """Why an item for somebody."""
+    """Why an item for somebody: at least one of user, history, text, profile."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "u42", "item": "i7"}]})
 
-    user: Id | None = Field(None, description="Id of a user; or give `history`.")
-    history: Annotated[Ids, Field(max_length=MOST_HISTORY)] | None = Field(None, description="Items, oldest first; or give `user`.")
     item: Id = Field(description="Id of the item to explain.")
+    user: Id | None = Field(None, description="Id of a user.")
+    history: Annotated[Ids, Field(max_length=MOST_HISTORY)] | None = Field(None, description="Items, oldest first.")
+    text: Text | None = Field(None, description="What the person typed.")
+    profile: Fields | Text | None = Field(None, description="Fields of a person, or words about them.")
     scenario: Name | None = Field(None, description="The scenario that asks.")
 
     @model_validator(mode="after")
     def _somebody(self) -> ExplainRequest:
-        if self.user is None and self.history is None:
-            raise ValueError("for nobody; give user or history")
-        return self
+        return _checked(self)
+
+
+A = TypeVar("A", Who, ExplainRequest)
+
+
+def _checked(asked: A) -> A:
+    if asked.user is None and asked.history is None and asked.text is None and asked.profile is None:
+        raise ValueError("nobody asks; give user, history, text or profile")
+    return asked

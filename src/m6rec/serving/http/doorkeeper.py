@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from m6rec.serving.http.config import HttpConfig
-from m6rec.serving.http.keyring import Holder, KeyRing, may
+from m6rec.serving.http.keyring import KeyRing, may
 from m6rec.serving.http.problems import Refused
 from m6rec.serving.http.token_bucket import TokenBuckets
+from m6rec.serving.store.records import Key
 
 MOST_SECRET = 512  # characters; longer ones are nobody's
 
@@ -24,7 +25,7 @@ class Doorkeeper:
         self.senders = TokenBuckets(http.rate / http.workers, http.burst / http.workers)
         self.strangers = TokenBuckets(http.address_rate / http.workers, max(10.0, 2 * http.address_rate / http.workers))
 
-    async def admit(self, request: Request, role: str) -> Holder | None:
+    async def admit(self, request: Request, role: str) -> Key | None:
         """Whose key asks, None where no key is needed. Raises Refused: 401, 403 or 429."""
         address = request.client.host if request.client else ""
         secret = presented(request)
@@ -41,7 +42,7 @@ class Doorkeeper:
         self._slow_down(self.senders, address if holder is None else f"key {holder.name}")
         return holder
 
-    async def known(self, secret: str, address: str) -> Holder | None:
+    async def known(self, secret: str, address: str) -> Key | None:
         """Whose key this is. Raises Refused (429) for an address that tries many."""
         if len(secret) > MOST_SECRET:
             return None
@@ -71,7 +72,7 @@ def presented(request: Request) -> str:
 
 def _unknown(secret: str) -> Refused:
     said = "this key is unknown" if secret else "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
-    return Refused(401, f"{said}; `m6rec keys add NAME --role read` makes one", {"WWW-Authenticate": 'Bearer realm="m6rec"'})
+    return Refused(401, f"{said}; `m6rec keys add RUN NAME --role read` makes one", {"WWW-Authenticate": 'Bearer realm="m6rec"'})
 
 
 def _local(request: Request) -> None:

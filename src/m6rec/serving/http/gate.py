@@ -145,5 +145,6 @@ def _completed(headers: Any, defaults: tuple[tuple[bytes, bytes], ...], request_
 
 def _route(scope: Scope) -> str:
     """The template of the route, never the path: that holds ids of people."""
-    path = getattr(scope.get("route"), "path", None)
+    route = scope.get("route")
+    path = getattr(route, "path_format", None) or getattr(route, "path", None)
     return path if isinstance(path, str) and path else "-"

@@ -8,33 +8,22 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from m6rec.base.errors import StorageError
 from m6rec.serving.http.calls import Calls
+from m6rec.serving.store.records import Key
+
+if TYPE_CHECKING:
+    from m6rec.serving.store.store import Store
 
 FRESH_SECONDS = 2.0  # a dropped key works no longer than this
 STALE_SECONDS = 600.0  # how long a key that was good goes on being good while the store is away
 MOST = 10_000
-ROLES = ("read", "write", "admin")
 
 
-class Holder(Protocol):
-    """What is known of a key: the store's Key."""
-
-    name: str
-    roles: Any
-
-
-class KeyStore(Protocol):
-    """The part of the store that knows keys."""
-
-    def find_key(self, secret: str) -> Holder | None: ...
-    def keys(self) -> Iterable[Holder]: ...
-
-
-def may(holder: Holder | None, role: str) -> bool:
+def may(holder: Key | None, role: str) -> bool:
     """Whether a key may do what a route of this role does: admin may everything, reading and writing are apart.
 
     None is whoever asks where no key is needed, who may everything.
@@ -45,17 +34,17 @@ def may(holder: Holder | None, role: str) -> bool:
 class KeyRing:
     """Keys as the store has them, at most two seconds late."""
 
-    def __init__(self, store: KeyStore, calls: Calls, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Store, calls: Calls, clock: Callable[[], float] = time.monotonic) -> None:
         self.store, self.calls, self.clock = store, calls, clock
-        self._known: OrderedDict[bytes, tuple[Holder | None, float]] = OrderedDict()  # digest -> holder, when asked
+        self._known: OrderedDict[bytes, tuple[Key | None, float]] = OrderedDict()  # digest -> holder, when asked
         self._any: tuple[bool, float] | None = None
 
-    def remembered(self, secret: str) -> Holder | None:
+    def remembered(self, secret: str) -> Key | None:
         """The holder where it was asked for a moment ago."""
         found = self._known.get(_digest(secret))
         return found[0] if found is not None and self.clock() - found[1] <= FRESH_SECONDS else None
 
-    async def who(self, secret: str) -> Holder | None:
+    async def who(self, secret: str) -> Key | None:
         """Whose key this is; None for nobody's. Raises StorageError when the store is away and the key was not used before."""
         digest, now = _digest(secret), self.clock()
         found = self._known.get(digest)

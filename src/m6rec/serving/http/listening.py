@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from m6rec.serving.http.config import HttpConfig
+from m6rec.serving.http.logs import LOGGING
 
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\r\n"
 
@@ -76,7 +77,7 @@ def uvicorn_settings(http: HttpConfig, grace: float = 30.0) -> dict[str, Any]:
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
-        "log_config": None,
+        "log_config": LOGGING,
         "server_header": False,
         "timeout_keep_alive": http.idle_seconds,
         "timeout_graceful_shutdown": max(int(grace), 1),

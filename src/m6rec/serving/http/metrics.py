@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from m6rec.serving.service.service import Service
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.2, 0.4, 1.0, 3.0, 10.0)
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # a folder that all workers write their counters to; set before the first import
@@ -59,6 +62,23 @@ class HttpMetrics:
         if child is None:
             child = self._children[key] = metric.labels(*labels)
         return child
+
+
+def service_gauges(service: Service) -> dict[str, float]:
+    """What an operator watches, out of `Service.info`."""
+    info = service.info()
+    audit = info.get("audit", {})
+    return {
+        "items": float(info.get("items", 0)),
+        "users": float(info.get("users", 0)),
+        "newest_event_seconds": float(info.get("newest_event") or "nan"),
+        "model_written_seconds": float(info.get("model_written") or "nan"),
+        "retrain": float(bool(info.get("retrain"))),
+        "store_away": float(info.get("store", "ok") != "ok"),
+        "audit_waiting": float(audit.get("waiting", 0)),
+        "audit_lost": float(audit.get("lost", 0)),
+        "problems": float(len(info.get("problems", ()))),
+    }
 
 
 class _Gauges(Collector):

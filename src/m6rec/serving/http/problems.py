@@ -213,8 +213,9 @@ def _short(value: Any) -> str:
 def _model_of(request: Request, where: str) -> Any:
     """The annotation that a body or a query is read by, of the route that was asked."""
     route = request.scope.get("route")
-    if where == "body" and getattr(route, "body_field", None) is not None:
-        return route.body_field.field_info.annotation
+    body = getattr(route, "body_field", None)
+    if where == "body" and body is not None:
+        return body.field_info.annotation
     queries = getattr(getattr(route, "dependant", None), "query_params", [])
     return queries[0].field_info.annotation if len(queries) == 1 else None
 

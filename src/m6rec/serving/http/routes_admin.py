@@ -176,7 +176,8 @@ def add_admin_routes(app: FastAPI, service: Service, calls: Calls, http: HttpCon
         value: Annotated[str, InPath(min_length=1, max_length=MOST_ID, pattern=ID_PATTERN, description="The id, word or provider.")],
     ) -> Response:
         """Let something be shown again."""
-        await calls.run("admin", service.store.unblock, kind, value)
+        if not await calls.run("admin", service.store.unblock, kind, value):
+            raise Refused(404, f"the {kind} '{value}' is not blocked")
         return send(request, {"dropped": value})
 
     for method, path, function, reply, also in (

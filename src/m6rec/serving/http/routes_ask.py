@@ -87,7 +87,16 @@ def add_ask_routes(app: FastAPI, service: Service, calls: Calls) -> None:
 
     async def explain(request: Request, body: ExplainRequest) -> Response:
         """Why an item for somebody, with the evidence."""
-        found = await calls.run("read", service.explain, body.user, body.item, body.scenario, history=body.history)
+        found = await calls.run(
+            "read",
+            service.explain,
+            body.user,
+            body.item,
+            body.scenario,
+            history=body.history,
+            text=body.text,
+            profile=body.profile,
+        )
         said = {one.name: getattr(found, one.name) for one in fields(found) if one.name not in Said.model_fields}
         return send(request, {"explanation": said})
 

@@ -126,9 +126,8 @@ def add_data_routes(app: FastAPI, service: Service, calls: Calls) -> None:
         return send(request, {"written": await calls.run("write", service.upsert_users, [row.row() for row in body.users])})
 
     async def list_users(request: Request, page: Annotated[Page, Query()]) -> Response:
-        """Users that were written over HTTP or imported, page by page, or those that a query finds."""
-        found = await calls.run("read", service.store.users, page.query or "", page.most, page.after or "")
-        rows = [{"user_id": row.id, "fields": row.fields} for row in found]
+        """Users, page by page, or those that a query finds."""
+        rows = await calls.run("read", service.users, page.query, page.most, page.after)
         return send(request, {"users": rows, "after": _next(rows, page.most, "user_id")})
 
     async def get_user(request: Request, user_id: PathId) -> Response:

@@ -94,7 +94,7 @@ def add_gorse_data_routes(app: FastAPI, service: Service, calls: Calls, names: G
 
     def read_users(most: int, after: str) -> list[dict[str, Any]]:
         words = fieldwise("user")
-        return [words.user(row.id, row.fields) for row in service.store.users("", most, after)]
+        return [words.user(row["user_id"], row.get("fields", {})) for row in service.users(None, most, after or None)]
 
     async def insert_feedback(request: Request, rows: FeedbackRows) -> Response:
         """Insert feedback; what is there already is passed over."""
