@@ -58,7 +58,7 @@ class Page:
             "t": self.t,
             "page": self,
             "may": self.session.may,
-            "csrf": self.access.token(self.session),
+            "form_token": self.access.token(self.session),
             "section": template.partition("_")[0],
             "sections": SECTIONS,
             "languages": languages(),

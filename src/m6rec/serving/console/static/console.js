@@ -37,8 +37,8 @@ const draw = (figure) => {
   if (fresh) plot.style.height = sideways ? `${Math.max(180, (intervals ? 44 : 28 * series.length) * axis.length + 70)}px` : "260px";
   const chart = drawn.get(plot) || window.echarts.init(plot, null, { renderer: "svg" });
   drawn.set(plot, chart);
-  const names = { type: "category", data: axis, inverse: sideways, axisLabel: { color: colour.soft, hideOverlap: true }, axisLine: { lineStyle: { color: colour.rule } }, axisTick: { show: false } };
-  const sizes = { type: "value", scale: figure.dataset.kind === "line", axisLabel: { color: colour.soft }, splitLine: { lineStyle: { color: colour.rule } } };
+  const names = { type: "category", data: axis, inverse: sideways, axisLabel: { color: colour.soft, hideOverlap: !sideways, ...(sideways ? { width: 120, overflow: "break" } : {}) }, axisLine: { lineStyle: { color: colour.rule } }, axisTick: { show: false } };
+  const sizes = { type: "value", scale: figure.dataset.kind === "line", axisLabel: { color: colour.soft, hideOverlap: true }, splitNumber: plot.clientWidth < 420 ? 3 : 5, splitLine: { lineStyle: { color: colour.rule } } };
   const kind = figure.dataset.kind === "line" ? "line" : "bar";
   const plain = () => series.map((one) => ({ ...one, type: kind, showSymbol: one.data.length <= 60, showAllSymbol: true, symbolSize: 5, barMaxWidth: 22, lineStyle: { width: 2 }, connectNulls: false }));
   const whiskers = () => {

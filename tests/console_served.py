@@ -1,0 +1,56 @@
+"""For the tests of the console: a real service over a tiny model, behind real uvicorn on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from m6rec.serving.config import ServeConfig
+from m6rec.serving.console.pages import mount
+from m6rec.serving.http.app import create_app
+from m6rec.serving.service.service import Service
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running console. url: of its first page, without the last slash.  runs: folder with the served run `shop` and a copy of it, `next`."""
+
+    url: str
+    service: Service
+    runs: Path
+
+
+@contextmanager
+def console(run: Path, folder: Path) -> Iterator[Served]:
+    """Serve a copy of `run` until the block ends."""
+    runs = folder / "runs"
+    for name in ("shop", "next"):
+        shutil.copytree(run, runs / name)
+    config = ServeConfig.build({"http": {"log": False, "address_rate": 5}})
+    service = Service.open(runs / "shop", config, folder / "state")
+    app = create_app(service, config)
+    if not any(getattr(route, "path", "") == "/console" for route in app.routes):
+        mount(app, service, config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", access_log=False))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.01)
+    try:
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/console", service, runs)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+        service.close()

@@ -1,0 +1,255 @@
+"""The console without a browser: who may see and do what, forms, what hostile input does, headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+import pytest
+import tomllib
+from console_served import Served, console
+
+from m6rec.base.errors import StorageError
+from m6rec.serving.console.page import number
+
+PAGES = (
+    *("/", "/try", "/try?user=u03&k=3", "/try?text=running+shoes", "/catalogue", "/catalogue?q=a", "/catalogue/item?id=i03"),
+    *("/catalogue/item?id=i03&who=1", "/quality", "/training", "/training?run=next", "/experiments", "/moderation"),
+    *("/moderation/reviews", "/moderation/audit", "/settings"),
+)
+WRITING = (("/catalogue/new", {}), ("/catalogue/change", {"id": "nothing"}), ("/catalogue/delete", {"id": "nothing"}))
+ADMIN = (
+    *(("/moderation/block", {"kind": "item", "value": "nothing"}), ("/moderation/unblock", {"kind": "item", "value": "nothing"})),
+    *(("/moderation/decide", {"id": "999"}), ("/moderation/audit", {}), ("/experiments/state", {"name": "nothing"})),
+    *(("/settings/keys", {"name": ""}), ("/settings/keys/revoke", {"name": "nobody"}), ("/settings/models/switch", {"version": "nothing"})),
+    *(("/settings/models/drop", {"version": "nothing"}), ("/settings/models/load", {"folder": ""}), ("/settings/switches", {"exploration": "x"})),
+)
+HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}'; DROP TABLE items; --"""
+
+
+class Visitor:
+    """One browser's worth of cookies, without a browser."""
+
+    opened: ClassVar[list[httpx.Client]] = []
+
+    def __init__(self, served: Served, **headers: str) -> None:
+        self.http = httpx.Client(base_url=served.url, headers=headers, timeout=30)
+        self.opened.append(self.http)
+
+    def get(self, path: str) -> httpx.Response:
+        return self.http.get(path)
+
+    def token(self, path: str = "/nothing") -> str:
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.http.get(path, follow_redirects=True).text)
+        assert found is not None
+        return found[1]
+
+    def post(self, path: str, **values: str) -> httpx.Response:
+        return self.http.post(path, data={"csrf": self.token(), **values})
+
+    def sign_in(self, key: str) -> httpx.Response:
+        return self.http.post("/sign-in", data={"csrf": self.token("/sign-in"), "key": key})
+
+
+@pytest.fixture(scope="module")
+def served(judged_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with console(judged_run, tmp_path_factory.mktemp("console")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _close_visitors() -> Iterator[None]:
+    yield
+    while Visitor.opened:
+        Visitor.opened.pop().close()
+
+
+@pytest.fixture
+def keys(served: Served) -> Iterator[dict[str, str]]:
+    """A key of each role; gone again after the test."""
+    yield {role: served.service.store.add_key(f"a {role}", (role,)) for role in ("read", "write", "admin")}
+    for key in served.service.store.keys():
+        served.service.store.drop_key(key.name)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_where_no_key_exists_every_page_opens_to_this_machine(served: Served, path: str) -> None:
+    assert Visitor(served).get(path).status_code == 200
+
+
+def test_what_a_proxy_carries_is_not_this_machine(served: Served) -> None:
+    answer = Visitor(served, **{"x-forwarded-for": "203.0.113.9"}).get("/settings")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in")
+
+
+@pytest.mark.parametrize("who", ["nobody", "read", "write", "admin"])
+def test_each_role_sees_and_does_what_it_may(served: Served, keys: dict[str, str], who: str) -> None:
+    visitor = Visitor(served)
+    if who != "nobody":
+        assert visitor.sign_in(keys[who]).status_code == 303
+    may = {"nobody": set(), "read": {"read"}, "write": {"write"}, "admin": {"read", "write", "admin"}}[who]
+    refused = 303 if who == "nobody" else 403  # nobody is sent to the form for a key
+    for path in PAGES:
+        assert visitor.get(path).status_code == (200 if "read" in may else refused), path
+    assert visitor.get("/catalogue/new").status_code == (200 if "write" in may else refused)
+    for role, forms in (("write", WRITING), ("admin", ADMIN)):
+        for path, values in forms:
+            status = visitor.post(path, **values).status_code
+            # What is refused for its content came past the role: 303 back to a page, 404, 409 or 422.
+            assert (status in (303, 200, 400, 404, 409, 422)) if role in may else status == refused, (path, status)
+
+
+def test_the_key_becomes_a_cookie_that_script_and_other_sites_do_not_get(served: Served, keys: dict[str, str]) -> None:
+    visitor = Visitor(served)
+    assert visitor.sign_in("m6r_000000000000_wrong").status_code == 401
+    answer = visitor.sign_in(keys["read"])
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "path=/console" in cookie
+    assert keys["read"] not in "".join(visitor.http.cookies.values())
+
+
+def test_a_revoked_key_is_out_at_once_and_a_new_key_of_its_name_is_another(served: Served, keys: dict[str, str]) -> None:
+    visitor = Visitor(served)
+    visitor.sign_in(keys["read"])
+    assert visitor.get("/try").status_code == 200
+    served.service.store.drop_key("a read")
+    assert visitor.get("/try").status_code == 303
+    served.service.store.add_key("a read", ("read",))
+    assert visitor.get("/try").status_code == 303
+
+
+@pytest.mark.parametrize("cookie", ["", ".", "x.y", "eyJ9.00", "e30.é", "W10." + "0" * 64])
+def test_a_forged_cookie_is_no_session(served: Served, keys: dict[str, str], cookie: str) -> None:
+    answer = httpx.get(f"{served.url}/try", headers={"cookie": b"m6rec_session=" + cookie.encode("latin-1")})
+    assert answer.status_code == 303
+
+
+def test_after_the_key_one_comes_to_the_page_one_wanted_and_to_no_other_site(served: Served, keys: dict[str, str]) -> None:
+    visitor = Visitor(served)
+    visitor.get("/catalogue?q=tent")
+    assert visitor.sign_in(keys["read"]).headers["location"] == "/console/catalogue?q=tent"
+    for back in ("https://evil.example/", "//evil.example", "/console\\@evil.example", "/consolex", "javascript:alert(1)"):
+        assert visitor.post("/preferences", back=back, theme="dark").headers["location"] == "/console/"
+
+
+@pytest.mark.parametrize(("path", "values"), [*WRITING, *ADMIN, ("/sign-in", {"key": "x"}), ("/sign-out", {}), ("/preferences", {"theme": "dark"})])
+def test_a_form_without_the_token_of_this_session_does_nothing(served: Served, path: str, values: dict[str, str]) -> None:
+    mine, other = Visitor(served), Visitor(served)
+    mine.token()
+    for token in ("", "0" * 64, other.token()):
+        assert mine.http.post(path, data={**values, "csrf": token}).status_code == 403
+
+
+def test_the_first_key_is_an_administrators_and_the_last_one_stays_while_others_exist(served: Served) -> None:
+    visitor, store = Visitor(served), served.service.store
+    made = visitor.post("/settings/keys", name="boss", **{"role.read": "on"})
+    assert [key.roles for key in store.keys()] == [("admin",)]
+    secret = re.search(r'value="(m6r_[^"]+)"', made.text)
+    assert secret is not None
+    assert store.find_key(secret[1]) is not None
+    assert visitor.get("/settings").status_code == 200  # this browser goes on with the new key
+    assert Visitor(served).get("/settings").status_code == 303
+    assert secret[1] not in visitor.get("/settings").text
+    visitor.post("/settings/keys", name="reader", **{"role.read": "on"})
+    assert visitor.post("/settings/keys", name="reader", **{"role.read": "on"}).status_code == 422
+    assert visitor.post("/settings/keys/revoke", name="boss").status_code == 409
+    assert visitor.post("/settings/keys/revoke", name="reader").status_code == 303
+    assert visitor.post("/settings/keys/revoke", name="boss").status_code == 303
+    assert store.keys() == []
+
+
+def test_hostile_text_is_shown_and_never_run(served: Served) -> None:
+    visitor, store = Visitor(served), served.service.store
+    item = HOSTILE[:100]
+    answer = visitor.post("/catalogue/new", id=item, **{"field.title": HOSTILE, "field.category": HOSTILE, "field.tags": HOSTILE})
+    assert answer.status_code == 303
+    store.block("word", HOSTILE, HOSTILE)
+    store.queue_review("text", {"said": HOSTILE}, HOSTILE)
+    paths = [answer.headers["location"].removeprefix("/console"), "/catalogue?q=script", "/moderation", "/moderation/reviews"]
+    queries = [f"/try?user={HOSTILE}", f"/try?text={HOSTILE}", f"/catalogue?q={HOSTILE}", f"/moderation/audit?user={HOSTILE}"]
+    for path in (*paths, *queries, f"/catalogue/item?id={HOSTILE}", f"/experiments/one?name={HOSTILE}", f"/{HOSTILE}"):
+        text = visitor.get(path).text
+        assert "<script>alert" not in text, path
+        assert "<img src=x" not in text, path
+        assert "49" not in re.findall(r"onerror=alert\(2\)&gt;(.{2})", text), path
+    store.unblock("word", HOSTILE)
+    assert served.service.item(item)["title"] == HOSTILE
+    visitor.post("/catalogue/delete", id=item)
+
+
+BAD = (
+    *("/try?user=u03&k=0", "/try?user=u03&k=1000000", "/try?user=u03&diversity=nan", "/try?user=u03&k=x", "/try?text=" + "x" * 3000),
+    *("/catalogue/item", "/catalogue/item?id=nothing", "/experiments/one?name=x", "/nothing", "/moderation/audit?before=x"),
+)
+
+
+@pytest.mark.parametrize("path", BAD)
+def test_what_makes_no_sense_is_a_page_that_says_so(served: Served, path: str) -> None:
+    answer = Visitor(served).get(path)
+    assert answer.status_code in (400, 404, 422)
+    assert 'role="alert"' in answer.text
+
+
+@pytest.mark.parametrize("query", ["user=nobody", "user=u03&scenario=mars", "user=u03&model=v9", "user=u03&like=nothing", "user=%00"])
+def test_a_list_that_can_not_be_made_says_why_where_the_list_would_be(served: Served, query: str) -> None:
+    answer = Visitor(served).get(f"/try?{query}")
+    assert answer.status_code == 200
+    assert re.search(r'<p class="problem" role="alert">[^<]{10,}</p>', answer.text)
+
+
+def test_every_page_forbids_script_that_is_not_ours_and_has_none_in_it(served: Served) -> None:
+    visitor = Visitor(served)
+    for path in (*PAGES, "/nothing", "/sign-in", "/static/console.css"):
+        answer = visitor.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert not re.search(r"<script(?! src=\"/console/static/)|<style|\sstyle=|\son\w+=\"|https?://(?!www\.w3\.org)", answer.text), path
+
+
+def test_a_store_that_is_away_is_said_in_one_line(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise StorageError("the database does not answer; try again")
+
+    monkeypatch.setattr(served.service.store, "keys", away)
+    answer = Visitor(served).get("/try")
+    assert (answer.status_code, answer.text) == (503, "the database does not answer; try again")
+
+
+def test_an_item_that_is_wrong_is_shown_again_with_what_was_typed(served: Served) -> None:
+    visitor = Visitor(served)
+    for values in ({"id": "new", "field.title": "A tent", "field.price": "cheap"}, {"id": "i03", "field.title": "A tent"}, {"id": ""}):
+        answer = visitor.post("/catalogue/new", **values)
+        assert answer.status_code == 422
+        assert values.get("field.title", "") in answer.text
+
+
+def test_all_files_of_the_console_are_in_the_package() -> None:
+    root = Path(__file__).parents[1]
+    package = root / "src" / "m6rec"
+    carried = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]["m6rec"]
+    files = [path.relative_to(package).as_posix() for path in (package / "serving" / "console").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert len(files) > 20
+    assert [one for one in files if not any(fnmatch(one, pattern) and one.count("/") == pattern.count("/") for pattern in carried)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (float("nan"), "–"), (0, "0"), (12345, "12,345"), (0.12345, "0.123"), (1234.56, "1,234.6"), (2.0, "2")],
+)
+def test_numbers_are_written_for_people(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_bad_keys_are_slowed_down(served: Served, keys: dict[str, str]) -> None:
+    visitor = Visitor(served)
+    token = visitor.token()
+    tried = {visitor.http.post("/sign-in", data={"csrf": token, "key": f"m6r_{n:012x}_x"}).status_code for n in range(60)}
+    assert tried == {401, 429}
