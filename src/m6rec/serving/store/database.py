@@ -218,12 +218,12 @@ class Database(ABC):
     def _abandon(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            if not self.usable(writer):
+            if not (writer.invalidated or self.usable(writer)):
                 writer.invalidate()
             writer.close()  # rolls back
 
     def usable(self, connection: Connection) -> bool:
-        """False for one that was cut off."""
+        """False for one that was cut off, where SQLAlchemy does not know."""
         return True
 
 
