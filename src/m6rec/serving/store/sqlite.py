@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, Table, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
 from m6rec.base.errors import StorageError
@@ -55,13 +55,10 @@ class SqliteDatabase(Database):
         if commit:
             connection.commit()  # nothing is left to commit; this is for SQLAlchemy's own books
 
-    def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
-        if not values:
-            return set()
-        found = connection.exec_driver_sql(
-            f"SELECT {column} FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (json.dumps(values),)
-        )
-        return set(found.scalars())
+    def rows_with(self, connection: Connection, table: Table, columns: Sequence[str], values: Sequence[str]) -> list[tuple[Any, ...]]:
+        statement = f"SELECT {','.join(columns)} FROM {table.name} WHERE {columns[0]} IN (SELECT value FROM json_each(?))"
+        with _driver(connection) as driver:
+            return driver.execute(statement, (json.dumps(values),)).fetchall()
 
     def newest(self) -> int:
         """Asks SQLite whether anybody has committed since the last call (`PRAGMA data_version`), and reads only then."""
