@@ -235,6 +235,30 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         Store.open(StoreConfig(url=f"sqlite:///{tmp_path}/nowhere/store.db"), tmp_path)
 
 
+def test_a_file_that_was_taken_away_is_missed_and_taken_up_again(store: Store, tmp_path: Path) -> None:
+    store.add_events([Event("u", "a")])
+    path = tmp_path / "store.db"
+    path.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StorageError, match="is gone; nothing was written") as caught:
+        store.add_events([Event("u", "lost")])
+    one_line(caught)
+    assert [event.item_id for event in store.events()] == ["a"]
+    assert not path.exists()  # no empty one was made in its place
+    (tmp_path / "elsewhere.db").rename(path)
+    assert store.add_events([Event("u", "b")]).last_seq == 2
+    with sqlite3.connect(path) as backed_up, sqlite3.connect(tmp_path / "backup.db") as backup:
+        backed_up.backup(backup)
+    backed_up.close()
+    backup.close()
+    store.add_events([Event("u", "after the backup")])
+    for old in tmp_path.glob("store.db*"):
+        old.unlink()
+    (tmp_path / "backup.db").rename(path)
+    assert store.add_events([Event("u", "c")]).last_seq == 3
+    assert [event.item_id for event in store.events()] == ["a", "b", "c"]
+    assert store.newest_change() == 3
+
+
 def test_a_clock_that_jumps_changes_no_order_and_deletes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open(StoreConfig.build({"retention": {"events_days": 30}}), tmp_path)
     store.add_events([Event("u", "before")])

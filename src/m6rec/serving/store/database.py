@@ -60,6 +60,10 @@ class Writing:
         if rows:
             self._inserts.append((table, columns, rows))
 
+    def rows_with(self, table: Table, columns: Sequence[str], values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Some columns of the rows whose first one of them is among `values`, faster than by a built statement."""
+        return self.database.rows_with(self.connection, table, columns, values) if values else []
+
     def flush(self) -> None:
         """Send the rows that are waiting, so that whoever comes next in this transaction sees them."""
         self.database.send(self.connection, self._inserts)
@@ -87,8 +91,8 @@ class Database(ABC):
         """Add rows to tables, and commit; `tell`: the newest number, for followers.  Raises sqlalchemy.exc.DBAPIError."""
 
     @abstractmethod
-    def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
-        """Those of `values` that stand in a text column."""
+    def rows_with(self, connection: Connection, table: Table, columns: Sequence[str], values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Some columns of the rows whose first one of them, a text, is among `values`.  Raises sqlalchemy.exc.DBAPIError."""
 
     @abstractmethod
     def newest(self) -> int:
@@ -218,12 +222,12 @@ class Database(ABC):
     def _abandon(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            if not self.usable(writer):
+            if not (writer.invalidated or self.usable(writer)):
                 writer.invalidate()
             writer.close()  # rolls back
 
     def usable(self, connection: Connection) -> bool:
-        """False for one that was cut off."""
+        """False for one that was cut off, where SQLAlchemy does not know."""
         return True
 
 

@@ -123,7 +123,7 @@ def _add(writing: Writing, batches: list[Batch]) -> list[Receipt | M6RecError]:
     """Batches of several callers in one go: what is known is asked once, what is new is written once."""
     receipts = _receipts(writing, [batch.key for batch in batches if batch.key is not None])
     named = [row[-1] for batch in batches for row in batch.rows if row[-1] is not None]
-    seen = writing.database.known(writing.connection, "events", "event_id", named)
+    seen = {name for (name,) in writing.rows_with(tables.events, ("event_id",), named)}
     new: list[tuple[Any, ...]] = []
     requests: list[tuple[Any, ...]] = []
     outcomes: list[Receipt | M6RecError] = []
@@ -169,10 +169,7 @@ def _place(writing: Writing, batch: Batch, seen: set[str], new: list[tuple[Any, 
 
 
 def _receipts(writing: Writing, keys: list[str]) -> dict[str | None, tuple[str, Receipt]]:
-    if not keys:
-        return {}
-    table = tables.requests
-    found = writing.connection.execute(select(table.c.key, table.c.digest, table.c.receipt).where(table.c.key.in_(keys)))
+    found = writing.rows_with(tables.requests, ("key", "digest", "receipt"), keys)
     return {key: (digest, Receipt(**json.loads(receipt))) for key, digest, receipt in found}
 
 

@@ -83,11 +83,10 @@ class PostgresDatabase(Database):
         if commit:
             connection.commit()  # nothing is left to commit; this is for SQLAlchemy's own books
 
-    def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
-        if not values:
-            return set()
-        found = connection.exec_driver_sql(f"SELECT {column} FROM {table} WHERE {column} = ANY(%s)", (list(values),))
-        return set(found.scalars())
+    def rows_with(self, connection: Connection, table: Table, columns: Sequence[str], values: Sequence[str]) -> list[tuple[Any, ...]]:
+        statement = cast("LiteralString", f"SELECT {','.join(columns)} FROM {table.name} WHERE {columns[0]} = ANY(%s)")
+        with _driver(connection) as driver:
+            return driver.execute(statement, (list(values),)).fetchall()
 
     def newest(self) -> int:
         """What the listening thread has heard of, and what this process has committed."""

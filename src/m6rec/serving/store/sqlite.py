@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 import time
@@ -12,17 +13,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, Engine, Table, create_engine, event, exc
+from sqlalchemy.pool import QueuePool
 
 from m6rec.base.errors import StorageError
 from m6rec.serving.store.database import Database, Insert
 
-# FULL: the log is synced at every commit, so an acknowledged row survives a power cut. The log is copied into the file every 4,000 pages (16 MB).
+# FULL: the log is synced at every commit, so an acknowledged row survives a power cut. The log is copied into the file every 1,000 pages (4 MB).
 PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
-    "wal_autocheckpoint=4000",
+    "wal_autocheckpoint=1000",
     "journal_size_limit=67108864",
     "secure_delete=ON",  # what was forgotten is overwritten
     "cache_size=-32000",
@@ -35,6 +36,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path, timeout_s: float, connections: int) -> None:
         self.path = path
+        self._file = _create(path)
         reading = _engine(path, timeout_s, "BEGIN", pool_size=connections)
         # A writer's wait for its turn is ours (see `_begin`); within a transaction nobody else can be in its way.
         writing = _engine(path, 0.0, None, pool_size=1)
@@ -53,20 +55,17 @@ class SqliteDatabase(Database):
         if commit:
             connection.commit()  # nothing is left to commit; this is for SQLAlchemy's own books
 
-    def known(self, connection: Connection, table: str, column: str, values: Sequence[str]) -> set[str]:
-        if not values:
-            return set()
-        found = connection.exec_driver_sql(
-            f"SELECT {column} FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (json.dumps(values),)
-        )
-        return set(found.scalars())
+    def rows_with(self, connection: Connection, table: Table, columns: Sequence[str], values: Sequence[str]) -> list[tuple[Any, ...]]:
+        statement = f"SELECT {','.join(columns)} FROM {table.name} WHERE {columns[0]} IN (SELECT value FROM json_each(?))"
+        with _driver(connection) as driver:
+            return driver.execute(statement, (json.dumps(values),)).fetchall()
 
     def newest(self) -> int:
         """Asks SQLite whether anybody has committed since the last call (`PRAGMA data_version`), and reads only then."""
         try:
             with self._watching:
                 if self._watch is None:
-                    self._watch = sqlite3.connect(self.path, timeout=self.timeout_s, isolation_level=None, check_same_thread=False)
+                    self._watch = _connect(self.path, self.timeout_s)
                 version: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
                 if version != self._seen[0]:
                     newest = self._watch.execute("SELECT max(seq) FROM changes").fetchone()[0] or 0
@@ -74,6 +73,20 @@ class SqliteDatabase(Database):
                 return self._seen[1]
         except sqlite3.Error as error:
             raise StorageError(self.in_words(exc.OperationalError(None, None, error))) from error
+
+    def _begun(self) -> tuple[Connection, int]:
+        """Writing goes on into a file that was deleted, and is lost with it: so the file is looked at before every transaction."""
+        file = _identity(self.path)
+        if file is None:
+            raise StorageError(f"{self.name} is gone; nothing was written; put it back, or restart to begin with an empty one")
+        if file != self._file:  # another one was put in its place: let go of the old one
+            self._abandon()
+            self._reading.dispose()
+            self._writing.dispose()
+            with self._watching:
+                self._forget_watch()
+            self._file = file
+        return super()._begun()
 
     def _begin(self, connection: Connection) -> int:
         with _driver(connection) as driver:
@@ -107,10 +120,13 @@ class SqliteDatabase(Database):
 
     def close(self) -> None:
         with self._watching:
-            if self._watch is not None:
-                self._watch.close()
-                self._watch = None
+            self._forget_watch()
         super().close()
+
+    def _forget_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._watch, self._seen = None, (-1, 0)
 
 
 SIGNS = {
@@ -135,10 +151,40 @@ def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
         raise exc.OperationalError(None, None, error) from error
 
 
+def _create(path: Path) -> tuple[int, int]:
+    """Make the file if there is none, for this user alone; which one it is.
+
+    Raises:
+        StorageError: it can't be made or written.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        status = os.stat(path)
+    except OSError as error:
+        words = "can't be opened; does its folder exist, and may this user read and write there?"
+        raise StorageError(f"{path} {words} ({error.strerror})") from error
+    return status.st_dev, status.st_ino
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
+    """Transactions begin where we say so, not where the driver guesses; a file that is not there is not made."""
+    name = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(name, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
 def _engine(path: Path, timeout_s: float, begin: str | None, *, pool_size: int) -> Engine:
     engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": timeout_s, "check_same_thread": False, "cached_statements": 256},
+        "sqlite://",
+        creator=lambda: _connect(path, timeout_s),
+        poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=4 * pool_size + 24,
         pool_timeout=max(timeout_s, 1.0),
@@ -146,7 +192,6 @@ def _engine(path: Path, timeout_s: float, begin: str | None, *, pool_size: int) 
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
         connection.execute("PRAGMA busy_timeout=5000")
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
