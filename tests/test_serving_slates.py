@@ -232,9 +232,9 @@ def test_no_setting_of_a_slate_breaks_a_rule(
         assert sum(row["kind"] == kind for row in rows) <= slate.caps.get("kind", 99)
 
 
-@given(rows=st.lists(st.integers(0, COUNT - 1), max_size=6), known=st.integers(1, COUNT), other=st.integers(1, 3))
+@given(rows=st.lists(st.integers(0, COUNT - 1), max_size=6), known=st.integers(1, COUNT), other=st.integers(1, 3), seed=st.integers(0, 1))
 @settings(max_examples=40, deadline=None)
-def test_a_book_brought_up_to_date_is_a_book_made_anew(rows: list[int], known: int, other: int) -> None:
+def test_a_book_brought_up_to_date_is_a_book_made_anew(rows: list[int], known: int, other: int, seed: int) -> None:
     """Items come and change: the same verdicts, texts and values as of a book built from nothing."""
     changed, table = many(other).items.frame, FACTS.items
     places = sorted({row for row in rows if row < known})
@@ -245,7 +245,7 @@ def test_a_book_brought_up_to_date_is_a_book_made_anew(rows: list[int], known: i
     )
     now = frame_to_table(mixed, FIELDS, "item_id")
     moved = np.array([*places, *range(known, COUNT)], dtype=np.int64)[::-1]
-    later = book.updated(before.updated(now, moved), moved)
+    later = book.updated(before.updated(now, moved), moved) if seed % 2 else book.caught_up(now)
     anew = RuleBook.build(book.config, book.blocked, CatalogueFacts(now))
     assert later.facts.texts.to_list() == anew.facts.texts.to_list()
     for scenario in (None, "kids", "feed"):
@@ -260,6 +260,12 @@ def test_a_book_brought_up_to_date_is_a_book_made_anew(rows: list[int], known: i
             for values in codes
         ]
         assert names[0] == names[1]
+
+
+def test_a_catalogue_of_other_items_is_a_book_made_anew() -> None:
+    verdict = BOOK.caught_up(FACTS.items.rows([50, 3, 1])).allowed(None, {"age": 40})
+    assert verdict.allows(np.arange(3)).tolist() == [BOOK.allowed(None, {"age": 40}).allows(ITEMS)[row] for row in (50, 3, 1)]
+    assert BOOK.caught_up(FACTS.items).facts.texts.to_list() == FACTS.texts.to_list()
 
 
 def test_rows_that_came_must_all_be_named() -> None:

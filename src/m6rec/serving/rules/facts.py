@@ -145,6 +145,17 @@ class CatalogueFacts:
         return self._texts
 
 
+def rows_changed(before: Table, now: Table) -> np.ndarray | None:
+    """int64: rows of `now` that came after those of `before`, or differ from them; None where the items of `before` are not its first rows."""
+    old = len(before)
+    if before.fields != now.fields or before.ids.ids != now.ids.ids[:old]:
+        return None
+    changed = np.zeros(old, dtype=bool)
+    for name in before.fields:
+        changed |= before.frame[name].ne_missing(now.frame[name].head(old)).to_numpy()
+    return np.concatenate([np.flatnonzero(changed), np.arange(old, len(now))])
+
+
 def _values(column: pl.Series, kind: FieldType) -> Values:
     pairs = pl.DataFrame({"item": pl.int_range(len(column), eager=True), "value": column})
     if kind == FieldType.TAGS:

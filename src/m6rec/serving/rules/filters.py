@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from m6rec.data.dataset import Table
 from m6rec.serving.rules.config import CapRule, RulesConfig
-from m6rec.serving.rules.facts import CatalogueFacts
+from m6rec.serving.rules.facts import CatalogueFacts, rows_changed
 from m6rec.serving.rules.masks import Blocked, Masks
 from m6rec.serving.rules.words import BlockedWords
 
@@ -94,6 +95,18 @@ class RuleBook:
         rows = np.unique(np.asarray(rows, dtype=np.int64))
         part = Masks.of(self.config, self.blocked, self.words, facts.some(rows))
         return RuleBook(self.config, self.blocked, facts, self.words, self.masks.updated(part, rows, len(facts)))
+
+    def caught_up(self, items: Table, seen: np.ndarray | None = None) -> RuleBook:
+        """The same rules over the catalogue as it is now; what came or changed is found by comparing, and alone is looked at.
+
+        Args:
+            items, seen: see `CatalogueFacts`.
+        """
+        rows = rows_changed(self.facts.items, items)
+        if rows is None:
+            return RuleBook.build(self.config, self.blocked, CatalogueFacts(items, seen))
+        facts = self.facts.updated(items, rows, seen)
+        return self.updated(facts, rows) if len(rows) else RuleBook(self.config, self.blocked, facts, self.words, self.masks)
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -16,20 +16,22 @@ from m6rec.serving.rules.filters import Limit
 
 @dataclass
 class _Count:
-    """One limit over the candidates: candidate `position[p]`, in ascending order, has value `code[p]`.
+    """The limits of one field over the candidates: candidate `position[p]`, in ascending order, has value `code[p]`.
 
+    most  int64 (V,): how many of each value the tightest of them leaves room for
     room  how many more of each value may come, of the values that came
     shut  bool (C,): candidates that may not come any more
     """
 
-    limit: Limit
+    limits: list[Limit]
+    most: np.ndarray
     position: np.ndarray
     code: np.ndarray
     room: dict[int, int]
     shut: np.ndarray
 
     def left(self, code: int) -> int:
-        return self.room.get(code, int(self.limit.room[code]))
+        return self.room.get(code, int(self.most[code]))
 
 
 class Room:
@@ -38,11 +40,13 @@ class Room:
     def __init__(self, limits: Sequence[Limit], items: np.ndarray, fields: CatalogueFacts) -> None:
         self.open = np.ones(len(items), dtype=bool)
         self._counts: list[_Count] = []
-        for limit in limits:
-            position, code = fields.values(limit.field).pairs(items)
+        for field in dict.fromkeys(limit.field for limit in limits):
+            same = [limit for limit in limits if limit.field == field]
+            most = same[0].room if len(same) == 1 else np.minimum.reduce([limit.room for limit in same])
+            position, code = fields.values(field).pairs(items)
             shut = np.zeros(len(items), dtype=bool)
-            shut[position[limit.room[code] <= 0]] = True
-            self._counts.append(_Count(limit, position, code, {}, shut))
+            shut[position[most[code] <= 0]] = True
+            self._counts.append(_Count(same, most, position, code, {}, shut))
             self.open &= ~shut
 
     @property
@@ -65,12 +69,22 @@ class Room:
         return closed
 
     def refused(self, order: np.ndarray) -> dict[str, int]:
-        """Limit -> how many candidates it keeps out of the list `order`, now that it is made."""
+        """Limit -> how many candidates it keeps out of the list `order`, now that it is made (with two reasons, counted for both)."""
         found: dict[str, int] = {}
         for count in self._counts:
-            shut = int(np.count_nonzero(count.shut)) - int(np.count_nonzero(count.shut[order]))
-            if shut:
-                found[count.limit.name] = found.get(count.limit.name, 0) + shut
+            out = count.shut.copy()
+            out[order] = False
+            if not out.any():
+                continue
+            here = out[count.position]
+            position, code = count.position[here], count.code[here]
+            taken = np.zeros(len(count.most), dtype=np.int64)
+            for value, left in count.room.items():
+                taken[value] = count.most[value] - left
+            for limit in count.limits:
+                refused = len(np.unique(position[limit.room[code] <= taken[code]]))
+                if refused:
+                    found[limit.name] = found.get(limit.name, 0) + refused
         return found
 
     def spare(self, order: np.ndarray, most: int) -> np.ndarray:
@@ -84,7 +98,7 @@ class Room:
         for count in self._counts:
             here = outside[count.position]
             position, code = count.position[here], count.code[here]
-            room = count.limit.room[code]
+            room = count.most[code]
             for taken, left in count.room.items():
                 room[code == taken] = left
             # The n-th candidate with a value joins while there is room for n of them.
