@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from served_over_http import app_of, served
 
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.service.service import Service
+from served_over_http import app_of, served
 
 
 @pytest.fixture(scope="module")
