@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from served_over_http import PlainService, app_of, served
 
 from m6rec.base.errors import UsageError
 from m6rec.serving.http.load import Figures, Target, load, quantile, sustained
+from served_over_http import PlainService, app_of, served
 
 NOTHING = Figures(1, 1, 1, 1, 1, 1, 1, 1, 1, 0)
 
@@ -36,7 +36,9 @@ def test_the_search_finds_the_rate_at_which_it_breaks() -> None:
     assert sustained(lambda rate: replace(NOTHING, rate=rate, p99_ms=9.0 if rate <= 5 else 900.0), 50, 100.0)[0] == 5.0
 
 
-@pytest.mark.parametrize("url", ["http://example.org:8080", "http://10.0.0.1", "10.1.1.1:80", "http://localhost.example.org", "http://0.0.0.0:8080"])
+@pytest.mark.parametrize(
+    "url", ["http://example.org:8080", "http://10.0.0.1", "10.1.1.1:80", "http://localhost.example.org", "http://0.0.0.0:8080"]
+)
 def test_other_machines_are_left_alone(url: str) -> None:
     with pytest.raises(UsageError, match="is another machine"):
         Target.of(url)
@@ -83,7 +85,10 @@ def test_the_command_over_a_real_server(m6rec: Callable[..., Any], monkeypatch: 
         figures = told["rates"][0]
         assert figures["answered"] == figures["sent"] > 4
         assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"] <= figures["max_ms"]
-        assert {ask.user for ask in service.asked} <= {f"u{n}" for n in range(5)}
+        assert {ask.user for ask in service.asked} == {None}, "this key may not list users: histories are asked for"
+        monkeypatch.setenv("M6REC_KEY", service.store.add_key("all", ["admin"]))
+        assert m6rec("load-test", address, "--seconds", "0.2").code == 0
+        assert service.asked[-1].user in {f"u{n}" for n in range(5)}
         for ask in ("rank", "similar", "events", "live"):
             assert m6rec("load-test", address, "--seconds", "0.1", "--ask", ask, "--action", "click").code == 0
         assert service.events

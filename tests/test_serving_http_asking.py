@@ -83,8 +83,15 @@ def test_rank_keeps_the_items_in_question(client: httpx.Client, service: PlainSe
 
 def test_events_carry_every_field_and_are_sent_once_by_key(client: httpx.Client, service: PlainService) -> None:
     row = {
-        "user_id": "u1", "item_id": "i1", "time": 1.7e9, "action": "click", "scenario": "shop", "value": 4.5,
-        "labels": {"bought": 1}, "context": {"device": "tv"}, "event_id": "e-1",
+        "user_id": "u1",
+        "item_id": "i1",
+        "time": 1.7e9,
+        "action": "click",
+        "scenario": "shop",
+        "value": 4.5,
+        "labels": {"bought": 1},
+        "context": {"device": "tv"},
+        "event_id": "e-1",
     }
     first = client.post("/v1/events", json={"events": [row]}, headers={"Idempotency-Key": "k1"}).json()
     again = client.post("/v1/events", json={"events": [row]}, headers={"Idempotency-Key": "k1"}).json()

@@ -16,7 +16,7 @@ from served_over_http import PlainService, client_of
 @pytest.fixture
 def service() -> PlainService:
     service = PlainService()
-    service.store.add_key("old-shop", ["read", "write"])
+    service.store.add_key("old-shop", ["admin"])
     service.store.add_key("reader", ["read"])
     return service
 
@@ -93,8 +93,12 @@ def test_items_and_users(gorse: httpx.Client, service: PlainService) -> None:
     assert service.store.stopped == {("item", "n1"): "IsHidden, by a client of gorse"}
     found = gorse.get("/api/item/n1").json()
     assert found == {
-        "ItemId": "n1", "IsHidden": True, "Categories": ["b"], "Timestamp": "0001-01-01T00:00:00Z",
-        "Labels": {"tags": ["x", "y"]}, "Comment": "Boots",
+        "ItemId": "n1",
+        "IsHidden": True,
+        "Categories": ["b"],
+        "Timestamp": "0001-01-01T00:00:00Z",
+        "Labels": {"tags": ["x", "y"]},
+        "Comment": "Boots",
     }
     patch = {"IsHidden": False, "Comment": "New boots", "Categories": None, "Labels": None, "Timestamp": None}
     assert gorse.patch("/api/item/n1", json=patch).json() == {"RowAffected": 1}

@@ -46,8 +46,9 @@ def load_test(
     key: Annotated[str | None, typer.Option("--key", help="A key of the service; default: the environment's M6REC_KEY.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Send requests of the service's own users at a steady rate and tell how fast they were answered.
+    """Send requests for the service's own users at a steady rate and tell how fast they were answered.
 
+    Listing users takes a key of an administrator; with another one, requests are made for histories of one item.
     Requests come when they are due, whether earlier ones were answered or not, and their time counts from then. Only addresses of this
     machine are loaded.
     """
@@ -102,8 +103,9 @@ async def prepared(target: Target, ask: Asked, k: int, action: str | None) -> li
     """Requests for up to 1,000 users of the service. Raises StorageError: no service there; DataError: it has nobody to ask for."""
     if ask == Asked.LIVE:
         return [target.request("GET", "/health/live")]
-    users = [one["user_id"] for one in (await _read(target, "/v1/users?most=1000"))["users"]]
     items = [one["item_id"] for one in (await _read(target, "/v1/items?most=1000"))["items"]]
+    listed = await _read(target, "/v1/users?most=1000", refused={"users": []})  # takes an admin's key; else histories are asked for
+    users = [one["user_id"] for one in listed["users"]]
     if not items:
         raise DataError("the service has no items to ask for; add some first")
     whom: list[dict[str, Any]] = [{"user": user} for user in users] or [{"history": [item]} for item in items]
@@ -129,7 +131,7 @@ def _post(target: Target, route: str, body: dict[str, Any]) -> bytes:
     return target.request("POST", f"/v1/{route}", json.dumps(body, ensure_ascii=False).encode())
 
 
-async def _read(target: Target, path: str) -> dict[str, Any]:
+async def _read(target: Target, path: str, refused: dict[str, Any] | None = None) -> dict[str, Any]:
     from m6rec.serving.http.load import Client
 
     client = Client(target)
@@ -139,6 +141,8 @@ async def _read(target: Target, path: str) -> dict[str, Any]:
         raise StorageError(f"no service answers at {target.host}:{target.port}; start one with m6rec serve RUN") from None
     finally:
         client.close()
+    if status == 403 and refused is not None:
+        return refused
     answer = json.loads(body or b"{}")
     if status != 200:
         hint = "; give --key, or set M6REC_KEY" if status in (401, 403) else ""

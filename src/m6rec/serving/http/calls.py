@@ -12,19 +12,20 @@ from m6rec.serving.http.problems import RETRY_SECONDS, Refused
 
 P = ParamSpec("P")
 T = TypeVar("T")
+WRITERS = 16  # they wait for the disk together: the store commits for all that wait at once
 Lane = Literal["read", "write", "admin"]
 
 
 class Calls:
     """Three lanes, so that a database that hangs holds up writing only, and loading a model neither of the others.
 
-    threads: of the reading lane; writing has 2 and administration 2.  waiting: calls of one lane that may wait for a thread.
+    threads: of the reading lane; writing has 16 and administration 2.  waiting: calls of one lane that may wait for a thread.
     """
 
     def __init__(self, threads: int, waiting: int) -> None:
         self.lanes: dict[Lane, _Bounded] = {
             "read": _Bounded("read", threads, waiting),
-            "write": _Bounded("write", 2, waiting),
+            "write": _Bounded("write", WRITERS, waiting),
             "admin": _Bounded("admin", 2, 8),
         }
 

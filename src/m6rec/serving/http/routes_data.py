@@ -1,4 +1,4 @@
-"""Routes of events, items and users. Role: write, reading them: read; forgetting a person: write."""
+"""Routes of events, items and users. Role: write, reading one: read, listing everybody: admin."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ def add_data_routes(app: FastAPI, service: Service, calls: Calls) -> None:
     route(app, "GET", "/v1/items/{item_id:path}", get_item, role="read", tag=TAG, reply=ItemReply, also=(404,))
     route(app, "DELETE", "/v1/items/{item_id:path}", delete_item, role="write", tag=TAG, reply=GoneReply, also=(404,))
     route(app, "POST", "/v1/users", upsert_users, role="write", tag=TAG, reply=WrittenReply, also=(404,))
-    route(app, "GET", "/v1/users", list_users, role="read", tag=TAG, reply=UsersReply, also=(404,))
+    # A list of everybody is more than any one request needs: an administrator's.
+    route(app, "GET", "/v1/users", list_users, role="admin", tag=TAG, reply=UsersReply, also=(404,))
     route(app, "GET", "/v1/users/{user_id:path}", get_user, role="read", tag=TAG, reply=UserReply, also=(404,))
     route(app, "DELETE", "/v1/users/{user_id:path}", forget_user, role="write", tag=TAG, reply=GoneReply, also=(404,))
 
