@@ -54,3 +54,10 @@ def console(run: Path, folder: Path) -> Iterator[Served]:
         thread.join(20)
         listening.close()
         service.close()
+
+
+def drop_keys(served: Served) -> None:
+    """Leave no key behind."""
+    held = served.service.store.keys()
+    for key in held:
+        served.service.store.drop_key(key.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import ClassVar
 
 import httpx
 import pytest
-import tomllib
-from console_served import Served, console
 
+from console_served import Served, console, drop_keys
 from m6rec.base.errors import StorageError
 from m6rec.serving.console.page import number
 
@@ -26,7 +26,11 @@ ADMIN = (
     *(("/moderation/block", {"kind": "item", "value": "nothing"}), ("/moderation/unblock", {"kind": "item", "value": "nothing"})),
     *(("/moderation/decide", {"id": "999"}), ("/moderation/audit", {}), ("/experiments/state", {"name": "nothing"})),
     *(("/settings/keys", {"name": ""}), ("/settings/keys/revoke", {"name": "nobody"}), ("/settings/models/switch", {"version": "nothing"})),
-    *(("/settings/models/drop", {"version": "nothing"}), ("/settings/models/load", {"folder": ""}), ("/settings/switches", {"exploration": "x"})),
+    *(
+        ("/settings/models/drop", {"version": "nothing"}),
+        ("/settings/models/load", {"folder": ""}),
+        ("/settings/switches", {"exploration": "x"}),
+    ),
 )
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>{{ 7 * 7 }}'; DROP TABLE items; --"""
 
@@ -72,8 +76,7 @@ def _close_visitors() -> Iterator[None]:
 def keys(served: Served) -> Iterator[dict[str, str]]:
     """A key of each role; gone again after the test."""
     yield {role: served.service.store.add_key(f"a {role}", (role,)) for role in ("read", "write", "admin")}
-    for key in served.service.store.keys():
-        served.service.store.drop_key(key.name)
+    drop_keys(served)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -138,7 +141,9 @@ def test_after_the_key_one_comes_to_the_page_one_wanted_and_to_no_other_site(ser
         assert visitor.post("/preferences", back=back, theme="dark").headers["location"] == "/console/"
 
 
-@pytest.mark.parametrize(("path", "values"), [*WRITING, *ADMIN, ("/sign-in", {"key": "x"}), ("/sign-out", {}), ("/preferences", {"theme": "dark"})])
+@pytest.mark.parametrize(
+    ("path", "values"), [*WRITING, *ADMIN, ("/sign-in", {"key": "x"}), ("/sign-out", {}), ("/preferences", {"theme": "dark"})]
+)
 def test_a_form_without_the_token_of_this_session_does_nothing(served: Served, path: str, values: dict[str, str]) -> None:
     mine, other = Visitor(served), Visitor(served)
     mine.token()
@@ -149,7 +154,8 @@ def test_a_form_without_the_token_of_this_session_does_nothing(served: Served, p
 def test_the_first_key_is_an_administrators_and_the_last_one_stays_while_others_exist(served: Served) -> None:
     visitor, store = Visitor(served), served.service.store
     made = visitor.post("/settings/keys", name="boss", **{"role.read": "on"})
-    assert [key.roles for key in store.keys()] == [("admin",)]
+    made_keys = store.keys()
+    assert [key.roles for key in made_keys] == [("admin",)]
     secret = re.search(r'value="(m6r_[^"]+)"', made.text)
     assert secret is not None
     assert store.find_key(secret[1]) is not None
@@ -235,7 +241,11 @@ def test_all_files_of_the_console_are_in_the_package() -> None:
     root = Path(__file__).parents[1]
     package = root / "src" / "m6rec"
     carried = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]["m6rec"]
-    files = [path.relative_to(package).as_posix() for path in (package / "serving" / "console").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    files = [
+        path.relative_to(package).as_posix()
+        for path in (package / "serving" / "console").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
     assert len(files) > 20
     assert [one for one in files if not any(fnmatch(one, pattern) and one.count("/") == pattern.count("/") for pattern in carried)] == []
 

@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_served import Served, console
+
+from console_served import Served, console, drop_keys
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(path).exists()), "")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 VENDOR = Path(__file__).parents[1] / "src" / "m6rec" / "serving" / "console" / "static" / "vendor"
 PAGES = (
@@ -125,7 +133,9 @@ def serious(page: Any) -> list[str]:
     if not AXE.exists():
         return []
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false, iframes: false}).then((found) => JSON.stringify(found.violations))")
+    found = page.evaluate(
+        "axe.run(document, {resultTypes: ['violations'], preload: false, iframes: false}).then((found) => JSON.stringify(found.violations))"
+    )
     return [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in json.loads(found) if one["impact"] in ("serious", "critical")]
 
 
@@ -251,8 +261,7 @@ def test_newcomer_creates_a_key_that_may_only_read(visit: Callable[..., Any], se
         reader.get_by_role("link", name="Catalogue").click()
         assert reader.get_by_role("link", name="Add an item").count() == 0
     finally:
-        for key in store.keys():
-            store.drop_key(key.name)
+        drop_keys(served)
 
 
 def test_the_keyboard_alone_is_enough(visit: Callable[..., Any]) -> None:

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import polars as pl
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from m6rec.base.errors import UsageError, nearest
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.page import Admin, Form, Page, Reader
 from m6rec.serving.experiments.config import Experiment
-from m6rec.serving.experiments.decisions import Decision, decide
-from m6rec.serving.experiments.outcomes import Shown
-from m6rec.serving.experiments.readout import Comparison, Readout, readout
-
-if TYPE_CHECKING:
-    from m6rec.serving.service.service import Service
+from m6rec.serving.experiments.readout import Comparison, Readout
 
 router = APIRouter(prefix="/experiments")
 STATES = ("running", "paused", "stopped")
-
-
-@dataclass(frozen=True)
-class Told:
-    """What an experiment says now."""
-
-    readout: Readout
-    decision: Decision
-    exposures: int
 
 
 @router.get("")
@@ -43,52 +25,27 @@ def show(page: Reader) -> Response:
 @router.get("/one")
 def one(page: Reader, name: str) -> Response:
     """The readout of one."""
-    experiment = named(page, name)
-    told = reading(page.service, experiment)
+    look = page.service.look(name)
     kept = any(body.get("name") == name for body in page.service.store.experiments())
     return page.show(
         "experiments_one",
-        experiment=experiment,
-        told=told,
-        figures=arms_chart(page, told.readout),
-        effects=effects_chart(page, [*told.readout.comparisons, *told.readout.guardrails]),
-        states=STATES if kept else (),
+        look=look,
+        experiment=look.experiment,
+        exposures=sum(arm.exposures for arm in look.readout.arms),
+        figures=arms_chart(page, look.readout),
+        effects=effects_chart(page, [*look.readout.comparisons, *look.readout.guardrails]),
+        states=STATES if kept else (),  # one of the configuration file is changed there
     )
 
 
 @router.post("/state")
 def set_state(page: Admin, form: Form) -> Response:
     """Run, pause or stop an experiment of the store, in every worker."""
-    experiment = named(page, form.get("name", ""))
+    experiment = page.service.look(form.get("name", "")).experiment
     changed = Experiment.build(experiment.plain() | {"status": form.get("state", "")}, f"experiment {experiment.name}")
     page.service.store.save_experiment(changed.plain())
     page.service.following.catch_up()
     return page.go("/experiments/one", name=experiment.name, done="experiment_changed")
-
-
-def named(page: Page, name: str) -> Experiment:
-    """Raises UsageError: there is none of this name."""
-    known = {experiment.name: experiment for experiment in page.service.routing.experiments}
-    if name not in known:
-        raise UsageError(page.t("experiments.unknown", name=name[:80]) + nearest(name, list(known)))
-    return known[name]
-
-
-def reading(service: Service, experiment: Experiment) -> Told:
-    """The readout of everything shown so far; an outcome is any event of the person with the item within the experiment's window."""
-    frame = service.store.outcomes(experiment.name, experiment.window_s, since=experiment.since or 0.0)
-    exposures = frame.filter(pl.col("user_id").is_not_null()).select(
-        pl.col("user_id").alias(Shown.UNIT),
-        pl.col("variant").alias(Shown.ARM),
-        pl.col("time").alias(Shown.TIME),
-        pl.col("item_id").alias(Shown.ITEM),
-        pl.col("position").alias(Shown.POSITION),
-        pl.col("propensity").alias(Shown.PROPENSITY),
-        (pl.col("actions").list.len() > 0).cast(pl.Float64).alias(Shown.OUTCOME),
-        pl.col("value").alias(Shown.VALUE),
-    )
-    found = readout(exposures, experiment)
-    return Told(found, decide(experiment, found), len(exposures))
 
 
 def arms_chart(page: Page, found: Readout) -> ChartTable:

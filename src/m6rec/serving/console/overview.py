@@ -53,8 +53,6 @@ def now(page: Page) -> Now:
     total = page.service.traffic.total()
     minutes = last_minutes(total["minutes"], moment)
     newest = info["newest_event"]
-    ready, why = page.service.ready()
-    notes = [why] * (not ready) + [t("overview.store_away", why=info["store"])] * (info["store"] != "ok")
     speed = [[ago, one.get("p50_ms"), one.get("p99_ms")] for ago, one in minutes]
     return Now(
         total=total,
@@ -72,7 +70,7 @@ def now(page: Page) -> Now:
             [t("overview.minute"), t("overview.median"), t("overview.slow")], speed if any(row[1] is not None for row in speed) else []
         ),
         versions=page.service.models(),
-        notes=notes + [t("overview.retrain")] * bool(info["retrain"]),
+        notes=[*info["problems"], *[t("overview.retrain")] * bool(info["retrain"])],
     )
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from m6rec.serving.console.chart_table import ChartTable
-from m6rec.serving.console.page import Reader
+from m6rec.serving.console.page import Page, Reader, moment
 
 if TYPE_CHECKING:
     from m6rec.serving.service.run_reports import Board, Cell
 
 router = APIRouter(prefix="/quality")
+MOST_WINDOWS = 60
 SHADES = 5  # colours of a cell, from weak to strong
 # Metrics with a place where nothing is known, and one where everything is: how far a value is between them decides its shade.
 CHANCE = {"auc": 0.5, "gauc": 0.5}
@@ -39,7 +40,15 @@ def show(page: Reader) -> Response:
         [page.t("quality.task"), page.t("quality.model"), page.t("quality.baseline")],
         [[f"{cell.task}: {cell.label}", round(cell.value, 4), round(cell.baseline or 0.0, 4)] for cell in beside if scaled(cell.metric)],
     )
-    return page.show("quality", board=board, rows=heat_map(board, leading), chart=chart)
+    live = page.service.figures()["quality"]
+    return page.show("quality", board=board, rows=heat_map(board, leading), chart=chart, live=live, windows=live_chart(page, live))
+
+
+def live_chart(page: Page, live: Mapping[str, Any]) -> ChartTable:
+    """Quality of what was asked for and then happened: each event is guessed before the model learns it."""
+    head = [page.t("quality.window"), page.t("quality.hit", k=live["k"]), page.t("quality.low"), page.t("quality.high")]
+    rows = [[moment(one["start"])[5:16], *(round(one[name], 4) for name in ("hit", "low", "high"))] for one in live["windows"]]
+    return ChartTable(head, rows[-MOST_WINDOWS:])
 
 
 def heat_map(board: Board, leading: Sequence[Cell]) -> list[tuple[str, list[Shown | None]]]:

@@ -36,7 +36,9 @@ def add_key(page: Admin, form: Form) -> Response:
         return _settings(page, 422, problem=str(error), name=name)
     page.request.app.state.doorkeeper.keyring.forget()
     if first:
-        page.session = page.access.of_key(next(key for key in store.keys() if key.name == name))
+        made = store.find_key(secret)
+        assert made is not None
+        page.session = page.access.of_key(made)
     return page.show("settings_key", name=name, secret=secret, roles=roles, first=first)
 
 

@@ -108,7 +108,7 @@ def lists(page: Page, wish: Wish) -> list[Column]:
         disliked=tuple(wish.disliked),
         scenario=wish.scenario or None,
         k=wish.k,
-        slate=Slate(diversity=wish.diversity, novelty=wish.novelty, weights={one: 0.0 for one in wish.disliked}),
+        slate=Slate(diversity=wish.diversity, novelty=wish.novelty, weights=dict.fromkeys(wish.disliked, 0.0)),
         include=("reasons",),
         explore=False,
     )
