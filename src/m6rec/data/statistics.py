@@ -155,6 +155,13 @@ class Statistics:
         coded = self.keys.keys(log.users, log.items, log.scenarios)
         self.strengths = strengths(coded, self.keys.parents, self.keys.levels, log.outcomes, self.smoothing)
 
+    def without(self, user: int) -> Statistics:
+        """The same without the rows of a user; scales and strengths stay as they were fitted."""
+        rest = self._rows(np.flatnonzero(self.log.users != user))
+        less = Statistics(self.keys, self.labels, rest, self.windows, self.smoothing)
+        less.shares, less.deviation, less.strengths = self.shares, self.deviation, self.strengths
+        return less
+
     def append(self, rows: OutcomeLog) -> None:
         """Rows that came in since; they count from their own moments on."""
         base = len(self.log) - self.newer

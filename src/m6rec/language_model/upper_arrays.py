@@ -66,20 +66,23 @@ class UpperArrays:
         self._buckets = np.zeros(0, dtype=np.int64)
         self._falling: dict[tuple[int, int], np.ndarray] = {}
 
-    def read(self, slots: np.ndarray, times: np.ndarray | None) -> ReadSlots:
-        """Read slots (T, W), the newest last; times float64 (T,) seconds, NaN unknown, or None."""
+    def read(self, slots: np.ndarray, times: np.ndarray | None, depth: int | None = None) -> ReadSlots:
+        """Read slots (T, W), the newest last; times float64 (T,) seconds, NaN unknown, or None.
+
+        depth: layers that are passed, the first ones; None: all. What comes after them is left out as if it changed nothing.
+        """
         length, width = slots.shape
         gaps = None
         if times is not None and not np.isnan(times).all():
             gaps = time_buckets((times[:, None] - times[None]).astype(np.float32))  # T T
         keys, values, entered = [], [], np.empty((len(self.layers) + 1, width), np.float32)
-        x = slots
-        for number, layer in enumerate(self.layers):
+        x, layers = slots, self.layers[:depth]
+        for number, layer in enumerate(layers):
             entered[number] = x[-1]
             mine = (normed(x, self.eps) @ layer.qkv).reshape(length, 3, self.heads, -1)
             keys.append(np.ascontiguousarray(mine[:, 1].transpose(1, 2, 0)))
             values.append(np.ascontiguousarray(mine[:, 2].transpose(1, 0, 2)))
-            last = number + 1 == len(self.layers)
+            last = number + 1 == len(layers)
             bias = self._causal(number, length)
             if gaps is not None:
                 bias = bias[:, -1:] + layer.time[gaps[-1:]].transpose(2, 0, 1) if last else bias + layer.time[gaps].transpose(2, 0, 1)
@@ -89,7 +92,7 @@ class UpperArrays:
             told = softmax(queries.transpose(1, 0, 2) @ keys[-1] + bias) @ values[-1]  # H T D
             x = (x[-1:] if last else x) + told.transpose(1, 0, 2).reshape(-1, width) @ layer.out
             x = x + _mlp(x, layer, self.eps)
-        entered[-1] = x[-1]
+        entered[len(layers) :] = x[-1]
         return ReadSlots(keys, values, times, entered, self._final(x[-1]))
 
     def extend(self, read: ReadSlots, slot: np.ndarray, time: float) -> ReadSlots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from m6rec.serving.histories import HistoryStore
 from m6rec.tasks.model_folder import ChooseScorer
 
 Unknown = Literal["raise", "popular"]
+MINUTE = 60.0
 MOST_SUGGESTED = 2_000  # ids that a misspelt one is compared with: more would keep the caller waiting
 
 
@@ -27,10 +29,21 @@ class Asking:
         dataset = scorer.dataset
         self.histories = HistoryStore(dataset.histories, dataset.action_names, dataset.scenario_names)
         self.users = scorer.dataset.users
+        self.forgotten: set[int] = set()  # dense users of whom nothing is held any more, until they come back
+        self.gone: set[int] = set()  # dense items that are never answered
+        self._open: np.ndarray | None = None
 
     @property
     def items(self) -> Table:
         return self.scorer.catalogue.items
+
+    @property
+    def newest(self) -> float:
+        """When is now, where a request does not say: the next full minute, in seconds, after the newest event or exposure; NaN where no time is known."""
+        judging = self.scorer.judging
+        moments = (self.histories.newest, None if judging is None else judging.inputs.newest)
+        times = [moment for moment in moments if moment is not None]
+        return MINUTE * (math.floor(max(times) / MINUTE) + 1) if times else float("nan")
 
     def _request(
         self,
@@ -45,7 +58,7 @@ class Asking:
         if history is not None:
             if isinstance(history, str):
                 raise UsageError(f"history is the text {shown(history)}; give a list of item ids, oldest first")
-            named = [self._item(item) for item in history if self.unknown == "raise" or item in self.items.ids]
+            named = [self._consumed(item) for item in history if self.unknown == "raise" or item in self.items.ids]
             past = self.histories.joined(past, Histories.from_lists([named]))
         asking = self._scenario(scenario)
         words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
@@ -85,6 +98,7 @@ class Asking:
     def _user(self, user: str) -> int:
         """The dense user, -1 for somebody unknown where that is allowed."""
         row = self.users.ids.dense(user)
+        row = -1 if row in self.forgotten else row
         if row < 0 and self.unknown == "raise":
             raise UnknownUserError(
                 f"user {shown(user)} is not known: no events and no row in the users table; "
@@ -102,15 +116,37 @@ class Asking:
             raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
         return names.index(scenario)
 
+    def _set_gone(self, gone: set[int]) -> None:
+        self.gone = gone
+        self._open = None
+        if gone:
+            self._open = np.ones(max(gone) + 1, dtype=bool)
+            self._open[sorted(gone)] = False
+
+    def _without_gone(self, allowed: np.ndarray | None) -> np.ndarray | None:
+        """bool (N,), or None for all: what may be answered out of `allowed`."""
+        if self._open is None:
+            return allowed
+        result = np.ones(len(self.items), dtype=bool) if allowed is None else allowed.copy()
+        result[: len(self._open)] &= self._open
+        return result
+
     def _items(self, items: Sequence[str]) -> np.ndarray:
         """int64 (X,): the dense items; raises UnknownItemError."""
         rows = self.items.ids.many(items)
-        if len(rows) and rows.min() < 0:
-            self._item(items[int(rows.argmin())])
+        if len(rows) and (rows.min() < 0 or (self.gone and not self.gone.isdisjoint(rows.tolist()))):
+            return np.array([self._item(item) for item in items], dtype=np.int64)  # raises, naming the first
         return rows
+
+    def _consumed(self, item: str) -> int:
+        """An item of a history; one that was taken out of the catalogue was consumed all the same."""
+        row = self.items.ids.dense(item)
+        return row if row >= 0 else self._item(item)
 
     def _item(self, item: str) -> int:
         row = self.items.ids.dense(item)
+        if row in self.gone:
+            raise UnknownItemError(f"item {shown(item)} was taken out of the catalogue; restore_items brings it back")
         if row < 0:
             hint = nearest(str(item)[:100], self.items.ids.ids[:MOST_SUGGESTED])
             raise UnknownItemError(f"item {shown(item)} is not in the catalogue{hint}; add it with add_items")

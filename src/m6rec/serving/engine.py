@@ -5,43 +5,38 @@ Dimension keys: N items, K answers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import torch
+from torch import Tensor
 
 from m6rec.base.contracts import Requests, Scored
-from m6rec.base.errors import UsageError, nearest
+from m6rec.base.errors import UsageError
 from m6rec.base.threads import threads_set
 from m6rec.data.columns import Columns
-from m6rec.data.dataset import Dataset, Table, Vocabulary
+from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
-from m6rec.data.store import fingerprint
-from m6rec.data.tables import empty_column
 from m6rec.explanation.interests import Interests, Profile
 from m6rec.index.exact import ExactIndex
-from m6rec.serving.additions import read_new_events, read_new_items
-from m6rec.serving.asking import Asking, Unknown
+from m6rec.serving.asked import Ask
+from m6rec.serving.asking import Unknown
+from m6rec.serving.changing import Changing
 from m6rec.serving.field_values import FieldValues
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.many import MANY, best_allowed, best_of_many
-from m6rec.serving.retrieval import Retrieval
-from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture, Profiles
-from m6rec.tasks.item_encoder import Contents
+from m6rec.serving.service.config import EngineConfig
+from m6rec.serving.turns import reading
+from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture
 from m6rec.tasks.model_folder import ChooseScorer
 
-Repeat = Literal["exclude", "allow"]
-MINUTE = 60.0
+Repeat = Literal["exclude", "allow", "model"]
 
 
-class Engine(Asking):
+class Engine(Changing):
     """Answers over one model folder; not tied to HTTP.
 
     unknown: what an id nobody has seen means. "raise": UnknownUserError for a user without events and without a row in the users
@@ -49,19 +44,15 @@ class Engine(Asking):
         an item is left out of the history.
     """
 
-    def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise") -> None:
-        super().__init__(scorer, unknown)
-        self.retrieval = Retrieval(scorer)
-        self._index: ExactIndex | None = None
+    def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise", config: EngineConfig | None = None) -> None:
+        """config: caches, time and candidates; None: the defaults."""
+        super().__init__(scorer, unknown, config)
+        self._directions: tuple[Tensor, ExactIndex] | None = None
         self._profiler: Interests | None = None
         self._titled: tuple[Table, list[str]] | None = None
         self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
 
-    @property
-    def dataset(self) -> Dataset:
-        """What is known now, added items and events included."""
-        return self.scorer.dataset
-
+    @reading
     def recommend(
         self,
         user: str | None = None,
@@ -84,24 +75,25 @@ class Engine(Asking):
             raise UsageError(f"k is {k}; ask for 1 or more items")
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to recommend to; give user, history, text or profile")
-        requests = self._request(user, history, text, profile, scenario)
-        scorer = self._answering(task)
-        repeat = repeat or self.scorer.task.config.repeat
-        where = self._offered(scenario, where)
         if of is not None:
-            return self._values(scorer, requests, k, of, None if where is None else allowed_items(self.items, where), repeat == "exclude")
-        allowed = None if where is None else allowed_items(self.items, where)
-        if self.retrieval.active and scorer is self.scorer:
-            best, values, given = self.retrieval.best(requests, k, allowed, repeat == "exclude")
-            items = best[0, best[0] >= 0]
-            parts = {name: part[0, : len(items)] for name, part in given.items()}
-        else:
-            scores, given = scorer.answer(requests)
-            best, values = best_allowed(scores, requests, k, exclude=repeat == "exclude", allowed=allowed)
-            items = best[0, best[0] >= 0]
-            parts = {name: part[0, items] for name, part in given.items()}
-        return self._scored(items, values[0], parts, self._said(requests, items, include, scenario, context, time))
+            requests, chooser = self._request(user, history, text, profile, scenario), self._answering(task)
+            where = self._offered(scenario, where)
+            exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
+            return self._values(
+                chooser, requests, k, of, self._without_gone(None if where is None else allowed_items(self.items, where)), exclude
+            )
+        told = None if history is None else history if isinstance(history, str) else tuple(history)
+        ask = Ask(user, told, text, profile, None, task, k, scenario, where, repeat, context=context, time=time)  # type: ignore[arg-type]
+        found = self.answer(ask)
+        found = found.at(np.arange(min(k, len(found))))
+        said = (
+            self._said(self._request(user, history, text, profile, scenario), found.items, include, scenario, context, time)
+            if include
+            else None
+        )
+        return self._scored(found.items, found.scores, found.parts, said)
 
+    @reading
     def recommend_many(
         self,
         users: Sequence[str] | None = None,
@@ -120,7 +112,7 @@ class Engine(Asking):
         names = self.users.ids.ids if users is None else list(users)
         rows = np.arange(len(names)) if users is None else np.array([self._user(name) for name in names], dtype=np.int64)
         where = self._offered(scenario, where)
-        allowed = None if where is None else allowed_items(self.items, where)
+        allowed = self._without_gone(None if where is None else allowed_items(self.items, where))
         exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
         asking = self._scenario(scenario)
         histories = self.histories.compact()
@@ -146,20 +138,6 @@ class Engine(Asking):
                 "score": values[row, place],
             }
         )
-
-    def _answering(self, task: str | None) -> ChooseMixture:
-        """What answers a choose task, by name; None is the one that reads histories. Raises UsageError."""
-        if task is None:
-            return self.scorer
-        tasks = self.choosing
-        if task not in tasks:
-            raise UsageError(f"there is no choose task {shown(task)}{nearest(task, list(tasks))}; choose tasks: {', '.join(tasks)}")
-        return self.scorer.completing if tasks[task].get("of") == "basket" else self.scorer
-
-    def _offered(self, scenario: str | None, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """`where`, and what the scenario that asks may offer (`scenarios.offers`); what the caller says of a field goes first."""
-        offers = self.scorer.origin.training.get("scenarios", {}).get("offers", {}).get(scenario or "")
-        return {**offers, **(where or {})} if offers else where
 
     def _values(
         self, scorer: ChooseMixture, requests: Requests, k: int, field: str, allowed: np.ndarray | None, exclude: bool
@@ -214,6 +192,7 @@ class Engine(Asking):
         columns |= {name: self.items.frame[name].gather(items).to_list() for name in include if name in self.items.fields}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(items))]
 
+    @reading
     def rank(
         self,
         user: str | None = None,
@@ -245,6 +224,7 @@ class Engine(Asking):
         labels = self._said(requests, rows[order], include, scenario, context, time)
         return self._scored(rows[order], values[order], {}, labels)
 
+    @reading
     def predict(self, frame: pl.DataFrame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
         """The frame with the answers of tasks as columns; see `Recommender.predict`."""
         part = judge_part(self.scorer)
@@ -255,103 +235,41 @@ class Engine(Asking):
         columns = {name: series for task in wanted for name, series in labelled(part, task, answers[task]).items()}
         return frame.with_columns(series.alias(name) for name, series in columns.items())
 
+    @reading
     def classify(self, text: str | Sequence[str] | None = None, item: str | None = None, task: str | None = None) -> Any:
         """What a task says of texts or of an item alone; see `Recommender.classify`."""
         return classify(self.scorer, None if item is None else self._item(item), text, task)
 
-    @property
-    def newest(self) -> float:
-        """When is now, where a request does not say: the next full minute, in seconds, after the newest event or exposure; NaN where no time is known."""
-        judging = self.scorer.judging
-        moments = (self.histories.newest, None if judging is None else judging.inputs.newest)
-        times = [moment for moment in moments if moment is not None]
-        return MINUTE * (math.floor(max(times) / MINUTE) + 1) if times else float("nan")
-
-    @property
-    def choosing(self) -> dict[str, Any]:
-        """The choose tasks of the training by name."""
-        return {name: facts for name, facts in self.scorer.origin.training["tasks"].items() if facts["answer"] == "choose"}
-
+    @reading
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags."""
         return bool(self.scorer.catalogue.search[0].text(text).nnz)
 
+    @reading
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items whose vectors are nearest to that of `item` by cosine."""
         row = self._item(item)
         if k < 1:
             raise UsageError(f"k is {k}; ask for 1 or more items")
-        if self._index is None:
+        held = self._directions
+        if held is None or held[0] is not self.scorer.vectors:
             vectors = self.scorer.vectors.numpy()
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            self._index = ExactIndex(vectors / np.where(norms > 0, norms, 1.0))
-        allowed = np.ones(len(self.items), dtype=bool)
+            held = self._directions = (self.scorer.vectors, ExactIndex(vectors / np.where(norms > 0, norms, 1.0)))
+        index = held[1]
+        allowed = np.ones(len(self.items), dtype=bool) if (open_to := self._without_gone(None)) is None else open_to.copy()
         allowed[row] = False
-        best, values = self._index.search(self._index.vectors[row : row + 1], k, allowed)
+        best, values = index.search(index.vectors[row : row + 1], k, allowed)
         titles, ids = self._titles(), self.items.ids.ids
         return [Scored(ids[i], float(v), titles[i]) for i, v in zip(best[0], values[0], strict=True) if i >= 0]
 
+    @reading
     def profile(self, user: str, most: int = 5) -> Profile:
         """What is held about a user; see `Recommender.profile`. What is learned over everybody is learned once for each state of the data."""
         row = self._user(user)
         if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
             self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
         return self._profiler.of(row, self.histories.row(row))
-
-    def add_items(self, frame: pl.DataFrame) -> int:
-        """Make new items recommendable at once; returns how many were added.
-
-        Raises:
-            DataError: no item_id, a wrong cell, or an id that the catalogue has already; nothing is added then.
-        """
-        scorer = self.scorer
-        new = read_new_items(frame, self.items.fields, scorer.origin.training)
-        scorer.add_items(new)
-        self._changed(items=scorer.catalogue.items)
-        packed = scorer.packed
-        scorer.refresh()
-        scorer.packed = packed  # the vectors of the older items, which is what these states read, are what they were
-        self._index = None
-        return len(new)
-
-    def add_events(self, frame: pl.DataFrame) -> int:
-        """Append events (user_id, item_id, and optionally time, order, action, scenario, value) and return how many.
-
-        Columns may have their canonical names or those of the training's files. Without times, events follow each other as in the
-        frame (or by order); with them, an event takes its place by time among those of the user. A user not seen before becomes known.
-
-        Raises:
-            DataError: a missing column or cell, an action or scenario that training did not know, a time in the future.
-            UnknownItemError: an item that is not in the catalogue. Nothing is added then.
-        """
-        events = read_new_events(frame, self.scorer.origin.training)
-        items = np.array([self._item(item) for item in events.items], dtype=np.int32)
-        columns = self.histories.columns(events)
-        known = self._with_users([user for user in dict.fromkeys(events.users) if user not in self.users.ids])
-        self.histories.append(np.array([known.ids.dense(user) for user in events.users], dtype=np.int64), len(known), items, columns)
-        if self.scorer.profiles is not None:
-            self.scorer.profiles = _widened(self.scorer.profiles, len(known))
-        self.users = known
-        self._changed(users=known)
-        return frame.height
-
-    def save(self, folder: Path) -> None:
-        """The model folder with everything added since it was loaded."""
-        self._changed(histories=self.histories.compact())
-        self.scorer.save(folder, beside=self.retrieval.save)
-
-    def _changed(self, **parts: Any) -> None:
-        plain = replace(self.dataset, **parts)
-        # The fingerprint is made when the dataset is saved: hashing a catalogue for every event added would be wasted.
-        self.scorer.dataset = replace(plain, fingerprint=fingerprint(plain)) if "histories" in parts else plain
-
-    def _with_users(self, fresh: list[str]) -> Table:
-        if not fresh:
-            return self.users
-        nothing = [empty_column(name, kind, len(fresh)) for name, kind in self.users.fields.items()]
-        rows = pl.DataFrame([pl.Series(Columns.USER, fresh, dtype=pl.String), *nothing])
-        frame = pl.concat([self.users.frame, rows.select(self.users.frame.columns)])
-        return Table(Vocabulary([*self.users.ids.ids, *fresh]), frame, self.users.fields)
 
     def _titles(self) -> list[str]:
         """Titles of the catalogue, made once for each state of it."""
@@ -366,16 +284,3 @@ def _shares(parts: dict[str, float]) -> dict[str, float]:
     if total > 0:
         return {name: part / total for name, part in parts.items()}
     return {name: float(name == SOFTMAX_PART) for name in parts}
-
-
-def _widened(profiles: Profiles, users: int) -> Profiles:
-    """With empty rows for the users that came after."""
-    old = profiles.contents
-    extra = users - len(old)
-    contents = Contents(
-        torch.cat([old.summaries, old.summaries.new_zeros(extra, old.summaries.shape[1])]),
-        old.features,
-        torch.cat([old.offsets, old.offsets[-1:].expand(extra)]),
-        torch.cat([old.vectors, old.vectors.new_zeros(extra, old.vectors.shape[1])]),
-    )
-    return Profiles(contents, profiles.bag)

@@ -36,8 +36,9 @@ class HistoryStore:
 
     def row(self, user: int) -> Histories:
         """The events of one user, as one-row histories; none for a user without any (or -1)."""
-        if user in self.grown:
-            return self.grown[user]
+        grown = self.grown.get(user)
+        if grown is not None:
+            return grown
         begin, end = (self.base.offsets[user], self.base.offsets[user + 1]) if 0 <= user < len(self.base) else (0, 0)
         span = slice(begin, end)  # views: nobody writes into histories
         columns: dict[str, Any] = {
@@ -82,6 +83,13 @@ class HistoryStore:
             self.grown[int(user)] = self.joined(self.row(int(user)), new)
             self.newest = max((known for known in (self.newest, _newest(new)) if known is not None), default=None)
         self.rows = max(self.rows, rows)
+
+    def forget(self, user: int) -> None:
+        """Leave a user without events."""
+        base = self.row(-1)
+        self.grown[user] = base
+        self.rows = max(self.rows, user + 1)
+        self.compact()  # nothing may stay in the old arrays
 
     def joined(self, first: Histories, second: Histories) -> Histories:
         """One row: the events of both, one after the other; by time where all times are known and `first` is in their order already.

@@ -56,8 +56,11 @@ def judge_request(
     scenario: str | None,
     context: Mapping[str, Any] | None,
     now: float,
+    layers: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Answers about `items` int64 (X,) for one request: task -> float32 (X,) or (X, L).
+
+    layers: upper layers that candidates pass; None: as trained, 0: none, for want of time.
 
     Raises:
         UsageError: a task is not asked in the scenario, or the scenario must be said; an unknown field of the context.
@@ -72,7 +75,7 @@ def judge_request(
             user = -1 if requests.users is None else int(requests.users[0])
             said = fast.context(repr(context or None), lambda: _context_contents(scorer, part, context))
             request = Asked(user, code, now, said, scorer.vectors.numpy())
-            found |= fast.answers(request, scorer.read_for_judging(requests), items, here)
+            found |= fast.answers(request, scorer.read_for_judging(requests, early=layers == 0), items, here, layers)
         else:
             rows = _candidate_rows(part, requests, items, code, now, _context_contents(scorer, part, context))
             profiles = scorer.profile_contents(requests)

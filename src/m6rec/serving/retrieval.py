@@ -5,10 +5,12 @@ Dimension keys: B requests, N items, W width, C candidates, K answers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from torch import Tensor
 
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import CheckpointError
@@ -17,10 +19,37 @@ from m6rec.index.build import build_index
 from m6rec.index.config import IndexConfig
 from m6rec.index.contract import VectorIndex
 from m6rec.index.exact import top_k
-from m6rec.tasks.choose_candidates import ChooseCandidates, Search, sample_states
+from m6rec.tasks.choose_candidates import ChooseCandidates, Question, Search, sample_states
 from m6rec.tasks.model_folder import INDEX, ChooseScorer
+from m6rec.tasks.state_cache import BytesCache, keys_of
 
+MOST_KEPT = 600  # candidates kept of those that were scored, the best: more than half of what the search hands on
+FOUND_BYTES = 32_000_000
 COMPARED = 16  # vectors of a loaded index that are held against those of the model
+
+
+@dataclass(frozen=True)
+class Found:
+    """Candidates of one request, best first.
+
+    items int64 (C,)    scores float32 (C,)    parts  name -> float32 (C,)    total  how many were scored, of which these are the best
+    question: the request as it was read
+    """
+
+    question: Question
+    items: np.ndarray
+    scores: np.ndarray
+    parts: dict[str, np.ndarray]
+    total: int
+
+    @property
+    def bytes(self) -> int:
+        return self.question.bytes + self.items.nbytes + self.scores.nbytes + sum(part.nbytes for part in self.parts.values())
+
+    def at(self, order: np.ndarray) -> Found:
+        """Those at the positions `order`."""
+        parts = {name: part[order] for name, part in self.parts.items()}
+        return Found(self.question, self.items[order], self.scores[order], parts, self.total)
 
 
 class Retrieval:
@@ -29,7 +58,7 @@ class Retrieval:
     The index is that of the model folder, or is built when first asked for; items added since then are added to it.
     """
 
-    def __init__(self, scorer: ChooseScorer) -> None:
+    def __init__(self, scorer: ChooseScorer, found_bytes: float = FOUND_BYTES) -> None:
         self.scorer = scorer
         training = scorer.origin.training
         self.config = IndexConfig.build(training.get("index", {}), source="the training configuration")
@@ -37,6 +66,8 @@ class Retrieval:
         self._index: VectorIndex | None = None
         self._opening = Lock()  # several threads may ask first: one opens, and adds what is new
         self._candidates: ChooseCandidates | None = None
+        self._found = BytesCache[Found](int(found_bytes))
+        self._made_of: Tensor | None = None
 
     @property
     def active(self) -> bool:
@@ -65,6 +96,13 @@ class Retrieval:
                 self._index.add(vectors[len(self._index) :])
             return self._index
 
+    @property
+    def candidates(self) -> ChooseCandidates:
+        """What finds candidates and scores them, with whatever was added a moment ago."""
+        if self._candidates is None:
+            self._candidates = ChooseCandidates(self.scorer, _Newest(self), self.config.candidates, self.config.tail, self.seed)
+        return self._candidates
+
     def best(
         self, requests: Requests, k: int, allowed: np.ndarray | None = None, exclude_history: bool = True
     ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -77,23 +115,74 @@ class Retrieval:
         Returns:
             int64 (B, K) items, best first, -1 where fewer are left; float32 (B, K) scores; each part of the mixture, name -> float32 (B, K).
         """
-        if self._candidates is None:
-            # Asked for anew with every search: items may have been added.
-            self._candidates = ChooseCandidates(self.scorer, _Newest(self), self.config.candidates, self.config.tail, self.seed)
-        question = self._candidates.ask(requests)
+        question = self.candidates.ask(requests)
         histories = requests.histories
         left_out = int(histories.lengths.max(initial=0)) if exclude_history else 0
-        items = self._candidates.candidates(question, k + left_out, allowed)
+        items = self.candidates.candidates(question, k + left_out, allowed)
         if exclude_history:
             for row in range(len(requests)):
                 items[row, np.isin(items[row], histories.row(row))] = -1
-        scores, parts = self._candidates.scores_of(question, items)
+        scores, parts = self.candidates.scores_of(question, items)
         places, values = top_k(scores, k)
         rows = np.arange(len(places))[:, None]
         nothing = places < 0
         if not items.shape[1]:
             return places, values, {name: np.zeros(places.shape, np.float32) for name in parts}
         return np.where(nothing, -1, items[rows, places]), values, {name: part[rows, places] for name, part in parts.items()}
+
+    def kept(self, requests: Requests, row: int, way: str) -> tuple[bytes | None, Found | None]:
+        """The key of a request, None where what is found is not kept, and what was found for it before with this catalogue and these weights."""
+        vectors = self.scorer.vectors
+        if self._made_of is not vectors:
+            self._found.clear()
+            self._made_of = vectors
+        one = requests if len(requests) == 1 else requests.rows(np.array([row]))
+        key = keys_of(one, one.histories.window(keep=self.scorer.task.shape.history))[0]
+        if key is None:
+            return None, None
+        recent = one.histories.items[-self.scorer.task.config.prior.recent :].tobytes()
+        asking = -1 if one.scenarios is None else int(one.scenarios[0])
+        key = key + recent + f"{asking} {way} {len(one.histories.items)}".encode()
+        return key, self._found.get(key)
+
+    def find(self, requests: Requests, states: Tensor, count: int | None = None) -> list[Found]:
+        """Candidates of each request with their scores; states (B, W), as `last_states` gives them; count: as in `ChooseCandidates.ask`."""
+        asked, found = self.candidates.ask(requests, states, count), []
+        for row in range(len(requests)):
+            question = asked if len(requests) == 1 else asked.row(row)
+            items = self.candidates.candidates(question)
+            scores, parts = self.candidates.scores_of(question, items)
+            best, values = top_k(scores, min(max(MOST_KEPT, question.found.shape[1] // 2), items.shape[1]))
+            best = best[0, best[0] >= 0]
+            found.append(
+                Found(
+                    question, items[0, best], values[0, : len(best)], {name: part[0, best] for name, part in parts.items()}, items.shape[1]
+                )
+            )
+        return found
+
+    def keep(self, key: bytes | None, found: Found) -> None:
+        """For the next time that the same person asks."""
+        if key is not None:
+            self._found.put(key, found, found.bytes)
+
+    def among(self, found: Found, k: int, allowed: np.ndarray | None, left_out: int) -> Found:
+        """`found` with at least k items among the allowed ones beside `left_out` that will not be answered, as far as there are any."""
+        if allowed is None and 2 * (k + left_out) <= found.question.found.shape[1]:
+            return found
+        items = self.candidates.candidates(found.question, k + left_out, allowed)
+        scores, parts = self.candidates.scores_of(found.question, items)
+        order = np.argsort(-scores[0], kind="stable")
+        order = order[items[0, order] >= 0]
+        return Found(found.question, items[0, order], scores[0, order], {name: part[0, order] for name, part in parts.items()}, len(order))
+
+    def forget(self) -> None:
+        """Drop what was found for people before."""
+        self._found.clear()
+
+    def report(self) -> dict[str, float]:
+        """Hits and misses of what is kept, and how much that is."""
+        return self._found.report()
 
     def save(self, folder: Path) -> None:
         """The index into a model folder, where the catalogue is large enough to have one."""

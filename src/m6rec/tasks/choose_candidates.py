@@ -60,6 +60,18 @@ class Question:
     weights: np.ndarray
     gates: np.ndarray
 
+    def row(self, number: int) -> Question:
+        """One of the requests."""
+        one = slice(number, number + 1)
+        words = None if self.words is None else csr_array(self.words[[number]])
+        arrays = (self.recent, self.evidence, self.weights, self.gates)
+        return Question(self.states[one], self.found[one], self.log_total[one], words, *(array[one] for array in arrays))
+
+    @property
+    def bytes(self) -> int:
+        arrays = (self.found, self.log_total, self.recent, self.evidence, self.weights, self.gates)
+        return 4 * self.states.numel() + sum(array.nbytes for array in arrays)
+
 
 @dataclass(frozen=True)
 class _Named:
@@ -85,8 +97,13 @@ class ChooseCandidates:
         self._postings: tuple[Catalogue, csr_array] | None = None
 
     @torch.no_grad()
-    def ask(self, requests: Requests) -> Question:
-        """Read the requests: user states, gates, and what the search finds."""
+    def ask(self, requests: Requests, states: Tensor | None = None, count: int | None = None) -> Question:
+        """Read the requests: user states, gates, and what the search finds.
+
+        Args:
+            states: (B, W) of the requests, where they are at hand.
+            count: items that the search hands on; None: as many as usual.
+        """
         mixture = self.mixture
         typed = None if "text" in mixture.switched_off else mixture._typed_rows(requests)
         words = None
@@ -94,7 +111,7 @@ class ChooseCandidates:
             assert requests.texts is not None
             words = self._words(requests.texts)
         recent, evidence = mixture._recent(requests.histories)
-        states = mixture.last_states(requests, typed)
+        states = mixture.last_states(requests, typed) if states is None else states
         weights = mixture.task.gate.recency_weights(torch.from_numpy(evidence)).numpy()
         told = evidence.copy()
         if words is not None:  # the words count as one more event
@@ -102,7 +119,7 @@ class ChooseCandidates:
             np.maximum(newest, np.log1p(words.sum(axis=1)), out=newest)
         lengths = torch.from_numpy(requests.histories.lengths.copy())
         gates = mixture.task.gate.log_gates(states, torch.from_numpy(told), lengths).exp().numpy()
-        found, products = self.search.search(states.numpy(), min(self.count, len(mixture.catalogue)))
+        found, products = self.search.search(states.numpy(), min(count or self.count, len(mixture.catalogue)))
         return Question(states, found, self._log_total(states, found, products), words, recent, evidence, weights, gates)
 
     def candidates(self, question: Question, k: int = 0, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -112,7 +129,7 @@ class ChooseCandidates:
             k: answers wanted beside those that will be left out; the search is widened to twice as many.
             allowed: bool (N,), items that may be answered; the search is made among them too. None: all.
         """
-        wider = min(max(self.count, 2 * k), len(self.mixture.catalogue))
+        wider = min(max(question.found.shape[1], 2 * k), len(self.mixture.catalogue))
         more = np.zeros((len(question.recent), 0), dtype=np.int64)
         if allowed is not None or wider > question.found.shape[1]:
             more, _ = self.search.search(question.states.numpy(), wider, allowed)

@@ -20,6 +20,7 @@ from m6rec.tasks.basket import Question
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.cold_transfer import SIMILAR, said_of_similar
+from m6rec.tasks.history_batches import timed_rows
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.tasks.prior_sums import MOST_DENSE, DenseTables, add_rows, bag_sum, sum_rows
@@ -259,6 +260,11 @@ class ChooseMixture(Scorer):
             states = self._read(requests, histories, typed)  # batches seldom come twice: training and measuring ask for everybody once
         else:
             states = self._kept(requests, histories, typed, packed)
+        return self._with_scenario(states, requests)
+
+    @torch.no_grad()
+    def _with_scenario(self, states: Tensor, requests: Requests) -> Tensor:
+        """States (B, W) with the scenario that asks, and the question where another one is asked."""
         if self.task.asked is not None and requests.scenarios is not None:
             asking = torch.from_numpy(requests.scenarios.astype(np.int64))
             states = states + (asking >= 0)[:, None] * self.task.asked(asking.clamp(min=0))
@@ -311,7 +317,7 @@ class ChooseMixture(Scorer):
         start = self.task.start_slot(len(requests), self.profile_contents(requests), self._typed_contents(requests, typed))
         states = torch.zeros(len(requests), self.task.shape.width)
         # Rows of like length together: a short history must not wait for a long one, nor one without times for one with them.
-        timed = _timed(histories)
+        timed = timed_rows(histories)
         order = np.lexsort((lengths, timed))
         blocks = [
             part
@@ -383,15 +389,6 @@ class ChooseMixture(Scorer):
         assert requests.texts is not None
         summaries = self.reader.read(requests.texts)
         return Contents.build(summaries, typed, torch.zeros(len(requests), self.catalogue.contents.vectors.shape[1]))
-
-
-def _timed(histories: Histories) -> np.ndarray:
-    """bool (B,): whether the time of any event is known."""
-    if histories.times is None:
-        return np.zeros(len(histories), dtype=bool)
-    before = np.concatenate([[0], np.cumsum(~np.isnan(histories.times))])
-    known: np.ndarray = before[histories.offsets[1:]] > before[histories.offsets[:-1]]
-    return known
 
 
 def _blend(from_events: np.ndarray, from_words: np.ndarray) -> np.ndarray:

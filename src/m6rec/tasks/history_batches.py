@@ -60,3 +60,12 @@ def batch_windows(windows: Windows, events: int, generator: np.random.Generator)
         batches.append(order[start:])
     for number in generator.permutation(len(batches)):
         yield batches[number]
+
+
+def timed_rows(histories: Histories) -> np.ndarray:
+    """bool (B,): whether the time of any event is known."""
+    if histories.times is None:
+        return np.zeros(len(histories), dtype=bool)
+    before = np.concatenate([[0], np.cumsum(~np.isnan(histories.times))])
+    known: np.ndarray = before[histories.offsets[1:]] > before[histories.offsets[:-1]]
+    return known

@@ -113,15 +113,20 @@ class RequestJudge:
             self._contexts[said] = None if contents is None or encoder is None else encoder(contents)[0].numpy()
         return self._contexts.get(said)
 
-    def answers(self, asked: Asked, read: ReadHistory, items: np.ndarray, tasks: Sequence[str]) -> dict[str, np.ndarray]:
-        """Calibrated answers about `items` int64 (X,): task -> float32 (X,), or (X, L) for classes and tags."""
+    def answers(
+        self, asked: Asked, read: ReadHistory, items: np.ndarray, tasks: Sequence[str], layers: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Calibrated answers about `items` int64 (X,): task -> float32 (X,), or (X, L) for classes and tags.
+
+        layers: that candidates pass; None: as trained.
+        """
         judge = self.part.judge
         told = (
             None
             if self.pieces is None
             else self.pieces.told(asked.user, asked.scenario, asked.moment, read.events, items, len(asked.vectors))
         )
-        states = self._judged(asked, read, items, told)
+        states = self._judged(asked, read, items, told, judge.sharing.joint_layers if layers is None else layers)
         name = judge.sizes.scenarios[asked.scenario] if judge.sizes.scenarios else ""
         codes = None if not name else np.zeros(len(items), np.int64)
         found = {}
@@ -135,7 +140,7 @@ class RequestJudge:
             found[task] = values
         return found
 
-    def _judged(self, asked: Asked, read: ReadHistory, items: np.ndarray, told: np.ndarray | None) -> np.ndarray:
+    def _judged(self, asked: Asked, read: ReadHistory, items: np.ndarray, told: np.ndarray | None, layers: int | None) -> np.ndarray:
         """(X, W): what `Judge.judged` gives; told (X, U + O) of the statistics."""
         judge, fixed = self.part.judge, read.fixed
         if self.scenarios is not None:
@@ -152,7 +157,7 @@ class RequestJudge:
         if judge.scaling.way != "embedding":
             slots = self._scaled(judge.scaling.slot, slots, asked.scenario)
         time = asked.moment if judge.shape.times else None
-        states = self.reader.upper.candidates(slots, read.slots, time, judge.sharing.joint_layers)
+        states = self.reader.upper.candidates(slots, read.slots, time, layers)
         states = normed(states, self.eps) * self.norm
         return self._scaled(judge.scaling.state, states, asked.scenario) if judge.scaling.way != "embedding" else states
 

@@ -43,18 +43,19 @@ class SlotReader:
         self.actions, self.scenarios = _table(task.actions), _table(task.scenarios)
         self.profile = None if task.profile is None else ContentArrays(task.profile)
 
-    def read(self, events: Histories, vectors: np.ndarray, profile: np.ndarray | None) -> ReadSlots:
+    def read(self, events: Histories, vectors: np.ndarray, profile: np.ndarray | None, depth: int | None = None) -> ReadSlots:
         """The newest events of a one-row history.
 
         Args:
             vectors: (N, W) of the items.
             profile: (W,) what is known of the person, None for nothing.
+            depth: layers that are passed, the first ones; None: all.
         """
         slots, times = self._slots(events, vectors, max(len(events.items) - self.most, 0))
         start = self.start if profile is None else self.start + profile
         if times is not None:
             times = np.concatenate([[np.nan], times])
-        return self.upper.read(np.concatenate([start[None] * self.scale, slots]), times)
+        return self.upper.read(np.concatenate([start[None] * self.scale, slots]), times, depth)
 
     def extend(self, read: ReadSlots, events: Histories, vectors: np.ndarray) -> ReadSlots:
         """`read` of the events without the newest, then that; the whole history must fit into what is read."""

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from m6rec.base.contracts import Requests
+from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UsageError
 from m6rec.data.dataset import Dataset, Table
 from m6rec.language_model.upper_arrays import ReadSlots
 from m6rec.tasks.basket import Question
 from m6rec.tasks.blended import Blender
-from m6rec.tasks.catalogue import grown
+from m6rec.tasks.catalogue import Catalogue, grown
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import ContentEncoder
@@ -26,7 +26,8 @@ from m6rec.tasks.prior import TEXT_PART, with_newcomers
 from m6rec.tasks.reading_one import ContentArrays, SlotReader
 from m6rec.tasks.state_cache import BytesCache, PackedStates, keys_of
 
-MOST_HISTORY_BYTES = 128_000_000  # of histories that were read: about 5,000 of 50 events at width 64
+NEWEST = 5  # items whose mean stands for a state that is not kept
+MOST_HISTORY_BYTES = 64_000_000  # of histories that were read: about 5,000 of 50 events at width 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ class BasketPart:
         priors = {name: shared[name] if name == TEXT_PART else grown(table, extra) for name, table in self.priors.items()}
         items = next(iter(priors.values())).shape[0] if priors else 0
         return BasketPart(self.question, with_newcomers(priors, np.arange(items - extra, items), config))
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A catalogue with items more, what completes baskets with it, and its vectors (N, W)."""
+
+    catalogue: Catalogue
+    basket: BasketPart | None
+    vectors: torch.Tensor
 
 
 class BasketScorer(ChooseMixture):
@@ -108,9 +118,34 @@ class ServedModel(ChooseMixture):
 
     def add_items(self, new: Table) -> None:
         """Make the items of `new` answerable. Raises DataError: an id that the catalogue has already."""
-        self.catalogue = self.catalogue.appended(new, self.reader, self.task.config.prior)
-        if self.basket is not None:
-            self.basket = self.basket.grown(len(new), self.catalogue.priors, self.task.config.prior)
+        self.take(self.with_items(new))
+
+    def with_items(self, new: Table) -> Grown:
+        """The catalogue with the items of `new`; nothing of what answers changes. Raises DataError: an id that the catalogue has already."""
+        catalogue = self.catalogue.appended(new, self.reader, self.task.config.prior)
+        basket = None if self.basket is None else self.basket.grown(len(new), catalogue.priors, self.task.config.prior)
+        return Grown(catalogue, basket, self._grown_vectors(catalogue, len(new)))
+
+    def _grown_vectors(self, catalogue: Catalogue, extra: int) -> torch.Tensor:
+        """(N + extra, W): the vectors of the older items, and those of the last ones, which have no id."""
+        vectors, start = self.vectors, len(catalogue) - extra
+        with torch.no_grad():
+            if "text" in self.switched_off or self.task.items.content is None:
+                return torch.cat([vectors, vectors.new_zeros(extra, vectors.shape[1])])
+            return torch.cat([vectors, self.task.items.content(catalogue.contents.rows(torch.arange(start, len(catalogue))))])
+
+    def take(self, grown: Grown) -> None:
+        """Answer with a grown catalogue from now on. What was read of people stays: the vectors of the older items are what they were."""
+        self.catalogue, self.basket, self._vectors = grown.catalogue, grown.basket, grown.vectors
+        self._completing = None
+        if self.blend is not None:
+            self.blend.extend(self.catalogue.items)
+
+    def forget_kept(self) -> None:
+        """Drop what was read of people before; states that came with the model stay."""
+        self._states.clear()
+        self._read_slots.clear()
+        self._read_histories.clear()
 
     @property
     def completing(self) -> ChooseMixture:
@@ -162,17 +197,64 @@ class ServedModel(ChooseMixture):
                 self._read_slots.put(key, found, found.bytes)
         return found
 
-    def read_for_judging(self, requests: Requests) -> ReadHistory:
-        """The history of one request as its candidates meet it; kept as `read_slots` are."""
+    def read_for_judging(self, requests: Requests, *, early: bool = False) -> ReadHistory:
+        """The history of one request as its candidates meet it; kept as `read_slots` are.
+
+        early: what is not kept is read by the first upper layer alone.
+        """
         judge = self.request_judge
         key = keys_of(requests, requests.histories.window(keep=self.task.shape.history))[0]
         found = None if key is None else self._read_histories.get(key)
         if found is None:
             profile = self._profile_vector(requests, judge.profile, judge.part.judge.slot.profile)
-            found = judge.read(self.read_slots(requests), requests.histories, profile)
-            if key is not None:
+            slots = self._early(requests) if early and not self.has_read(requests) else self.read_slots(requests)
+            found = judge.read(slots, requests.histories, profile)
+            if key is not None and not early:
                 self._read_histories.put(key, found, found.bytes)
         return found
+
+    def has_read(self, requests: Requests) -> bool:
+        """Whether the history of one request is kept, or the state after it is."""
+        events = requests.histories.window(keep=self.task.shape.history)
+        key = keys_of(requests, events)[0]
+        if key is None:
+            return False
+        packed = self.packed is not None and requests.users is not None and int(self.packed.find(requests.users, [key])[0]) >= 0
+        return packed or self._read_slots.find(key) is not None or key in self._states
+
+    def early_state(self, requests: Requests) -> torch.Tensor:
+        """(1, W): `last_states` of one request; of a history that is not kept, as the first upper layer leaves it."""
+        if self.has_read(requests):
+            return self.last_states(requests)
+        return self._with_scenario(torch.from_numpy(self._early(requests).state)[None], requests)
+
+    def state_at_hand(self, requests: Requests) -> np.ndarray:
+        """float32 (1, W): the last state of one request if it is kept, else the mean of its newest items; nothing is read."""
+        if self.has_read(requests) or not len(requests.histories.items):
+            return self.last_states(requests).numpy()
+        return self.vectors.numpy()[requests.histories.items[-NEWEST:]].mean(axis=0, keepdims=True)
+
+    def typed_rows(self, requests: Requests) -> csr_array | None:
+        """csr (B, F): bag rows of what was typed, None where nobody typed."""
+        return self._typed_rows(requests)
+
+    def keep_histories(self, most: float) -> None:
+        """Keep at most so many bytes of histories that were read."""
+        self._read_slots, self._read_histories = BytesCache(int(most / 2)), BytesCache(int(most / 2))
+
+    def cache_report(self) -> dict[str, dict[str, float]]:
+        """Hits, misses and size of what is kept of histories."""
+        return {"histories": self._read_slots.report(), "histories to judge by": self._read_histories.report()}
+
+    def _early(self, requests: Requests) -> ReadSlots:
+        reader, events = self.slot_reader, requests.histories.window(keep=self.task.shape.history)
+        return reader.read(events, self.vectors.numpy(), self._profile_vector(requests, reader.profile, self.task.profile), depth=1)
+
+    def _read(self, requests: Requests, histories: Histories, typed: csr_array | None) -> torch.Tensor:
+        """(B, W): the state after the newest event; of a single request from what is kept of the history."""
+        if len(requests) == 1 and typed is None and len(self.model.upper.layers):
+            return torch.from_numpy(self.read_slots(requests).state)[None]
+        return super()._read(requests, histories, typed)
 
     def _profile_vector(self, requests: Requests, arrays: ContentArrays | None, encoder: ContentEncoder | None) -> np.ndarray | None:
         """(W,): what `encoder` makes of the profile of one request; None where there is none."""

@@ -39,6 +39,9 @@ class StateCache:
     def __len__(self) -> int:
         return len(self._states)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._states
+
     def get(self, key: bytes) -> Tensor | None:
         """The state (W,) kept under `key`."""
         with self._lock:
@@ -101,6 +104,11 @@ class BytesCache(Generic[Kept]):
         with self._lock:
             self._kept.clear()
             self.bytes = 0
+
+    def report(self) -> dict[str, float]:
+        """hits, misses, entries, megabytes."""
+        with self._lock:
+            return {"hits": self.hits, "misses": self.misses, "entries": len(self._kept), "megabytes": round(self.bytes / 1e6, 3)}
 
 
 @dataclass(frozen=True)

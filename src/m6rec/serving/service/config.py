@@ -23,3 +23,19 @@ class EngineConfig(Config):
     look_every_s: float = Field(
         60.0, gt=0, description="Seconds between two looks at the running experiments; a harmful arm is rolled back then."
     )
+    ranked: int = Field(200, ge=1, description="Items that a task on candidates orders, out of those that were retrieved.")
+    ranked_in_haste: int = Field(
+        50, ge=1, description="The same where time is short; a tenth of what is retrieved otherwise is retrieved then."
+    )
+    history_cache_mb: float = Field(
+        128.0, gt=0, description="Megabytes of keys and values of histories that were read, kept for the next answer."
+    )
+    found_cache_mb: float = Field(32.0, gt=0, description="Megabytes of candidates and scores kept for people who ask again.")
+    similar_dislikes: float = Field(
+        4.0,
+        ge=0,
+        description="How far a dislike lowers what is like it: times the likeness (cosine of item vectors, above 0.3), off the log probability.",
+    )
+    disliked_actions: list[str] = Field(
+        ["dislike", "not_interested", "hide", "report"], description="Actions of events that are dislikes: items like these sink."
+    )
