@@ -1,10 +1,9 @@
-"""Parts of the service on their own: turns, traffic, the audit's queue, chores, live quality, what a run folder says."""
+"""Parts of the service on their own: traffic, the audit's queue, chores, live quality, what a run folder says."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,65 +25,6 @@ from m6rec.serving.service.loaded import LoadedModel
 from m6rec.serving.service.run_reports import quality_board, training_progress
 from m6rec.serving.service.shown_log import ShownLog, rows_shown
 from m6rec.serving.service.traffic import BOUNDS, Traffic, quantile
-from m6rec.serving.service.turns import Turns
-
-
-def test_readers_share_and_a_writer_is_alone() -> None:
-    turns, inside, peak, broken = Turns(), [0], [0], list[str]()
-    guard = threading.Lock()
-
-    def read() -> None:
-        for _ in range(50):
-            with turns.reading():
-                with guard:
-                    inside[0] += 1
-                    peak[0] = max(peak[0], inside[0])
-                time.sleep(0)
-                with guard:
-                    inside[0] -= 1
-
-    def write() -> None:
-        for _ in range(20):
-            with turns.writing():
-                if inside[0] or turns.readers:
-                    broken.append("a reader beside a writer")
-
-    threads = [threading.Thread(target=work) for work in (read, read, read, write, write)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-        assert not thread.is_alive()
-    assert broken == []
-    assert turns.readers == 0
-
-
-def test_a_waiting_writer_goes_before_later_readers() -> None:
-    turns, order = Turns(), list[str]()
-    begun = threading.Event()
-
-    def write() -> None:
-        begun.set()
-        with turns.writing():
-            order.append("writer")
-
-    def read() -> None:
-        with turns.reading():
-            order.append("reader")
-
-    with turns.reading():
-        writer = threading.Thread(target=write)
-        writer.start()
-        begun.wait()
-        while not turns._waiting:
-            time.sleep(0.001)
-        reader = threading.Thread(target=read)
-        reader.start()
-        time.sleep(0.05)
-        assert order == []
-    writer.join()
-    reader.join()
-    assert order == ["writer", "reader"]
 
 
 @settings(max_examples=50, deadline=None)

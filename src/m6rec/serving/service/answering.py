@@ -11,11 +11,11 @@ import numpy as np
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import UsageError
 from m6rec.serving.asked import Ask, CacheUse, Degraded, Reason, Slate
+from m6rec.serving.candidates import Candidates
 from m6rec.serving.filters import allowed_items
 from m6rec.serving.rules.filters import RuleBook, Verdict
 from m6rec.serving.rules.slate import check, put_together
 from m6rec.serving.service import evidence
-from m6rec.serving.service.candidates import Candidates, candidates
 from m6rec.serving.service.evidence import Explanation
 from m6rec.serving.service.loaded import LoadedModel
 
@@ -58,17 +58,16 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
     check_somebody(ask, "recommend to")
     ask = known_person(model, ask)
     verdict = book.allowed(ask.scenario, rule_profile(model, book, ask), shown_today)
-    allowed = model.allowed(verdict.mask)
     if ask.of is not None:
-        return Answered(tuple(values_of(model, ask, allowed)), left_out=dict(verdict.left_out))
+        return Answered(tuple(values_of(model, ask, verdict.mask)), left_out=dict(verdict.left_out))
     plain = ask.slate == PLAIN and not verdict.limits and (chance.exploration <= 0 or chance.generator is None)
     if not plain:
         check(ask.slate, book.facts)
     wide = ask.k if plain else max(TIMES * ask.k, FEWEST, ask.k + chance.pool)
-    found = candidates(model.engine, ask, min(wide, len(model.engine.items)), allowed)
+    found = model.batches.answer(replace(ask, items=None), verdict.mask, min(wide, len(model.engine.items)))
     left_out: dict[str, int] = {}
     if plain:
-        order, propensities = np.arange(min(ask.k, len(found.items))), np.ones(min(ask.k, len(found.items)))
+        order, propensities = np.arange(min(ask.k, len(found))), np.ones(min(ask.k, len(found)))
     else:
         order, propensities, left_out = _placed(model, ask, book, verdict, chance, found)
     chosen = found.at(order)
@@ -118,7 +117,7 @@ def similar(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
         raise UsageError(f"k is {ask.k}; ask for 1 or more items")
     row = model.check_item((ask.items or ("",))[0])
     verdict = book.allowed(ask.scenario)
-    allowed = model.allowed(verdict.mask)
+    allowed = model.engine._without_gone(verdict.mask)
     if ask.where:
         met = allowed_items(model.engine.items, ask.where)
         allowed = met if allowed is None else allowed & met
@@ -147,8 +146,6 @@ def known_person(model: LoadedModel, ask: Ask) -> Ask:
         return ask
     user = model.person(ask.user)
     told = model.people.get(user)
-    if told is None and user in model.forgotten:
-        raise model.unknown_user(ask.user)
     if told is None:
         return ask if user == ask.user else replace(ask, user=user)
     return replace(ask, user=user if model.knows(user) else None, profile=told if ask.profile is None else ask.profile)
@@ -179,7 +176,7 @@ def values_of(model: LoadedModel, ask: Ask, allowed: np.ndarray | None) -> list[
         met = allowed_items(engine.items, where)
         allowed = met if allowed is None else allowed & met
     exclude = (ask.repeat or engine.scorer.task.config.repeat) == "exclude"
-    return engine._values(engine._answering(ask.task), requests, ask.k, str(ask.of), allowed, exclude)
+    return engine._values(engine._answering(ask.task), requests, ask.k, str(ask.of), engine._without_gone(allowed), exclude)
 
 
 def reasons(model: LoadedModel, ask: Ask, answers: Sequence[Scored]) -> tuple[tuple[Reason, ...], ...]:
@@ -194,12 +191,11 @@ def _placed(
     model: LoadedModel, ask: Ask, book: RuleBook, verdict: Verdict, chance: Chance, found: Candidates
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """int64 (K,) positions among the candidates, float64 (K,) propensities, and what did not come in, by why."""
-    vectors = model.engine.scorer.vectors.numpy()[found.items] if ask.slate.diversity > 0 else None
     placed = put_together(
         ask.slate,
         found.items,
         found.scores,
-        vectors,
+        found.vectors,
         None,
         book.facts,
         ask.k,

@@ -39,3 +39,4 @@ class EngineConfig(Config):
     disliked_actions: list[str] = Field(
         ["dislike", "not_interested", "hide", "report"], description="Actions of events that are dislikes: items like these sink."
     )
+    batch: int = Field(16, ge=1, description="Questions that are answered together when they come while another is at work; 1: each alone.")

@@ -21,20 +21,27 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import TEXT_PART
+from m6rec.tasks.served_model import Grown
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.similarity import query_similarity, similarity_vectors
 
 
 def edit_items(engine: Engine, new: Table) -> None:
-    """Give the items of `new`, all of which the catalogue has, these fields. To be called under a writing turn."""
+    """Give the items of `new`, all of which the catalogue has, these fields; readers wait for the last step alone."""
     scorer = engine.scorer
     rows = np.array([engine.items.ids.dense(item) for item in new.ids.ids], dtype=np.int64)
-    scorer.catalogue = edited(scorer.catalogue, rows, new, scorer.reader, scorer.task.config.prior)
-    scorer.dataset = replace(scorer.dataset, items=scorer.catalogue.items)
-    if scorer.basket is not None:
-        scorer.basket = replace(scorer.basket, priors={**scorer.basket.priors, **_text(scorer.catalogue)})
-    scorer.refresh()
-    engine._index = None
+    catalogue = edited(scorer.catalogue, rows, new, scorer.reader, scorer.task.config.prior)
+    basket = scorer.basket
+    if basket is not None and TEXT_PART in basket.priors:
+        basket = replace(basket, priors={**basket.priors, TEXT_PART: catalogue.priors[TEXT_PART]})
+    with torch.no_grad():
+        vectors = scorer.task.item_vectors(catalogue.contents)
+    with engine.turns.writing():
+        scorer.take(Grown(catalogue, basket, vectors))
+        scorer.dataset = replace(scorer.dataset, items=catalogue.items)
+        scorer.forget_states()  # histories that hold the item read differently now
+        scorer.forget_kept()
+        engine.retrieval.forget()
 
 
 def edited(catalogue: Catalogue, rows: np.ndarray, new: Table, reader: TextReader, config: PriorConfig) -> Catalogue:
@@ -71,7 +78,3 @@ def _replaced(table: csr_array, fresh: csr_array, order: np.ndarray) -> csr_arra
     joined = csr_array(vstack([table, fresh], format="csr")[order])
     joined.sort_indices()
     return joined
-
-
-def _text(catalogue: Catalogue) -> dict[str, csr_array]:
-    return {TEXT_PART: catalogue.priors[TEXT_PART]} if TEXT_PART in catalogue.priors else {}

@@ -68,8 +68,7 @@ class Following:
             self._read()
             while done < self.applied:
                 changes = [change for change in self.store.changes(done, MOST) if change.seq <= self.applied]
-                with model.turns.writing():
-                    apply(model, changes)
+                apply(model, changes)
                 done = changes[-1].seq if changes else self.applied
             add(model)
 
@@ -78,25 +77,24 @@ class Following:
         newest = self.store.newest_change()
         users_known = model.engine.users.ids.ids
         forgotten = [user for user, gone in zip(users_known, self.store.was_forgotten(users_known), strict=True) if gone]
-        with model.turns.writing():
-            for user in forgotten:
-                model.forget(user)
-                if after:  # whoever came back since is a new person: their events are not among those of the training any more
-                    model.add_events(self.store.events(user, upto_seq=after, most=MOST))
-            place = after
-            while items := self.store.items_since(place, MOST):
-                model.add_items([{**row.fields, "item_id": row.id} for row in items])
-                place = items[-1].seq
-            model.gone.update(self.store.gone_items())
-            place = after
-            while users := self.store.users_since(place, MOST):
-                for row in users:
-                    model.know(row.id, row.fields)
-                place = users[-1].seq
-            place = after
-            while events := self.store.events(after_seq=place, upto_seq=newest, most=MOST):
-                model.add_events(events, replayed=True)
-                place = events[-1].seq
+        for user in forgotten:
+            model.forget(user)
+            if after:  # whoever came back since is a new person: their events are not among those of the training any more
+                model.add_events(self.store.events(user, upto_seq=after, most=MOST))
+        place = after
+        while items := self.store.items_since(place, MOST):
+            model.add_items([{**row.fields, "item_id": row.id} for row in items])
+            place = items[-1].seq
+        model.drop_items(self.store.gone_items())
+        place = after
+        while users := self.store.users_since(place, MOST):
+            for row in users:
+                model.know(row.id, row.fields)
+            place = users[-1].seq
+        place = after
+        while events := self.store.events(after_seq=place, upto_seq=newest, most=MOST):
+            model.add_events(events, replayed=True)
+            place = events[-1].seq
         return newest
 
     def _read(self) -> None:
@@ -106,8 +104,7 @@ class Following:
         while changes := self.store.changes(self.applied, MOST):
             of_models = [change for change in changes if change.kind not in BESIDE_MODELS]
             for model in self.models() if of_models else ():
-                with model.turns.writing():
-                    apply(model, of_models)
+                apply(model, of_models)
             self.applied = changes[-1].seq
             for change in changes:
                 if change.kind in BESIDE_MODELS:
@@ -132,7 +129,7 @@ def _apply(model: LoadedModel, changes: Sequence[Change]) -> None:
     elif kind == "item":
         model.add_items([{**change.payload, "item_id": change.key} for change in changes])
     elif kind == "item_gone":
-        model.gone.update(change.key for change in changes)
+        model.drop_items(change.key for change in changes)
     elif kind == "user":
         for change in changes:
             model.know(change.key, change.payload)

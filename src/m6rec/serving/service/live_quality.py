@@ -159,7 +159,7 @@ class LiveQuality:
 def rank_of(model: LoadedModel, user: int, history: Histories, item: int, scenario: int) -> float:
     """The place that `item` has in the answer, from 1, equal scores counted half; inf where it could not have been answered."""
     engine = model.engine
-    if item < 0 or engine.items.ids.ids[item] in model.gone:
+    if item < 0 or item in engine.gone:
         return math.inf
     if engine.scorer.task.config.repeat == "exclude" and item in history.items:
         return math.inf

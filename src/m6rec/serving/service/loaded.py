@@ -15,19 +15,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from m6rec.base.errors import CheckpointError, M6RecError, UnknownItemError, UnknownUserError, nearest
 from m6rec.data.columns import Columns
-from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
 from m6rec.serving.additions import read_new_items
 from m6rec.serving.asking import MOST_SUGGESTED
 from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
+from m6rec.serving.service.batching import Batches
+from m6rec.serving.service.config import EngineConfig
 from m6rec.serving.service.edits import edit_items
-from m6rec.serving.service.turns import Turns
 from m6rec.tasks.model_folder import CONFIG
 from m6rec.tasks.option_folder import drop_option, load_option
 
@@ -56,23 +55,22 @@ class ModelFacts:
 class LoadedModel:
     """One version in memory.
 
-    turns: every answer takes a reading turn, every change a writing one.
+    turns: the engine's; an answer is given under a reading turn, so that nothing changes within it.
     people: fields of users that came after the training, user id -> {field: value}.
     names: what the store calls a user -> what the training called them, where the two differ (`store.pseudonyms`).
-    gone: item ids that are never answered again.
-    forgotten: users that the engine knew and nothing is held of any more, until they come back.
+    gone: item ids that are never answered, whether the model knows them or not.
     skipped: what of the store this model can't take, by reason (an action that its training did not know, ...).
     """
 
     def __init__(self, version: str, folder: Path, engine: Engine) -> None:
         self.version, self.folder, self.engine = version, folder, engine
-        self.turns = Turns()
+        self.turns = engine.turns
+        self.batches = Batches(engine, engine.config.batch)
+        self.in_flight = 0
         self.people: dict[str, dict[str, Any]] = {}
         self.names: dict[str, str] = {}
         self._key_of: Callable[[str], str] | None = None
-        self._gone_rows: tuple[Table, int, np.ndarray] | None = None
         self.gone: set[str] = set()
-        self.forgotten: set[str] = set()
         self.skipped: Counter[str] = Counter()
         self.added_options: dict[str, str] = {}
         self.loaded_at = time.time()
@@ -80,14 +78,14 @@ class LoadedModel:
         self.retrain = False
 
     @classmethod
-    def open(cls, folder: Path, version: str | None = None) -> LoadedModel:
+    def open(cls, folder: Path, version: str | None = None, config: EngineConfig | None = None) -> LoadedModel:
         """The model of a run folder or a model folder.
 
         Raises:
             CheckpointError: missing, truncated, from a newer version, or parts that do not belong together.
         """
         model = model_folder(folder)
-        return cls(version or version_of(folder), folder, Engine(load_scorer(model)))
+        return cls(version or version_of(folder), folder, Engine(load_scorer(model), config=config))
 
     def warm(self) -> None:
         """Answer once, so that the first person does not wait for what is made when first asked for."""
@@ -115,7 +113,8 @@ class LoadedModel:
 
     def knows(self, user: str) -> bool:
         """Whether the engine has events or a row of the users table for `user`."""
-        return user in self.engine.users.ids and user not in self.forgotten
+        row = self.engine.users.ids.dense(user)
+        return row >= 0 and row not in self.engine.forgotten
 
     def unknown_user(self, user: str) -> UnknownUserError:
         """What is raised of somebody nobody knows (any more)."""
@@ -138,22 +137,11 @@ class LoadedModel:
         """Of the catalogue as it is now."""
         return self.engine._titles()
 
-    def allowed(self, mask: np.ndarray | None) -> np.ndarray | None:
-        """`mask` bool (N,) without the items that are gone; None: everything may be shown."""
-        if not self.gone:
-            return mask
-        held = self._gone_rows
-        if held is None or held[0] is not self.engine.items or held[1] != len(self.gone):
-            rows = np.ones(len(self.engine.items), dtype=bool)
-            rows[[row for item in self.gone if (row := self.engine.items.ids.dense(item)) >= 0]] = False
-            held = self._gone_rows = (self.engine.items, len(self.gone), rows)
-        return held[2] if mask is None else mask & held[2]
-
     def declared(self, user: str) -> dict[str, Any]:
         """The fields that are kept of a user, those of the training and what the store says since."""
         row = self.engine.users.ids.dense(user)
         frame = self.engine.users.frame
-        told = frame.row(row, named=True) if 0 <= row < frame.height and user not in self.forgotten else {}
+        told = frame.row(row, named=True) if 0 <= row < frame.height else {}
         fields = {name: value for name, value in told.items() if name in self.engine.users.fields and value is not None}
         return fields | self.people.get(user, {})
 
@@ -179,7 +167,6 @@ class LoadedModel:
             taken = self._lacking(taken)
         if taken:
             engine.add_events(_frame(taken))
-            self.forgotten.difference_update(event.user_id for event in taken)
         return len(taken)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -187,9 +174,12 @@ class LoadedModel:
         engine = self.engine
         latest: dict[str, dict[str, Any]] = {}
         for row in rows:
-            self.gone.discard(row["item_id"])
             told = {name: value for name, value in row.items() if name == Columns.ITEM or name in engine.items.fields}
             latest[row["item_id"]] = told
+        back = [item for item in latest if item in self.gone and item in engine.items.ids]
+        if back:
+            engine.restore_items(back)
+        self.gone.difference_update(latest)
         fresh = [row for item, row in latest.items() if item not in engine.items.ids]
         known = [row for item, row in latest.items() if item in engine.items.ids]
         if fresh:
@@ -204,13 +194,20 @@ class LoadedModel:
                 changed = len(differing)
         return len(fresh) + changed
 
+    def drop_items(self, items: Iterable[str]) -> None:
+        """Never answer these items again; ids that the model does not know are remembered."""
+        items = list(items)
+        self.gone.update(items)
+        self.engine.drop_items(
+            [item for item in items if item in self.engine.items.ids and self.engine.items.ids.dense(item) not in self.engine.gone]
+        )
+
     def forget(self, key: str) -> None:
         """Nothing is held of a user in memory any more; the weights, which were trained on their events too, wait for the next training."""
         user = self.named(key)
         self.people.pop(user, None)
         if self.knows(user):
             self.engine.forget(user)
-            self.forgotten.add(user)
             self.retrain = True
 
     def _lacking(self, events: Sequence[StoredEvent]) -> list[StoredEvent]:
@@ -294,7 +291,7 @@ class LoadedModel:
     def find_users(self, query: str | None, most: int, after: str | None) -> list[dict[str, Any]]:
         """Users whose id holds `query`, in the order in which they became known, behind the user `after`: user_id, events, fields."""
         engine = self.engine
-        names = [user for user in engine.users.ids.ids if user not in self.forgotten]
+        names = [user for row, user in enumerate(engine.users.ids.ids) if row not in engine.forgotten]
         names += [user for user in self.people if not self.knows(user)]
         start = 0 if after is None else names.index(after) + 1 if after in names else len(names)
         word = (query or "").lower()
@@ -310,8 +307,8 @@ class LoadedModel:
     def facts(self, status: str) -> ModelFacts:
         """What is told of this model."""
         engine = self.engine
-        sizes = (len(engine.items) - len(self.gone), len(engine.users) - len(self.forgotten))
-        return ModelFacts(self.version, str(self.folder), status, self.loaded_at, self.turns.readers, *sizes, self.retrain)
+        sizes = (len(engine.items) - len(engine.gone), len(engine.users) - len(engine.forgotten))
+        return ModelFacts(self.version, str(self.folder), status, self.loaded_at, self.in_flight, *sizes, self.retrain)
 
     def _item_facts(self, row: int) -> dict[str, Any]:
         items = self.engine.items

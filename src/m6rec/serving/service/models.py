@@ -44,8 +44,14 @@ class Models:
         """
         named = None if version is None else self._loaded.get(version) if lenient else self.named(version)
         model = self._active if named is None else named
-        with model.turns.reading():
-            yield model
+        with self._lock:
+            model.in_flight += 1
+        try:
+            with model.turns.reading():
+                yield model
+        finally:
+            with self._lock:
+                model.in_flight -= 1
 
     def named(self, version: str) -> LoadedModel:
         """Raises UsageError: no such version in memory."""

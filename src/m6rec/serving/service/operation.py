@@ -99,8 +99,8 @@ class Operation(Core):
             dataset, tasks = engine.dataset, engine.scorer.origin.training["tasks"]
             newest = engine.histories.newest
             known = {
-                "items": len(engine.items) - len(active.gone),
-                "users": len(engine.users),
+                "items": len(engine.items) - len(engine.gone),
+                "users": len(engine.users) - len(engine.forgotten),
                 "scenarios": list(dataset.scenario_names),
                 "actions": list(dataset.action_names),
                 "item_fields": {name: str(kind.value) for name, kind in engine.items.fields.items()},
@@ -120,6 +120,7 @@ class Operation(Core):
             "exploration": self.routing.exploration,
             "audit": {"waiting": self.shown.waiting, "lost": self.shown.lost},
             "skipped": dict(active.skipped),
+            "caches": engine.cache_report(),
             "problems": self._problems(),
         }
 

@@ -36,7 +36,7 @@ class Service(Answers, Knowledge, Operation):
 
         run, config = Path(run), config or ServeConfig()
         state = state_of(run, state)
-        model = LoadedModel.open(run)
+        model = LoadedModel.open(run, config=config.engine)
         store = Store.open(config.store, state)
         service = cls(run, state, config, store, model)
         try:

@@ -151,7 +151,7 @@ class Switching:
     def _load(self, folder: Path, version: str) -> LoadedModel:
         if (found := self.models.find(version)) is not None:
             return found
-        model = LoadedModel.open(folder, version)
+        model = LoadedModel.open(folder, version, self.models.active.engine.config)
         model.take_names(self.store)
         self.models.check(model)
         model.warm()
@@ -175,15 +175,18 @@ class Switching:
 def take_options(model: LoadedModel, store: Store) -> None:
     """Bring the added tasks of a model to what the store says; a folder that can't be used is counted in `skipped`."""
     wanted: dict[str, Any] = {name: body for name, body in store.options().items() if body.get("version") == model.version}
+    gone = [name for name in model.added_options if name not in wanted]
+    lacking = [name for name in wanted if name not in model.added_options]
+    if not gone and not lacking:
+        return  # no turn to wait for
     with model.turns.writing():
-        for name in [name for name in model.added_options if name not in wanted]:
+        for name in gone:
             model.drop_option(name)
-        for name, body in wanted.items():
-            if name not in model.added_options:
-                try:
-                    model.load_option(Path(body["folder"]))
-                except M6RecError as error:
-                    model.skipped[f"option {name}: {first_error(error)}"] += 1
+        for name in lacking:
+            try:
+                model.load_option(Path(wanted[name]["folder"]))
+            except M6RecError as error:
+                model.skipped[f"option {name}: {first_error(error)}"] += 1
 
 
 def watermark_of(folder: Path) -> int:
