@@ -16,13 +16,9 @@ Milliseconds of wall and of processor time, p50 and p99. Writes serving_engine.j
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl

@@ -17,7 +17,6 @@ import httpx
 import polars as pl
 import uvicorn
 from fastapi import FastAPI
-from m6rec.serving.store.records import Event, Key, Receipt, StoredEvent
 
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, StorageError, UnknownItemError, UnknownUserError, UsageError
@@ -25,6 +24,7 @@ from m6rec.serving.asked import Ask, Reason, Reply
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.http.app import create_app
 from m6rec.serving.http.listening import uvicorn_settings
+from m6rec.serving.store.records import Event, Key, Receipt, StoredEvent
 
 READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
 
