@@ -177,27 +177,23 @@ def requests(model: Path, count: int) -> dict[str, Any]:
         return lambda: engine.answer(asks[number])
 
     found["changed"] = timed(changed(number) for number in range(len(people)))
-    some = asks[:40]
-    found["anew"] = timed((lambda ask=ask: anew(engine, ask) for ask in some), 5)  # type: ignore[misc]
-    for ask in some:
-        kept, encoded = engine.answer(ask), anew(engine, ask)
-        order = np.argsort(kept.items)
-        np.testing.assert_allclose(np.exp(kept.scores[order]), encoded[np.sort(kept.items)], atol=1e-4)
+    some = [(ask, engine.answer(ask)) for ask in asks[:40]]
+    found["anew"] = timed((lambda ask=ask, kept=kept: anew(engine, ask, kept.items) for ask, kept in some), 5)  # type: ignore[misc]
+    for ask, kept in some:
+        np.testing.assert_allclose(np.exp(kept.scores), anew(engine, ask, kept.items), atol=1e-4)
     found["anew against warm"] = round(found["anew"]["cpu_p50_ms"] / found["warm"]["cpu_p50_ms"], 1)
     found["caches"] = engine.cache_report()
     return found
 
 
-def anew(engine: Any, ask: Any) -> dict[int, float] | Any:
-    """Probabilities of the same 200 candidates with nothing kept: every text is read for the request. float (N,), NaN for other items."""
+def anew(engine: Any, ask: Any, items: np.ndarray) -> np.ndarray:
+    """Probabilities of candidates int64 (C,) with nothing kept: every text is read for the request. float32 (C,)."""
     import torch
 
     from m6rec.tasks.judge_rows import JudgeRows
 
     scorer, part = engine.scorer, engine.scorer.judging
     request = engine._request(ask.user, None, None, None, None)
-    items = np.sort(engine.answer(ask).items) if ask not in _CHOSEN else _CHOSEN[ask]
-    _CHOSEN[ask] = items
     touched = np.unique(np.concatenate([items, request.histories.items[-HISTORY:].astype(np.int64)]))
     contents = scorer.catalogue.contents.rows(torch.from_numpy(touched))
     summaries = scorer.reader.read(scorer.reader.wording.items(engine.items.rows(touched.tolist())))
@@ -212,12 +208,7 @@ def anew(engine: Any, ask: Any) -> dict[int, float] | Any:
     counts = part.inputs.counts(users, items, None, newest, request.histories, places, cuts)
     rows = JudgeRows(users=places, items=items, cuts=cuts, times=newest, statistics=counts)
     answers = part.answers(scorer.model, rows, request.histories, scorer.catalogue.contents, None, ["click"], whole)
-    found = np.full(len(engine.items), np.nan)
-    found[items] = answers["click"]
-    return found
-
-
-_CHOSEN: dict[Any, np.ndarray] = {}
+    return np.asarray(answers["click"])
 
 
 def batches(model: Path, count: int) -> dict[str, Any]:
@@ -329,7 +320,7 @@ def _expose(folder: Path, seed: int = 0) -> None:
         "data: {events: events.parquet, items: items.parquet, exposures: exposures.parquet}\n"
         "fields: {items: {title: text, category: category}}\n"
         "split: {protocol: time}\n"
-        "tasks: {next: {answer: choose}, click: {answer: judge, label: clicked}}\n",
+        "tasks: {next: {answer: choose, prior: {text: false}}, click: {answer: judge, label: clicked}}\n",
         encoding="utf-8",
     )
 
