@@ -2,13 +2,14 @@
 
     python benchmarks/serving_engine.py [--work FOLDER] [--items 100k] [--events 300k] [--requests 200] [--only PART ...]
 
-Makes a synthetic shop (synthetic_log.py) with a click task, trains a tiny model on it briefly, gives some people 50 events each, and measures. A folder
-that was trained before is used again. A request: retrieve from the whole catalogue, rank the best 200 by the click task, answer 10.
+Makes a synthetic shop (synthetic_log.py) with a click task, learns its words, encodes its items, counts all its events and packs a tiny model whose upper
+weights are as they start: how well it answers is not looked at here. People are given 50 events each. A folder that was packed before is used again.
+A request: retrieve from the whole catalogue, rank the best 200 by the click task, answer 10.
 
     warm      the person was answered before: history read, candidates found
-    changed   the person has a new event: the history is read on and candidates are found anew
-    cold      nothing of the person is kept
-    anew      no cache at all: the texts of the history's items and of the 200 candidates are encoded for the request, the history read, candidates judged
+    changed   the person has a new event: the history is read on, or anew, and candidates are found anew
+    cold      nothing is kept of the person
+    anew      no cache at all: the texts of the history's items and of the 200 candidates are encoded for the request, the history is read, candidates judged
 
 Milliseconds of wall and of processor time, p50 and p99. Writes serving_engine.json into FOLDER.
 """
@@ -16,9 +17,14 @@ Milliseconds of wall and of processor time, p50 and p99. Writes serving_engine.j
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,15 +34,14 @@ from synthetic_log import write_log
 
 HISTORY, RANKED, PEOPLE = 50, 200, 400
 SETTINGS = [
-    "train.epochs=1",
     "pretrain.epochs=1",
     "pretrain.most_texts=10000",
     "model.size=tiny",
-    "evaluation.baselines=[]",
-    "evaluation.cases=500",
-    "evaluation.resamples=100",
 ]
 SHOWN = 30_000  # exposures: every third was followed by the event
+
+
+PARTS = ["requests", "batches", "changes", "start"]
 
 
 def main() -> None:
@@ -45,15 +50,25 @@ def main() -> None:
     parser.add_argument("--items", default="100k")
     parser.add_argument("--events", default="300k")
     parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--only", nargs="*", default=[], help="train, requests, start, changes, batches, memory")
+    parser.add_argument("--only", nargs="*", default=PARTS, choices=["pack", *PARTS])
+    parser.add_argument("--ready", type=Path, help=argparse.SUPPRESS)  # what the process runs that is timed from its start
     arguments = parser.parse_args()
-    run = trained(arguments.work, *numbers(f"{arguments.items}:{arguments.events}"))
-    if arguments.only == ["train"]:
+    if arguments.ready is not None:
+        print(json.dumps(ready(arguments.ready)))
         return
+    run = packed(arguments.work, *numbers(f"{arguments.items}:{arguments.events}"))
+    kept = arguments.work / "serving_engine.json"
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    found |= {"items": arguments.items, "events": arguments.events, "settings": SETTINGS}
+    for part in arguments.only:
+        if part != "pack":
+            found[part] = {"requests": requests, "batches": batches, "changes": changes, "start": start}[part](run, arguments.requests)
+            kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+            print(part, json.dumps(found[part], indent=1), flush=True)
 
 
-def trained(work: Path, items: int, events: int) -> Path:
-    """The run folder, trained if it was not before."""
+def packed(work: Path, items: int, events: int) -> Path:
+    """The model folder, made if it was not before."""
     work.mkdir(parents=True, exist_ok=True)
     run, data = work / "run", work / "data"
     if not (data / "config.yaml").exists():
@@ -61,8 +76,234 @@ def trained(work: Path, items: int, events: int) -> Path:
         _expose(data)
     if not (run / "model").exists():
         words = [f for setting in [*SETTINGS, "train.threads=1"] for f in ("--set", setting)]
-        subprocess.run([sys.executable, "-m", "m6rec", "train", str(data / "config.yaml"), "--run", str(run), *words], check=True)
-    return run
+        train = [sys.executable, "-m", "m6rec", "train", str(data / "config.yaml"), "--run", str(run), "--until", "encode", *words]
+        subprocess.run(train, check=True)
+        _pack(run)
+    return run / "model"
+
+
+def _pack(run: Path) -> None:
+    """As the index stage packs, with the weights that a fit would start from."""
+    import torch
+
+    from m6rec.index.build import build_index
+    from m6rec.tasks.choose_candidates import sample_states
+    from m6rec.tasks.judge_part import JudgePart
+    from m6rec.tasks.model_folder import INDEX
+    from m6rec.training.pipeline import open_run
+
+    torch.set_num_threads(1)
+    bench = open_run(run)
+    task, judging = bench.new_task(), bench.judging
+    assert judging is not None
+    judge = judging.new_judge(bench, task)
+    judge.bind(judging.examples(bench, judging.chosen("training")[:20_000], 1024))
+    scorer = bench.scorer(bench.model, task)
+    scorer.judging = JudgePart(judge.eval(), judging.inputs)
+    scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, bench.config.choose.prior)
+    scorer.refresh()
+    queries = sample_states(scorer, bench.dataset.histories, bench.config.index.queries, 0)
+    index = build_index(scorer.vectors.numpy(), bench.config.index, queries, 0)
+    scorer.save(run / "model", beside=lambda folder: index.save(folder / INDEX))  # type: ignore[attr-defined]
+
+
+def opened(model: Path) -> Any:
+    """The engine with PEOPLE who have HISTORY events each, in the walks of the log's own people put end to end."""
+    import torch
+
+    from m6rec import Recommender
+
+    torch.set_num_threads(1)
+    engine = Recommender.from_pretrained(model).engine
+    past = engine.dataset.histories
+    items, times = engine.items.ids.ids, float(engine.newest)
+    users, chosen = [], []
+    for number in range(PEOPLE):
+        users += [f"person {number}"] * HISTORY
+        chosen += [items[item] for item in past.items[number * HISTORY : (number + 1) * HISTORY]]
+    stamps = [times - 86_400 + 600 * (row % HISTORY) for row in range(len(users))]
+    engine.add_events(pl.DataFrame({"user_id": users, "item_id": chosen, "time": stamps}))
+    return engine
+
+
+def spread(wall: Sequence[float], cpu: Sequence[float] | None = None) -> dict[str, float]:
+    """Milliseconds, from seconds."""
+    found = {f"wall_p{share}_ms": round(1000 * float(np.percentile(wall, share)), 2) for share in (50, 99)}
+    if cpu is not None:
+        found |= {f"cpu_p{share}_ms": round(1000 * float(np.percentile(cpu, share)), 2) for share in (50, 99)}
+    return found
+
+
+def timed(calls: Iterable[Callable[[], object]], warm_up: int = 10) -> dict[str, float]:
+    """Each call once, one after the other."""
+    wall, cpu = [], []
+    for call in calls:
+        begun, used = time.perf_counter(), time.process_time()
+        call()
+        cpu.append(time.process_time() - used)
+        wall.append(time.perf_counter() - begun)
+    return spread(wall[warm_up:], cpu[warm_up:])
+
+
+def requests(model: Path, count: int) -> dict[str, Any]:
+    """Requests with and without what is kept, and against encoding everything."""
+    from m6rec.serving.asked import Ask
+
+    engine = opened(model)
+    people = [f"person {number}" for number in range(min(count, PEOPLE))]
+    asks = [Ask(user=person, task="click", k=10) for person in people]
+    plain = [Ask(user=person, k=10) for person in people]
+
+    def forget() -> None:
+        engine.scorer.forget_kept()
+        engine.retrieval.forget()
+
+    def cold(ask: Ask) -> Callable[[], object]:
+        forget()
+        return lambda: engine.answer(ask)
+
+    for ask in asks[:20]:  # code, tables, the index
+        engine.answer(ask)
+    found: dict[str, Any] = {"cold": timed(cold(ask) for ask in asks)}
+    for ask in asks:
+        engine.answer(ask)
+    found["warm"] = timed(lambda ask=ask: engine.answer(ask) for ask in asks)  # type: ignore[misc]
+    found["warm, answers made"] = timed(lambda p=p: engine.recommend(p, task="click", k=10) for p in people)  # type: ignore[misc]
+    found["warm, retrieval alone"] = timed(lambda ask=ask: engine.answer(ask) for ask in plain)  # type: ignore[misc]
+    events = [pl.DataFrame({"user_id": [p], "item_id": [engine.items.ids.ids[n]], "time": [engine.newest]}) for n, p in enumerate(people)]
+
+    def changed(number: int) -> Callable[[], object]:
+        engine.add_events(events[number])
+        return lambda: engine.answer(asks[number])
+
+    found["changed"] = timed(changed(number) for number in range(len(people)))
+    some = [(ask, engine.answer(ask)) for ask in asks[:40]]
+    found["anew"] = timed((lambda ask=ask, kept=kept: anew(engine, ask, kept.items) for ask, kept in some), 5)  # type: ignore[misc]
+    for ask, kept in some:
+        np.testing.assert_allclose(np.exp(kept.scores), anew(engine, ask, kept.items), atol=1e-4)
+    found["anew against warm"] = round(found["anew"]["cpu_p50_ms"] / found["warm"]["cpu_p50_ms"], 1)
+    found["caches"] = engine.cache_report()
+    return found
+
+
+def anew(engine: Any, ask: Any, items: np.ndarray) -> np.ndarray:
+    """Probabilities of candidates int64 (C,) with nothing kept: every text is read for the request. float32 (C,)."""
+    import torch
+
+    from m6rec.tasks.judge_rows import JudgeRows
+
+    scorer, part = engine.scorer, engine.scorer.judging
+    request = engine._request(ask.user, None, None, None, None)
+    touched = np.unique(np.concatenate([items, request.histories.items[-HISTORY:].astype(np.int64)]))
+    contents = scorer.catalogue.contents.rows(torch.from_numpy(touched))
+    summaries = scorer.reader.read(scorer.reader.wording.items(engine.items.rows(touched.tolist())))
+    fresh = type(contents)(summaries, contents.features, contents.offsets, contents.vectors)
+    with torch.no_grad():
+        vectors = scorer.task.items.of(torch.from_numpy(touched), fresh, sparse=False)
+    whole = torch.zeros(len(engine.items), vectors.shape[1])
+    whole[torch.from_numpy(touched)] = vectors
+    size, newest = len(items), np.full(len(items), engine.newest)
+    users = np.full(size, request.users[0])
+    places, cuts = np.zeros(size, np.int64), np.full(size, request.histories.offsets[1])
+    counts = part.inputs.counts(users, items, None, newest, request.histories, places, cuts)
+    rows = JudgeRows(users=places, items=items, cuts=cuts, times=newest, statistics=counts)
+    answers = part.answers(scorer.model, rows, request.histories, scorer.catalogue.contents, None, ["click"], whole)
+    return np.asarray(answers["click"])
+
+
+def batches(model: Path, count: int) -> dict[str, Any]:
+    """Milliseconds a request of `answer_many` of 1, 4 and 16 people of whom nothing is kept."""
+    from m6rec.serving.asked import Ask
+
+    engine = opened(model)
+    asks = [Ask(user=f"person {number}", k=10) for number in range(min(count, PEOPLE))]
+    engine.answer_many(asks[:16])
+    found: dict[str, Any] = {}
+    for size in (1, 4, 16):
+        engine.scorer.forget_kept()
+        engine.retrieval.forget()
+        begun = time.process_time()
+        for start in range(0, len(asks), size):
+            engine.answer_many(asks[start : start + size])
+        found[f"{size} together, cpu ms a request"] = round(1000 * (time.process_time() - begun) / len(asks), 2)
+    return found
+
+
+def changes(model: Path, count: int) -> dict[str, Any]:
+    """From a change to the first answer that knows of it."""
+    from m6rec.serving.asked import Ask
+
+    engine = opened(model)
+    for number in range(20):
+        engine.answer(Ask(user=f"person {number}", task="click", k=10))
+    ids = engine.items.ids.ids
+    events, items, found = [], [], {}
+    for number in range(min(count, 60)):
+        event = pl.DataFrame({"user_id": [f"person {number}"], "item_id": [ids[7 * number]], "time": [engine.newest]})
+        before = engine.answer(Ask(user=f"person {number}", k=50))
+        begun = time.perf_counter()
+        engine.add_events(event)
+        after = engine.answer(Ask(user=f"person {number}", task="click", k=10))
+        events.append(time.perf_counter() - begun)
+        assert ids.index(event["item_id"][0]) not in after.items
+        assert not np.array_equal(before.scores[:10], engine.answer(Ask(user=f"person {number}", k=50)).scores[:10])
+    for number in range(10):
+        title = f"zzz{number} brand new thing"
+        begun = time.perf_counter()
+        engine.add_items(pl.DataFrame({"item_id": [f"new {number}"], "title": [title], "category": [engine.items.frame["category"][0]]}))
+        vector = engine.scorer.vectors[-1:].numpy()
+        best, _ = engine.retrieval.index.search(vector, 5)
+        items.append(time.perf_counter() - begun)
+        assert len(engine.items) - 1 in best[0]
+    found["a new event, until the answer that knows of it"] = spread(events[5:])
+    found["a new item, until it is retrieved"] = spread(items[1:])
+    begun = time.perf_counter()
+    engine.forget("person 3")
+    found["forget, seconds"] = round(time.perf_counter() - begun, 2)
+    return found
+
+
+def start(model: Path, count: int) -> dict[str, Any]:
+    """A process of its own: start to the first answer, and memory."""
+    words = [sys.executable, str(Path(__file__).resolve()), "--ready", str(model)]
+    told = []
+    for _ in range(3):
+        begun = time.monotonic()
+        out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+        told.append({**json.loads(out), "process_s": round(time.monotonic() - begun, 2)})
+    return min(told, key=lambda one: one["ready_s"])
+
+
+def ready(model: Path) -> dict[str, float]:
+    """Seconds until the first answer, processor seconds, megabytes then and after 200 answers; shared: of mapped files, that workers have in common."""
+    from m6rec.serving.asked import Ask
+
+    engine = opened(model)
+    begun = time.perf_counter()
+    engine.answer(Ask(user="person 1", task="click", k=10))
+    first = time.perf_counter() - begun
+    since_start = time.clock_gettime(time.CLOCK_MONOTONIC) - _started()
+    found = {"ready_s": round(since_start, 2), "ready_cpu_s": round(time.process_time(), 2), "first_answer_ms": round(1000 * first, 1)}
+    found |= {f"{name}_mb_at_start": value for name, value in memory().items()}
+    for number in range(200):
+        engine.answer(Ask(user=f"person {number}", task="click", k=10))
+    return found | {f"{name}_mb": value for name, value in memory().items()}
+
+
+def _started() -> float:
+    """When this process began, on the monotonic clock."""
+    ticks = float(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory() -> dict[str, float]:
+    """Megabytes: resident, own, and of mapped files, which workers share."""
+    kept = {}
+    for line in Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]:
+        name, _, rest = line.partition(":")
+        kept[name] = int(rest.split()[0]) / 1024
+    own = kept["Anonymous"]
+    return {"resident": round(kept["Rss"]), "own": round(own), "shared": round(kept["Rss"] - own)}
 
 
 def _expose(folder: Path, seed: int = 0) -> None:
@@ -79,7 +320,7 @@ def _expose(folder: Path, seed: int = 0) -> None:
         "data: {events: events.parquet, items: items.parquet, exposures: exposures.parquet}\n"
         "fields: {items: {title: text, category: category}}\n"
         "split: {protocol: time}\n"
-        "tasks: {next: {answer: choose}, click: {answer: judge, label: clicked}}\n",
+        "tasks: {next: {answer: choose, prior: {text: false}}, click: {answer: judge, label: clicked}}\n",
         encoding="utf-8",
     )
 

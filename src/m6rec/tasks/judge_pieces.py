@@ -23,6 +23,7 @@ from m6rec.tasks.judge_slot import StatisticsEncoder
 from m6rec.tasks.options import module_name
 
 KEPT_BYTES = 64_000_000  # of what is kept of items, for all (scenario, moment) together
+SWEPT, MORE = 20_000, 400  # catalogues that are worked out whole, items beyond those asked for in one request
 MOST_ONCE = 64  # (scenario, moment) that were asked for once
 
 
@@ -82,6 +83,8 @@ class JudgePieces:
             return self.item.of_one(self.keys.of_items(items, scenario, moment))
         missing = items[~kept.known[items]]
         if len(missing):
+            if count <= SWEPT:  # with those asked for some more: the catalogue is worked out in a few requests, none of which waits for all of it
+                missing = np.concatenate([missing, np.flatnonzero(~kept.known)[:MORE]])
             missing = np.unique(missing)
             kept.pieces[missing] = self.item.of_one(self.keys.of_items(missing, scenario, moment))
             kept.known[missing] = True  # after the row is there: another thread may be looking
