@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, exc
+from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.base.errors import M6RecError, StorageError
 from m6rec.serving.store import tables
@@ -59,6 +60,12 @@ class Writing:
         """Add many rows. They are sent when this piece of work is done (`flush`): it does not see them itself."""
         if rows:
             self._inserts.append((table, columns, rows))
+
+    def put(self, table: Table, key: Sequence[str], rows: list[dict[str, Any]]) -> None:
+        """Write whole rows; one whose `key` columns are there already is written anew."""
+        insert = (sqlite if self.connection.dialect.name == "sqlite" else postgresql).insert(table)
+        others = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in key}
+        self.connection.execute(insert.on_conflict_do_update(index_elements=key, set_=others), rows)
 
     def rows_with(self, table: Table, columns: Sequence[str], values: Sequence[str]) -> list[tuple[Any, ...]]:
         """Some columns of the rows whose first one of them is among `values`, faster than by a built statement."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.base.storage import atomic_folder
 from m6rec.data.columns import Columns
@@ -173,7 +172,4 @@ def _write(frame: pl.DataFrame, path: Path) -> int:
 
 
 def _remember(writing: Writing, folder: str, watermark: int) -> None:
-    statement = (sqlite if writing.connection.dialect.name == "sqlite" else postgresql).insert(tables.exports)
-    values: Mapping[str, Any] = {"folder": folder, "watermark": watermark, "time": writing.now}
-    update = {"watermark": watermark, "time": writing.now}
-    writing.connection.execute(statement.values(values).on_conflict_do_update(index_elements=["folder"], set_=update))
+    writing.put(tables.exports, ["folder"], [{"folder": folder, "watermark": watermark, "time": writing.now}])
