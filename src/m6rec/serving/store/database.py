@@ -85,10 +85,11 @@ class Writing:
 class Database(ABC):
     """One database for all threads of this process. `name` is what errors call it."""
 
-    def __init__(self, name: str, reading: Engine, writing: Engine, timeout_s: float) -> None:
+    def __init__(self, name: str, reading: Engine, snapshots: Engine, writing: Engine, timeout_s: float) -> None:
         self.name = name
         self.timeout_s = timeout_s
         self._reading = reading
+        self._snapshots = snapshots
         self._writing = writing
         self._writer: Connection | None = None
         self._group = GroupCommit(self._commit)
@@ -126,13 +127,15 @@ class Database(ABC):
         return "no such table" in str(error)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection that sees one moment of the database.
+    def read(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A connection to read from.
+
+        snapshot: whether all statements see the same moment of the database.
 
         Raises:
             StorageError: the database is away, or can't be read.
         """
-        with self.trouble(), self._reading.connect() as connection:
+        with self.trouble(), (self._snapshots if snapshot else self._reading).connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Writing], T]) -> T:

@@ -49,7 +49,7 @@ class Exporting(Part):
         folder = Path(folder)
         # Before anything is read: whoever is forgotten from now on is told of this folder.
         self.database.write(lambda writing: _remember(writing, str(folder.absolute()), 0))
-        with self.database.read() as connection, atomic_folder(folder) as temporary:
+        with self.database.read(snapshot=True) as connection, atomic_folder(folder) as temporary:
             watermark = connection.exec_driver_sql("SELECT max(seq) FROM changes").scalar() or 0
             events, labels, context = _events_frame(connection, since_seq, watermark)
             write_parquet(events, temporary / "events.parquet")
