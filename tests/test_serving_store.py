@@ -108,29 +108,29 @@ def test_ids_derived_from_the_content_make_a_repeat_a_duplicate(opened: Open) ->
     assert store.add_events([event, Event("u", "a"), Event("u", "a")]).accepted == 2  # without a time nobody can say that it is the same
 
 
-@pytest.mark.parametrize(
-    ("event", "words"),
-    [
-        (Event("u", ""), "event 1: item_id is ''"),
-        (Event("", "i"), "event 1: user_id"),
-        (Event("u\x00", "i"), "no text"),
-        (Event("u", "\ud800"), "no text"),
-        (Event("u" * 600, "i"), "600 characters"),
-        (Event("u", "i", time=float("nan")), "time is nan"),
-        (Event("u", "i", time=-1.0), "time is -1.0"),
-        (Event("u", "i", time=4_102_444_800.0), "days further ahead"),
-        (Event("u", "i", time=1.7e12), "look like milliseconds"),
-        (Event("u", "i", value=float("inf")), "value is inf"),
-        (Event("u", "i", labels={"a": float("nan")}), "labels can't be written as JSON"),
-        (Event("u", "i", action="x" * 300), "action is"),
-        (Event("u", "i", event_id="\x00"), "event_id"),
-    ],
-)
-def test_all_events_of_a_call_are_written_or_none(tmp_path: Path, event: Event, words: str) -> None:
+ODD = [
+    (Event("u", ""), "event 1: item_id is ''"),
+    (Event("", "i"), "event 1: user_id"),
+    (Event("u\x00", "i"), "no text"),
+    (Event("u", "\ud800"), "no text"),
+    (Event("u" * 600, "i"), "600 characters"),
+    (Event("u", "i", time=float("nan")), "time is nan"),
+    (Event("u", "i", time=-1.0), "time is -1.0"),
+    (Event("u", "i", time=4_102_444_800.0), "days further ahead"),
+    (Event("u", "i", time=1.7e12), "look like milliseconds"),
+    (Event("u", "i", value=float("inf")), "value is inf"),
+    (Event("u", "i", labels={"a": float("nan")}), "labels can't be written as JSON"),
+    (Event("u", "i", action="x" * 300), "action is"),
+    (Event("u", "i", event_id="\x00"), "event_id"),
+]
+
+
+def test_all_events_of_a_call_are_written_or_none(tmp_path: Path) -> None:
     store = Store.open(StoreConfig(), tmp_path)
-    with pytest.raises(DataError, match=words) as caught:
-        store.add_events([Event("u", "a"), event])
-    assert len(str(caught.value).splitlines()) == 1
+    for event, words in ODD:
+        with pytest.raises(DataError, match=words) as caught:
+            store.add_events([Event("u", "a"), event])
+        assert len(str(caught.value).splitlines()) == 1
     assert store.events() == []
     store.close()
 

@@ -81,7 +81,7 @@ class Audit(Part):
             expected: an earlier `audit_head()`; it has to be on the chain.
         """
         table = tables.audit
-        with self.database.read() as connection:
+        with self.database.read(snapshot=True) as connection:
             anchor = _anchor(connection)
             head, count = anchor, 0
             met = expected is None or (expected.seq == anchor.seq and expected.hash == anchor.hash) or expected.seq < anchor.seq

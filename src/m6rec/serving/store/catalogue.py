@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import Table, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.base.errors import DataError
 from m6rec.serving.store import tables
@@ -126,7 +125,7 @@ class Catalogue(Part):
 def delete_row(writing: Writing, kind: Kind, id: str) -> int:
     """Leave the id, marked as gone."""
     seq = writing.note(GONE[kind], id)
-    _put(writing, TABLES[kind], [{"id": id, "fields": "{}", "gone": True, "seq": seq, "time": writing.now}])
+    writing.put(TABLES[kind], ["id"], [{"id": id, "fields": "{}", "gone": True, "seq": seq, "time": writing.now}])
     return seq
 
 
@@ -144,14 +143,8 @@ def _write_rows(writing: Writing, kind: Kind, rows: list[tuple[str, dict[str, An
     for id, fields, worded in rows:
         seq = writing.note(kind, id, fields)
         written.append({"id": id, "fields": worded, "gone": False, "seq": seq, "time": writing.now})
-    _put(writing, table, written)
+    writing.put(table, ["id"], written)
     return writing.newest
-
-
-def _put(writing: Writing, table: Table, rows: list[dict[str, Any]]) -> None:
-    insert = (sqlite if writing.connection.dialect.name == "sqlite" else postgresql).insert(table)
-    update = {name: insert.excluded[name] for name in ("fields", "gone", "seq", "time")}
-    writing.connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=update), rows)
 
 
 def _row(found: Any) -> Row:

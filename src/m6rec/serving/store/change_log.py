@@ -43,7 +43,7 @@ class ChangeLog(Part):
         """
         table = tables.changes
         query = select(table.c.seq, table.c.kind, table.c.key, table.c.payload).where(table.c.seq > after).order_by(table.c.seq).limit(most)
-        with self.database.read() as connection:
+        with self.database.read(snapshot=True) as connection:
             rows = [(seq, kind, key, json.loads(payload)) for seq, kind, key, payload in connection.execute(query)]
             rows = _cut(rows, most)
             spans = [payload for _, kind, _, payload in rows if kind == "events"]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, exc
+from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.base.errors import M6RecError, StorageError
 from m6rec.serving.store import tables
@@ -60,6 +61,12 @@ class Writing:
         if rows:
             self._inserts.append((table, columns, rows))
 
+    def put(self, table: Table, key: Sequence[str], rows: list[dict[str, Any]]) -> None:
+        """Write whole rows; one whose `key` columns are there already is written anew."""
+        insert = (sqlite if self.connection.dialect.name == "sqlite" else postgresql).insert(table)
+        others = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in key}
+        self.connection.execute(insert.on_conflict_do_update(index_elements=key, set_=others), rows)
+
     def rows_with(self, table: Table, columns: Sequence[str], values: Sequence[str]) -> list[tuple[Any, ...]]:
         """Some columns of the rows whose first one of them is among `values`, faster than by a built statement."""
         return self.database.rows_with(self.connection, table, columns, values) if values else []
@@ -78,10 +85,11 @@ class Writing:
 class Database(ABC):
     """One database for all threads of this process. `name` is what errors call it."""
 
-    def __init__(self, name: str, reading: Engine, writing: Engine, timeout_s: float) -> None:
+    def __init__(self, name: str, reading: Engine, snapshots: Engine, writing: Engine, timeout_s: float) -> None:
         self.name = name
         self.timeout_s = timeout_s
         self._reading = reading
+        self._snapshots = snapshots
         self._writing = writing
         self._writer: Connection | None = None
         self._group = GroupCommit(self._commit)
@@ -119,13 +127,15 @@ class Database(ABC):
         return "no such table" in str(error)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection that sees one moment of the database.
+    def read(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A connection to read from.
+
+        snapshot: whether all statements see the same moment of the database.
 
         Raises:
             StorageError: the database is away, or can't be read.
         """
-        with self.trouble(), self._reading.connect() as connection:
+        with self.trouble(), (self._snapshots if snapshot else self._reading).connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Writing], T]) -> T:

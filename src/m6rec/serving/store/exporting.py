@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.base.storage import atomic_folder
 from m6rec.data.columns import Columns
@@ -50,7 +49,7 @@ class Exporting(Part):
         folder = Path(folder)
         # Before anything is read: whoever is forgotten from now on is told of this folder.
         self.database.write(lambda writing: _remember(writing, str(folder.absolute()), 0))
-        with self.database.read() as connection, atomic_folder(folder) as temporary:
+        with self.database.read(snapshot=True) as connection, atomic_folder(folder) as temporary:
             watermark = connection.exec_driver_sql("SELECT max(seq) FROM changes").scalar() or 0
             events, labels, context = _events_frame(connection, since_seq, watermark)
             write_parquet(events, temporary / "events.parquet")
@@ -173,7 +172,4 @@ def _write(frame: pl.DataFrame, path: Path) -> int:
 
 
 def _remember(writing: Writing, folder: str, watermark: int) -> None:
-    statement = (sqlite if writing.connection.dialect.name == "sqlite" else postgresql).insert(tables.exports)
-    values: Mapping[str, Any] = {"folder": folder, "watermark": watermark, "time": writing.now}
-    update = {"watermark": watermark, "time": writing.now}
-    writing.connection.execute(statement.values(values).on_conflict_do_update(index_elements=["folder"], set_=update))
+    writing.put(tables.exports, ["folder"], [{"folder": folder, "watermark": watermark, "time": writing.now}])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.serving.store import tables
 from m6rec.serving.store.audit import take_out
@@ -51,8 +50,6 @@ def _forget(writing: Writing, user: str, who: str) -> Forgotten:
     reviews = run(delete(tables.reviews).where(tables.reviews.c.user_id == user)).rowcount
     seq = writing.note("forget", user)
     run(delete(tables.changes).where(changes.kind.in_(("user", "user_gone")), changes.key == user, changes.seq < seq))
-    statement = (sqlite if writing.connection.dialect.name == "sqlite" else postgresql).insert(tables.forgotten)
-    statement = statement.values(who=who, seq=seq, time=writing.now)
-    run(statement.on_conflict_do_update(index_elements=["who"], set_={"seq": seq, "time": writing.now}))
+    writing.put(tables.forgotten, ["who"], [{"who": who, "seq": seq, "time": writing.now}])
     written = run(select(tables.exports.c.folder).order_by(tables.exports.c.folder)).scalars().all() if deleted or profile else []
     return Forgotten(deleted, audits, profile, reviews, tuple(written), seq)

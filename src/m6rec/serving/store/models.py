@@ -39,7 +39,7 @@ class Models(Part):
 
     def models(self) -> list[Model]:
         """All that were added, newest first."""
-        with self.database.read() as connection:
+        with self.database.read(snapshot=True) as connection:
             rows = connection.execute(select(tables.models).order_by(tables.models.c.added.desc(), tables.models.c.version)).all()
             last = tables.activations.c
             active = connection.execute(select(last.version).order_by(last.seq.desc()).limit(1)).scalar()

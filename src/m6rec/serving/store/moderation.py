@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.base.errors import UsageError, nearest
 from m6rec.serving.store import tables
@@ -32,11 +31,7 @@ class Moderation(Part):
         text = _line(reason)
 
         def work(writing: Writing) -> None:
-            statement = (sqlite if writing.connection.dialect.name == "sqlite" else postgresql).insert(tables.blocked)
-            row = {"kind": kind, "value": value, "reason": text, "time": writing.now}
-            writing.connection.execute(
-                statement.values(row).on_conflict_do_update(index_elements=["kind", "value"], set_={"reason": text, "time": writing.now})
-            )
+            writing.put(tables.blocked, ["kind", "value"], [{"kind": kind, "value": value, "reason": text, "time": writing.now}])
             writing.note("rule", f"{kind}:{value}", {"blocked": True})
 
         self.database.write(work)

@@ -72,7 +72,7 @@ class Experiments(Settings):
         Raises:
             StorageError: the database can't be read.
         """
-        with self.database.read() as connection:
+        with self.database.read(snapshot=True) as connection:
             return outcomes_of(connection, experiment, window_s, since)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, LiteralString, cast
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, Integer, Table, create_engine, exc
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, Engine, Integer, Table, create_engine, event, exc
 from sqlalchemy.engine import URL
 
 from m6rec.base.errors import MissingExtraError
@@ -24,6 +25,7 @@ Driver = psycopg.Connection[Any]
 LOCK = 0x6D367265  # the advisory lock of whoever writes, in each database
 AGAIN_S = 0.25  # between two tries to reach a database that is away
 SETTLE_S = 0.004  # after a notice: those that arrive meanwhile are read together
+IDLE_S = 0.5  # after that a connection may have been cut off without anybody knowing
 STATES = {
     "53100": "has no space left on its disk; nothing was written; free some space and send it again",
     "53300": "takes no more connections; raise its max_connections, or lower store.connections or http.workers",
@@ -54,16 +56,17 @@ class PostgresDatabase(Database):
         reading = create_engine(
             url.set(query={}),
             connect_args=settings,
-            isolation_level="REPEATABLE READ",  # a read of two tables sees one moment of both
+            isolation_level="AUTOCOMMIT",  # most reads are one statement, which sees one moment by itself
             pool_size=connections,
             max_overflow=24,
             pool_timeout=max(timeout_s, 1.0),
-            pool_pre_ping=True,
         )
+        _look_before_use(reading)
+        snapshots = reading.execution_options(isolation_level="REPEATABLE READ")
         # Transactions begin and end where `_begin` and `_commit` say so: one message instead of three.
         durable = {**settings, "options": f"{settings['options']} -c synchronous_commit=on"}
         writing = create_engine(url.set(query={}), connect_args=durable, isolation_level="AUTOCOMMIT", pool_size=1)
-        super().__init__(name, reading, writing, timeout_s)
+        super().__init__(name, reading, snapshots, writing, timeout_s)
         self._newest = 0
         self._news = threading.Lock()
         self._closing = threading.Event()
@@ -166,6 +169,23 @@ class PostgresDatabase(Database):
         if self._listener is not None:
             self._listener.join()
         super().close()
+
+
+def _look_before_use(engine: Engine) -> None:
+    """A connection that has lain idle is tried before it is used, and replaced if it was cut off meanwhile."""
+
+    @event.listens_for(engine, "connect")
+    @event.listens_for(engine, "checkin")
+    def used(connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def taken(connection: Any, record: Any, _: Any) -> None:
+        if time.monotonic() - record.info["used"] > IDLE_S:
+            try:
+                connection.execute("SELECT 1")
+            except psycopg.Error as error:
+                raise exc.DisconnectionError from error
 
 
 @contextmanager

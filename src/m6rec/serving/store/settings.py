@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from sqlalchemy import Table, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from m6rec.serving.store import tables
 from m6rec.serving.store.database import Writing
@@ -86,7 +85,4 @@ class Settings(Part):
 
 def put_named(writing: Writing, table: Table, name: str, body: str) -> None:
     """Write the row `name` of a table of names and JSON bodies."""
-    insert = (sqlite if writing.connection.dialect.name == "sqlite" else postgresql).insert(table)
-    row = {"name": name, "body": body, "time": writing.now}
-    update = {"body": insert.excluded.body, "time": insert.excluded.time}
-    writing.connection.execute(insert.values(row).on_conflict_do_update(index_elements=["name"], set_=update))
+    writing.put(table, ["name"], [{"name": name, "body": body, "time": writing.now}])

@@ -40,7 +40,7 @@ class SqliteDatabase(Database):
         reading = _engine(path, timeout_s, "BEGIN", pool_size=connections)
         # A writer's wait for its turn is ours (see `_begin`); within a transaction nobody else can be in its way.
         writing = _engine(path, 0.0, None, pool_size=1)
-        super().__init__(str(path), reading, writing, timeout_s)
+        super().__init__(str(path), reading, reading, writing, timeout_s)
         self._watching = Lock()
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, 0)  # the data version at which the newest number was read, and that number
