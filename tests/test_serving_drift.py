@@ -76,9 +76,7 @@ def test_a_planted_fall_is_found_and_said_in_full(alike: bool) -> None:
 def test_a_quiet_stream_raises_no_alarm(alike: bool) -> None:
     """60,000 events of one rate."""
     watch = AdaptiveWindow()
-    assert [
-        place for place, value in enumerate(stream(np.random.default_rng(1), 60_000, 0, (0.08, 0.08), alike)) if watch.add(value)
-    ] == []
+    assert [place for place, value in enumerate(stream(np.random.default_rng(1), 60_000, 0, (0.08, 0.08), alike)) if watch.add(value)] == []
     assert len(watch) == 60_000
     assert watch.mean == pytest.approx(0.08, abs=0.005)
 
