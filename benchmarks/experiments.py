@@ -1,8 +1,9 @@
 """Whether experiments say what they should: false alarms under peeking, power, coverage, drift; by simulation with planted truths.
 
-    python benchmarks/experiments.py peeking --runs 2000
-    python benchmarks/experiments.py drift --runs 200
-    python benchmarks/experiments.py off-policy --runs 300
+    python benchmarks/experiments.py peeking --runs 600
+    python benchmarks/experiments.py returning --runs 300
+    python benchmarks/experiments.py drift --runs 20
+    python benchmarks/experiments.py off-policy --runs 60
 
 People differ: each sees 1 + Poisson(3) exposures and clicks with a rate of their own (Beta, mean 0.1), so exposures of one person are alike.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +23,7 @@ import polars as pl
 
 from m6rec.serving.experiments.drift import AdaptiveWindow
 from m6rec.serving.experiments.off_policy import off_policy
+from m6rec.serving.experiments.outcomes import Ratio
 from m6rec.serving.experiments.sequential import always_valid_p
 from m6rec.serving.rules.exploration import explored
 
@@ -69,6 +72,34 @@ def peeking(
         "called by the usual test at every look": float(naive.any(axis=1).mean()),
         "called by the usual test at the end": float(naive[:, -1].mean()),
     }
+
+
+def returning(
+    generator: np.random.Generator, runs: int, lift: float, *, most: int = 3_000, days: int = 60, scale: float = 0.05
+) -> dict[str, float]:
+    """People come on a day of their own and then come back every fifth day or so; a look a day, at sums over all their visits."""
+    called, naive = 0, 0
+    for _ in range(runs):
+        sums = [np.zeros((2, most)), np.zeros((2, most))]  # clicks and exposures of the people of each arm
+        rates = [generator.beta(mean * SPREAD, (1 - mean) * SPREAD, most) for mean in (RATE, RATE * (1 + lift))]
+        since = generator.integers(0, days, (2, most))
+        any_call = any_naive = False
+        for day in range(days):
+            means, errors = [], []
+            for arm in (0, 1):
+                here = (since[arm] == day) | ((since[arm] < day) & (generator.random(most) < 0.2))
+                exposures = np.where(here, 1 + generator.poisson(2.0, most), 0)
+                sums[arm] += generator.binomial(exposures, rates[arm]), exposures
+                ratio = Ratio(*sums[arm][:, since[arm] <= day])
+                means.append(ratio.mean)
+                errors.append(ratio.error)
+            if (since <= day).sum(axis=1).min() < 100:
+                continue
+            difference, error = means[1] - means[0], math.hypot(*errors)
+            any_call |= bool(always_valid_p(difference, error, scale * means[0]) < 0.05)
+            any_naive |= abs(difference) > 1.96 * error
+        called, naive = called + any_call, naive + any_naive
+    return {"called": called / runs, "called by the usual test at every look": naive / runs}
 
 
 def stream(generator: np.random.Generator, before: int, after: int, rates: tuple[float, float], alike: bool) -> np.ndarray:
@@ -144,7 +175,7 @@ def chunks(runs: int, size: int, study: Callable[[int], dict[str, float]]) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=("peeking", "drift", "off-policy"))
+    parser.add_argument("study", choices=("peeking", "returning", "drift", "off-policy"))
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--people", type=int, default=20_000, help="people an arm, at most")
     parser.add_argument("--seed", type=int, default=0)
@@ -155,6 +186,8 @@ def main() -> None:
     if given.study == "peeking":
         for lift in (0.0, 0.05, 0.1, 0.2, -0.1):
             found[f"effect {lift:+.0%}"] = chunks(given.runs, 100, partial(peeking, generator, most=given.people, lift=lift))
+    elif given.study == "returning":
+        found = {f"effect {lift:+.0%}": returning(generator, given.runs, lift) for lift in (0.0, 0.2)}
     elif given.study == "drift":
         found = {name: drifts(generator, given.runs, alike) for name, alike in (("independent events", False), ("visits alike", True))}
     else:

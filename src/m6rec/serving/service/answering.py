@@ -56,8 +56,9 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
     if ask.k < 1:
         raise UsageError(f"k is {ask.k}; ask for 1 or more items")
     check_somebody(ask, "recommend to")
+    person = rule_profile(model, book, ask)  # before the engine's view of the person, which forgets who it has no events of
     ask = known_person(model, ask)
-    verdict = book.allowed(ask.scenario, rule_profile(model, book, ask), shown_today)
+    verdict = book.allowed(ask.scenario, person, shown_today)
     if ask.of is not None:
         return Answered(tuple(values_of(model, ask, verdict.mask)), left_out=dict(verdict.left_out))
     plain = ask.slate == PLAIN and not verdict.limits and (chance.exploration <= 0 or chance.generator is None)
@@ -153,7 +154,7 @@ def known_person(model: LoadedModel, ask: Ask) -> Ask:
 
 def rule_profile(model: LoadedModel, book: RuleBook, ask: Ask) -> dict[str, Any]:
     """The facts of the person that rules go by."""
-    return book.profile(None if ask.user is None or not book.reads else model.declared(ask.user), ask.profile)
+    return book.profile(None if ask.user is None or not book.reads else model.declared(model.person(ask.user)), ask.profile)
 
 
 def scored(model: LoadedModel, ask: Ask, chosen: Candidates) -> list[Scored]:

@@ -56,7 +56,11 @@ class Rulings:
         if held is not None and held[0] is items and held[1] is blocked:
             return held[2]
         with self._lock:
-            facts = held[2].facts if held is not None and held[0] is items else self._facts(model)
+            if held is not None and held[1] is blocked and not self.problem:
+                book = held[2].caught_up(items, self._seen(model))
+                self._books[model.version] = (items, blocked, book)
+                return book
+            facts = held[2].facts if held is not None and held[0] is items else CatalogueFacts(items, self._seen(model))
             try:
                 book = RuleBook.build(self.config, blocked, facts)
                 self.problem = ""
@@ -70,6 +74,6 @@ class Rulings:
             self._books[model.version] = (items, blocked, book)
             return book
 
-    def _facts(self, model: LoadedModel) -> CatalogueFacts:
-        histories = model.engine.dataset.histories
-        return CatalogueFacts(model.engine.items, np.bincount(histories.items, minlength=len(model.engine.items)))
+    def _seen(self, model: LoadedModel) -> np.ndarray:
+        """int64 (N,): events of each item."""
+        return np.bincount(model.engine.dataset.histories.items, minlength=len(model.engine.items))

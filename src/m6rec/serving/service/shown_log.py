@@ -107,7 +107,7 @@ def rows_shown(ask: Ask, reply: Reply) -> list[Shown]:
                 time=now,
                 scenario=ask.scenario,
                 propensity=propensity,
-                experiment=reply.experiment,
+                experiment=reply.experiment if ask.variant is None else None,  # an arm asked for by name was not dealt out by chance
                 variant=reply.variant,
                 why=why,
             )
