@@ -75,6 +75,16 @@ def test_all_of_ask_and_slate_reaches_the_service(client: httpx.Client, service:
     assert answer.headers["x-request-id"] == "mine-1"
 
 
+def test_numbers_stay_what_they_are(client: httpx.Client, service: PlainService) -> None:
+    """1999 is the category "1999": as 1999.0 it would name no item."""
+    given = {"year": 1999, "any": [1, 2.5, True, "a"]}
+    assert client.post("/v1/recommend", json={"user": "u1", "where": given, "context": {"hour": 3, "on": False}}).status_code == 200
+    assert repr(service.asked[-1].where) == "{'year': 1999, 'any': [1, 2.5, True, 'a']}"
+    assert repr(service.asked[-1].context) == "{'hour': 3, 'on': False}"
+    client.post("/v1/items", json={"items": [{"item_id": "n", "fields": {"year": 1999, "price": 2.0, "sale": True, "gone": None}}]})
+    assert repr(service.rows["n"]["fields"]) == "{'year': 1999, 'price': 2.0, 'sale': True, 'gone': None}"
+
+
 def test_rank_keeps_the_items_in_question(client: httpx.Client, service: PlainService) -> None:
     answer = client.post("/v1/rank", json={"user": "u1", "items": ["i3", "i1"], "task": "click"})
     assert [one["item_id"] for one in answer.json()["answers"]] == ["i3", "i1"]

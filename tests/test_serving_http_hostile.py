@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -237,3 +240,17 @@ def test_a_defect_tells_nothing_outside_and_no_words_inside(memory: Memory, serv
     assert told["error"] == "KeyError"
     assert any("test_serving_http_hostile.py" in frame for frame in told["at"])
     assert "anna" not in "\n".join(memory.lines)
+
+
+def test_tls_by_two_files(tmp_path: Path) -> None:
+    """With a certificate nobody gets an answer in clear, and replies say that it stays so."""
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = [*("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"), *subject, "-keyout", "key.pem", "-out", "chain.pem"]
+    subprocess.run(["openssl", *made], cwd=tmp_path, check=True, capture_output=True)
+    files = {"tls_certificate": str(tmp_path / "chain.pem"), "tls_key": str(tmp_path / "key.pem")}
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "chain.pem"))
+    with served(app_of(PlainService(), log=False, **files)) as address, httpx.Client(verify=trusted, trust_env=False) as client:
+        answer = client.get(address.replace("http://", "https://") + "/health/live")
+        assert (answer.status_code, answer.headers["strict-transport-security"]) == (200, "max-age=31536000")
+        with pytest.raises(httpx.TransportError):
+            client.get(address + "/health/live")

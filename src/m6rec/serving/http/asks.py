@@ -20,6 +20,7 @@ from m6rec.serving.http.values import (
     Ids,
     Name,
     Number,
+    Scalar,
     Seconds,
     Share,
     Strict,
@@ -128,7 +129,7 @@ class PredictRow(Strict):
     """One pair of a user and an item, and what else the tasks read (context columns)."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, bool | Number | Text | None]
+    __pydantic_extra__: dict[str, Scalar]
 
     user_id: Id = Field(description="Id of a user.", examples=["u42"])
     item_id: Id = Field(description="Id of an item.", examples=["i7"])

@@ -41,13 +41,19 @@ def add_documentation(app: FastAPI, http: HttpConfig) -> None:
     if not http.docs:
         return
 
+    written: dict[str, bytes] = {}  # made once: nobody is asked for a key here
+
     async def openapi_json(request: Request) -> Response:
-        return Response(orjson.dumps(document()), media_type="application/json")
+        if "json" not in written:
+            written["json"] = orjson.dumps(document())
+        return Response(written["json"], media_type="application/json")
 
     async def docs(request: Request) -> Response:
         digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
         policy = f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'; base-uri 'none'"
-        return Response(page(document()), media_type="text/html", headers={"Content-Security-Policy": policy})
+        if "page" not in written:
+            written["page"] = page(document()).encode()
+        return Response(written["page"], media_type="text/html", headers={"Content-Security-Policy": policy})
 
     app.add_route("/openapi.json", openapi_json, include_in_schema=False)
     app.add_route("/docs", docs, include_in_schema=False)

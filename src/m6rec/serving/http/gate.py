@@ -147,4 +147,5 @@ def _route(scope: Scope) -> str:
     """The template of the route, never the path: that holds ids of people."""
     route = scope.get("route")
     path = getattr(route, "path_format", None) or getattr(route, "path", None)
-    return path if isinstance(path, str) and path else "-"
+    # root_path: where an application is mounted that the route belongs to (the console).
+    return f"{scope.get('root_path', '')}{path}" if isinstance(path, str) and path else "-"

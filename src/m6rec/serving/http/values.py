@@ -66,11 +66,13 @@ Seconds = Annotated[
     BeforeValidator(_no_bool),
     Field(ge=0, le=LATEST, allow_inf_nan=False, description="Seconds since 1970, or ISO 8601 text (UTC without a zone)."),
 ]
-Scalar = bool | Number | FieldText | None
-Values = Annotated[list[bool | Number | FieldText], Field(max_length=MOST_KEYS)]
-FieldValue = bool | Number | FieldText | None | Annotated[list[bool | Number | FieldText], Field(max_length=2048)]
+Whole = Annotated[int, Field(ge=-(10**15), le=10**15)]  # before Number: 1999 is the category "1999" and not "1999.0"
+Value = bool | Whole | Number | FieldText
+Scalar = Value | None
+Values = Annotated[list[Value], Field(max_length=MOST_KEYS)]
+FieldValue = Value | None | Annotated[list[Value], Field(max_length=2048)]
 Fields = Annotated[dict[Name, FieldValue], Field(max_length=MOST_KEYS)]
-Where = Annotated[dict[Name, bool | Number | FieldText | Values], Field(max_length=MOST_KEYS)]
+Where = Annotated[dict[Name, Value | Values], Field(max_length=MOST_KEYS)]
 Context = Annotated[dict[Name, Scalar], Field(max_length=MOST_KEYS)]
 Labels = Annotated[dict[Name, Scalar], Field(max_length=MOST_KEYS)]
 Ids = Annotated[tuple[Id, ...], BeforeValidator(_list_as_tuple, json_schema_input_type=list[Id])]
