@@ -27,6 +27,7 @@ MOST = 50
 FACTS = 4  # fields of an item under its title
 SHORT = 40  # characters of a field that is told there
 REASONS = 4
+LEAST_SHARE = 0.005  # what would be told as 0 %
 
 
 class Wish(BaseModel):
@@ -155,12 +156,13 @@ def in_words(value: Any) -> str:
 
 def shares(one: Scored) -> list[tuple[str, float]]:
     """What a score is made of, largest first, without what gives nothing."""
-    return sorted(((name, share) for name, share in one.parts.items() if share >= 0.005), key=lambda part: -part[1])
+    return sorted(((name, share) for name, share in one.parts.items() if share >= LEAST_SHARE), key=lambda part: -part[1])
 
 
 def _reasons(reply: Reply) -> list[Sequence[Reason]]:
     """What of the person speaks for each answer; the statistics where nothing of the person does (they also stand among the parts)."""
-    own = [[one for one in reasons if one.kind != "prior"] or list(reasons) for reasons in reply.reasons]
+    told = [[one for one in reasons if one.share >= LEAST_SHARE] for reasons in reply.reasons]
+    own = [[one for one in reasons if one.kind != "prior"] or reasons for reasons in told]
     return [one[:REASONS] for one in own] or [[] for _ in reply.answers]
 
 
