@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,7 @@ async def fresh(client: Client, trials: int = 40) -> dict[str, Any]:
         async def knows(person: str = person) -> bool:
             return (await client.post("/v1/recommend", {"user": person, "k": 5}))[0] == 200
 
-        events.append(await until(lambda event=event: client.post("/v1/events", {"events": [event]}), knows))
+        events.append(await until(partial(client.post, "/v1/events", {"events": [event]}), knows))
         if trial < trials // 4:
             word, item = f"zq{time.time_ns()}x", f"fresh-item-{time.time_ns()}"
             row = {"item_id": item, "fields": {"title": f"a {word} thing"}}
@@ -271,7 +272,7 @@ async def fresh(client: Client, trials: int = 40) -> dict[str, Any]:
                 reply = (await client.post("/v1/search", {"text": word, "k": 1}))[1]
                 return [answer["item_id"] for answer in reply.get("answers", [])] == [item]
 
-            news.append(await until(lambda row=row: client.post("/v1/items", {"items": [row]}), found))
+            news.append(await until(partial(client.post, "/v1/items", {"items": [row]}), found))
     return {"event": delays(events), "item": delays(news)}
 
 

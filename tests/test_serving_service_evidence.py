@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m6rec.base.contracts import Histories
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
@@ -58,4 +57,3 @@ def test_typed_words_and_fields_are_taken_away_one_by_one(engine: Engine) -> Non
 def test_somebody_without_a_past_has_no_events_for_evidence(engine: Engine) -> None:
     reasons = reasons_for(engine, Ask(history=()), np.array([0, 1]))
     assert [one for some in reasons for one in some if one.kind == "event"] == []
-    assert Histories.from_lists([[]]).lengths.tolist() == [0]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.optimize import isotonic_regression, minimize_scalar
 
 from m6rec.base.errors import CheckpointError
 from m6rec.evaluation.label_metrics import TINY
@@ -119,6 +118,8 @@ def fit_isotonic(truth: np.ndarray, predicted: np.ndarray) -> Curve:
 
     Lines between the knots keep apart what a staircase would tie.
     """
+    from scipy.optimize import isotonic_regression  # only fitting needs it, and a service that starts does not wait for it
+
     order = np.argsort(predicted, kind="stable")
     scores, yes = logits(predicted)[order], (np.asarray(truth)[order] > 0.5).astype(np.float64)
     first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))  # rows of one score are one
@@ -139,6 +140,8 @@ def fit_isotonic(truth: np.ndarray, predicted: np.ndarray) -> Curve:
 
 def fit_temperature(truth: np.ndarray, predicted: np.ndarray) -> Curve:
     """The temperature with the lowest log loss; `truth` codes (X,), `predicted` (X, C)."""
+    from scipy.optimize import minimize_scalar  # only fitting needs it, and a service that starts does not wait for it
+
     logs = np.log(np.maximum(predicted.astype(np.float64), TINY))
     codes = truth.astype(np.int64)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 PER_ROW = 5  # buckets of one size before two of them are joined
 CHECK_EVERY = 8  # blocks between looks
@@ -147,7 +147,7 @@ def stability(before: Mapping[str, float], now: Mapping[str, float], alpha: floa
         return Stability(0.0, math.inf, False, ())
     shares = (counts + 0.5) / (totals + 0.5 * len(names))[:, None]
     parts = (shares[1] - shares[0]) * np.log(shares[1] / shares[0])
-    chance = float((1 / totals).sum() * chi2.ppf(1 - alpha, len(names) - 1))
+    chance = float((1 / totals).sum() * chdtri(len(names) - 1, alpha))
     index = float(parts.sum())
     movers = tuple((names[place], float(shares[0, place]), float(shares[1, place])) for place in np.argsort(-parts, kind="stable")[:3])
     return Stability(index, chance, index > max(chance, NOTABLE), movers)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from m6rec.base.errors import DataError
 from m6rec.serving.experiments.config import Direction, Experiment
@@ -135,7 +135,7 @@ def readout(frame: pl.DataFrame, experiment: Experiment, *, covariate: pl.DataFr
 
 
 def _figure(arm: str, ratio: Ratio, exposures: int) -> ArmFigure:
-    half = float(norm.ppf(0.975)) * ratio.error
+    half = float(ndtri(0.975)) * ratio.error
     return ArmFigure(arm, ratio.units, exposures, ratio.mean, ratio.mean - half, ratio.mean + half)
 
 
@@ -155,7 +155,7 @@ def _compared(
         difference, errors, removed = _adjusted(ratios, covariates)
     error = math.hypot(*errors)
     base = abs(control.mean)
-    half = float(norm.ppf(1 - alpha / 2)) * error
+    half = float(ndtri(1 - alpha / 2)) * error
     scale = experiment.least_effect * base
     radius = float(always_valid_radius(error, scale, alpha)) if enough and scale > 0 else math.inf
     return Comparison(
@@ -166,7 +166,7 @@ def _compared(
         relative=difference / base if base else math.nan,
         low=difference - half,
         high=difference + half,
-        p=float(2 * norm.sf(abs(difference) / error)) if error > 0 else 1.0,
+        p=float(2 * ndtr(-abs(difference) / error)) if error > 0 else 1.0,
         always_low=difference - radius,
         always_high=difference + radius,
         relative_low=(difference - radius) / base if base else -math.inf,
