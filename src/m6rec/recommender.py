@@ -278,6 +278,16 @@ class Recommender:
         """
         return self.engine.add_events(frame_of(events))
 
+    def add_exposures(self, exposures: Frame) -> int:
+        """What was shown and what came of it (user_id, item_id, time, scenario, and labels of the tasks): counted in the rates that judging reads,
+        from the next answer on; returns how many.
+
+        Raises:
+            DataError: a wrong cell, no time; nothing is counted then.  UnknownUserError, UnknownItemError: an id nobody has seen.
+            UsageError: a model that counts nothing.
+        """
+        return self.engine.add_exposures(frame_of(exposures))
+
     def save_pretrained(self, folder: Path | str) -> None:
         """Write a model folder with everything added so far, whole or not at all.
 

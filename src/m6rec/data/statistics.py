@@ -44,6 +44,11 @@ class OutcomeLog:
     def __len__(self) -> int:
         return len(self.users)
 
+    def chosen(self, rows: np.ndarray) -> OutcomeLog:
+        """The rows `rows` (ints)."""
+        scenarios = None if self.scenarios is None else self.scenarios[rows]
+        return OutcomeLog(self.users[rows], self.items[rows], scenarios, self.moments[rows], self.outcomes[rows])
+
     def joined(self, other: OutcomeLog) -> OutcomeLog:
         scenarios = None
         if self.scenarios is not None and other.scenarios is not None:
@@ -137,8 +142,7 @@ class Statistics:
         """windows: days; none where only an order is known. labels: a name for every column of the outcomes."""
         self.keys, self.labels, self.windows, self.smoothing = keys, labels, windows, smoothing
         self.strengths = np.full((len(keys.kinds), len(labels)), smoothing)  # K L
-        self.log, self.newer = log, 0
-        self._parts = [_Part(keys, log)]
+        self._logs, self._parts = [log], [_Part(keys, log)]  # rows that came in lately are a log and a part of their own
         known = ~np.isnan(log.outcomes)
         outcomes = log.outcomes.astype(np.float64)
         self.shares = np.array([bool(((column[k] >= 0) & (column[k] <= 1)).all()) for column, k in zip(outcomes.T, known.T, strict=True)])
@@ -149,32 +153,44 @@ class Statistics:
     def timed(self) -> bool:
         return bool(self.windows)
 
+    @property
+    def log(self) -> OutcomeLog:
+        """All rows."""
+        return self._logs[0] if len(self._logs) == 1 else self._logs[0].joined(self._logs[1])
+
+    @property
+    def log_has_scenarios(self) -> bool:
+        return self._logs[0].scenarios is not None
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are; it grows with every `append`."""
+        return sum(map(len, self._logs))
+
     def settle(self, rows: np.ndarray) -> None:
         """Learn from `rows` (ints) of the log, those that may be trained on, how far rates are drawn to their parents'."""
-        log = self._rows(rows)
+        log = self.log.chosen(rows)
         coded = self.keys.keys(log.users, log.items, log.scenarios)
         self.strengths = strengths(coded, self.keys.parents, self.keys.levels, log.outcomes, self.smoothing)
 
     def without(self, user: int) -> Statistics:
         """The same without the rows of a user; scales and strengths stay as they were fitted."""
-        rest = self._rows(np.flatnonzero(self.log.users != user))
+        log = self.log
+        rest = log.chosen(np.flatnonzero(log.users != user))
         less = Statistics(self.keys, self.labels, rest, self.windows, self.smoothing)
         less.shares, less.deviation, less.strengths = self.shares, self.deviation, self.strengths
         return less
 
     def append(self, rows: OutcomeLog) -> None:
         """Rows that came in since; they count from their own moments on."""
-        base = len(self.log) - self.newer
-        self.log, self.newer = self.log.joined(rows), self.newer + len(rows)
-        if self.newer > TAIL_SHARE * base:
-            self._parts, self.newer = [_Part(self.keys, self.log)], 0
+        newer = rows if len(self._logs) == 1 else self._logs[1].joined(rows)
+        logs = [self._logs[0], newer]
+        if len(newer) > TAIL_SHARE * len(self._logs[0]):
+            logs = [logs[0].joined(newer)]
+            self._parts = [_Part(self.keys, logs[0])]
         else:
-            self._parts = [self._parts[0], _Part(self.keys, self._rows(slice(base, None)))]
-
-    def _rows(self, rows: slice | np.ndarray) -> OutcomeLog:
-        log = self.log
-        scenarios = None if log.scenarios is None else log.scenarios[rows]
-        return OutcomeLog(log.users[rows], log.items[rows], scenarios, log.moments[rows], log.outcomes[rows])
+            self._parts = [self._parts[0], _Part(self.keys, newer)]
+        self._logs = logs
 
     def read(self, users: np.ndarray, items: np.ndarray, scenarios: np.ndarray | None, moments: np.ndarray) -> np.ndarray:
         """float32 (X, S) as of `moments` float64 (X,), in the unit of the log's (inf: after everything; NaN: nothing is before it)."""
@@ -225,9 +241,10 @@ class Statistics:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The log, as arrays to save; `from_arrays` counts it again."""
-        arrays = {"users": self.log.users, "items": self.log.items, "moments": self.log.moments, "outcomes": self.log.outcomes}
+        log = self.log
+        arrays = {"users": log.users, "items": log.items, "moments": log.moments, "outcomes": log.outcomes}
         arrays |= {"shares": self.shares, "deviation": self.deviation, "strengths": self.strengths}
-        return arrays if self.log.scenarios is None else {**arrays, "scenarios": self.log.scenarios}
+        return arrays if log.scenarios is None else {**arrays, "scenarios": log.scenarios}
 
     @classmethod
     def from_arrays(cls, keys: StatisticKeys, labels: list[str], windows: list[float], arrays: dict[str, np.ndarray]) -> Self:

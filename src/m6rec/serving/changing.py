@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from m6rec.base.errors import UnknownItemError
+from m6rec.base.errors import UnknownItemError, UsageError
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, Table, Vocabulary
 from m6rec.data.schema import shown
@@ -24,6 +24,7 @@ from m6rec.data.tables import empty_column
 from m6rec.serving.additions import read_new_events, read_new_items
 from m6rec.serving.answering import Answering
 from m6rec.serving.asking import Unknown
+from m6rec.serving.outcomes import outcome_log, read_exposures
 from m6rec.serving.service.config import EngineConfig
 from m6rec.serving.turns import writing
 from m6rec.tasks.choose_mixture import Profiles
@@ -89,6 +90,29 @@ class Changing(Answering):
         if known is not self.users:
             self.users = known
             self._changed(users=known)
+        return frame.height
+
+    def add_exposures(self, frame: pl.DataFrame) -> int:
+        """Count what was shown and what came of it (user_id, item_id, time, scenario, and the labels of the tasks), from the next answer on.
+
+        They are no events: a history has what people did. Of users and items that came after the training, only what they share with others counts.
+
+        Raises:
+            DataError: a wrong cell, no time, a time in the future, a user nobody has seen.  UnknownItemError: an item that is not in the catalogue.
+            UsageError: the model counts nothing, or judges nothing. Nothing is counted then.
+        """
+        judging = self.scorer.judging
+        if judging is None or judging.inputs.statistics is None:
+            raise UsageError(
+                "this model counts no exposures; give it data.exposures with times and a task that judges them, and train again"
+            )
+        with self._preparing:
+            exposures = read_exposures(frame, self.scorer.origin.training)
+            users = np.array([self._user(user) for user in exposures.users], dtype=np.int64)
+            items, statistics = self._items(exposures.items), judging.inputs.statistics
+            log = outcome_log(exposures, frame, users, items, judging.judge, statistics, self.dataset.scenario_names)
+            with self.turns.writing():
+                statistics.append(log)
         return frame.height
 
     def forget(self, user: str) -> None:

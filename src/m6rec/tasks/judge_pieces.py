@@ -45,8 +45,8 @@ class JudgePieces:
             self.own = _Columns.of(encoder, weight, [*keys.same_field, keys.same_item])
             self.whole = _Columns.of(encoder, weight, [keys.whole])
         self.people, self.fields = len(keys.alone), len(keys.crossed)
-        self._items: OrderedDict[tuple[int, float], _ItemPieces] = OrderedDict()
-        self._once: OrderedDict[tuple[int, float], None] = OrderedDict()
+        self._items: OrderedDict[tuple[int, float, int], _ItemPieces] = OrderedDict()
+        self._once: OrderedDict[tuple[int, float, int], None] = OrderedDict()
         self._lock = Lock()
 
     def told(self, user: int, scenario: int, moment: float, events: OwnEvents | None, items: np.ndarray, count: int) -> np.ndarray:
@@ -78,20 +78,23 @@ class JudgePieces:
     def _of_items(self, scenario: int, moment: float, items: np.ndarray, count: int) -> np.ndarray:
         """(X, U + O): pieces of the items, those of an earlier request at this moment looked up."""
         with self._lock:
-            kept = self._kept((scenario, moment), count)
+            statistics = self.keys.statistics
+            kept = self._kept((scenario, moment, 0 if statistics is None else statistics.rows), count)
         if kept is None:
             return self.item.of_one(self.keys.of_items(items, scenario, moment))
         missing = items[~kept.known[items]]
         if len(missing):
-            if count <= SWEPT:  # with those asked for some more: the catalogue is worked out in a few requests, none of which waits for all of it
+            if (
+                count <= SWEPT
+            ):  # with those asked for some more: the catalogue is worked out in a few requests, none of which waits for all of it
                 missing = np.concatenate([missing, np.flatnonzero(~kept.known)[:MORE]])
             missing = np.unique(missing)
             kept.pieces[missing] = self.item.of_one(self.keys.of_items(missing, scenario, moment))
             kept.known[missing] = True  # after the row is there: another thread may be looking
         return kept.pieces[items]
 
-    def _kept(self, key: tuple[int, float], count: int) -> _ItemPieces | None:
-        """The pieces kept for a (scenario, moment); None the first time: who says the time with each request never comes back."""
+    def _kept(self, key: tuple[int, float, int], count: int) -> _ItemPieces | None:
+        """The pieces kept for a (scenario, moment, rows counted); None the first time: who says the time with each request never comes back."""
         kept = self._items.get(key)
         if kept is None or len(kept.known) < count:
             if key not in self._once:

@@ -1,0 +1,76 @@
+"""Exposures as they come in, with what came of them: rows of the log that rates are counted from.
+
+Dimension keys: X rows, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from m6rec.base.errors import DataError
+from m6rec.data.columns import Columns
+from m6rec.data.labels import read_labels
+from m6rec.data.statistics import OutcomeLog, Statistics
+from m6rec.serving.additions import SOURCE, NewEvents, read_new_events
+from m6rec.tasks.judge import Judge
+
+
+def read_exposures(frame: pl.DataFrame, training: Mapping[str, Any]) -> NewEvents:
+    """Who was shown what, when and where, in the order of the frame.
+
+    Raises:
+        DataError: as `read_new_events`; no times: rates are counted as of a moment.
+    """
+    if Columns.ORDER in frame.columns:
+        frame = frame.drop(Columns.ORDER)  # moments alone decide what is before what
+    exposures = read_new_events(frame, training)
+    if exposures.times is None or exposures.times.null_count():
+        raise DataError(f"{SOURCE}: every exposure needs a time, its rates are counted as of a moment; give the column time")
+    return exposures
+
+
+def outcome_log(
+    exposures: NewEvents,
+    frame: pl.DataFrame,
+    users: np.ndarray,
+    items: np.ndarray,
+    judge: Judge,
+    statistics: Statistics,
+    scenarios: list[str],
+) -> OutcomeLog:
+    """Rows to append to `statistics`; a label that the frame lacks, or that is blank, is unknown.
+
+    Args:
+        users, items: dense, int64 (X,).  scenarios: names of the training's; another one counts as unknown.
+
+    Raises:
+        DataError: a label that can't be read as the training read it.
+    """
+    assert exposures.times is not None
+    place = None
+    if statistics.log_has_scenarios:
+        codes = {name: code for code, name in enumerate(scenarios)}
+        told = [None] * len(users) if exposures.scenarios is None else exposures.scenarios.to_list()
+        place = np.array([codes.get(name, -1) for name in told], dtype=np.int64)
+    outcomes = np.full((len(users), len(statistics.labels)), np.nan, dtype=np.float32)
+    for column, task in enumerate(statistics.labels):
+        config, size = judge.configs.get(task), judge.sizes.labels.get(task)
+        if config is None or size is None or config.label not in frame.columns:
+            continue
+        labels = read_labels(
+            frame[config.label],
+            size.kind,
+            config.positive,
+            what=f"{SOURCE}, column '{config.label}'",
+            names=size.names or None,
+            check=False,
+        )
+        asked = np.ones(len(users), dtype=bool)
+        if place is not None and judge.sizes.scenarios:
+            asked = np.isin(place, [scenarios.index(name) for name in judge.scenarios_of(task)])
+        outcomes[asked, column] = labels.values[asked]
+    return OutcomeLog(users, items, place, exposures.times.to_numpy().astype(np.float64), outcomes)
