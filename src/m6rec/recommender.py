@@ -16,7 +16,6 @@ from m6rec.explanation.interests import Profile
 from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
 from m6rec.tasks.option_folder import drop_option, load_option
-from m6rec.training.pipeline import train
 from m6rec.training.run_folder import default_folder
 
 Frame = pl.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
@@ -56,6 +55,8 @@ class Recommender:
             path = Path(config)
             settled, source, folder = load_config(path, list(settings)), path.parent, default_folder(path)
         folder = folder if run is None else Path(run)
+        from m6rec.training.pipeline import train  # loading a model must not wait for what only training needs
+
         train(settled, source, folder, progress=progress)
         return cls.from_pretrained(folder)
 

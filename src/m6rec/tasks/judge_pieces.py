@@ -83,7 +83,9 @@ class JudgePieces:
             return self.item.of_one(self.keys.of_items(items, scenario, moment))
         missing = items[~kept.known[items]]
         if len(missing):
-            if count <= SWEPT:  # with those asked for some more: the catalogue is worked out in a few requests, none of which waits for all of it
+            if (
+                count <= SWEPT
+            ):  # with those asked for some more: the catalogue is worked out in a few requests, none of which waits for all of it
                 missing = np.concatenate([missing, np.flatnonzero(~kept.known)[:MORE]])
             missing = np.unique(missing)
             kept.pieces[missing] = self.item.of_one(self.keys.of_items(missing, scenario, moment))
