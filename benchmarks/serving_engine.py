@@ -104,7 +104,7 @@ def _pack(run: Path) -> None:
     scorer.refresh()
     queries = sample_states(scorer, bench.dataset.histories, bench.config.index.queries, 0)
     index = build_index(scorer.vectors.numpy(), bench.config.index, queries, 0)
-    scorer.save(run / "model", beside=lambda folder: index.save(folder / INDEX))  # type: ignore[attr-defined]
+    scorer.save(run / "model", beside=lambda folder: index.save(folder / INDEX))
 
 
 def opened(model: Path) -> Any:
@@ -237,7 +237,9 @@ def changes(model: Path, count: int) -> dict[str, Any]:
     for number in range(20):
         engine.answer(Ask(user=f"person {number}", task="click", k=10))
     ids = engine.items.ids.ids
-    events, items, found = [], [], {}
+    events: list[float] = []
+    items: list[float] = []
+    found: dict[str, Any] = {}
     for number in range(min(count, 60)):
         event = pl.DataFrame({"user_id": [f"person {number}"], "item_id": [ids[7 * number]], "time": [engine.newest]})
         before = engine.answer(Ask(user=f"person {number}", k=50))
