@@ -217,7 +217,7 @@ def test_consumed_items_compete_as_often_as_people_come_back(again: int, loved: 
     rows = [np.tile(np.unique(histories.row(user)), 1 + bool(again)) for user in range(len(histories))]
     engine.returns = Returns(log([list(row) for row in rows]))
     user = 5
-    ask = {"user": engine.users.ids.ids[user], "k": 60}
+    ask: dict[str, Any] = {"user": engine.users.ids.ids[user], "k": 60}
     plain, modelled = engine.answer(Ask(**ask, repeat="allow")), engine.answer(Ask(**ask, repeat="model"))
     had = set(histories.row(user).tolist())
     best = [place for place, item in enumerate(items(modelled)) if item in had]

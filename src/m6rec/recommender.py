@@ -16,7 +16,6 @@ from m6rec.explanation.interests import Profile
 from m6rec.serving.engine import Engine
 from m6rec.serving.load_scorer import load_scorer
 from m6rec.tasks.option_folder import drop_option, load_option
-from m6rec.training.pipeline import train
 from m6rec.training.run_folder import default_folder
 
 Frame = pl.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
@@ -56,6 +55,8 @@ class Recommender:
             path = Path(config)
             settled, source, folder = load_config(path, list(settings)), path.parent, default_folder(path)
         folder = folder if run is None else Path(run)
+        from m6rec.training.pipeline import train  # loading a model must not wait for what only training needs
+
         train(settled, source, folder, progress=progress)
         return cls.from_pretrained(folder)
 
@@ -85,7 +86,7 @@ class Recommender:
         k: int = 10,
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
-        repeat: Literal["exclude", "allow"] | None = None,
+        repeat: Literal["exclude", "allow", "model"] | None = None,
         of: str | None = None,
         task: str | None = None,
         include: Sequence[str] = (),
@@ -101,7 +102,7 @@ class Recommender:
             profile: fields of a person ({"age": 25, "interests": [...]}) or words about them.
             scenario: where the list will be shown; only what it offers (`scenarios.offers`) is recommended then.
             where: {field: value or list of values}; numbers also "<50", ">=10", "10-50".
-            repeat: whether items of the history may come again; None is as trained.
+            repeat: whether items of the history may come again; "model": at their score times how often people come back to them; None is as trained.
             task: the choose task that is asked, by name; None is the one that reads histories. Of a task that completes baskets, `history`
                 is what the basket holds (with `user`, their events come before it: leave the user out for the basket alone).
             of: a category, tags or id field: its values (artists, brands, ...) are recommended instead of items, each with the probability

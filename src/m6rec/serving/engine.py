@@ -101,12 +101,14 @@ class Engine(Changing):
         k: int = 10,
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
-        repeat: Repeat | None = None,
+        repeat: Literal["exclude", "allow"] | None = None,
         threads: int | None = None,
     ) -> pl.DataFrame:
         """The best k items of many users at once; see `Recommender.recommend_many`."""
         if k < 1:
             raise UsageError(f"k is {k}; ask for 1 or more items")
+        if repeat not in (None, "exclude", "allow"):
+            raise UsageError(f"repeat is {shown(repeat)}; for many at once it is exclude or allow")
         if isinstance(users, str):
             raise UsageError(f"users is the text {shown(users)}; give a list of user ids, or None for everybody")
         names = self.users.ids.ids if users is None else list(users)

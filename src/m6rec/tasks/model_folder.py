@@ -155,7 +155,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
             save_weights(temporary / LAST_STATES, scorer.packed.tensors(), belongs | made_by)
         reader.tokenizer.save(temporary / TOKENIZER)
         catalogue.bag.save(temporary / BAG)
-        save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries}, belongs)
+        save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries, **_csr_tensors("bag", catalogue.matrix)}, belongs)
         if scorer.profiles is not None:
             scorer.profiles.bag.save(temporary / PROFILE_BAG)
             save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
@@ -290,8 +290,9 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _catalogue(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose) -> Catalogue:
     bag = _bag(folder / BAG, task.sizes.features)
-    matrix = bag.matrix(dataset.items)
     summaries = _summaries(folder / ITEM_STATES, facts, len(dataset.items))
+    matrix = _bag_rows(folder / ITEM_STATES, facts, (len(dataset.items), bag.size))
+    matrix = bag.matrix(dataset.items) if matrix is None else matrix
     contents = Contents.build(summaries, matrix, vector_fields(dataset.items))
     priors = _priors(folder, facts, task.parts, len(dataset.items))
     return Catalogue(dataset.items, bag, matrix, similarity_vectors(matrix, bag.idf), contents, priors)
@@ -313,12 +314,29 @@ def _priors(folder: Path, facts: dict[str, Any], parts: list[str], size: int, pr
 
 
 def _graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:
-    tensors = {}
-    for name, table in priors.items():
-        tensors[f"{name}.data"] = torch.from_numpy(table.data.astype(np.float32))
-        tensors[f"{name}.indices"] = torch.from_numpy(table.indices.astype(np.int32))
-        tensors[f"{name}.indptr"] = torch.from_numpy(table.indptr.astype(np.int64))
-    return tensors
+    return {key: tensor for name, table in priors.items() for key, tensor in _csr_tensors(name, table).items()}
+
+
+def _csr_tensors(name: str, table: csr_array) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.data": torch.from_numpy(table.data.astype(np.float32)),
+        f"{name}.indices": torch.from_numpy(table.indices.astype(np.int32)),
+        f"{name}.indptr": torch.from_numpy(table.indptr.astype(np.int64)),
+    }
+
+
+def _bag_rows(path: Path, facts: dict[str, Any], shape: tuple[int, int]) -> csr_array | None:
+    """The bags of the items, which are slow to make of a large catalogue's words; None in a folder that has none yet."""
+    tensors = _tensors(path, facts)
+    if "bag.indptr" not in tensors:
+        return None
+    try:
+        data, indices, indptr = (tensors[f"bag.{part}"].numpy() for part in ("data", "indices", "indptr"))
+        rows = csr_array((data, indices, indptr), shape=shape)
+        rows.check_format(full_check=True)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold the bags of {shape[0]} items ({_one_line(error)}); {TOGETHER}") from None
+    return rows
 
 
 def _packed(path: Path, facts: dict[str, Any], weights: str | None) -> PackedStates:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array
-from sklearn.utils.extmath import randomized_svd
 
 from m6rec.base.contracts import Histories
 from m6rec.data.transitions import count_transitions
@@ -50,5 +49,7 @@ def _factors(counts: csr_array, rank: int, seed: int) -> np.ndarray:
     """float64 (N, rank): U sqrt(S) of D^-1/2 C D^-1/2."""
     totals = np.maximum(np.asarray(counts.sum(axis=1), dtype=np.float64).ravel(), 1.0)
     damped = diags_array(totals**-0.5) @ counts.astype(np.float64) @ diags_array(totals**-0.5)
+    from sklearn.utils.extmath import randomized_svd  # a second of imports that serving, which loads this room, has no use for
+
     left, strengths, _ = randomized_svd(csr_array(damped), n_components=rank, n_iter=POWER_STEPS, random_state=seed)
     return left * np.sqrt(strengths)
