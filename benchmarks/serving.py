@@ -9,7 +9,8 @@ as HTTP clients do. Writes serving.json into --work.
     start      from the command to the first answer of /health/ready; memory of each worker then (smaps_rollup)
     latency    /v1/recommend at 50 a second, 10 answers, for people with --history events
     sustained  the same at growing rates; the last rate at which p99 stayed under 100 ms
-    fresh      an event (of somebody new) until an answer knows the person; an item until a search finds it: from sending to the answer
+    fresh      an event (of somebody new) until an answer knows the person; an item until it is
+               retrieved by a condition that only it meets: from sending to the answer
     faults     at a steady rate: load a copy of the model, switch, roll back, kill -9 a worker; questions that failed
 """
 
@@ -271,7 +272,7 @@ async def fresh(client: Client, trials: int) -> dict[str, Any]:
             row = {"item_id": item, "fields": {"title": f"a {word} thing"}}
 
             async def found(word: str = word, item: str = item) -> bool:
-                reply = (await client.post("/v1/search", {"text": word, "k": 1}))[1]
+                reply = (await client.post("/v1/recommend", {"history": [], "where": {"title": word}, "k": 1}))[1]
                 return [answer["item_id"] for answer in reply.get("answers", [])] == [item]
 
             news.append(await until(partial(client.post, "/v1/items", {"items": [row]}), found))
