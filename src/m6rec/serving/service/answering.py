@@ -18,6 +18,7 @@ from m6rec.serving.rules.slate import check, put_together
 from m6rec.serving.service import evidence
 from m6rec.serving.service.evidence import Explanation
 from m6rec.serving.service.loaded import LoadedModel
+from m6rec.tasks.prior import TEXT_PART
 
 REASONS = "reasons"  # in `Ask.include`: the evidence
 FEWEST = 100  # candidates that a slate is put together from; more for long lists
@@ -210,7 +211,8 @@ def _placed(
 
 def _notes(model: LoadedModel, ask: Ask, answers: Sequence[Scored]) -> tuple[str, ...]:
     notes = []
-    if ask.text and not model.engine.understands(ask.text):
+    # Without a text prior no item is found by words at all, and looking them up would index every word of the catalogue.
+    if ask.text and TEXT_PART in model.engine.scorer.catalogue.priors and not model.engine.understands(ask.text):
         notes.append("no word of the text stands in any item; the list goes by everything else")
     if not answers:
         notes.append("no item is left; loosen where, or see repeat")
