@@ -103,6 +103,22 @@ def test_what_was_acknowledged_is_there_after_a_start_and_nothing_twice(opened: 
         again.item(items(service)[5])
 
 
+def test_outcomes_of_what_was_shown_count_in_the_next_answer_and_are_no_events(opened: Opener) -> None:
+    first, second = opened(), opened()
+    users, shown = [one["user_id"] for one in first.users(None, 60, None)], items(first)[:30]
+    ask = Ask(user=users[0], items=tuple(shown), task="click", scenario="shop")
+    before = {one.item_id: one.score for one in first.rank(ask).answers}
+    refused = max(before, key=before.__getitem__)
+    now = first.info()["newest_event"]
+    seen = [Event(user_id=users[1 + n % 50], item_id=refused, time=now - n, scenario="shop", labels={"clicked": 0}) for n in range(200)]
+    held = first.user(users[1], 5)["count"]
+    first.add_events(seen)
+    for service in (first, second):
+        after = {one.item_id: one.score for one in service.rank(ask).answers}
+        assert after[refused] < before[refused]
+        assert service.user(users[1], 5)["count"] == held
+
+
 def test_items_come_change_and_go_in_every_worker(opened: Opener) -> None:
     one, other = opened(), opened()
     one.upsert_items([{"item_id": "new", "title": "purple zebra"}])

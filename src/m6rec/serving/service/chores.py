@@ -58,6 +58,7 @@ def exposures_of(outcomes: pl.DataFrame) -> pl.DataFrame:
         pl.col("propensity").alias(Shown.PROPENSITY),
         (pl.col("actions").list.len().fill_null(0) > 0).cast(pl.Int64).alias(Shown.OUTCOME),
         pl.col("value").cast(pl.Float64).alias(Shown.VALUE),
+        pl.col("actions").alias(Shown.ACTIONS),
     )
 
 

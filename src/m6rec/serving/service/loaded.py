@@ -27,6 +27,7 @@ from m6rec.serving.load_scorer import load_scorer
 from m6rec.serving.service.batching import Batches
 from m6rec.serving.service.config import EngineConfig
 from m6rec.serving.service.edits import edit_items
+from m6rec.serving.service.outcomes import count_outcomes, counted_until
 from m6rec.tasks.model_folder import CONFIG
 from m6rec.tasks.option_folder import drop_option, load_option
 
@@ -75,6 +76,7 @@ class LoadedModel:
         self.added_options: dict[str, str] = {}
         self.loaded_at = time.time()
         self.trained_users = len(engine.users)
+        self.counted_until = counted_until(engine)
         self.retrain = False
 
     @classmethod
@@ -148,6 +150,8 @@ class LoadedModel:
     def add_events(self, events: Sequence[StoredEvent], *, replayed: bool = False) -> int:
         """Append events of the store; what this model can't take is counted in `skipped`. Returns how many were taken.
 
+        Labels of an event enter the counts that judging reads; one with labels and no action is nothing that its person did.
+
         replayed: the folder may have some of them already.
         """
         engine, dataset = self.engine, self.engine.dataset
@@ -163,11 +167,15 @@ class LoadedModel:
                 taken.append(
                     event if known and user == event.user_id else replace(event, user_id=user, scenario=event.scenario if known else None)
                 )
+        done = [event for event in taken if event.action is not None or not event.labels]
         if replayed:
-            taken = self._lacking(taken)
-        if taken:
-            engine.add_events(_frame(taken))
-        return len(taken)
+            done = self._lacking(done)
+        if done:
+            engine.add_events(_frame(done))
+        unread = count_outcomes(engine, taken, self.counted_until if replayed else float("-inf"))
+        if unread:
+            self.skipped["labels that are no task's"] += unread
+        return len(done)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Items of the store, recommendable from now on; those that the catalogue has get the fields given. Returns how many were new or changed."""
