@@ -6,6 +6,7 @@ Dimension keys: N items, C candidates, B requests.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -241,8 +242,7 @@ class Answering(Asking):
         scores = (scores if gain is None else scores + gain).astype(np.float32)
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] > -np.inf] if ask.items is None else order
-        answered = self._made(found.items, scores, found.parts, found.cache, way)
-        return Candidates(**{**vars(answered), "labels": judged}).at(order)
+        return replace(found, scores=scores, labels=judged).at(order)
 
     # ---- what changes a score
 
