@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -224,12 +225,14 @@ async def at_rate(
 
 def figures(taken: list[tuple[float, int]]) -> dict[str, Any]:
     times = sorted(took for took, _ in taken)
-    told = {
+    told: dict[str, Any] = {
         "questions": len(times),
         "p50_ms": round(1e3 * times[len(times) // 2], 2),
         "p99_ms": round(1e3 * times[min(int(len(times) * 0.99), len(times) - 1)], 2),
         "failed": sum(status != 200 for _, status in taken),
     }
+    if told["failed"]:
+        told["statuses"] = dict(Counter(str(status) for _, status in taken))
     return told
 
 
