@@ -158,15 +158,16 @@ class Client:
         async with self.room:
             for attempt in (0, 1, 2):
                 try:
-                    return await self._once(head + payload)
+                    return await self._once(head + payload, fresh=attempt > 0)
                 except (OSError, asyncio.IncompleteReadError):
                     self.lost += 1
                     if attempt == 2:
                         return 0, {}
         raise AssertionError
 
-    async def _once(self, request: bytes) -> tuple[int, dict[str, Any]]:
-        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+    async def _once(self, request: bytes, fresh: bool) -> tuple[int, dict[str, Any]]:
+        # A connection that was idle for long may have been closed by the server: another try does not take another of those.
+        reader, writer = self.idle.pop() if self.idle and not fresh else await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
