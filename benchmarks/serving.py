@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -157,15 +158,16 @@ class Client:
         async with self.room:
             for attempt in (0, 1, 2):
                 try:
-                    return await self._once(head + payload)
+                    return await self._once(head + payload, fresh=attempt > 0)
                 except (OSError, asyncio.IncompleteReadError):
                     self.lost += 1
                     if attempt == 2:
                         return 0, {}
         raise AssertionError
 
-    async def _once(self, request: bytes) -> tuple[int, dict[str, Any]]:
-        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+    async def _once(self, request: bytes, fresh: bool) -> tuple[int, dict[str, Any]]:
+        # A connection that was idle for long may have been closed by the server: another try does not take another of those.
+        reader, writer = self.idle.pop() if self.idle and not fresh else await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
@@ -224,12 +226,14 @@ async def at_rate(
 
 def figures(taken: list[tuple[float, int]]) -> dict[str, Any]:
     times = sorted(took for took, _ in taken)
-    told = {
+    told: dict[str, Any] = {
         "questions": len(times),
         "p50_ms": round(1e3 * times[len(times) // 2], 2),
         "p99_ms": round(1e3 * times[min(int(len(times) * 0.99), len(times) - 1)], 2),
         "failed": sum(status != 200 for _, status in taken),
     }
+    if told["failed"]:
+        told["statuses"] = dict(Counter(str(status) for _, status in taken))
     return told
 
 
