@@ -54,7 +54,7 @@ def outcome_log(
     place = None
     if statistics.log_has_scenarios:
         codes = {name: code for code, name in enumerate(scenarios)}
-        told = [None] * len(users) if exposures.scenarios is None else exposures.scenarios.to_list()
+        told = [""] * len(users) if exposures.scenarios is None else exposures.scenarios.fill_null("").to_list()
         place = np.array([codes.get(name, -1) for name in told], dtype=np.int64)
     outcomes = np.full((len(users), len(statistics.labels)), np.nan, dtype=np.float32)
     for column, task in enumerate(statistics.labels):

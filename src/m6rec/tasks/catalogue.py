@@ -146,7 +146,7 @@ def _linked(table: csr_array, vectors: csr_array, extra: int, config: PriorConfi
     nearest = np.asarray(table.argmax(axis=1)).ravel()[:old]
     share = np.asarray(table.max(axis=1).toarray()).ravel()[:old].astype(np.float64)
     closeness = np.asarray(csr_array(vectors[:old]).multiply(vectors[nearest]).sum(axis=1)).ravel().astype(np.float64)
-    alone = share == 0
+    alone = (share == 0) | (closeness <= 0)  # nothing near, or nothing in common with it any more: its fields were changed since
     share, closeness = np.where(alone, 1.0, share), np.where(alone, 1.0, closeness)
     given = share * (cosine[:, :old] / closeness) ** config.sharpness  # extra old
     above = hstack([csr_array((old, old)), csr_array(given.T)], format="csr")

@@ -85,12 +85,19 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
     )
 
 
-def rank(model: LoadedModel, ask: Ask) -> Answered:
-    """`ask.items` in order, best first. What must not be shown is ranked like anything else: the caller named it."""
+def rank(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
+    """`ask.items` in order, best first, without those that the rules keep from this person."""
     check_somebody(ask, "rank for")
     ask = known_person(model, ask)
-    for item in ask.items or ():
-        model.check_item(item)
+    rows = [model.check_item(item) for item in ask.items or ()]
+    verdict = book.allowed(ask.scenario, rule_profile(model, book, ask))
+    left_out: dict[str, int] = {}
+    if verdict.mask is not None:
+        kept = tuple(item for item, row in zip(ask.items or (), rows, strict=True) if verdict.mask[row])
+        left_out = {"not allowed": len(rows) - len(kept)} if len(kept) < len(rows) else {}
+        if rows and not kept:
+            return Answered((), left_out=left_out, notes=("the rules allow none of these items here",))
+        ask = replace(ask, items=kept)
     answers = model.engine.rank(
         user=ask.user,
         history=None if ask.history is None else list(ask.history),
@@ -103,7 +110,7 @@ def rank(model: LoadedModel, ask: Ask) -> Answered:
         time=ask.time,
         include=[name for name in ask.include if name != REASONS],
     )
-    return Answered(tuple(answers), propensities=(1.0,) * len(answers), reasons=reasons(model, ask, answers))
+    return Answered(tuple(answers), propensities=(1.0,) * len(answers), reasons=reasons(model, ask, answers), left_out=left_out)
 
 
 def explain(model: LoadedModel, ask: Ask) -> Explanation:

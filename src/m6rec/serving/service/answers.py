@@ -55,7 +55,7 @@ class Answers(Core):
 
     def rank(self, ask: Ask) -> Reply:
         """`ask.items` in order, best first. Raises as `recommend`."""
-        return self._answer("rank", ask, answering.rank)
+        return self._answer("rank", ask, lambda model, asked: answering.rank(model, asked, self.rulings.book(model)))
 
     def predict(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
         """Rows of users and items with the answers of tasks as columns; see `Recommender.predict`."""
@@ -134,9 +134,9 @@ class Answers(Core):
         )
 
     def _record(self, ask: Ask, reply: Reply) -> None:
-        """Counts, and the audit. A list of a field's values shows no items."""
+        """Counts, and the audit. A list of a field's values shows no items, and one that was only tried out is shown to nobody."""
         self.traffic.answered("recommend", reply.model_version, reply.took_ms, reply.cache, reply.degraded)
-        if self.config.engine.audit and ask.of is None:
+        if self.config.engine.audit and ask.of is None and ask.explore:
             self.shown.add(rows_shown(ask, reply))
 
     def _shown_today(self, model: LoadedModel, book: RuleBook, ask: Ask) -> np.ndarray | None:
