@@ -25,7 +25,7 @@ from m6rec.data.dataset import FieldType
 from m6rec.data.tables import frame_to_table
 from m6rec.evaluation.standalone import standalone_svg
 from m6rec.serving.asked import Slate
-from m6rec.serving.many import best_allowed
+from m6rec.serving.engine.many import best_allowed
 from m6rec.serving.rules.config import RulesConfig
 from m6rec.serving.rules.curve import Case, accuracy_diversity, curve_svg
 from m6rec.serving.rules.facts import CatalogueFacts

@@ -15,13 +15,13 @@ from m6rec import Recommender
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError
 from m6rec.serving.asked import Ask
-from m6rec.serving.budget import WAYS, Costs
-from m6rec.serving.candidates import Candidates
-from m6rec.serving.engine import Engine
-from m6rec.serving.histories import HistoryStore
-from m6rec.serving.likeness import Likeness
-from m6rec.serving.returns import SMOOTHING, Returns
-from m6rec.serving.service.config import EngineConfig
+from m6rec.serving.engine.budget import WAYS, Costs
+from m6rec.serving.engine.candidates import Candidates
+from m6rec.serving.engine.config import EngineConfig
+from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.histories import HistoryStore
+from m6rec.serving.engine.likeness import Likeness
+from m6rec.serving.engine.returns import SMOOTHING, Returns
 from m6rec.tasks.model_folder import ChooseScorer
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from m6rec.base.contracts import Histories, Requests, Scored
 from m6rec.base.errors import DataError, UnknownItemError, UnknownUserError, UsageError
-from m6rec.serving.engine import Engine
+from m6rec.serving.engine.engine import Engine
 from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.choose_mixture import SOFTMAX_PART
 from m6rec.tasks.model_folder import ChooseScorer

@@ -10,7 +10,7 @@ import pytest
 
 from m6rec import Recommender
 from m6rec.base.errors import DataError, UnknownItemError, UnknownUserError, UsageError
-from m6rec.serving.outcomes import outcome_log, read_exposures
+from m6rec.serving.engine.outcomes import outcome_log, read_exposures
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from m6rec.base.errors import UsageError
 from m6rec.data.dataset import FieldType, Table
 from m6rec.data.sample import ITEM_FIELDS, generate
 from m6rec.data.tables import frame_to_table
-from m6rec.serving.filters import allowed_items
+from m6rec.serving.engine.filters import allowed_items
 
 ROWS = {
     "item_id": ["a", "b", "c", "d"],

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import DataError
 from m6rec.data.dataset import FieldType
-from m6rec.serving.additions import NewEvents, read_new_events, read_new_items
-from m6rec.serving.histories import HistoryStore
+from m6rec.serving.engine.additions import NewEvents, read_new_events, read_new_items
+from m6rec.serving.engine.histories import HistoryStore
 
 NOW = 1_750_000_000.0
 ACTIONS, SCENARIOS = ["view", "buy"], ["shop", "video"]

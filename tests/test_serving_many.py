@@ -16,7 +16,7 @@ from m6rec import Recommender
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UnknownUserError, UsageError
 from m6rec.index.exact import top_k
-from m6rec.serving.many import best_allowed, best_of_many
+from m6rec.serving.engine.many import best_allowed, best_of_many
 from m6rec.tasks.agreement import Agreement
 
 

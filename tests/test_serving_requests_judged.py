@@ -13,8 +13,8 @@ import torch
 from m6rec import Recommender
 from m6rec.language_model.upper import UpperLayers
 from m6rec.language_model.upper_arrays import UpperArrays
-from m6rec.serving.engine import Engine
-from m6rec.serving.judging import _candidate_rows, _context_contents, judge_request
+from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.judging import _candidate_rows, _context_contents, judge_request
 from m6rec.tasks.judge_request import Asked, RequestJudge
 
 DAY = 86_400.0

@@ -22,7 +22,7 @@ from m6rec.index.build import build_index
 from m6rec.index.config import IndexConfig
 from m6rec.index.exact import ExactIndex, top_k
 from m6rec.recommender import Recommender
-from m6rec.serving.engine import Engine
+from m6rec.serving.engine.engine import Engine
 from m6rec.tasks.choose_candidates import ChooseCandidates, sample_states
 from m6rec.tasks.model_folder import INDEX, ChooseScorer
 from m6rec.training.pipeline import train

@@ -13,8 +13,8 @@ import pytest
 from m6rec.base.errors import DataError, StorageError, UnknownItemError, UnknownUserError, UsageError
 from m6rec.serving.asked import Ask, Reply, Slate
 from m6rec.serving.config import ServeConfig
-from m6rec.serving.engine import Engine
-from m6rec.serving.load_scorer import load_scorer
+from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.serving.service.service import Service
 from m6rec.serving.store.records import Event
 

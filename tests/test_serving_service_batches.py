@@ -13,7 +13,7 @@ import pytest
 
 from m6rec.base.errors import UnknownUserError, UsageError
 from m6rec.serving.asked import Ask
-from m6rec.serving.candidates import Candidates
+from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.service.batching import Batches
 
 

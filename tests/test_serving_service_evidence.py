@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from m6rec.serving.asked import Ask
-from m6rec.serving.engine import Engine
-from m6rec.serving.load_scorer import load_scorer
+from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.serving.service.evidence import explain, reasons_for
 
 

@@ -13,8 +13,8 @@ from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.explanation.interests import Profile
-from m6rec.serving.engine import Engine
-from m6rec.serving.load_scorer import load_scorer
+from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.tasks.option_folder import drop_option, load_option
 from m6rec.training.run_folder import default_folder
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from m6rec.base.configuration import Config
+from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.experiments.config import ExperimentsConfig
 from m6rec.serving.http.config import HttpConfig
 from m6rec.serving.rules.config import RulesConfig
-from m6rec.serving.service.config import EngineConfig
 from m6rec.serving.store.config import StoreConfig
 
 

@@ -8,7 +8,7 @@ last_states.safetensors  what the model knows of each user after the newest even
 statistics.safetensors, context_bag.json   what judging candidates counts and reads, where tasks do
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
-fusion/              the blend that answers, where there is one (loaded by serving/load_scorer.py)
+fusion/              the blend that answers, where there is one (loaded by serving/engine/load_scorer.py)
 templates.yaml       the user's own wording, where there is one
 index/               search over the item vectors, where the catalogue is large
 README.md            the model card

@@ -14,7 +14,7 @@ import numpy as np
 
 from m6rec.base.errors import ConfigError, UsageError
 from m6rec.data.dataset import FieldType
-from m6rec.serving.filters import allowed_items
+from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.rules.config import AudienceRule
 from m6rec.serving.rules.facts import CatalogueFacts
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from m6rec.base.errors import ConfigError, UsageError
-from m6rec.serving.filters import allowed_items
+from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.rules.audience import Audience
 from m6rec.serving.rules.config import CapRule, RulesConfig
 from m6rec.serving.rules.facts import CatalogueFacts

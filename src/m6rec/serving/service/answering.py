@@ -11,8 +11,8 @@ import numpy as np
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import UsageError
 from m6rec.serving.asked import Ask, CacheUse, Degraded, Reason, Slate
-from m6rec.serving.candidates import Candidates
-from m6rec.serving.filters import allowed_items
+from m6rec.serving.engine.candidates import Candidates
+from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.rules.filters import RuleBook, Verdict
 from m6rec.serving.rules.slate import check, put_together
 from m6rec.serving.service import evidence

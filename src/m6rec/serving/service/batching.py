@@ -12,8 +12,8 @@ import numpy as np
 
 from m6rec.base.errors import M6RecError
 from m6rec.serving.asked import Ask
-from m6rec.serving.candidates import Candidates
-from m6rec.serving.engine import Engine
+from m6rec.serving.engine.candidates import Candidates
+from m6rec.serving.engine.engine import Engine
 
 
 @dataclass

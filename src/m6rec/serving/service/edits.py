@@ -16,7 +16,7 @@ import torch
 from scipy.sparse import csr_array, vstack
 
 from m6rec.data.dataset import Table
-from m6rec.serving.engine import Engine
+from m6rec.serving.engine.engine import Engine
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import Contents

@@ -20,7 +20,7 @@ import numpy as np
 
 from m6rec.base.contracts import Histories, Requests
 from m6rec.serving.asked import Ask, Reason
-from m6rec.serving.engine import Engine
+from m6rec.serving.engine.engine import Engine
 from m6rec.tasks.choose_mixture import SOFTMAX_PART
 
 MOST_EVENTS = 30  # newest events that are taken away one by one

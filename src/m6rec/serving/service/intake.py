@@ -10,7 +10,7 @@ import polars as pl
 from m6rec.base.errors import DataError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
-from m6rec.serving.additions import read_new_items
+from m6rec.serving.engine.additions import read_new_items
 from m6rec.serving.service.loaded import LoadedModel
 
 if TYPE_CHECKING:

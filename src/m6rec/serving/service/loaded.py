@@ -20,12 +20,12 @@ import polars as pl
 from m6rec.base.errors import CheckpointError, M6RecError, UnknownItemError, UnknownUserError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
-from m6rec.serving.additions import read_new_items
-from m6rec.serving.asking import MOST_SUGGESTED
-from m6rec.serving.engine import Engine
-from m6rec.serving.load_scorer import load_scorer
+from m6rec.serving.engine.additions import read_new_items
+from m6rec.serving.engine.asking import MOST_SUGGESTED
+from m6rec.serving.engine.config import EngineConfig
+from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.serving.service.batching import Batches
-from m6rec.serving.service.config import EngineConfig
 from m6rec.serving.service.edits import edit_items
 from m6rec.serving.service.outcomes import count_outcomes, counted_until
 from m6rec.tasks.model_folder import CONFIG

@@ -9,7 +9,7 @@ import polars as pl
 
 from m6rec.base.errors import DataError
 from m6rec.data.columns import Columns
-from m6rec.serving.engine import Engine
+from m6rec.serving.engine.engine import Engine
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import StoredEvent

@@ -15,7 +15,7 @@ from m6rec.base.errors import DataError
 from m6rec.data.columns import Columns
 from m6rec.data.labels import read_labels
 from m6rec.data.statistics import OutcomeLog, Statistics
-from m6rec.serving.additions import SOURCE, NewEvents, read_new_events
+from m6rec.serving.engine.additions import SOURCE, NewEvents, read_new_events
 from m6rec.tasks.judge import Judge
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import DataError, nearest
 from m6rec.data.schema import shown
-from m6rec.serving.additions import NewEvents
+from m6rec.serving.engine.additions import NewEvents
 
 Column = np.ndarray | None
 UNKNOWN = "unknown"  # the name that events without an action or scenario got in preparation, if there were any

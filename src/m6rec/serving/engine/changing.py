@@ -21,12 +21,12 @@ from m6rec.data.dataset import Dataset, Table, Vocabulary
 from m6rec.data.schema import shown
 from m6rec.data.store import fingerprint
 from m6rec.data.tables import empty_column
-from m6rec.serving.additions import read_new_events, read_new_items
-from m6rec.serving.answering import Answering
-from m6rec.serving.asking import Unknown
-from m6rec.serving.outcomes import outcome_log, read_exposures
-from m6rec.serving.service.config import EngineConfig
-from m6rec.serving.turns import writing
+from m6rec.serving.engine.additions import read_new_events, read_new_items
+from m6rec.serving.engine.answering import Answering
+from m6rec.serving.engine.asking import Unknown
+from m6rec.serving.engine.config import EngineConfig
+from m6rec.serving.engine.outcomes import outcome_log, read_exposures
+from m6rec.serving.engine.turns import writing
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.model_folder import ChooseScorer

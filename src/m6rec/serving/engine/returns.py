@@ -14,7 +14,7 @@ from threading import Lock
 import numpy as np
 
 from m6rec.base.contracts import Histories
-from m6rec.serving.histories import HistoryStore
+from m6rec.serving.engine.histories import HistoryStore
 
 SMOOTHING = 10.0
 

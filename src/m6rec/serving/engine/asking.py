@@ -12,7 +12,7 @@ from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
 from m6rec.data.dataset import FieldType, Table
 from m6rec.data.schema import shown
-from m6rec.serving.histories import HistoryStore
+from m6rec.serving.engine.histories import HistoryStore
 from m6rec.tasks.model_folder import ChooseScorer
 
 Unknown = Literal["raise", "popular"]

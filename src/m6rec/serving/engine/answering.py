@@ -16,17 +16,17 @@ from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError, nearest
 from m6rec.data.schema import shown
 from m6rec.serving.asked import Ask, CacheUse, Degraded, RepeatPolicy
-from m6rec.serving.asking import Asking, Unknown
-from m6rec.serving.budget import Costs, Step
-from m6rec.serving.candidates import Candidates
-from m6rec.serving.filters import allowed_items
-from m6rec.serving.judging import judge_part, judge_request, merit, moment, task_named
-from m6rec.serving.likeness import Likeness
-from m6rec.serving.many import best_allowed
-from m6rec.serving.retrieval import Found, Retrieval
-from m6rec.serving.returns import Returns
-from m6rec.serving.service.config import EngineConfig
-from m6rec.serving.turns import EngineTurns, reading
+from m6rec.serving.engine.asking import Asking, Unknown
+from m6rec.serving.engine.budget import Costs, Step
+from m6rec.serving.engine.candidates import Candidates
+from m6rec.serving.engine.config import EngineConfig
+from m6rec.serving.engine.filters import allowed_items
+from m6rec.serving.engine.judging import judge_part, judge_request, merit, moment, task_named
+from m6rec.serving.engine.likeness import Likeness
+from m6rec.serving.engine.many import best_allowed
+from m6rec.serving.engine.retrieval import Found, Retrieval
+from m6rec.serving.engine.returns import Returns
+from m6rec.serving.engine.turns import EngineTurns, reading
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.model_folder import ChooseScorer
 
