@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import m6rec
+from answers_alike import assert_alike
 from m6rec import Recommender, Scored
 from m6rec.base.errors import ConfigError, DataError, UnknownItemError, UnknownUserError, UsageError
 from m6rec.tasks.config import JudgeConfig
@@ -137,9 +138,9 @@ def test_saved_with_everything_added(rec: Recommender, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
     again = Recommender.from_pretrained(tmp_path / "saved")
     for who in ({"user": "u05"}, {"user": "77"}, {"text": "running shoes"}):
-        assert again.recommend(**who, k=99) == rec.recommend(**who, k=99)
+        assert_alike(again.recommend(**who, k=99), rec.recommend(**who, k=99))
     rec.save_pretrained(tmp_path / "saved")
-    assert Recommender.from_pretrained(tmp_path / "saved").recommend(user="77") == rec.recommend(user="77")
+    assert_alike(Recommender.from_pretrained(tmp_path / "saved").recommend(user="77"), rec.recommend(user="77"))
 
 
 def test_saving_never_replaces_what_is_no_model(rec: Recommender, tmp_path: Path) -> None:

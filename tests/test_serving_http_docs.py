@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m6rec.serving.service.configuration_file import load_serve_config
 
 from m6rec.serving.http.config import GorseConfig, HttpConfig
 from m6rec.serving.http.values import MOST_ANSWERS, MOST_EVENTS, MOST_HISTORY, MOST_ID, MOST_RANKED, MOST_ROWS, MOST_TEXT
+from m6rec.serving.service.configuration_file import load_serve_config
 from served_over_http import PlainService, app_of
 
 ROOT = Path(__file__).parents[1]

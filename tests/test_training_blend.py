@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from answers_alike import assert_alike
 from m6rec import Recommender
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import CheckpointError, ConfigError, MissingExtraError
@@ -132,8 +133,8 @@ def test_newcomers_and_saving(fused_run: Path, tmp_path: Path) -> None:
     assert len(rec.recommend(user="somebody", k=4)) == 4
     rec.save_pretrained(tmp_path / "grown")
     again = Recommender.from_pretrained(tmp_path / "grown")
-    assert again.recommend(user="somebody", k=4) == rec.recommend(user="somebody", k=4)
-    assert again.recommend(text="warm winter boots wool", k=5) == rec.recommend(text="warm winter boots wool", k=5)
+    assert_alike(again.recommend(user="somebody", k=4), rec.recommend(user="somebody", k=4))
+    assert_alike(again.recommend(text="warm winter boots wool", k=5), rec.recommend(text="warm winter boots wool", k=5))
 
 
 def test_members_that_serve_know_all_events(fused_run: Path, tiny_sample: Path) -> None:
