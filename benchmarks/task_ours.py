@@ -17,6 +17,7 @@ import polars as pl
 import yaml
 
 from latency import milliseconds
+from m6rec.base.memory import hold_what_is_loaded
 from m6rec.base.storage import atomic_file
 from retrieval_ours import command
 from task_baselines import Predicted
@@ -174,6 +175,8 @@ def latency(run: Path, task: str, scenario: str | None, *, anew: bool = False, r
             return rec.rank(None, chosen[number], task, history=read[number], scenario=scenario)
         return rec.rank(people[number], chosen[number], task, scenario=scenario)
 
+    answer(0)
+    hold_what_is_loaded()  # as a service does once its model is warm
     wall, cpu = milliseconds(answer, requests, lambda: None)
     torch.set_num_threads(threads)
     found = {f"p{share}_ms": round(float(np.percentile(cpu, share)), 2) for share in (50, 95)}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from m6rec.base.errors import CheckpointError, M6RecError, UnknownItemError, UnknownUserError, nearest
+from m6rec.base.memory import hold_what_is_loaded
 from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
 from m6rec.serving.engine.additions import read_new_items
@@ -94,6 +95,7 @@ class LoadedModel:
         users = self.engine.users.ids.ids
         who: dict[str, Any] = {"user": users[-1]} if users else {"history": []}
         self.engine.recommend(**who, k=1)
+        hold_what_is_loaded()
 
     def take_names(self, store: Store) -> None:
         """Learn what the store calls the users of the training, where it writes hashes instead of ids."""

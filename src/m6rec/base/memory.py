@@ -1,0 +1,16 @@
+"""What a service holds for as long as it runs is left out of the rounds of the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+
+
+def hold_what_is_loaded() -> None:
+    """Everything that is alive now is no longer looked through for cycles; call it again after each load, and what went in between is freed.
+
+    A catalogue is hundreds of thousands of small objects, and a list of 200 answers is enough to set off a round over them: a quarter of
+    the time of ranking 200 candidates went there.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
