@@ -42,17 +42,28 @@ def config_reference(
 
 
 def reference() -> str:
-    """The whole document: the root configuration, then the options of every fusion member and importer found by discovery."""
+    """The whole document: the root configuration, the options of every fusion member and importer found by discovery, and serving."""
     from m6rec.config import M6RecConfig
     from m6rec.data.importers.importer import IMPORTERS
     from m6rec.fusion.member import MEMBERS
+    from m6rec.serving.config import ServeConfig
 
     parts = [OPENING, *_sections(M6RecConfig, "", 2)]
     parts.append("## Fusion members\n\nOptions of the scorers that stand beside the model as baselines.\n")
     parts += [_section(member.Options, member.name, 3, about=member) for member in map(MEMBERS.get, MEMBERS.names())]
     parts.append("## Importers\n\nOptions of `m6rec import`, given as `--set KEY=VALUE`.\n")
     parts += [_section(importer.Options, importer.name, 3, about=importer) for importer in map(IMPORTERS.get, IMPORTERS.names())]
-    return "\n".join(parts)
+    parts.append("## Serving\n\nThe file of `m6rec serve RUN --config FILE`, a file of its own.\n")
+    sections = [_section(ServeConfig, "", 3)]
+    for name in ServeConfig.model_fields:
+        sections += _sections(_config_of(ServeConfig, name), name, 3)
+    return "\n".join([*parts, *sections])
+
+
+def _config_of(owner: type[Config], name: str) -> type[Config]:
+    from m6rec.base.configuration import configs_in
+
+    return next(iter(configs_in(owner.model_fields[name].annotation)))
 
 
 def _sections(owner: type[Config], path: str, level: int) -> Iterator[str]:
