@@ -189,6 +189,16 @@ def test_hostile_text_is_shown_and_never_run(served: Served) -> None:
     visitor.post("/catalogue/delete", id=item)
 
 
+def test_somebody_forgotten_is_offered_to_nobody(served: Served) -> None:
+    known = re.findall(r'<option value="([^"]+)"></option>', Visitor(served).get("/try").text)
+    gone = known[-1]
+    served.service.forget(gone)
+    text = Visitor(served).get("/try").text
+    assert f'value="{gone}"' not in text
+    assert f'value="{known[0]}"' in text
+    assert f">{gone}</a>" not in Visitor(served).get("/catalogue/item?id=i03&who=1").text
+
+
 BAD = (
     *("/try?user=u03&k=0", "/try?user=u03&k=1000000", "/try?user=u03&diversity=nan", "/try?user=u03&k=x", "/try?text=" + "x" * 3000),
     *("/catalogue/item", "/catalogue/item?id=nothing", "/experiments/one?name=x", "/nothing", "/moderation/audit?before=x"),
