@@ -14,6 +14,7 @@ import pytest
 
 from console_served import Served, console, drop_keys
 from m6rec.base.errors import StorageError
+from m6rec.serving.console.overview import last_minutes
 from m6rec.serving.console.page import number
 
 PAGES = (
@@ -197,6 +198,14 @@ def test_somebody_forgotten_is_offered_to_nobody(served: Served) -> None:
     assert f'value="{gone}"' not in text
     assert f'value="{known[0]}"' in text
     assert f">{gone}</a>" not in Visitor(served).get("/catalogue/item?id=i03&who=1").text
+
+
+def test_minutes_stand_newest_first_from_the_first_with_requests_on() -> None:
+    noon = 12 * 3_600
+    counted = [{"minute": noon - 7_200, "answers": 9}, {"minute": noon - 120, "answers": 3}]
+    minutes = last_minutes(counted, noon + 59.0)
+    assert [(when, one.get("answers", 0)) for when, one in minutes] == [("12:00", 0), ("11:59", 0), ("11:58", 3)]
+    assert last_minutes([], noon) == []
 
 
 BAD = (
