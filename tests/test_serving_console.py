@@ -15,7 +15,7 @@ import pytest
 from console_served import Served, console, drop_keys
 from m6rec.base.errors import StorageError
 from m6rec.serving.console.overview import last_minutes
-from m6rec.serving.console.page import number
+from m6rec.serving.console.page import BROWSER_FILES, number
 
 PAGES = (
     *("/", "/try", "/try?user=u03&k=3", "/try?text=running+shoes", "/catalogue", "/catalogue?q=a", "/catalogue/item?id=i03"),
@@ -206,6 +206,14 @@ def test_minutes_stand_newest_first_from_the_first_with_requests_on() -> None:
     minutes = last_minutes(counted, noon + 59.0)
     assert [(when, one.get("answers", 0)) for when, one in minutes] == [("12:00", 0), ("11:59", 0), ("11:58", 3)]
     assert last_minutes([], noon) == []
+
+
+def test_without_the_browser_files_the_overview_says_so_and_promises_nothing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    for files in (frozenset(), BROWSER_FILES):
+        monkeypatch.setattr("m6rec.serving.console.page.vendored", lambda files=files: files)
+        text = Visitor(served).get("/").text
+        assert ("make assets" in text) is not bool(files)
+        assert ("every five seconds" in text) is bool(files)
 
 
 BAD = (
