@@ -16,6 +16,7 @@ from console_served import Served, console, drop_keys
 from m6rec.base.errors import StorageError
 from m6rec.serving.console.overview import last_minutes
 from m6rec.serving.console.page import BROWSER_FILES, number
+from m6rec.serving.experiments.config import Experiment
 
 PAGES = (
     *("/", "/try", "/try?user=u03&k=3", "/try?text=running+shoes", "/catalogue", "/catalogue?q=a", "/catalogue/item?id=i03"),
@@ -214,6 +215,23 @@ def test_without_the_browser_files_the_overview_says_so_and_promises_nothing(ser
         text = Visitor(served).get("/").text
         assert ("make assets" in text) is not bool(files)
         assert ("every five seconds" in text) is bool(files)
+
+
+def test_an_experiment_says_what_differs_and_a_stopped_one_is_not_let_run(served: Served) -> None:
+    arms = [{"name": "old", "share": 0.5}, {"name": "wide", "share": 0.5, "slate": {"diversity": 0.3, "caps": {"brand": 2}}}]
+    trial = Experiment.build({"name": "trial", "arms": arms}, "trial")
+    served.service.store.save_experiment(trial.plain())
+    served.service.following.catch_up()
+    visitor = Visitor(served)
+    text = visitor.get("/experiments/one?name=trial").text
+    assert "Variety: 0.30" in text
+    assert "At most: brand: 2" in text
+    assert "let it run" in text
+    assert visitor.post("/experiments/state", name="trial", state="stopped").status_code == 303
+    text = visitor.get("/experiments/one?name=trial").text
+    assert "Stopped:" in text
+    assert "let it run" not in text
+    assert "POST /v1/experiments" in visitor.get("/experiments").text
 
 
 BAD = (
