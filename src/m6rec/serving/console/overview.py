@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.page import Page, Reader
 from m6rec.serving.console.phrases import Phrases
+from m6rec.serving.console.versions import added
 
 if TYPE_CHECKING:
     from m6rec.serving.service.loaded import ModelFacts
@@ -26,7 +27,7 @@ UNITS = {"day": 86_400, "hour": 3_600, "minute": 60}
 class Now:
     """What the page shows. total: `Traffic.total()` of all workers.  hour: answers and errors of the last hour.
 
-    age: how old the newest event is, in words.  notes: what somebody should look after.
+    age: how old the newest event is, in words.  added: version -> when, seconds since 1970.  notes: what somebody should look after.
     """
 
     total: dict[str, Any]
@@ -39,6 +40,7 @@ class Now:
     traffic: ChartTable
     speed: ChartTable
     versions: list[ModelFacts]
+    added: dict[str, float]
     notes: list[str]
 
 
@@ -71,6 +73,7 @@ def now(page: Page) -> Now:
             [t("overview.minute"), t("overview.median"), t("overview.slow")], speed if any(row[1] is not None for row in speed) else []
         ),
         versions=page.service.models(),
+        added=added(page.service),
         notes=[*info["problems"], *[t("overview.retrain")] * bool(info["retrain"])],
     )
 

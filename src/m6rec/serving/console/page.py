@@ -163,6 +163,6 @@ def moment(value: float | None) -> str:
     if value is None or value != value:
         return "–"
     try:
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, OSError, ValueError):
         return "–"
