@@ -17,6 +17,7 @@ from m6rec.base.errors import StorageError
 from m6rec.serving.console.overview import last_minutes
 from m6rec.serving.console.page import BROWSER_FILES, number
 from m6rec.serving.experiments.config import Experiment
+from m6rec.serving.store.records import Shown
 
 PAGES = (
     *("/", "/try", "/try?user=u03&k=3", "/try?text=running+shoes", "/catalogue", "/catalogue?q=a", "/catalogue/item?id=i03"),
@@ -232,6 +233,20 @@ def test_an_experiment_says_what_differs_and_a_stopped_one_is_not_let_run(served
     assert "Stopped:" in text
     assert "let it run" not in text
     assert "POST /v1/experiments" in visitor.get("/experiments").text
+
+
+def test_the_audit_has_one_row_a_list_with_its_items_in_their_places(served: Served) -> None:
+    store = served.service.store
+    for request in ("first-list", "second-list"):
+        store.record_shown([Shown(request, "u03", f"i0{4 - place}", place, "shop", why={"prior": request}) for place in (2, 1, 3)])
+    text = Visitor(served).get("/moderation/audit?user=u03").text
+    assert text.index("request=second-list") < text.index("request=first-list")
+    assert text.count("request=first-list") == 1
+    items = re.findall(r'<small>(\d)</small> <a href="[^"]*">(i0\d)</a>', text)
+    assert items[:6] == [("1", "i03"), ("2", "i02"), ("3", "i01")] * 2
+    alone = Visitor(served).get("/moderation/audit?request=first-list").text
+    assert "second-list" not in alone
+    assert re.search(r"\d\d:\d\d:\d\d UTC", alone)
 
 
 BAD = (
