@@ -14,7 +14,10 @@ import pytest
 
 from console_served import Served, console, drop_keys
 from m6rec.base.errors import StorageError
-from m6rec.serving.console.page import number
+from m6rec.serving.console.overview import last_minutes
+from m6rec.serving.console.page import BROWSER_FILES, number
+from m6rec.serving.experiments.config import Experiment
+from m6rec.serving.store.records import Shown
 
 PAGES = (
     *("/", "/try", "/try?user=u03&k=3", "/try?text=running+shoes", "/catalogue", "/catalogue?q=a", "/catalogue/item?id=i03"),
@@ -187,6 +190,63 @@ def test_hostile_text_is_shown_and_never_run(served: Served) -> None:
     store.unblock("word", HOSTILE)
     assert served.service.item(item)["title"] == HOSTILE
     visitor.post("/catalogue/delete", id=item)
+
+
+def test_somebody_forgotten_is_offered_to_nobody(served: Served) -> None:
+    known = re.findall(r'<option value="([^"]+)"></option>', Visitor(served).get("/try").text)
+    gone = known[-1]
+    served.service.forget(gone)
+    text = Visitor(served).get("/try").text
+    assert f'value="{gone}"' not in text
+    assert f'value="{known[0]}"' in text
+    assert f">{gone}</a>" not in Visitor(served).get("/catalogue/item?id=i03&who=1").text
+
+
+def test_minutes_stand_newest_first_from_the_first_with_requests_on() -> None:
+    noon = 12 * 3_600
+    counted = [{"minute": noon - 7_200, "answers": 9}, {"minute": noon - 120, "answers": 3}]
+    minutes = last_minutes(counted, noon + 59.0)
+    assert [(when, one.get("answers", 0)) for when, one in minutes] == [("12:00", 0), ("11:59", 0), ("11:58", 3)]
+    assert last_minutes([], noon) == []
+
+
+def test_without_the_browser_files_the_overview_says_so_and_promises_nothing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    for files in (frozenset(), BROWSER_FILES):
+        monkeypatch.setattr("m6rec.serving.console.page.vendored", lambda files=files: files)
+        text = Visitor(served).get("/").text
+        assert ("make assets" in text) is not bool(files)
+        assert ("every five seconds" in text) is bool(files)
+
+
+def test_an_experiment_says_what_differs_and_a_stopped_one_is_not_let_run(served: Served) -> None:
+    arms = [{"name": "old", "share": 0.5}, {"name": "wide", "share": 0.5, "slate": {"diversity": 0.3, "caps": {"brand": 2}}}]
+    trial = Experiment.build({"name": "trial", "arms": arms}, "trial")
+    served.service.store.save_experiment(trial.plain())
+    served.service.following.catch_up()
+    visitor = Visitor(served)
+    text = visitor.get("/experiments/one?name=trial").text
+    assert "Variety: 0.30" in text
+    assert "At most: brand: 2" in text
+    assert "let it run" in text
+    assert visitor.post("/experiments/state", name="trial", state="stopped").status_code == 303
+    text = visitor.get("/experiments/one?name=trial").text
+    assert "Stopped:" in text
+    assert "let it run" not in text
+    assert "POST /v1/experiments" in visitor.get("/experiments").text
+
+
+def test_the_audit_has_one_row_a_list_with_its_items_in_their_places(served: Served) -> None:
+    store = served.service.store
+    for request in ("first-list", "second-list"):
+        store.record_shown([Shown(request, "u03", f"i0{4 - place}", place, "shop", why={"prior": request}) for place in (2, 1, 3)])
+    text = Visitor(served).get("/moderation/audit?user=u03").text
+    assert text.index("request=second-list") < text.index("request=first-list")
+    assert text.count("request=first-list") == 1
+    items = re.findall(r'<small>(\d)</small> <a href="[^"]*">(i0\d)</a>', text)
+    assert items[:6] == [("1", "i03"), ("2", "i02"), ("3", "i01")] * 2
+    alone = Visitor(served).get("/moderation/audit?request=first-list").text
+    assert "second-list" not in alone
+    assert re.search(r"\d\d:\d\d:\d\d UTC", alone)
 
 
 BAD = (

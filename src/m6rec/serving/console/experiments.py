@@ -8,8 +8,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from m6rec.serving.console.chart_table import ChartTable
-from m6rec.serving.console.page import Admin, Form, Page, Reader
-from m6rec.serving.experiments.config import Experiment
+from m6rec.serving.console.moderation import in_lines
+from m6rec.serving.console.page import Admin, Form, Page, Reader, number, percent
+from m6rec.serving.experiments.config import Arm, Experiment
 from m6rec.serving.experiments.readout import Comparison, Readout
 
 router = APIRouter(prefix="/experiments")
@@ -32,6 +33,7 @@ def one(page: Reader, name: str) -> Response:
         look=look,
         experiment=look.experiment,
         exposures=sum(arm.exposures for arm in look.readout.arms),
+        differs=[differences(page, arm) for arm in look.experiment.arms],
         figures=arms_chart(page, look.readout),
         effects=effects_chart(page, [*look.readout.comparisons, *look.readout.guardrails]),
         states=STATES if kept else (),  # one of the configuration file is changed there
@@ -46,6 +48,20 @@ def set_state(page: Admin, form: Form) -> Response:
     page.service.store.save_experiment(changed.plain())
     page.service.following.catch_up()
     return page.go("/experiments/one", name=experiment.name, done="experiment_changed")
+
+
+def differences(page: Page, arm: Arm) -> list[str]:
+    """What an arm asks for, each as "name: value"; nothing where it is answered as everybody is."""
+    t = page.t
+    told = {t("try.model"): arm.model, t("experiments.option"): arm.option}
+    if arm.slate is not None:
+        slate = arm.slate
+        told |= {t("try.diversity"): number(slate.diversity, 2), t("try.novelty"): number(slate.novelty, 2)}
+        several = {"weights": slate.weights, "caps": slate.caps, "mix": slate.mix}
+        told |= {t(f"experiments.{name}"): ", ".join(in_lines(value)) for name, value in several.items()}
+    if arm.exploration is not None:
+        told[t("experiments.exploration")] = percent(arm.exploration)
+    return [f"{name}: {value}" for name, value in told.items() if value]
 
 
 def arms_chart(page: Page, found: Readout) -> ChartTable:

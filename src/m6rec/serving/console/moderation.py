@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,11 +12,13 @@ from fastapi.responses import Response
 
 from m6rec.base.errors import UnknownItemError, UsageError
 from m6rec.serving.console.page import Admin, Form, Page, Reader
+from m6rec.serving.store.records import StoredShown
 
 router = APIRouter(prefix="/moderation")
 KINDS = ("item", "word", "provider")
 VERDICTS = ("approved", "rejected")
 LISTED = 50
+MOST_ROWS = 1_000  # of the audit that are read for one page of lists
 
 
 @router.get("")
@@ -67,21 +71,45 @@ def decide(page: Admin, form: Form) -> Response:
     return page.go("/moderation/reviews", done=f"review_{form.get('verdict', '')}")
 
 
+@dataclass(frozen=True)
+class ShownList:
+    """One list as it was shown. places: its items by position, each with what explains it in short lines.  first: number of its first row."""
+
+    head: StoredShown
+    places: list[tuple[StoredShown, list[str]]]
+    first: int
+
+
 @router.get("/audit")
 def audit(page: Reader, user: str = "", item: str = "", request: str = "", before: int = 0) -> Response:
-    """What was shown, newest first."""
+    """The lists that were shown, newest first."""
     asked = {"user_id": user or None, "item_id": item or None, "request_id": request or None}
-    rows = page.service.store.shown(**asked, after=max(before, 0), most=LISTED + 1, newest_first=True)
-    told = [(row, in_lines(row.why)) for row in rows[:LISTED]]
-    return page.show("moderation_audit", rows=told, more=len(rows) > LISTED, user=user, item=item, request=request, check=None)
+    rows = page.service.store.shown(**asked, after=max(before, 0), most=MOST_ROWS, newest_first=True)
+    lists = in_lists(rows)
+    if len(rows) == MOST_ROWS and len(lists) > 1:
+        lists = lists[:-1]  # its other rows may lie behind those that were read
+    more = len(lists) > LISTED or len(rows) == MOST_ROWS
+    return page.show("moderation_audit", lists=lists[:LISTED], more=more, user=user, item=item, request=request, check=None)
 
 
 @router.post("/audit")
 def verify(page: Admin, form: Form) -> Response:
     """Follow the chain of the whole trail."""
     check = page.service.store.verify_audit()
-    rows = [(row, in_lines(row.why)) for row in page.service.store.shown(most=LISTED, newest_first=True)]
-    return page.show("moderation_audit", rows=rows, more=False, user="", item="", request="", check=check)
+    lists = in_lists(page.service.store.shown(most=MOST_ROWS, newest_first=True))
+    return page.show("moderation_audit", lists=lists[:LISTED], more=False, user="", item="", request="", check=check)
+
+
+def in_lists(rows: Sequence[StoredShown]) -> list[ShownList]:
+    """Rows of the audit, newest first, as the lists that they were parts of, in the same order."""
+    together: dict[str, list[StoredShown]] = {}
+    for row in rows:
+        together.setdefault(row.request_id, []).append(row)
+    found = []
+    for several in together.values():
+        places = sorted(several, key=lambda row: row.position)
+        found.append(ShownList(places[0], [(row, in_lines(row.why)) for row in places], min(row.seq for row in several)))
+    return found
 
 
 def in_lines(value: Any) -> list[str]:

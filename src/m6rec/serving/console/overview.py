@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -12,6 +13,7 @@ from fastapi.responses import Response
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.page import Page, Reader
 from m6rec.serving.console.phrases import Phrases
+from m6rec.serving.console.versions import added
 
 if TYPE_CHECKING:
     from m6rec.serving.service.loaded import ModelFacts
@@ -25,7 +27,7 @@ UNITS = {"day": 86_400, "hour": 3_600, "minute": 60}
 class Now:
     """What the page shows. total: `Traffic.total()` of all workers.  hour: answers and errors of the last hour.
 
-    age: how old the newest event is, in words.  notes: what somebody should look after.
+    age: how old the newest event is, in words.  added: version -> when, seconds since 1970.  notes: what somebody should look after.
     """
 
     total: dict[str, Any]
@@ -38,6 +40,7 @@ class Now:
     traffic: ChartTable
     speed: ChartTable
     versions: list[ModelFacts]
+    added: dict[str, float]
     notes: list[str]
 
 
@@ -53,7 +56,7 @@ def now(page: Page) -> Now:
     total = page.service.traffic.total()
     minutes = last_minutes(total["minutes"], moment)
     newest = info["newest_event"]
-    speed = [[ago, one.get("p50_ms"), one.get("p99_ms")] for ago, one in minutes]
+    speed = [[when, one.get("p50_ms"), one.get("p99_ms")] for when, one in minutes]
     return Now(
         total=total,
         hour=(sum(one.get("answers", 0) for _, one in minutes), sum(one.get("errors", 0) for _, one in minutes)),
@@ -64,21 +67,28 @@ def now(page: Page) -> Now:
         users=info["users"],
         traffic=ChartTable(
             [t("overview.minute"), t("overview.answers"), t("overview.errors")],
-            [[ago, one.get("answers", 0), one.get("errors", 0)] for ago, one in minutes],
+            [[when, one.get("answers", 0), one.get("errors", 0)] for when, one in minutes],
         ),
         speed=ChartTable(
             [t("overview.minute"), t("overview.median"), t("overview.slow")], speed if any(row[1] is not None for row in speed) else []
         ),
         versions=page.service.models(),
+        added=added(page.service),
         notes=[*info["problems"], *[t("overview.retrain")] * bool(info["retrain"])],
     )
 
 
 def last_minutes(counted: list[dict[str, Any]], moment: float) -> list[tuple[str, dict[str, Any]]]:
-    """The last 60 minutes, oldest first: minutes ago (as "-5"), and what was counted, nothing of a minute without requests."""
+    """The last 60 minutes, newest first, as UTC clock times and what was counted: back to the first one with requests, nothing of those without."""
     at = {int(one["minute"]): one for one in counted}
     this = int(moment // 60) * 60
-    return [(f"-{ago}" if ago else "0", at.get(this - 60 * ago, {})) for ago in range(MINUTES - 1, -1, -1)]
+    first = min((minute for minute in at if minute > this - 60 * MINUTES), default=this + 60)
+    return [(clock(minute), at.get(minute, {})) for minute in range(this, first - 60, -60)]
+
+
+def clock(seconds: float) -> str:
+    """Hour and minute, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M")
 
 
 def age(t: Phrases, seconds: float | None) -> str:

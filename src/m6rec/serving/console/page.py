@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = "/console"
 STATIC = Path(__file__).parent / "static"
+BROWSER_FILES = frozenset(("htmx.min.js", "echarts.min.js"))
 THEMES = ("auto", "light", "dark")
 LANGUAGE_COOKIE, THEME_COOKIE = "m6rec_language", "m6rec_theme"
 SECTIONS = ("overview", "try", "catalogue", "quality", "training", "experiments", "moderation", "settings")
@@ -77,6 +78,10 @@ class Page:
     def roles(self) -> str:
         """What the key of this session may do, in words."""
         return ", ".join(self.t(f"role.{role}") for role in self.session.roles)
+
+    def browser_files(self) -> bool:
+        """Whether both third-party files are there: htmx, which brings pages up to date, and ECharts, which draws."""
+        return vendored() >= BROWSER_FILES
 
     def here(self) -> str:
         """Path and query of this page, to come back to after signing in or changing the language."""
@@ -158,6 +163,6 @@ def moment(value: float | None) -> str:
     if value is None or value != value:
         return "–"
     try:
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, OSError, ValueError):
         return "–"

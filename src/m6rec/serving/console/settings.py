@@ -9,6 +9,7 @@ from m6rec.base.errors import M6RecError, UsageError
 from m6rec.serving.console.access import ROLES
 from m6rec.serving.console.page import Admin, Form, Page, Reader
 from m6rec.serving.console.phrases import languages
+from m6rec.serving.console.versions import added
 from m6rec.serving.http.problems import Refused
 from m6rec.serving.http.routes_admin import Folders
 
@@ -113,6 +114,7 @@ def _settings(page: Page, status: int = 200, problem: str = "", name: str = "", 
         status,
         keys=store.keys() if page.session.may("admin") else [],
         models=page.service.models(),
+        added=added(page.service),
         all_roles=ROLES,
         exploration=store.setting(EXPLORATION, page.service.config.experiments.exploration),
         language=store.setting(LANGUAGE, ""),

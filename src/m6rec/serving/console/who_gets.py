@@ -32,7 +32,7 @@ def who_gets(service: Service, item: str, seed: int = 0) -> Audience:
     """
     service.item(item)
     with service.loaded.use() as model:
-        users = list(model.engine.users.ids.ids)
+        users = [user for row, user in enumerate(model.engine.users.ids.ids) if row not in model.engine.forgotten]
         drawn = users if len(users) <= DRAWN else random.Random(seed).sample(users, DRAWN)
         deep = min(DEEP, max(len(model.engine.items) - 1, 1))
         lists = model.engine.recommend_many(drawn, k=deep) if drawn else None

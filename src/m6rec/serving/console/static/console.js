@@ -12,9 +12,10 @@ const styles = (names) => {
   return found;
 };
 
-const readTable = (table) => {
+const readTable = (table, newestFirst) => {
   const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
   const rows = [...table.tBodies[0].rows];
+  if (newestFirst) rows.reverse(); // time runs from left to right in a chart
   const value = (cell) => (cell.dataset.value === "" || cell.dataset.value === undefined ? null : Number(cell.dataset.value));
   return {
     axis: rows.map((row) => row.cells[0].textContent.trim()),
@@ -28,7 +29,7 @@ const draw = (figure) => {
   const table = figure.querySelector("table");
   const plot = figure.querySelector(".plot");
   if (!table || !plot || !window.echarts) return;
-  const { axis, series } = readTable(table);
+  const { axis, series } = readTable(table, "newestFirst" in figure.dataset);
   const colour = styles(["ink", "soft", "rule", "card", "c0", "c1", "c2", "c3", "c4", "c5"]);
   const intervals = figure.dataset.kind === "interval";
   const sideways = intervals || figure.dataset.kind === "bars";
