@@ -76,6 +76,8 @@ def _do(opened: Store, deed: Deed, folder: Path, since: int, head: str | None) -
     if deed == Deed.IMPORT:
         taken = opened.import_(folder)
         words = f"{taken.events:,} events taken over ({taken.duplicates:,} were there before), {taken.items:,} items, {taken.users:,} users"
+        if taken.forgotten:
+            words += f"; {taken.forgotten:,} people who were forgotten here are left out"
         return asdict(taken), words
     if deed == Deed.PRUNE:
         pruned = opened.enforce_retention()

@@ -243,10 +243,11 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came in; duplicates: events that had come in before."""
+    """What came in. duplicates: events that had come in before.  forgotten: people who were left out, because this store was told to forget them."""
 
     events: int
     duplicates: int
     items: int
     users: int
     newest: int
+    forgotten: int = 0
