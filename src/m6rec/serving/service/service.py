@@ -10,8 +10,8 @@ from pathlib import Path
 
 from m6rec.base.errors import M6RecError
 from m6rec.serving.config import ServeConfig
-from m6rec.serving.service.configuration_file import state_of
 from m6rec.serving.service.answers import Answers
+from m6rec.serving.service.configuration_file import state_of
 from m6rec.serving.service.core import FIRST
 from m6rec.serving.service.knowledge import Knowledge
 from m6rec.serving.service.loaded import LoadedModel
