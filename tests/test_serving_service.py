@@ -265,6 +265,17 @@ def test_reads_go_on_while_the_store_is_locked_and_writes_say_so(opened: Opener,
     assert service.user("u01")["events"][0]["item_id"] == "i01"
 
 
+def test_a_search_for_words_that_no_item_has_says_so(opened: Opener) -> None:
+    service = opened()
+    title = service.items(most=1)[0]["title"]
+    assert not any("no word of the text" in note for note in service.search(title, 3).notes)
+    found = service.search("qqqqzzzz xxyyzz", 3)
+    assert any("no word of the text stands in any item" in note or "no text prior" in note for note in found.notes), found
+    for blank in ("", "  ", "\t\n"):
+        with pytest.raises(UsageError, match="give a word or more"):
+            service.search(blank)
+
+
 def test_a_forgotten_person_is_nowhere_and_stays_so(opened: Opener) -> None:
     one, other = opened(), opened()
     one.recommend(Ask(user="u02", k=3))

@@ -24,6 +24,7 @@ REASONS = "reasons"  # in `Ask.include`: the evidence
 FEWEST = 100  # candidates that a slate is put together from; more for long lists
 TIMES = 10  # candidates for each place of a slate
 PLAIN = Slate()
+UNREAD = "this model has no text prior, so no item is looked up by its words; the list goes by everything else"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
         {**verdict.left_out, **left_out},
         _notes(model, ask, answers),
     )
+
+
+def search(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
+    """The best of the catalogue for the words of `ask.text` alone. Without a text prior nothing looks words up, which a note says."""
+    found = recommend(model, ask, book, Chance(0.0, 0, None))
+    return found if TEXT_PART in model.engine.scorer.catalogue.priors else replace(found, notes=(UNREAD, *found.notes))
 
 
 def rank(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
