@@ -16,7 +16,7 @@ from m6rec.serving.config import ServeConfig
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.serving.service.service import Service
-from m6rec.serving.store.records import Event
+from m6rec.serving.store.records import Event, Shown
 
 Opener = Callable[..., Service]
 
@@ -289,6 +289,24 @@ def test_a_forgotten_person_is_nowhere_and_stays_so(opened: Opener) -> None:
     other.add_events([Event("u02", "i04", action="click")])
     assert [event["item_id"] for event in one.user("u02")["events"]] == ["i04"]
     assert opened().user("u02")["count"] == 1
+
+
+@pytest.mark.parametrize("pseudonyms", [False, True])
+def test_only_somebody_who_is_known_can_be_forgotten(opened: Opener, pseudonyms: bool) -> None:
+    service = opened({"store": {"pseudonyms": pseudonyms}})
+    before = service.store.newest_change()
+    with pytest.raises(UnknownUserError, match="neither the store nor the model"):
+        service.forget("never seen")
+    assert service.store.newest_change() == before, "nothing is written of somebody nobody knows"
+    trained = service.forget("u04")
+    assert (trained.events, trained.trained) == (0, True)
+    with pytest.raises(UnknownUserError):
+        service.forget("u04")
+    service.store.record_shown([Shown("r", "only shown", "i01", 1, "v")])
+    assert service.store.holds("only shown")
+    seen = service.forget("only shown")
+    assert (seen.audits, seen.trained) == (1, False)
+    assert not service.store.holds("only shown")
 
 
 def test_pseudonyms_in_the_store_are_the_same_people_in_the_model(opened: Opener) -> None:

@@ -208,6 +208,7 @@ class Forgotten:
 
     audits: rows of the audit that no longer say whom they were about.
     exports: folders written before that still hold the person's events: export again and delete them.
+    trained: a model in memory was trained on the person: it forgot them, but for what its weights learned; train again.
     """
 
     events: int
@@ -216,6 +217,7 @@ class Forgotten:
     reviews: int
     exports: tuple[str, ...]
     seq: int
+    trained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
