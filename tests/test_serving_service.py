@@ -265,6 +265,17 @@ def test_reads_go_on_while_the_store_is_locked_and_writes_say_so(opened: Opener,
     assert service.user("u01")["events"][0]["item_id"] == "i01"
 
 
+def test_an_unknown_field_of_a_profile_is_named(opened: Opener) -> None:
+    service = opened()
+    field = next(iter(service.info()["user_fields"]))
+    value = next(value for user in service.users(most=50) for value in [user["fields"].get(field)] if value is not None)
+    for ask in (Ask(profile={field: value, field + "x": "1"}, k=2), Ask(profile={field + "x": "1"}, items=("i01", "i02"))):
+        reply = service.recommend(ask) if ask.items is None else service.rank(ask)
+        assert reply.notes == (f"'{field}x' of the profile is no field of users, and is read as words; did you mean '{field}'?",)
+    assert service.recommend(Ask(profile={field: value}, k=2)).notes == ()
+    assert service.recommend(Ask(profile="likes tents", k=2)).notes == ()
+
+
 def test_a_search_for_words_that_no_item_has_says_so(opened: Opener) -> None:
     service = opened()
     title = service.items(most=1)[0]["title"]
