@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from m6rec.serving import worker
+from m6rec.serving.service import doctor
 from m6rec.serving.supervisor import listen
 
 CommandLine = Callable[..., Any]
@@ -171,6 +172,39 @@ def test_doctor_looks_at_everything_and_changes_nothing(m6rec: CommandLine, judg
     assert "FAIL  keys" in exposed.out
     assert "WARN  tls" in exposed.out
     assert "m6rec keys add" in exposed.out
+
+
+RULES = {
+    "rules: {caps: [{name: few, field: brnd, per_list: 2}]}": ("rules", "brnd"),
+    "rules: {audiences: [{name: adults, field: brnd, least: profile.age}]}": ("rules", "brnd"),
+    "rules: {offers: {shop: {brnd: [x]}}}": ("rules", "brnd"),
+    "experiments: {running: [{name: e, arms: [{name: a, share: 0.5}, {name: b, share: 0.5, slate: {caps: {brnd: 1}}}]}]}": (
+        "experiment",
+        "brnd",
+    ),
+    "experiments: {running: [{name: e, arms: [{name: a, share: 0.5}, {name: b, share: 0.5, option: clic}]}]}": ("experiment", "clic"),
+}
+
+
+@pytest.mark.parametrize("text", RULES)
+def test_doctor_refuses_rules_that_do_not_suit_the_model(m6rec: CommandLine, judged_run: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "serve.yaml").write_text(text + "\n")
+    told = m6rec("doctor", judged_run, "--config", tmp_path / "serve.yaml", "--state", tmp_path / "state", "--port", 0, "--json")
+    assert told.code == 1
+    name, word = RULES[text]
+    found = {one["name"]: one for one in json.loads(told.out)["findings"]}
+    assert found[name]["status"] == "fail"
+    assert word in found[name]["fact"]
+
+
+def test_doctor_says_whether_the_console_has_its_browser_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "BROWSER_FOLDER", tmp_path)
+    (tmp_path / "htmx.min.js").write_text("")
+    lacking = doctor._console()
+    assert (lacking.status, "ECharts" in lacking.fact, "htmx" in lacking.fact) == ("warn", True, False)
+    assert "make assets" in lacking.advice
+    (tmp_path / "echarts.min.js").write_text("")
+    assert doctor._console().status == "ok"
 
 
 @pytest.fixture(autouse=True)

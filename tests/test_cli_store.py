@@ -21,8 +21,14 @@ def test_a_store_is_exported_imported_verified_and_pruned(m6rec: Callable[..., A
     done = m6rec("store", "export", run, tmp_path / "out", "--json").json()
     assert (done["events"], done["watermark"]) == (2, 2)
     assert m6rec("store", "export", run, tmp_path / "later", "--since", 2, "--json").json()["events"] == 0
+    hint = f"m6rec store import {run} {run}, before serving, takes it over"
+    assert hint in m6rec("store", "export", run, tmp_path / "told").out
     taken = m6rec("store", "import", run, tmp_path / "out", "--state", tmp_path / "other", "--json").json()
     assert (taken["events"], taken["duplicates"]) == (2, 0)
+    store = Store.open(StoreConfig(), run / "serving")
+    store.upsert_items([{"item_id": "i", "title": "Tent"}])
+    store.close()
+    assert hint not in m6rec("store", "export", run, tmp_path / "told").out
     said = m6rec("store", "verify", run)
     assert said.out.startswith("1 rows hold; note the end elsewhere: --head 1:")
     head = said.out.rstrip().rpartition(" ")[2]

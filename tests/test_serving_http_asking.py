@@ -163,6 +163,13 @@ WRONG: list[tuple[str, str, int, str]] = [
         "unknown key 'events.0.acton'; did you mean 'action'?",
     ),
     ("/v1/events", '{"events": [{"user_id": "u1", "item_id": "i1", "value": true}]}', 422, "a number is needed, not true or false"),
+    (
+        "/v1/items",
+        '{"items": [{"item_id": "i1", "title": "x"}]}',
+        422,
+        "unknown key 'items.0.title'; known keys: fields, item_id; a field of the item goes under 'fields'",
+    ),
+    ("/v1/users", '{"users": [{"user_id": "u1", "age": 3}]}', 422, "a field of the user goes under 'fields'"),
     ("/v1/events", '{"events": []}', 422, "'events' is a list of 0"),
     ("/v1/events", json.dumps({"events": [{"user_id": "u", "item_id": "i"}] * 5001}), 422, "'events' is a list of 5001"),
     ("/v1/classify", '{"text": "a", "item": "i1"}', 422, "give text or item, one of the two"),

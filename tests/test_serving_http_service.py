@@ -26,6 +26,19 @@ def client(service: Service) -> Iterator[httpx.Client]:
         yield client
 
 
+def test_a_message_names_routes_and_no_methods_of_a_program(client: httpx.Client) -> None:
+    for path, body in (("rank", {"history": [], "items": ["nowhere"]}), ("recommend", {"history": ["nowhere"]})):
+        told = client.post(f"/v1/{path}", json=body)
+        assert told.status_code == 404
+        assert "add_items" not in told.text
+    assert "; add it with POST /v1/items" in told.json()["detail"]
+
+
+def test_a_search_is_for_words(client: httpx.Client) -> None:
+    assert client.post("/v1/search", json={"text": "   "}).status_code == 422
+    assert client.post("/v1/search", json={"text": "qqqqzzzz"}).json()["notes"]
+
+
 def test_a_person_from_first_click_to_forgotten(client: httpx.Client, service: Service) -> None:
     info = client.get("/info").json()["info"]
     action, scenario = info["actions"][0], (info["scenarios"] or [None])[0]

@@ -16,7 +16,7 @@ from m6rec.serving.config import ServeConfig
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.serving.service.service import Service
-from m6rec.serving.store.records import Event
+from m6rec.serving.store.records import Event, Shown
 
 Opener = Callable[..., Service]
 
@@ -265,6 +265,28 @@ def test_reads_go_on_while_the_store_is_locked_and_writes_say_so(opened: Opener,
     assert service.user("u01")["events"][0]["item_id"] == "i01"
 
 
+def test_an_unknown_field_of_a_profile_is_named(opened: Opener) -> None:
+    service = opened()
+    field = next(iter(service.info()["user_fields"]))
+    value = next(value for user in service.users(most=50) for value in [user["fields"].get(field)] if value is not None)
+    for ask in (Ask(profile={field: value, field + "x": "1"}, k=2), Ask(profile={field + "x": "1"}, items=("i01", "i02"))):
+        reply = service.recommend(ask) if ask.items is None else service.rank(ask)
+        assert reply.notes == (f"'{field}x' of the profile is no field of users, and is read as words; did you mean '{field}'?",)
+    assert service.recommend(Ask(profile={field: value}, k=2)).notes == ()
+    assert service.recommend(Ask(profile="likes tents", k=2)).notes == ()
+
+
+def test_a_search_for_words_that_no_item_has_says_so(opened: Opener) -> None:
+    service = opened()
+    title = service.items(most=1)[0]["title"]
+    assert not any("no word of the text" in note for note in service.search(title, 3).notes)
+    found = service.search("qqqqzzzz xxyyzz", 3)
+    assert any("no word of the text stands in any item" in note or "no text prior" in note for note in found.notes), found
+    for blank in ("", "  ", "\t\n"):
+        with pytest.raises(UsageError, match="give a word or more"):
+            service.search(blank)
+
+
 def test_a_forgotten_person_is_nowhere_and_stays_so(opened: Opener) -> None:
     one, other = opened(), opened()
     one.recommend(Ask(user="u02", k=3))
@@ -278,6 +300,24 @@ def test_a_forgotten_person_is_nowhere_and_stays_so(opened: Opener) -> None:
     other.add_events([Event("u02", "i04", action="click")])
     assert [event["item_id"] for event in one.user("u02")["events"]] == ["i04"]
     assert opened().user("u02")["count"] == 1
+
+
+@pytest.mark.parametrize("pseudonyms", [False, True])
+def test_only_somebody_who_is_known_can_be_forgotten(opened: Opener, pseudonyms: bool) -> None:
+    service = opened({"store": {"pseudonyms": pseudonyms}})
+    before = service.store.newest_change()
+    with pytest.raises(UnknownUserError, match="neither the store nor the model"):
+        service.forget("never seen")
+    assert service.store.newest_change() == before, "nothing is written of somebody nobody knows"
+    trained = service.forget("u04")
+    assert (trained.events, trained.trained) == (0, True)
+    with pytest.raises(UnknownUserError):
+        service.forget("u04")
+    service.store.record_shown([Shown("r", "only shown", "i01", 1, "v")])
+    assert service.store.holds("only shown")
+    seen = service.forget("only shown")
+    assert (seen.audits, seen.trained) == (1, False)
+    assert not service.store.holds("only shown")
 
 
 def test_pseudonyms_in_the_store_are_the_same_people_in_the_model(opened: Opener) -> None:

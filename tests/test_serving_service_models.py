@@ -65,6 +65,8 @@ def test_a_model_is_loaded_switched_rolled_back_and_dropped_in_every_worker(open
     assert [(model.version, model.status) for model in other.models()] == [(facts.version, "active"), (first, "loaded")]
     other.roll_back()
     assert until(lambda: one.recommend(Ask(user="new", k=1)).model_version == first)
+    with pytest.raises(UsageError, match=f"no switch to roll back: no model was active before '{first}'"):
+        one.roll_back()
     with pytest.raises(UsageError, match="answers"):
         one.drop_model(first)
     one.drop_model(facts.version)

@@ -122,6 +122,21 @@ def test_the_data_of_a_run_is_taken_over(tiny_run: Path, tmp_path: Path) -> None
     store.close()
 
 
+def test_whoever_was_forgotten_is_not_brought_back_by_an_import(tiny_run: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(tiny_run / "model" / "data")
+    user, other = dataset.users.ids.ids[:2]
+    store = Store.open(StoreConfig(), tmp_path / "state")
+    before = store.import_(tiny_run)
+    store.export(tmp_path / "backup")
+    store.forget(user)
+    for again in (store.import_(tiny_run), store.import_(tmp_path / "backup")):
+        assert (again.forgotten, again.events, again.users) == (1, 0, before.users - 1)
+    assert store.events(user) == []
+    assert user not in {row.id for row in store.users()}
+    assert store.events(other)
+    store.close()
+
+
 def test_an_export_can_be_trained_on(tiny_sample: Path, tiny_config: Callable[..., M6RecConfig], tmp_path: Path) -> None:
     """The sample through the store and out again prepares to the same histories."""
     config = tiny_config()

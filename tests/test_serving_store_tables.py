@@ -110,6 +110,19 @@ def test_a_database_of_another_secret_is_refused(tmp_path: Path) -> None:
         Store.open(StoreConfig(), tmp_path)
 
 
+def test_rolling_back_again_goes_further_back(store: Store) -> None:
+    for version in ("v1", "v2", "v3"):
+        store.add_model(f"runs/{version}", version)
+        store.set_active(version)
+    went = []
+    while (before := store.previous_active()) is not None:
+        store.set_active(before)
+        went.append(before)
+    assert went == ["v2", "v1"]
+    store.set_active("v3")
+    assert store.previous_active() == "v1"
+
+
 def test_models_are_switched_and_rolled_back(store: Store) -> None:
     assert (store.active(), store.previous_active()) == (None, None)
     store.add_model("runs/a", "v1", "first", watermark=7)
@@ -120,7 +133,7 @@ def test_models_are_switched_and_rolled_back(store: Store) -> None:
     assert [(model.version, model.active, model.watermark) for model in store.models()] == [("v2", True, 0), ("v1", False, 7)]
     assert store.previous_active() == "v1"
     store.set_active("v1")
-    assert store.previous_active() == "v2"
+    assert store.previous_active() is None, "back at the first: not forward to v2"
     with pytest.raises(UsageError, match="no model 'v3' in the store; did you mean"):
         store.set_active("v3")
     store.add_events([Event("u", "i")])

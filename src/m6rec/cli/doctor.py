@@ -24,7 +24,7 @@ def doctor(
     state: State = None,
     as_json: Json = False,
 ) -> None:
-    """Check Python, libraries, processor, memory, disk, port, model, store, keys and TLS; nothing is changed. Exit code 1 where anything fails."""
+    """Check machine, libraries, port, model, rules, console, store, keys and TLS; nothing is changed. Exit code 1 where anything fails."""
     from m6rec.serving.service.configuration_file import load_serve_config, state_of
     from m6rec.serving.service.doctor import Finding, examine
 

@@ -59,23 +59,28 @@ def store(
         raise CheckpointError(f"{run} is no run folder; give the one that m6rec serve is given")
     opened = Store.open(load_serve_config(config, settings or []).store, state_of(run, state))
     try:
-        found, words = _do(opened, deed, folder or Path(), since, head)
+        found, words = _do(opened, run, deed, folder or Path(), since, head)
     finally:
         opened.close()
     print_json(found) if as_json else print_lines([words])
 
 
-def _do(opened: Store, deed: Deed, folder: Path, since: int, head: str | None) -> tuple[dict[str, Any], str]:
+def _do(opened: Store, run: Path, deed: Deed, folder: Path, since: int, head: str | None) -> tuple[dict[str, Any], str]:
     """What was done, as JSON and as a line."""
     from dataclasses import asdict
 
     if deed == Deed.EXPORT:
         done = opened.export(folder, since)
         words = f"{done.events:,} events, {done.items:,} items, {done.users:,} users, {done.exposures:,} exposures in {folder}"
-        return asdict(done), f"{words}; watermark {done.watermark}"
+        words += f"; watermark {done.watermark}"
+        if not done.items:
+            words += f"\nnote: the catalogue of the training is not in it; m6rec store import {run} {run}, before serving, takes it over"
+        return asdict(done), words
     if deed == Deed.IMPORT:
         taken = opened.import_(folder)
         words = f"{taken.events:,} events taken over ({taken.duplicates:,} were there before), {taken.items:,} items, {taken.users:,} users"
+        if taken.forgotten:
+            words += f"; {taken.forgotten:,} people who were forgotten here are left out"
         return asdict(taken), words
     if deed == Deed.PRUNE:
         pruned = opened.enforce_retention()

@@ -60,6 +60,10 @@ TITLES = {
     503: "Not available",
 }
 RETRY_SECONDS = 1
+ROUTES = {  # what an error tells a Python program to call -> what does the same over HTTP
+    "; add it with add_items": "; add it with POST /v1/items",
+    "; restore_items brings it back": "; POST /v1/items brings it back",
+}
 SHOWN = 80  # characters of a refused value that go back to its sender
 
 
@@ -93,6 +97,8 @@ def add_problem_handlers(app: FastAPI, hidden: Iterable[Path] = ()) -> None:
         assert isinstance(error, M6RecError)
         status = status_of(error)
         detail = " ".join(str(error).split())
+        for method, address in ROUTES.items():
+            detail = detail.replace(method, address)
         for folder in folders:
             detail = detail.replace(folder + "/", "")
         return problem(request, status, detail, {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else None)
@@ -194,6 +200,10 @@ def _one_line(request: Request, one: Mapping[str, Any]) -> str:
         return f"'{name}' is required" if path else "a JSON body is required"
     if one["type"] == "extra_forbidden":
         known = _fields_at(_model_of(request, where), path[:-1])
+        if "fields" in known:  # a row of items or users, most likely written flat
+            return (
+                f"unknown key '{name}'; known keys: {', '.join(known)}; a field of the {known[-1].removesuffix('_id')} goes under 'fields'"
+            )
         hint = nearest(str(path[-1]), known) or (f"; known keys: {', '.join(known)}" if known else "")
         return f"unknown key '{name}'{hint}"
     if one["type"] == "string_pattern_mismatch":

@@ -138,7 +138,7 @@ def add_admin_routes(app: FastAPI, service: Service, calls: Calls, http: HttpCon
         return send(request, {"model": facts(await calls.run("admin", service.switch, body.version))})
 
     async def roll_back(request: Request) -> Response:
-        """Back to the model that answered before the last switch."""
+        """Back to the model that was active before the one that answers; again, to the one before that."""
         return send(request, {"model": facts(await calls.run("admin", service.roll_back))})
 
     async def drop_model(request: Request, version: PathName) -> Response:

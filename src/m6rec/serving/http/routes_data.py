@@ -135,7 +135,7 @@ def add_data_routes(app: FastAPI, service: Service, calls: Calls) -> None:
         return send(request, {"user": await calls.run("read", service.user, user_id)})
 
     async def forget_user(request: Request, user_id: PathId) -> Response:
-        """Forget a user: events, audit, caches, counts; the model is marked for retraining."""
+        """Forget a user: events, audit, caches, counts; the model is marked for retraining; 404 where nobody knows them."""
         return send(request, {"gone": asdict(await calls.run("write", service.forget, user_id))})
 
     route(app, "POST", "/v1/events", add_events, role="write", tag=TAG, reply=EventsReply, also=(404, 409))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from m6rec.base.contracts import Scored
-from m6rec.base.errors import UsageError
+from m6rec.base.errors import UsageError, nearest
 from m6rec.serving.asked import Ask, CacheUse, Degraded, Reason, Slate
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.filters import allowed_items
@@ -24,6 +24,8 @@ REASONS = "reasons"  # in `Ask.include`: the evidence
 FEWEST = 100  # candidates that a slate is put together from; more for long lists
 TIMES = 10  # candidates for each place of a slate
 PLAIN = Slate()
+NAMED = 3  # unknown fields of a profile that notes name
+UNREAD = "this model has no text prior, so no item is looked up by its words; the list goes by everything else"
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,14 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
         reasons(model, ask, answers),
         tuple(propensities.tolist()),
         {**verdict.left_out, **left_out},
-        _notes(model, ask, answers),
+        (*strange_fields(model, book, ask.profile), *_notes(model, ask, answers)),
     )
+
+
+def search(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
+    """The best of the catalogue for the words of `ask.text` alone. Without a text prior nothing looks words up, which a note says."""
+    found = recommend(model, ask, book, Chance(0.0, 0, None))
+    return found if TEXT_PART in model.engine.scorer.catalogue.priors else replace(found, notes=(UNREAD, *found.notes))
 
 
 def rank(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
@@ -110,7 +118,10 @@ def rank(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
         time=ask.time,
         include=[name for name in ask.include if name != REASONS],
     )
-    return Answered(tuple(answers), propensities=(1.0,) * len(answers), reasons=reasons(model, ask, answers), left_out=left_out)
+    notes = strange_fields(model, book, ask.profile)
+    return Answered(
+        tuple(answers), propensities=(1.0,) * len(answers), reasons=reasons(model, ask, answers), left_out=left_out, notes=notes
+    )
 
 
 def explain(model: LoadedModel, ask: Ask) -> Explanation:
@@ -163,6 +174,15 @@ def known_person(model: LoadedModel, ask: Ask) -> Ask:
 def rule_profile(model: LoadedModel, book: RuleBook, ask: Ask) -> dict[str, Any]:
     """The facts of the person that rules go by."""
     return book.profile(None if ask.user is None or not book.reads else model.declared(model.person(ask.user)), ask.profile)
+
+
+def strange_fields(model: LoadedModel, book: RuleBook, profile: Mapping[str, Any] | str | None) -> tuple[str, ...]:
+    """Notes on keys of a described person that are no field of the users and that no rule reads: they count as free words, or are misspelt."""
+    known = [*model.engine.users.fields, *book.reads]
+    strange = [name for name in profile if name not in known] if isinstance(profile, Mapping) else []
+    return tuple(
+        f"'{name[:80]}' of the profile is no field of users, and is read as words{nearest(name[:80], known)}" for name in strange[:NAMED]
+    )
 
 
 def scored(model: LoadedModel, ask: Ask, chosen: Candidates) -> list[Scored]:

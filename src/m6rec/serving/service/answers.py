@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from m6rec.base.errors import StorageError
+from m6rec.base.errors import StorageError, UsageError
 from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.rules.filters import RuleBook
 from m6rec.serving.service import answering
@@ -78,10 +78,15 @@ class Answers(Core):
     def search(
         self, text: str, k: int = 10, where: Mapping[str, Any] | None = None, scenario: str | None = None, *, request_id: str = ""
     ) -> Reply:
-        """The k items that fit what was typed, for nobody in particular. Raises UsageError."""
+        """The k items that fit what was typed, for nobody in particular; a note says so where no word of it stands in any item.
+
+        Raises:
+            UsageError: a text of blanks only, k < 1, an unknown field or scenario.
+        """
+        if not text.strip():
+            raise UsageError(f"text is {text[:20]!r}; give a word or more to search for")
         ask = Ask(text=text, k=k, where=where, scenario=scenario, repeat="allow", request_id=request_id)
-        nothing = Chance(0.0, 0, None)
-        return self._answer("search", ask, lambda model, asked: answering.recommend(model, asked, self.rulings.book(model), nothing))
+        return self._answer("search", ask, lambda model, asked: answering.search(model, asked, self.rulings.book(model)))
 
     def explain(
         self,

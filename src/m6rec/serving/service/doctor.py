@@ -15,17 +15,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from m6rec.base.errors import M6RecError, StorageError, UsageError
+from m6rec.base.errors import M6RecError, StorageError, UsageError, nearest
 from m6rec.base.threads import cores
 from m6rec.serving.config import ServeConfig
+
+if TYPE_CHECKING:
+    from m6rec.serving.service.loaded import LoadedModel
 
 Status = Literal["ok", "warn", "fail"]
 GIGABYTE = 1e9
 LEAST_DISK, LEAST_FILES = 2 * GIGABYTE, 1024
 SLOW_SYNC = 0.02  # seconds for one small write to reach the disk
 OLD_KEY = 365 * 86_400.0
+BROWSER_FOLDER = Path(__file__).resolve().parents[1] / "console" / "static" / "vendor"
+BROWSER_FILES = {"htmx": "htmx.min.js", "ECharts": "echarts.min.js"}
 LIBRARIES = ("torch", "numpy", "polars", "fastapi", "uvicorn", "uvloop", "httptools", "sqlalchemy", "alembic", "prometheus_client")
 
 
@@ -47,7 +52,8 @@ def examine(config: ServeConfig, run: Path | None = None, state: Path | None = N
     yield from _room(config, run, state)
     yield _port(config)
     if run is not None:
-        yield from _model(run)
+        yield from _model(run, config)
+    yield _console()
     if state is not None:
         yield from _store(config, state)
     yield from _tls(config)
@@ -152,12 +158,12 @@ def _port(config: ServeConfig) -> Finding:
         return Finding("port", "fail", fact, advice)
 
 
-def _model(run: Path) -> Iterator[Finding]:
+def _model(run: Path, config: ServeConfig) -> Iterator[Finding]:
     from m6rec.serving.service.loaded import LoadedModel
 
     try:
         begun = time.perf_counter()
-        model = LoadedModel.open(run)
+        model = LoadedModel.open(run, config=config.engine)
         loaded = time.perf_counter() - begun
         begun = time.perf_counter()
         model.warm()
@@ -174,6 +180,39 @@ def _model(run: Path) -> Iterator[Finding]:
         yield Finding("clock", "warn", f"the newest event of the model lies {days:.0f} days ahead of this machine's clock", "set the clock")
     elif newest == newest:
         yield Finding("clock", "ok", f"the newest event of the model is {(time.time() - newest) / 86_400:.0f} days old")
+    yield _policy(model, config)
+
+
+def _policy(model: LoadedModel, config: ServeConfig) -> Finding:
+    """Rules and experiments of the configuration against the model, by what reads them when it is served."""
+    from m6rec.serving.rules.facts import CatalogueFacts
+    from m6rec.serving.rules.filters import Blocked, RuleBook
+    from m6rec.serving.rules.slate import check
+
+    options = [option["task"] for option in model.options()]
+    name = "rules"
+    try:
+        facts = RuleBook.build(config.rules, Blocked(), CatalogueFacts(model.engine.items)).facts
+        name = "experiment"
+        for experiment in config.experiments.running:
+            for arm in experiment.arms:
+                if arm.slate is not None:
+                    check(arm.slate.slate(), facts)
+                if arm.option is not None and arm.model is None and arm.option not in options:
+                    hint = nearest(arm.option, options) or f"; there are: {', '.join(options) or 'none'}"
+                    raise UsageError(f"arm '{arm.name}' of experiment '{experiment.name}': the model has no option '{arm.option}'{hint}")
+    except M6RecError as error:
+        fact, _, advice = " ".join(str(error).split()).partition("; ")
+        return Finding(name, "fail", fact, advice or "correct the configuration")
+    return Finding("rules", "ok", "rules and experiments of the configuration suit the model")
+
+
+def _console() -> Finding:
+    """Whether the browser files that the console takes from elsewhere are there."""
+    lacking = [told for told, name in BROWSER_FILES.items() if not (BROWSER_FOLDER / name).is_file()]
+    if lacking:
+        return Finding("console", "warn", f"the console goes without {' and '.join(lacking)}", "make assets, in the folder of the source")
+    return Finding("console", "ok", f"browser files are there: {', '.join(BROWSER_FILES)}")
 
 
 def _store(config: ServeConfig, state: Path) -> Iterator[Finding]:

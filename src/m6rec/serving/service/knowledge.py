@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from m6rec.base.errors import UnknownUserError
+from m6rec.data.schema import shown
 from m6rec.serving.service.core import Core
 from m6rec.serving.service.intake import checked_events, checked_items, checked_users
 
@@ -60,8 +63,17 @@ class Knowledge(Core):
         self.following.catch_up()
 
     def forget(self, user: str) -> Forgotten:
-        """Everything of a user: events, audit, histories, counts, caches; the model is marked for retraining. Raises StorageError."""
-        forgotten = self.store.forget(user)
+        """Everything of a user: events, audit, histories, counts, caches; the model is marked for retraining.
+
+        Raises:
+            UnknownUserError: neither the store nor a model in memory has anything of this user.  StorageError: nothing was forgotten.
+        """
+        self.following.catch_up()
+        models = self.loaded.all
+        if not any(model.has(user) for model in models) and not self.store.holds(user):
+            raise UnknownUserError(f"user {shown(user)} is not known: neither the store nor the model has anything of them to forget")
+        trained = any(model.trained_on(user) for model in models)
+        forgotten = replace(self.store.forget(user), trained=trained)
         self.following.catch_up()
         self.traffic.counted("forgotten")
         return forgotten

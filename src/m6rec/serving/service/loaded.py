@@ -120,6 +120,14 @@ class LoadedModel:
         row = self.engine.users.ids.dense(user)
         return row >= 0 and row not in self.engine.forgotten
 
+    def has(self, user: str) -> bool:
+        """Whether anything is held of the user that a caller calls `user`."""
+        return self.knows(person := self.person(user)) or person in self.people
+
+    def trained_on(self, user: str) -> bool:
+        """Whether the user that a caller calls `user` was in the training and is not forgotten."""
+        return self.has(user) and 0 <= self.engine.users.ids.dense(self.person(user)) < self.trained_users
+
     def unknown_user(self, user: str) -> UnknownUserError:
         """What is raised of somebody nobody knows (any more)."""
         return UnknownUserError(

@@ -38,7 +38,7 @@ class Operation(Core):
         return self.switching.switch(version)
 
     def roll_back(self) -> ModelFacts:
-        """Back to the model that answered before the last switch. Raises UsageError: there was none."""
+        """Back to the model that was active before this one; a second time, to the one before that. Raises UsageError: there was none."""
         return self.switching.roll_back()
 
     def drop_model(self, version: str) -> None:

@@ -58,10 +58,12 @@ class Switching:
         return self.models.active.facts("active")
 
     def roll_back(self) -> ModelFacts:
-        """To the model that answered before the last switch. Raises UsageError: there was none."""
+        """To the model that was active before this one; again, to the one before that. Raises UsageError: there was none."""
         before = self.store.previous_active()
         if before is None:
-            raise UsageError("there was no switch to roll back; name the version to switch to")
+            raise UsageError(
+                f"there is no switch to roll back: no model was active before '{self.models.active.version}'; name the version to switch to"
+            )
         return self.switch(before)
 
     def drop(self, version: str) -> None:

@@ -30,6 +30,17 @@ class Forgetting(Part):
         who = self.secret.keyed("forgotten", user)
         return self.database.write(lambda writing: _forget(writing, user, who))
 
+    def holds(self, user_id: str) -> bool:
+        """Whether anything is kept of a person: events, fields, rows of the audit, reviews.
+
+        Raises:
+            DataError: the id is no text.  StorageError: the database is away.
+        """
+        user = self.user_key(checked_name(user_id, "user_id"))
+        columns = (tables.users.c.id, tables.events.c.user_id, tables.audit.c.user_id, tables.reviews.c.user_id)
+        with self.database.read() as connection:
+            return any(connection.execute(select(column).where(column == user).limit(1)).first() is not None for column in columns)
+
     def was_forgotten(self, user_ids: Sequence[str]) -> list[bool]:
         """Of each of many users, whether they were forgotten at some time: what a model was trained on of them must not be used."""
         with self.database.read() as connection:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from m6rec.data.store import load_dataset
 from m6rec.serving.store.catalogue import Catalogue
 from m6rec.serving.store.events import Events
 from m6rec.serving.store.exporting import EVENT, WATERMARK
+from m6rec.serving.store.forgetting import Forgetting
+from m6rec.serving.store.parts import is_text
 from m6rec.serving.store.records import Event, Imported
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".csv.gz", ".jsonl.gz")
@@ -26,8 +29,24 @@ INSIDE = (".", "data", "model/data")  # where prepared data lies: itself, in a m
 ROWS = 5_000  # items or users written at once
 
 
-class Importing(Events, Catalogue):
-    """Taking over what was there before."""
+class Known:
+    """Asks of every user once whether they were forgotten. forgotten: those of them who came up."""
+
+    def __init__(self, was_forgotten: Callable[[Sequence[str]], list[bool]]) -> None:
+        self._was_forgotten = was_forgotten
+        self._asked: set[str] = set()
+        self.forgotten: set[str] = set()
+
+    def out_of(self, users: Sequence[Any]) -> set[str]:
+        """All who were forgotten, once `users` have been asked after; an id that is no text is the store's to refuse."""
+        fresh = sorted({user for user in users if isinstance(user, str) and is_text(user)} - self._asked)
+        self._asked.update(fresh)
+        self.forgotten.update(user for user, gone in zip(fresh, self._was_forgotten(fresh), strict=True) if gone)
+        return self.forgotten
+
+
+class Importing(Events, Catalogue, Forgetting):
+    """Taking over what was there before. Whoever this store was told to forget stays forgotten: their events and fields are left out."""
 
     def import_(self, folder: Path) -> Imported:
         """Read what `export` wrote, tables of the same names and columns, or the prepared data of a run or model folder.
@@ -49,52 +68,53 @@ class Importing(Events, Catalogue):
                 f"{folder} holds neither events.parquet (or .csv, .jsonl) nor prepared data; give the folder of an export or of a run"
             )
         events = _read_events(path)
-        counts = self._events_in(events, path.name, sha256(path.read_bytes()).hexdigest()[:16], _context(folder))
-        items = self._rows_in(folder, "items", Columns.ITEM)
-        users = self._rows_in(folder, "users", Columns.USER)
-        return Imported(*counts, items, users, self.database.newest())
+        known = Known(self.was_forgotten)
+        counts = self._events_in(events, known, path.name, sha256(path.read_bytes()).hexdigest()[:16], _context(folder))
+        items = self._rows_in(folder, "items", Columns.ITEM, known)
+        users = self._rows_in(folder, "users", Columns.USER, known)
+        return Imported(*counts, items, users, self.database.newest(), len(known.forgotten))
 
     def _take_over(self, dataset: Dataset) -> Imported:
         """Prepared data: histories, items and users under their external ids."""
-        events = _history_events(dataset)
-        counts = self._add_all(events)
-        items = self._table_in(dataset.items, Columns.ITEM)
-        users = self._table_in(dataset.users, Columns.USER)
-        return Imported(*counts, items, users, self.database.newest())
+        known = Known(self.was_forgotten)
+        counts = self._add_all(_history_events(dataset), known)
+        items = self._table_in(dataset.items, Columns.ITEM, known)
+        users = self._table_in(dataset.users, Columns.USER, known)
+        return Imported(*counts, items, users, self.database.newest(), len(known.forgotten))
 
-    def _events_in(self, frame: pl.DataFrame, name: str, source: str, context: Sequence[str]) -> tuple[int, int]:
+    def _events_in(self, frame: pl.DataFrame, known: Known, name: str, source: str, context: Sequence[str]) -> tuple[int, int]:
         missing = [column for column in (Columns.USER, Columns.ITEM) if column not in frame.columns]
         if missing:
             raise DataError(f"{name} has no column '{missing[0]}' (its columns: {', '.join(frame.columns[:20])}); rename its columns")
         labels = [column for column in frame.columns if column not in EVENT and column not in context]
-        return self._add_all(_frame_events(frame, source, labels, [column for column in context if column in frame.columns]))
+        return self._add_all(_frame_events(frame, source, labels, [column for column in context if column in frame.columns]), known)
 
-    def _add_all(self, events: Iterator[Event]) -> tuple[int, int]:
+    def _add_all(self, events: Iterator[Event], known: Known) -> tuple[int, int]:
         accepted = duplicates = 0
-        lot: list[Event] = []
         most = min(self.config.most_events, ROWS)
-        for event in events:
-            lot.append(event)
-            if len(lot) == most:
-                receipt = self.add_events(lot)
-                accepted, duplicates, lot = accepted + receipt.accepted, duplicates + receipt.duplicates, []
-        receipt = self.add_events(lot)
-        return accepted + receipt.accepted, duplicates + receipt.duplicates
+        while lot := list(itertools.islice(events, most)):
+            gone = known.out_of([event.user_id for event in lot])
+            receipt = self.add_events([event for event in lot if event.user_id not in gone])
+            accepted, duplicates = accepted + receipt.accepted, duplicates + receipt.duplicates
+        return accepted, duplicates
 
-    def _rows_in(self, folder: Path, name: str, id_column: str) -> int:
+    def _rows_in(self, folder: Path, name: str, id_column: str, known: Known) -> int:
         path = _table(folder, name)
         if path is None:
             return 0
         frame = read_table(path)
         if id_column not in frame.columns:
             raise DataError(f"{path.name} has no column '{id_column}' (its columns: {', '.join(frame.columns[:20])}); rename its columns")
-        return self._upsert_frame(frame.with_columns(pl.col(id_column).cast(pl.String)), id_column)
+        return self._upsert_frame(frame.with_columns(pl.col(id_column).cast(pl.String)), id_column, known)
 
-    def _table_in(self, table: Table, id_column: str) -> int:
+    def _table_in(self, table: Table, id_column: str, known: Known) -> int:
         frame = table.frame.with_columns(pl.Series(id_column, table.ids.ids, dtype=pl.String))
-        return self._upsert_frame(frame, id_column)
+        return self._upsert_frame(frame, id_column, known)
 
-    def _upsert_frame(self, frame: pl.DataFrame, id_column: str) -> int:
+    def _upsert_frame(self, frame: pl.DataFrame, id_column: str, known: Known) -> int:
+        if id_column == Columns.USER:
+            gone = known.out_of(frame[id_column].drop_nulls().to_list())
+            frame = frame.filter(~pl.col(id_column).is_in(list(gone)).fill_null(False))
         write = self.upsert_items if id_column == Columns.ITEM else self.upsert_users
         for begin in range(0, frame.height, ROWS):
             rows = frame[begin : begin + ROWS].to_dicts()

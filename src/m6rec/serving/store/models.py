@@ -81,11 +81,20 @@ class Models(Part):
         self.database.write(work)
 
     def previous_active(self) -> str | None:
-        """The version that answered before the one that answers now: where a roll back goes."""
+        """Where a roll back goes: the version that was active before the one that answers now came in; None where there was none.
+
+        Whoever went back to a version stands where they stood when it answered for the first time: after A, B and a roll back to A it is what was
+        before A, never B.
+        """
         seq, version = tables.activations.c.seq, tables.activations.c.version
+        way: list[str] = []
         with self.database.read() as connection:
-            last = connection.execute(select(version).order_by(seq.desc()).limit(2)).scalars().all()
-        return last[1] if len(last) == 2 else None
+            for one in connection.execute(select(version).order_by(seq)).scalars():
+                if len(way) > 1 and way[-2] == one:
+                    way.pop()
+                else:
+                    way.append(one)
+        return way[-2] if len(way) > 1 else None
 
 
 def _active(writing: Writing) -> str | None:

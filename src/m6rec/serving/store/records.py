@@ -208,6 +208,7 @@ class Forgotten:
 
     audits: rows of the audit that no longer say whom they were about.
     exports: folders written before that still hold the person's events: export again and delete them.
+    trained: a model in memory was trained on the person: it forgot them, but for what its weights learned; train again.
     """
 
     events: int
@@ -216,6 +217,7 @@ class Forgotten:
     reviews: int
     exports: tuple[str, ...]
     seq: int
+    trained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +245,11 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came in; duplicates: events that had come in before."""
+    """What came in. duplicates: events that had come in before.  forgotten: people who were left out, because this store was told to forget them."""
 
     events: int
     duplicates: int
     items: int
     users: int
     newest: int
+    forgotten: int = 0
