@@ -1,1 +1,1 @@
-"""Answering: the engine over a model folder, without HTTP in this version."""
+"""Answering: an engine over a model folder, and the service around it: store, rules, experiments, HTTP, console."""
