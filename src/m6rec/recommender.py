@@ -12,7 +12,7 @@ import polars as pl
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
-from m6rec.explanation.interests import Profile
+from m6rec.recommender_words import AnswersInWords
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.tasks.option_folder import drop_option, load_option
@@ -21,7 +21,7 @@ from m6rec.training.run_folder import default_folder
 Frame = pl.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 
 
-class Recommender:
+class Recommender(AnswersInWords):
     """A trained model with its catalogue and histories.
 
     Made by `fit` (trains) or `from_pretrained` (loads). `engine` does the work.
@@ -187,20 +187,6 @@ class Recommender:
         """
         return self.engine.predict(frame_of(rows), tasks)
 
-    def classify(self, text: str | Sequence[str] | None = None, *, item: str | None = None, task: str | None = None) -> Any:
-        """What a task on texts says of a text (or of each of several), or a task on items of an item.
-
-        Args:
-            task: its name; may be left out where there is one such task.
-
-        Returns:
-            {label: probability} with the likeliest first (classes, tags); {"yes": p, "no": 1 - p}; a number; a list of these for a list of texts.
-
-        Raises:
-            UsageError: neither text nor item, no such task.  UnknownItemError: an id that is not in the catalogue.
-        """
-        return self.engine.classify(text, item, task)
-
     def load_option(self, folder: Path | str) -> str:
         """Load a task that `m6rec add-task` trained on this model's backbone; returns its name. Other answers keep their bits.
 
@@ -239,27 +225,9 @@ class Recommender:
         """
         return self.engine.recommend_many(users, k=k, scenario=scenario, where=where, repeat=repeat, threads=threads)
 
-    def understands(self, text: str) -> bool:
-        """Whether any word of `text` stands in an item or names one of its categories or tags; if not, `recommend` has only the rest to go by."""
-        return self.engine.understands(text)
-
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items most like `item` (cosine of item vectors). Raises UnknownItemError."""
         return self.engine.similar_items(item, k)
-
-    def profile(self, user: str, *, most: int = 5) -> Profile:
-        """What is held about a user: interests by weight, time and scenario, with the events behind each.
-
-        Args:
-            most: interests of a field, at most.
-
-        Returns:
-            A `Profile`; `m6rec.explanation.interest_words.sentences` words it in English or Chinese.
-
-        Raises:
-            UnknownUserError: an id nobody has seen.
-        """
-        return self.engine.profile(user, most)
 
     def add_items(self, items: Frame) -> int:
         """New items (item_id and any of the declared fields), recommendable at once; returns how many.
