@@ -13,7 +13,10 @@ from m6rec.serving.asked import Ask
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.experiments.assignment import assign
 from m6rec.serving.experiments.config import Experiment
+from m6rec.serving.experiments.outcomes import Outcomes
+from m6rec.serving.service.chores import exposures_of
 from m6rec.serving.service.service import Service
+from m6rec.serving.store.records import Event
 
 SLATES = {
     "name": "slates",
@@ -27,6 +30,7 @@ SETTINGS = {
     },
     "experiments": {"running": [SLATES]},
 }
+NEW_MODEL = {"name": "versions", "arms": [{"name": "old", "share": 0.0}, {"name": "new", "share": 1.0, "model": "v9"}], "traffic": 1.0}
 
 
 @pytest.fixture
@@ -34,6 +38,14 @@ def service(judged_run: Path, tmp_path: Path) -> Iterator[Service]:
     opened = Service.open(judged_run, ServeConfig.build(SETTINGS), tmp_path / "state")
     yield opened
     opened.close()
+
+
+def written(service: Service) -> None:
+    """Wait until the audit is on disk."""
+    deadline = time.monotonic() + 10
+    while service.shown.waiting and time.monotonic() < deadline:
+        time.sleep(0.01)
+    service.shown.close()
 
 
 def shown(service: Service, ask: Ask) -> set[str]:
@@ -69,10 +81,39 @@ def test_an_arm_asked_for_by_name_is_no_part_of_the_experiment(service: Service)
         assert dealt is not None
         assert service.recommend(Ask(user=user, k=3, request_id=f"by chance {user}")).variant == dealt.name
         assert service.recommend(Ask(user=user, k=3, variant="mixed", request_id=f"by name {user}")).variant == "mixed"
-    deadline = time.monotonic() + 10
-    while service.shown.waiting and time.monotonic() < deadline:
-        time.sleep(0.01)
-    service.shown.close()
+    written(service)
     outcomes = service.store.outcomes("slates", 60.0)
     assert set(outcomes["request_id"]) == {f"by chance {user}" for user in ("u01", "u02", "u03")}
     assert len(service.store.shown("u01")) == 6
+
+
+def test_a_session_is_one_unit_and_the_time_of_an_answer_can_be_guarded(service: Service) -> None:
+    for number in range(3):
+        service.recommend(Ask(text="green lamp", k=2, context={"session": "secret"}, request_id=f"list {number}"))
+    service.recommend(Ask(text="green lamp", k=2, request_id="no session"))
+    written(service)
+    rows = exposures_of(service.store.outcomes("slates", 60.0))
+    assert rows["unit"].n_unique() == 2
+    assert rows.filter(rows["unit"] == "no session").height == 2
+    assert "secret" not in str(rows.rows())
+    assert (rows["took_ms"] > 0).all()
+    assert Outcomes.of(rows).ratio(rows["arm"][0], "took_ms").mean > 0
+
+
+def test_an_answer_of_another_model_than_the_arms_is_no_part_of_the_experiment(judged_run: Path, tmp_path: Path) -> None:
+    opened = Service.open(judged_run, ServeConfig.build({"experiments": {"running": [NEW_MODEL]}}), tmp_path / "state")
+    try:
+        reply = opened.recommend(Ask(user="u01", k=3, request_id="r"))
+        assert (reply.experiment, reply.variant) == (None, None)
+        assert "the model 'v9' of the arm is not loaded; another one answered" in reply.notes
+        written(opened)
+        assert len(opened.store.shown("u01")) == 3
+        assert opened.store.outcomes("versions", 60.0).is_empty()
+    finally:
+        opened.close()
+
+
+def test_a_label_that_no_task_reads_is_kept_and_named(service: Service) -> None:
+    receipt = service.add_events([Event("u01", "i01", time=1.7e9, labels={"clikced": 1})])
+    assert (receipt.accepted, receipt.unread) == (1, ("clikced",))
+    assert service.store.events("u01")[-1].labels == {"clikced": 1}

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from m6rec.base.configuration import Config
 from m6rec.serving.asked import Slate
 
-#: What an experiment can be judged by; any other name is a number column of the outcomes, averaged over exposures.
+#: What an experiment can be judged by; any other name is a number column of the outcomes (took_ms), averaged over exposures.
 METRICS = ("outcome_per_exposure", "value_per_exposure", "outcome_per_unit", "value_per_unit", "units_with_outcome")
 
 Direction = Literal["higher", "lower"]
@@ -44,7 +44,7 @@ class Arm(Config):
 class Guardrail(Config):
     """A figure that must not suffer, whatever the metric does."""
 
-    metric: str = Field(description="As `metric` of an experiment, or a number column of the outcomes (took_ms, failed).")
+    metric: str = Field(description="As `metric` of an experiment, or took_ms, the milliseconds of an answer.")
     better: Direction = Field("higher", description="Which direction of the figure is good.")
     most: float = Field(0.0, ge=0, le=1, description="Relative harm that is put up with, e.g. 0.02 for 2 percent of the control's figure.")
 

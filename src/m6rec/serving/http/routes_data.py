@@ -42,6 +42,7 @@ class EventsReply(Said):
     first_seq: int = Field(description="Place of the first in the log of changes; 0 where none was written.")
     last_seq: int = Field(description="Place of the last.")
     repeated: bool = Field(description="True where the Idempotency-Key was known, and this is the receipt of the first time.")
+    unread: list[str] = Field(description="Names of labels that no task of the active model reads; they are kept for a later training.")
 
 
 class WrittenReply(Said):

@@ -49,8 +49,13 @@ class Answers(Core):
                 generator = self._chance if route.exploration > 0 else None
                 chance = Chance(route.exploration, self.config.experiments.exploration_pool, generator)
                 found = answering.recommend(model, route.ask, book, chance, self._shown_today(model, book, ask))
+                if route.version not in (None, model.version):  # the arm's model is not in memory: this answer says nothing of the arm
+                    found = replace(
+                        found, notes=(*found.notes, f"the model '{route.version}' of the arm is not loaded; another one answered")
+                    )
+                    route = replace(route, experiment=None, variant=None)
                 reply = self._reply(model, ask, found, begun, route.experiment, route.variant)
-            self._record(ask, reply)
+            self._record(ask, reply, route.unit)
         return reply
 
     def rank(self, ask: Ask) -> Reply:
@@ -138,11 +143,11 @@ class Answers(Core):
             notes=found.notes,
         )
 
-    def _record(self, ask: Ask, reply: Reply) -> None:
+    def _record(self, ask: Ask, reply: Reply, unit: str | None) -> None:
         """Counts, and the audit. A list of a field's values shows no items, and one that was only tried out is shown to nobody."""
         self.traffic.answered("recommend", reply.model_version, reply.took_ms, reply.cache, reply.degraded)
         if self.config.engine.audit and ask.of is None and ask.explore:
-            self.shown.add(rows_shown(ask, reply))
+            self.shown.add(rows_shown(ask, reply, unit))
 
     def _shown_today(self, model: LoadedModel, book: RuleBook, ask: Ask) -> np.ndarray | None:
         """Dense items shown to the person since a day ago, one for each exposure, where a rule counts them."""

@@ -48,9 +48,12 @@ def look_at(store: Store, experiment: Experiment) -> Look:
 
 
 def exposures_of(outcomes: pl.DataFrame) -> pl.DataFrame:
-    """What `Store.outcomes` tells, in the columns that a readout reads: an outcome is any action; a person nobody knows is a unit of one list."""
+    """What `Store.outcomes` tells, in the columns that a readout reads: an outcome is any action.
+
+    A person nobody knows is the unit of a session, else of one list.
+    """
     return outcomes.select(
-        pl.coalesce("user_id", "request_id").alias(Shown.UNIT),
+        pl.coalesce("user_id", "unit", "request_id").alias(Shown.UNIT),
         pl.col("variant").alias(Shown.ARM),
         pl.col("time").alias(Shown.TIME),
         pl.col("item_id").alias(Shown.ITEM),
@@ -59,6 +62,7 @@ def exposures_of(outcomes: pl.DataFrame) -> pl.DataFrame:
         (pl.col("actions").list.len().fill_null(0) > 0).cast(pl.Int64).alias(Shown.OUTCOME),
         pl.col("value").cast(pl.Float64).alias(Shown.VALUE),
         pl.col("actions").alias(Shown.ACTIONS),
+        pl.col("took_ms"),
     )
 
 

@@ -44,6 +44,13 @@ def checked_events(model: LoadedModel, events: Sequence[Event]) -> list[Event]:
     return list(events)
 
 
+def unread_labels(model: LoadedModel, events: Sequence[Event]) -> tuple[str, ...]:
+    """Names of labels in `events` that no task on candidates reads, in the order in which they come."""
+    judging = model.engine.scorer.judging
+    read = set() if judging is None else {config.label for config in judging.judge.configs.values()}
+    return tuple(dict.fromkeys(name for event in events for name in event.labels if name not in read))
+
+
 def checked_items(model: LoadedModel, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Items as the store keeps them. Raises DataError: no item_id, an unknown field, a wrong cell."""
     fields = model.engine.items.fields

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from m6rec.base.errors import UnknownUserError
 from m6rec.data.schema import shown
 from m6rec.serving.service.core import Core
-from m6rec.serving.service.intake import checked_events, checked_items, checked_users
+from m6rec.serving.service.intake import checked_events, checked_items, checked_users, unread_labels
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import Event, Forgotten, Receipt
@@ -30,11 +30,12 @@ class Knowledge(Core):
         self.following.catch_up()
         with self.loaded.use() as model:
             events = checked_events(model, events)
+            unread = unread_labels(model, events)
             self.quality.seen(model, events, model.trained_users)
         receipt = self.store.add_events(events, key=key)
         self.traffic.counted("events", receipt.accepted)
         self.following.catch_up()
-        return receipt
+        return replace(receipt, unread=unread)
 
     def upsert_items(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """New items, or new fields of known ones; recommendable from the next answer on. Raises DataError, StorageError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,13 +22,17 @@ SESSION = "session"  # field of the context that names a person nobody knows
 
 @dataclass(frozen=True)
 class Route:
-    """How a request is answered. version: None for the active model.  exploration: share of places filled by chance."""
+    """How a request is answered. version: None for the active model.  exploration: share of places filled by chance.
+
+    unit: what was dealt the arm where no user is known and a session is: its hash, so that the audit holds no session of anybody.
+    """
 
     ask: Ask
     version: str | None
     exploration: float
     experiment: str | None = None
     variant: str | None = None
+    unit: str | None = None
 
 
 class Routing:
@@ -59,9 +64,12 @@ class Routing:
             return self._taken(ask, self._named(ask.variant), share)
         if not self.experiments:
             return Route(ask, None, share)
-        unit = ask.user or str((ask.context or {}).get(SESSION) or ask.request_id)
-        found = choose(self.experiments, unit, ask.scenario) if ask.explore else None
-        return Route(ask, None, share) if found is None else self._taken(ask, found, share)
+        session = None if ask.user else (ask.context or {}).get(SESSION)
+        found = choose(self.experiments, ask.user or str(session or ask.request_id), ask.scenario) if ask.explore else None
+        if found is None:
+            return Route(ask, None, share)
+        taken = self._taken(ask, found, share)
+        return taken if not session else replace(taken, unit=hashlib.sha256(str(session).encode()).hexdigest()[:16])
 
     def _named(self, variant: str) -> Assignment:
         known = {}

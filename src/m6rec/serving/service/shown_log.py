@@ -86,14 +86,19 @@ class ShownLog:
                 self.lost += len(rows)
 
 
-def rows_shown(ask: Ask, reply: Reply) -> list[Shown]:
-    """The places of one list as the audit keeps them; why: the score, its parts, the reasons that were given with it."""
+def rows_shown(ask: Ask, reply: Reply, unit: str | None = None) -> list[Shown]:
+    """The places of one list as the audit keeps them; why: the score, its parts, the reasons that were given with it, and what experiments
+    read: how long the answer took and who was dealt the arm (`unit`) where no user is known."""
     from m6rec.serving.store.records import Shown
 
     now = time.time()
     rows = []
     for place, answer in enumerate(reply.answers):
         why: dict[str, Any] = {"score": _short(answer.score), "parts": {name: _short(share) for name, share in answer.parts.items()}}
+        if reply.experiment is not None:
+            why["took_ms"] = _short(reply.took_ms)
+        if unit is not None:
+            why["unit"] = unit
         if place < len(reply.reasons):
             why["reasons"] = [[one.kind, one.what, _short(one.share)] for one in reply.reasons[place]]
         propensity = reply.propensities[place] if place < len(reply.propensities) else 1.0

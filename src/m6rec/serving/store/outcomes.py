@@ -25,6 +25,8 @@ SHOWN: dict[str, type[pl.DataType]] = {
     "experiment": pl.String,
     "variant": pl.String,
 }
+# Kept among the reasons of a row: how long the answer took, and who was dealt an arm where no user is known.
+OF_REASONS: dict[str, type[pl.DataType]] = {"took_ms": pl.Float64, "unit": pl.String}
 DONE: dict[str, type[pl.DataType]] = {
     "event_seq": pl.Int64,
     "user_id": pl.String,
@@ -66,8 +68,9 @@ class Experiments(Settings):
 
         Returns:
             A row for each shown one, by `seq`: seq, time, request_id, user_id (null: nobody we know), item_id, position, model_version, scenario,
-            propensity, experiment, variant; then actions (list of text, in the order of the events, "event" for one without), value (of the
-            newest event that has one, else null), delay_s (until the first event, null where nothing came).
+            propensity, experiment, variant; took_ms and unit (what was dealt an arm where no user is known), null where not noted; then
+            actions (list of text, in the order of the events, "event" for one without), value (of the newest event that has one, else
+            null), delay_s (until the first event, null where nothing came).
 
         Raises:
             StorageError: the database can't be read.
@@ -79,17 +82,25 @@ class Experiments(Settings):
 def outcomes_of(connection: Connection, experiment: str | None, window_s: float, since: float = 0.0) -> pl.DataFrame:
     """See `Experiments.outcomes`."""
     audit, events = tables.audit, tables.events
-    query = select(*(audit.c[name] for name in SHOWN)).where(audit.c.time >= since).order_by(audit.c.seq)
+    query = select(*(audit.c[name] for name in SHOWN), audit.c.why).where(audit.c.time >= since).order_by(audit.c.seq)
     if experiment is not None:
         query = query.where(audit.c.experiment == experiment)
-    shown = pl.DataFrame(connection.execute(query).all(), schema=SHOWN, orient="row")
+    rows = [(*row[:-1], *_of_reasons(row[-1])) for row in connection.execute(query)]
+    shown = pl.DataFrame(rows, schema=SHOWN | OF_REASONS, orient="row")
     if shown.is_empty():
         return attributed(shown, pl.DataFrame(schema=DONE), window_s)
     first, last = shown["time"].min(), shown["time"].max()
     columns = (events.c.seq, events.c.user_id, events.c.item_id, events.c.time, events.c.action, events.c.value, events.c.context)
     between = (events.c.time >= first, events.c.time <= last + window_s)  # type: ignore[operator]
-    rows = [(*row[:6], from_json(row[6]).get("request_id")) for row in connection.execute(select(*columns).where(*between))]
-    return attributed(shown, pl.DataFrame(rows, schema=DONE, orient="row", strict=False), window_s)
+    done = [(*row[:6], from_json(row[6]).get("request_id")) for row in connection.execute(select(*columns).where(*between))]
+    return attributed(shown, pl.DataFrame(done, schema=DONE, orient="row", strict=False), window_s)
+
+
+def _of_reasons(why: str | None) -> tuple[float | None, str | None]:
+    """took_ms and unit, as far as the reasons of a row hold them."""
+    told = from_json(why)
+    took, unit = (told.get(name) for name in OF_REASONS) if isinstance(told, dict) else (None, None)
+    return (float(took) if isinstance(took, int | float) else None), (unit if isinstance(unit, str) else None)
 
 
 def attributed(shown: pl.DataFrame, events: pl.DataFrame, window_s: float) -> pl.DataFrame:

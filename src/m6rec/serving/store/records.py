@@ -51,6 +51,7 @@ class Receipt:
     late: how many of the accepted ones arrived longer than `late_after_s` after their time.
     first_seq, last_seq: places of the accepted ones, which are next to each other; 0 and 0 where none was.
     repeated: True where the idempotency key was known and this is the receipt of the first time.
+    unread: names of labels that no task of the model that answers reads; they are kept for a training that does. The service fills it in.
     """
 
     accepted: int
@@ -59,6 +60,7 @@ class Receipt:
     first_seq: int
     last_seq: int
     repeated: bool = False
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
