@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Body, FastAPI, Path, Query
 from starlette.requests import Request
@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from m6rec.serving.http.calls import Calls
 from m6rec.serving.http.config import GorseConfig
+from m6rec.serving.http.gorse_data import GorseData
 from m6rec.serving.http.gorse_rows import (
     FeedbackIn,
     FeedbackOut,
     FeedbackPage,
     FeedbackPageAsked,
-    Fieldwise,
     ItemIn,
     ItemOut,
     ItemPage,
@@ -31,7 +31,6 @@ from m6rec.serving.http.gorse_rows import (
 from m6rec.serving.http.guarded_route import route
 from m6rec.serving.http.replies import json_bytes
 from m6rec.serving.http.values import ID_PATTERN, MOST_EVENTS, MOST_ID, MOST_ROWS
-from m6rec.serving.store.records import StoredEvent
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -41,60 +40,12 @@ PathId = Annotated[str, Path(min_length=1, max_length=MOST_ID, pattern=ID_PATTER
 FeedbackRows = Annotated[list[FeedbackIn], Body(min_length=1, max_length=MOST_EVENTS)]
 ItemRows = Annotated[list[ItemIn], Body(min_length=1, max_length=MOST_ROWS)]
 UserRows = Annotated[list[UserIn], Body(min_length=1, max_length=MOST_ROWS)]
-LOOKED_AT = 20_000  # stored events that one page of feedback of a type looks through at the most
 
 
 def add_gorse_data_routes(app: FastAPI, service: Service, calls: Calls, names: GorseConfig) -> None:
     """Add the routes to `app`."""
 
-    def fieldwise(kind: str) -> Fieldwise:
-        return Fieldwise(names, service.info()[f"{kind}_fields"])
-
-    def hidden() -> set[str]:
-        return {one.value for one in service.store.blocked() if one.kind == "item"}
-
-    def write_items(rows: list[ItemIn]) -> int:
-        words = fieldwise("item")
-        service.upsert_items([{**words.fields(row, row.Categories), "item_id": row.ItemId} for row in rows])
-        before = hidden()
-        for row in rows:
-            hide(row.ItemId, row.IsHidden, before)
-        return len(rows)
-
-    def hide(item: str, wanted: bool, before: set[str]) -> None:
-        if wanted and item not in before:
-            service.store.block("item", item, "IsHidden, by a client of gorse")
-        elif not wanted and item in before:
-            service.store.unblock("item", item)
-
-    def patch_item(item: str, row: ItemPatch) -> None:
-        fields = fieldwise("item").fields(row, row.Categories)
-        old = service.item(item)["fields"]
-        if fields:
-            service.upsert_items([{**{name: value for name, value in old.items() if value is not None}, **fields, "item_id": item}])
-        if row.IsHidden is not None:
-            hide(item, row.IsHidden, hidden())
-
-    def read_items(most: int, after: str | None) -> list[dict[str, Any]]:
-        words, away = fieldwise("item"), hidden()
-        return [words.item(row, row["item_id"] in away) for row in service.items(None, most, after)]
-
-    def read_item(item: str) -> dict[str, Any]:
-        return fieldwise("item").item(service.item(item), item in hidden())
-
-    def write_users(rows: list[UserIn]) -> int:
-        words = fieldwise("user")
-        return service.upsert_users([{**words.fields(row), "user_id": row.UserId} for row in rows])
-
-    def patch_user(user: str, row: UserPatch) -> None:
-        service.upsert_users([{**service.user(user, 0)["fields"], **fieldwise("user").fields(row), "user_id": user}])
-
-    def read_user(user: str) -> dict[str, Any]:
-        return fieldwise("user").user(user, service.user(user, 0)["fields"])
-
-    def read_users(most: int, after: str) -> list[dict[str, Any]]:
-        words = fieldwise("user")
-        return [words.user(row["user_id"], row.get("fields", {})) for row in service.users(None, most, after or None)]
+    data = GorseData(service, names)
 
     async def insert_feedback(request: Request, rows: FeedbackRows) -> Response:
         """Insert feedback; what is there already is passed over."""
@@ -108,11 +59,11 @@ def add_gorse_data_routes(app: FastAPI, service: Service, calls: Calls, names: G
 
     async def list_feedback(request: Request, asked: Annotated[FeedbackPageAsked, Query()]) -> Response:
         """Feedback in the order in which it came."""
-        return json_bytes(await calls.run("read", _page, service, None, int(asked.cursor or 0), asked.n))
+        return json_bytes(await calls.run("read", data.feedback_page, None, int(asked.cursor or 0), asked.n))
 
     async def list_typed_feedback(request: Request, feedback_type: PathId, asked: Annotated[FeedbackPageAsked, Query()]) -> Response:
         """Feedback of one type in the order in which it came."""
-        return json_bytes(await calls.run("read", _page, service, feedback_type, int(asked.cursor or 0), asked.n))
+        return json_bytes(await calls.run("read", data.feedback_page, feedback_type, int(asked.cursor or 0), asked.n))
 
     async def user_feedback(request: Request, user_id: PathId) -> Response:
         """Feedback of a user."""
@@ -125,24 +76,24 @@ def add_gorse_data_routes(app: FastAPI, service: Service, calls: Calls, names: G
 
     async def insert_item(request: Request, row: ItemIn) -> Response:
         """Insert an item, over one that is there."""
-        return json_bytes({"RowAffected": await calls.run("write", write_items, [row])})
+        return json_bytes({"RowAffected": await calls.run("write", data.write_items, [row])})
 
     async def insert_items(request: Request, rows: ItemRows) -> Response:
         """Insert items, over those that are there."""
-        return json_bytes({"RowAffected": await calls.run("write", write_items, rows)})
+        return json_bytes({"RowAffected": await calls.run("write", data.write_items, rows)})
 
     async def modify_item(request: Request, item_id: PathId, row: ItemPatch) -> Response:
         """Change what is given of an item."""
-        await calls.run("write", patch_item, item_id, row)
+        await calls.run("write", data.patch_item, item_id, row)
         return json_bytes({"RowAffected": 1})
 
     async def get_gorse_item(request: Request, item_id: PathId) -> Response:
         """An item."""
-        return json_bytes(await calls.run("read", read_item, item_id))
+        return json_bytes(await calls.run("read", data.read_item, item_id))
 
     async def list_gorse_items(request: Request, asked: Annotated[PageAsked, Query()]) -> Response:
         """Items, page by page."""
-        found = await calls.run("read", read_items, asked.n, asked.cursor or None)
+        found = await calls.run("read", data.read_items, asked.n, asked.cursor or None)
         return json_bytes({"Cursor": found[-1]["ItemId"] if len(found) == asked.n else "", "Items": found})
 
     async def delete_gorse_item(request: Request, item_id: PathId) -> Response:
@@ -152,24 +103,24 @@ def add_gorse_data_routes(app: FastAPI, service: Service, calls: Calls, names: G
 
     async def insert_user(request: Request, row: UserIn) -> Response:
         """Insert a user, over one that is there."""
-        return json_bytes({"RowAffected": await calls.run("write", write_users, [row])})
+        return json_bytes({"RowAffected": await calls.run("write", data.write_users, [row])})
 
     async def insert_users(request: Request, rows: UserRows) -> Response:
         """Insert users, over those that are there."""
-        return json_bytes({"RowAffected": await calls.run("write", write_users, rows)})
+        return json_bytes({"RowAffected": await calls.run("write", data.write_users, rows)})
 
     async def modify_user(request: Request, user_id: PathId, row: UserPatch) -> Response:
         """Change what is given of a user."""
-        await calls.run("write", patch_user, user_id, row)
+        await calls.run("write", data.patch_user, user_id, row)
         return json_bytes({"RowAffected": 1})
 
     async def get_gorse_user(request: Request, user_id: PathId) -> Response:
         """A user."""
-        return json_bytes(await calls.run("read", read_user, user_id))
+        return json_bytes(await calls.run("read", data.read_user, user_id))
 
     async def list_gorse_users(request: Request, asked: Annotated[PageAsked, Query()]) -> Response:
         """Users, page by page."""
-        found = await calls.run("read", read_users, asked.n, asked.cursor)
+        found = await calls.run("read", data.read_users, asked.n, asked.cursor)
         return json_bytes({"Cursor": found[-1]["UserId"] if len(found) == asked.n else "", "Users": found})
 
     async def delete_gorse_user(request: Request, user_id: PathId) -> Response:
@@ -198,21 +149,3 @@ def add_gorse_data_routes(app: FastAPI, service: Service, calls: Calls, names: G
         ("DELETE", "/api/user/{user_id}", delete_gorse_user, "write", Success),
     ):
         route(app, method, path, function, role=role, tag=TAG, reply=reply, also=(404,))
-
-
-def _page(service: Service, kind: str | None, after: int, n: int) -> dict[str, Any]:
-    """The next n events, of one action where one is asked for. The cursor goes on where looking stopped."""
-    found: list[StoredEvent] = []
-    looked = 0
-    while len(found) < n and looked < LOOKED_AT:
-        block = service.store.events(after_seq=after, most=n if kind is None else 2000)
-        looked += len(block)
-        for event in block:
-            after = event.seq
-            if kind is None or event.action == kind:
-                found.append(event)
-                if len(found) == n:
-                    break
-        if len(block) < (n if kind is None else 2000) and len(found) < n:
-            return {"Cursor": "", "Feedback": [feedback(event) for event in found]}
-    return {"Cursor": str(after), "Feedback": [feedback(event) for event in found]}
