@@ -235,6 +235,32 @@ def test_an_experiment_says_what_differs_and_a_stopped_one_is_not_let_run(served
     assert "POST /v1/experiments" in visitor.get("/experiments").text
 
 
+def test_an_experiment_is_begun_by_a_form_and_a_wrong_one_is_told_and_kept_in_the_form(served: Served) -> None:
+    visitor = Visitor(served)
+    wanted = {
+        "name": "by form",
+        "control": "old",
+        "arm": "various",
+        "share": "30",
+        "traffic": "50",
+        "diversity": "40",
+        "actions": "buy, click",
+    }
+    wrong = visitor.post("/experiments/new", **(wanted | {"share": "130"}))
+    assert wrong.status_code == 422
+    assert 'value="130"' in wrong.text
+    assert "no number" not in wrong.text
+    assert visitor.post("/experiments/new", **(wanted | {"diversity": "much"})).status_code == 422
+    assert "by form" not in [body["name"] for body in served.service.store.experiments()]
+    assert visitor.post("/experiments/new", **wanted).status_code == 303
+    made = Experiment.build(next(body for body in served.service.store.experiments() if body["name"] == "by form"), "made")
+    assert [(arm.name, arm.share) for arm in made.arms] == [("old", 0.7), ("various", 0.3)]
+    assert made.arms[1].slate is not None
+    assert (made.arms[1].slate.diversity, made.traffic, made.actions) == (0.4, 0.5, ["buy", "click"])
+    assert visitor.post("/experiments/new", **wanted).status_code == 422, "the name is taken"
+    assert "Variety: 0.40" in visitor.get("/experiments/one?name=by form").text
+
+
 def test_the_audit_has_one_row_a_list_with_its_items_in_their_places(served: Served) -> None:
     store = served.service.store
     for request in ("first-list", "second-list"):

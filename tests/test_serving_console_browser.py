@@ -29,7 +29,7 @@ AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 VENDOR = Path(__file__).parents[1] / "src" / "m6rec" / "serving" / "console" / "static" / "vendor"
 PAGES = (
     *("/", "/try", "/try?user=u03&k=3&like=i05&against=next", "/catalogue?q=a", "/catalogue/new", "/catalogue/item?id=i03&who=1"),
-    *("/quality", "/training", "/experiments", "/experiments/one?name=variety", "/moderation", "/moderation/reviews"),
+    *("/quality", "/training", "/experiments", "/experiments/new", "/experiments/one?name=variety", "/moderation", "/moderation/reviews"),
     *("/moderation/audit", "/settings", "/nothing"),
 )
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium")

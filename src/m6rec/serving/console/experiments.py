@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from m6rec.base.errors import M6RecError, UsageError
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.moderation import in_lines
 from m6rec.serving.console.page import Admin, Form, Page, Reader, number, percent
-from m6rec.serving.experiments.config import Arm, Experiment
+from m6rec.serving.experiments.config import METRICS, Arm, Experiment
 from m6rec.serving.experiments.readout import Comparison, Readout
 
 router = APIRouter(prefix="/experiments")
@@ -40,6 +43,27 @@ def one(page: Reader, name: str) -> Response:
     )
 
 
+@router.get("/new")
+def new(page: Admin) -> Response:
+    """The form for an experiment of two arms: as today, and another way to answer."""
+    return _form(page, {})
+
+
+@router.post("/new")
+def create(page: Admin, form: Form) -> Response:
+    """Keep the experiment in the store; every worker deals people out from the next request on."""
+    name = form.get("name", "").strip()
+    try:
+        if any(one.name == name for one in page.service.routing.experiments):
+            raise UsageError(page.t("experiments.taken", name=name))
+        experiment = Experiment.build(_told(page, form), page.t("experiments.name"))
+    except M6RecError as error:
+        return _form(page, form, 422, str(error))
+    page.service.store.save_experiment(experiment.plain())
+    page.service.following.catch_up()
+    return page.go("/experiments/one", name=experiment.name, done="experiment_made")
+
+
 @router.post("/state")
 def set_state(page: Admin, form: Form) -> Response:
     """Run, pause or stop an experiment of the store, in every worker."""
@@ -48,6 +72,47 @@ def set_state(page: Admin, form: Form) -> Response:
     page.service.store.save_experiment(changed.plain())
     page.service.following.catch_up()
     return page.go("/experiments/one", name=experiment.name, done="experiment_changed")
+
+
+def _form(page: Page, form: Mapping[str, str], status: int = 200, problem: str = "") -> Response:
+    service = page.service
+    return page.show(
+        "experiments_new",
+        status,
+        form=form,
+        problem=problem,
+        models=[one.version for one in service.models() if one.status != "known"],
+        scenarios=service.info()["scenarios"],
+        metrics=METRICS,
+    )
+
+
+def _told(page: Page, form: Mapping[str, str]) -> dict[str, Any]:
+    """The form as an experiment in the words of its configuration. Raises UsageError: a field that holds no number."""
+
+    def figure(name: str, times: float = 0.01) -> float:
+        given = form.get(name, "").strip()
+        try:
+            return times * float(given.replace(",", ".") or 0)
+        except ValueError:
+            raise UsageError(page.t("experiments.no_number", name=page.t(f"experiments.form.{name}"), given=given[:20])) from None
+
+    share = figure("share")
+    slate = {"diversity": figure("diversity"), "novelty": figure("novelty")}
+    other: dict[str, Any] = {"name": form.get("arm", "").strip(), "share": share, "model": form.get("model") or None}
+    if any(slate.values()):
+        other["slate"] = slate
+    if form.get("exploration", "").strip():
+        other["exploration"] = figure("exploration")
+    return {
+        "name": form.get("name", "").strip(),
+        "arms": [{"name": form.get("control", "").strip(), "share": 1.0 - share}, other],
+        "traffic": figure("traffic"),
+        "metric": form.get("metric", METRICS[0]),
+        "scenarios": [form["scenario"]] if form.get("scenario") else [],
+        "actions": [word.strip() for word in form.get("actions", "").split(",") if word.strip()],
+        "since": time.time(),
+    }
 
 
 def differences(page: Page, arm: Arm) -> list[str]:
