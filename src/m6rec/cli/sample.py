@@ -21,6 +21,9 @@ def sample(
     tasks: Annotated[
         bool, typer.Option("--tasks", help="With lists that were shown and what came of them, and tasks that judge in the configuration.")
     ] = False,
+    talk: Annotated[
+        bool, typer.Option("--talk", help="With reviews, reasons, queries, dialogues and known questions, and tasks that read them.")
+    ] = False,
     format: Annotated[FileFormat, typer.Option("--format", help="Format of the tables.")] = FileFormat.PARQUET,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -47,6 +50,7 @@ def sample(
         language=language.value,
         format=format.value,
         tasks=tasks,
+        talk=talk,
     )
     if as_json:
         print_json(written)

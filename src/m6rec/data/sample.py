@@ -23,6 +23,7 @@ from m6rec.data.sample_events import draw_events, plant
 from m6rec.data.sample_exposures import ExposureTruth, draw_exposures
 from m6rec.data.sample_sentences import sentence_table
 from m6rec.data.sample_tables import draw_lengths, draw_outcomes, named, relation_table, text_table
+from m6rec.data.sample_talk import DIALOGUES, FAQ, Talk, make_talk, talk_tasks
 from m6rec.data.sample_tastes import SCENARIOS, Truth
 from m6rec.data.sample_titles import Language, load_words, word_items, word_users
 from m6rec.data.store import write_csv, write_ndjson, write_parquet
@@ -62,6 +63,7 @@ class Sample:
     texts      kind (review, reason, comment, query), user_id, item_id, text, lang, time; sentiment, topic, spans
     relations  head, relation (brand, next_part, goes_with, follows), tail
     histories  the same events with dense ids, per user, oldest first
+    talk       reviews, reasons, queries, dialogues and known questions that say what is true; None unless asked for
     """
 
     events: pl.DataFrame
@@ -74,6 +76,7 @@ class Sample:
     truth: Truth
     exposure_truth: ExposureTruth
     language: str
+    talk: Talk | None = None
 
     def dataset(self) -> Dataset:
         """As `prepare` would read the written files without tasks that judge, but that action and scenario codes follow ACTIONS and
@@ -98,6 +101,7 @@ def generate(
     new_share: float = 0.06,
     seed: int = 0,
     language: Language = "en",
+    talk: bool = False,
 ) -> Sample:
     """The sample in memory.
 
@@ -106,6 +110,7 @@ def generate(
         lists_per_user: the mean; a list shows six items.
         new_share: share of the items that have no events (not released yet) but titles of known topics.
         language: of all words; the hidden structure does not depend on it.
+        talk: with `Sample.talk`; what else is made is the same with and without.
 
     Raises:
         UsageError: fewer than 10 users or items, events_per_user outside 3..1000, lists_per_user outside 1..1000, new_share outside
@@ -164,6 +169,7 @@ def generate(
         truth=truth,
         exposure_truth=exposure_truth,
         language=language,
+        talk=make_talk(truth, item_frame, histories, words, (user_ids, item_ids), seed) if talk else None,
     )
 
 
@@ -171,7 +177,8 @@ def refuse_foreign(out: Path, format: Format) -> None:
     """Raises UsageError where writing a sample into `out` would replace what is no sample's."""
     config = out / "config.yaml"
     ours = config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(MARK)
-    taken = [name for name in ("config.yaml", *(f"{table}.{format}" for table in TABLES)) if (out / name).exists()]
+    names = ("config.yaml", *(f"{table}.{format}" for table in (*TABLES, "writings")), DIALOGUES, FAQ)
+    taken = [name for name in names if (out / name).exists()]
     if (taken and not ours) or (out.exists() and not out.is_dir()):
         what = f"holds {taken[0]}, which is not a sample's" if taken else "is a file"
         raise UsageError(f"{out} {what}; name another folder, for example {out / 'sample'}")
@@ -189,11 +196,13 @@ def write_sample(
     language: Language = "en",
     format: Format = "parquet",
     tasks: bool = False,
+    talk: bool = False,
 ) -> dict[str, Any]:
     """Write events, exposures, items, users, texts, relations (as `format`) and config.yaml into the folder `out`, all or nothing.
 
     Args:
         tasks: whether the configuration has tasks that judge (see `judge_tasks`), and with them the exposures.
+        talk: also writings (as `format`), dialogues.jsonl and faq.jsonl, and a configuration that reads and is asked about them.
 
     A folder that holds an earlier sample is overwritten; other files in it are left alone.
 
@@ -217,16 +226,23 @@ def write_sample(
         new_share=new_share,
         seed=seed,
         language=language,
+        talk=talk,
     )
+    files = {f"{table}.{format}": len(getattr(sample, table)) for table in TABLES}
     with ExitStack() as stack:  # renamed together once all are written, the configuration last
         temporary = stack.enter_context(atomic_file(config))
         temporary.write_text(_configuration(sample, format, seed, tasks), encoding="utf-8")
         for table in TABLES:
             _write(getattr(sample, table), stack.enter_context(atomic_file(out / f"{table}.{format}")), format)
+        if sample.talk is not None:
+            _write(sample.talk.writings, stack.enter_context(atomic_file(out / f"writings.{format}")), format)
+            sample.talk.write_dialogues(stack.enter_context(atomic_file(out / DIALOGUES)))
+            sample.talk.write_faq(stack.enter_context(atomic_file(out / FAQ)))
+            files |= {f"writings.{format}": len(sample.talk.writings), DIALOGUES: len(sample.talk.dialogues), FAQ: len(sample.talk.faq)}
     return {
         "folder": str(out),
         "config": str(config),
-        "files": {f"{table}.{format}": len(getattr(sample, table)) for table in TABLES},
+        "files": files,
         "users": users,
         "items": items,
         "events": len(sample.events),
@@ -259,7 +275,7 @@ def judge_tasks(sample: Sample) -> str:
         "click: {answer: judge, label: clicked}",
         "purchase: {answer: judge, label: bought, scenarios: [shop], after: click}",
         "rating: {answer: judge, label: rating, kind: number, scenarios: [shop]}",
-        "sentiment: {answer: judge, on: text, label: sentiment, texts: [review, comment]}",
+        f"sentiment: {{answer: judge, on: text, label: sentiment, texts: [review, {'turn' if sample.talk else 'comment'}]}}",
     ]
     if sample.items["category"].n_unique() > 1:
         lines.insert(3, "category: {answer: judge, on: item, label: category, weight: 0.2}")
@@ -273,13 +289,14 @@ def _configuration(sample: Sample, format: str, seed: int, tasks: bool) -> str:
     exposures = f"\n  exposures: exposures.{format}" if tasks else ""
     context = f"\n  context: {fields(CONTEXT_FIELDS)}" if tasks else ""
     split = "\nsplit: {protocol: time}" if tasks else ""
+    texts = f"writings.{format}" if sample.talk else f"texts.{format}"
     return f"""{MARK} ({len(sample.users)} users, {len(sample.items)} items, {len(sample.events)} events, seed {seed}).
 # Train on it with: m6rec train config.yaml
 data:
   events: events.{format}{exposures}
   items: items.{format}
   users: users.{format}
-  texts: texts.{format}
+  texts: {texts}
   relations: relations.{format}
 fields:
   items: {fields(ITEM_FIELDS)}
@@ -288,4 +305,4 @@ scenarios: {{column: scenario}}{split}
 text: {{language: {sample.language}}}
 tasks:
   next: {{answer: choose, positive: null}}
-{judge_tasks(sample) if tasks else ""}"""
+{judge_tasks(sample) if tasks else ""}{talk_tasks() if sample.talk else ""}"""
