@@ -1,0 +1,100 @@
+"""Cue words of what people type: what rules out, what bounds a number, who something is for. `cues/en.yaml` documents the files.
+
+All packaged languages are read together, since what people type mixes them; a templates file of a user's own may add to them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, cached_property
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from m6rec.base.configuration import Config
+from m6rec.text.words import SPACELESS
+
+Bound = Literal["<", "<=", ">", ">=", "=", "between"]
+Phrase = tuple[str, ...]  # tokens, as `tokens` gives them
+_TOKEN = re.compile(f"[{SPACELESS}]|(?:(?![{SPACELESS}_])\\w)+|[^\\w\\s]|_")
+
+
+class Audience(Config):
+    """Who something may be for."""
+
+    words: list[str] = Field(default=[], description="what such a person is called")
+    suits: list[str] = Field(default=[], description="names of categories and tags that are meant for them")
+    unfit: list[str] = Field(default=[], description="names of categories and tags that are not for them")
+    age: float | None = Field(default=None, description="years that an age field is held against where no age is said")
+
+
+class AgeFields(Config):
+    """Names of fields that speak of an age."""
+
+    least: list[str] = Field(default=[], description="the age from which on something is for people")
+    most: list[str] = Field(default=[], description="the age up to which it is")
+
+
+class Cues(Config):
+    """The cue words of one language, or of several together."""
+
+    not_: list[str] = Field(default=[], alias="not", description="what follows is unwanted, to the end of the clause")
+    directly: list[str] = Field(default=[], description="unwanted only where the name of a field's value follows directly")
+    spared: list[str] = Field(default=[], description="phrases that hold such a word and rule nothing out")
+    ends: list[str] = Field(default=[], description="words after which something is wanted again")
+    joins: list[str] = Field(default=[], description="words that join things of one clause")
+    only: list[str] = Field(default=[], description="the named values that follow are a must")
+    by: list[str] = Field(default=[], description="the named value of a category, tags or id field that follows directly is a must")
+    numbers: dict[Bound, list[str]] = Field(default={}, description="N a number, M another one; patterns by what they mean")
+    decades: list[str] = Field(default=[], description="patterns of a decade, D")
+    units: dict[str, list[str]] = Field(default={}, description="word beside a number -> names of number fields of such quantities")
+    unsaid: list[str] = Field(default=[], description="names of the number field that is meant where no unit is said")
+    years: dict[Bound, list[str]] = Field(default={}, description="patterns that speak of time, N a year")
+    year_fields: list[str] = Field(default=[], description="names of number fields that hold years")
+    audiences: dict[str, Audience] = Field(default={}, description="who something may be for")
+    for_: list[str] = Field(default=[], alias="for", description="what stands before an audience")
+    ages: list[str] = Field(default=[], description="patterns of a person's age, N")
+    age_fields: AgeFields = Field(default_factory=AgeFields, description="names of fields that speak of an age")
+    ratings: dict[str, float] = Field(default={}, description="name of an age rating -> the age it is for")
+    number_words: dict[str, float] = Field(default={}, description="numbers in words")
+    fillers: list[str] = Field(default=[], description="words that say nothing about what is unwanted")
+
+    def joined(self, other: Cues) -> Cues:
+        """With the words of `other` added."""
+        return Cues.model_validate(_merged(self.model_dump(by_alias=True), other.model_dump(by_alias=True)))
+
+    @cached_property
+    def phrases(self) -> dict[str, dict[Phrase, str]]:
+        """For each list of cue words, its phrases as tokens."""
+        lists = {name: getattr(self, name) for name in ("not_", "directly", "spared", "ends", "joins", "only", "by", "for_")}
+        return {name: {phrase(word): word for word in words} for name, words in lists.items()}
+
+
+def tokens(text: str) -> list[re.Match[str]]:
+    """Words, single characters of spaceless scripts and signs, in order; `match.group()` and `match.span()` say what and where."""
+    return list(_TOKEN.finditer(text))
+
+
+def phrase(text: str) -> Phrase:
+    """The tokens of a cue."""
+    return tuple(match.group() for match in tokens(text.casefold()))
+
+
+@cache
+def built_in_cues() -> Cues:
+    """The cue words of every packaged language together."""
+    folder = resources.files("m6rec.text") / "cues"
+    found = Cues()
+    for name in sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".yaml")):
+        found = found.joined(Cues.build(yaml.safe_load((folder / name).read_text(encoding="utf-8")), f"cues/{name}"))
+    return found
+
+
+def _merged(first: Any, second: Any) -> Any:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return {**first, **{key: _merged(first[key], value) if key in first else value for key, value in second.items()}}
+    if isinstance(first, list) and isinstance(second, list):
+        return [*first, *(value for value in second if value not in first)]
+    return first if second is None else second
