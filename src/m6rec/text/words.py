@@ -60,6 +60,21 @@ def words(text: str, language: str = "en") -> list[str]:
     return result
 
 
+def placed_units(text: str, language: str = "en") -> list[tuple[str, int, int]]:
+    """(unit, start, end) in order: `units` of every run of letters, with the characters of `text` as given that it stands at.
+
+    Signs that only become letters when normalised (™) are none here.
+    """
+    word, character = _patterns()
+    found = []
+    for run in (re.finditer(r"[A-Za-z0-9]+", text) if text.isascii() else word.finditer(text)):
+        parts = character.finditer(run[0]) if character.match(run[0]) else [run]
+        start = run.start() if character.match(run[0]) else 0
+        for part in parts:
+            found += [(unit, start + part.start(), start + part.end()) for unit in units(part[0], language)]
+    return found
+
+
 def is_spaceless(unit: str) -> bool:
     """Whether a unit is one character of a script written without spaces."""
     return not unit.isascii() and _patterns()[1].match(unit) is not None

@@ -1,0 +1,272 @@
+"""What a sentence claims of an item, checked against what is known: names of items, values of fields, numbers.
+
+A value that any item of the catalogue has is a claim wherever it is said; it is true where this item has it (in the field, or in its own
+texts), or, where the sentence speaks of the reader's past ("you liked ..."), where an item of the history has it. What is not true is
+taken out with the smallest piece of the sentence that can go, and counted. A name that is also a value of some field is true if either is:
+a reading that is generous, never one that finds fault where there may be none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from m6rec.explanation.clauses import Clause, Unit, Words, cut, is_element, quoted, taken_out
+from m6rec.explanation.lexicon import NAME, Found, Lexicon, Said
+from m6rec.explanation.phrases import language_of
+from m6rec.text.words import is_spaceless, placed_units
+
+DENIED_WITHIN = 3  # units between "not" and what it denies
+MOST_TEXT = 100_000  # characters that are read; nobody writes a longer reason
+MOST_ROUNDS = 50
+PAIRS = {"(": ")", "（": "）", "[": "]"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing a text says. kind: "name" of an item, "value" of `field`, "number".  start, end: characters of the text that was checked.
+
+    about: "item", "history" or "asked", what it was held against.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    field: str
+    about: str
+    true: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A text of which every claim is true: the text as it stands now, the claims in it, and those taken out."""
+
+    text: str
+    kept: tuple[Claim, ...]
+    dropped: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a text about one item may say. history: of each item the reader had.  asked: of what was typed, and of the described reader."""
+
+    lexicon: Lexicon
+    item: Said = field(default_factory=Said)
+    history: tuple[Said, ...] = ()
+    asked: Said = field(default_factory=Said)
+
+    def true(self, phrase: str, about: str) -> bool:
+        """Whether a name or a value holds; about: of "item", "history", "either" of them, or what was "asked"."""
+        of_history = about in ("history", "either") and any(one.has(phrase) for one in self.history)
+        of_item = about in ("item", "either") and self.item.has(phrase)
+        return of_item or of_history or (about in ("asked", "history") and self.asked.has(phrase))
+
+    def numbers(self, about: str) -> list[tuple[str, float]]:
+        """The numbers that may be said."""
+        if about == "history":
+            return [number for one in (*self.history, self.asked) for number in one.numbers]
+        return [*self.item.numbers, *self.asked.numbers] if about != "asked" else list(self.asked.numbers)
+
+
+def facts_of(
+    lexicon: Lexicon,
+    item: int | None,
+    history: Sequence[int] = (),
+    *,
+    text: str | None = None,
+    profile: Mapping[str, Any] | str | None = None,
+) -> Facts:
+    """The facts of an item (its row, None for none) for a reader with these items in the past, who typed `text` and is described by `profile`."""
+    asked = lexicon.typed(text or "").also(lexicon.person(profile))
+    past = tuple(lexicon.facts(int(row)) for row in dict.fromkeys(history))
+    return Facts(lexicon, Said() if item is None else lexicon.facts(int(item)), past, asked)
+
+
+def check(text: str, facts: Facts) -> Checked:
+    """The text without what is not true, with what it says now and what was taken out. A true text comes back as it is."""
+    text = text[:MOST_TEXT]
+    dropped: list[Claim] = []
+    for _ in range(MOST_ROUNDS):
+        claims = read_claims(text, facts)
+        wrong = next((claim for claim in reversed(claims) if not claim.true), None)
+        if wrong is None:
+            return Checked(text, tuple(claims), tuple(reversed(dropped)))
+        said = placed_units(text, facts.lexicon.language)
+        span, spans = (wrong.start, wrong.end), [(claim.start, claim.end) for claim in claims]
+        shorter = taken_out(text, said, span, spans, _words(facts.lexicon.language))
+        gone = [claim for claim in claims if not claim.true]
+        text = shorter if len(shorter) < len(text) else text[: wrong.start] + text[wrong.end :]
+        # A clause may take further untrue claims with it: all that were there and are not any more were taken out.
+        left = [claim.text for claim in read_claims(text, facts) if not claim.true]
+        for claim in reversed(gone):
+            if claim.text in left:
+                left.remove(claim.text)
+            else:
+                dropped.append(claim)
+    claims = read_claims(text, facts)
+    return Checked("", (), (*(claim for claim in claims if not claim.true), *reversed(dropped)))
+
+
+def read_claims(text: str, facts: Facts) -> list[Claim]:
+    """Everything `text` claims, in order."""
+    lexicon = facts.lexicon
+    words, said = _words(lexicon.language), placed_units(text, lexicon.language)
+    found = [one for one in lexicon.find(said) if _is_claim(text, said, one, lexicon)]
+    spans = [_whole(text, (said[one.first][1], said[one.last - 1][2])) for one in found]
+    numbers = [
+        match for match in words.numbers.finditer(text) if not any(start < match.end() and match.start() < end for start, end in spans)
+    ]
+    every = spans + [match.span() for match in numbers]
+    clauses = cut(text, said, words, every)
+    scopes = _scopes(text, said, clauses, every, words)
+    claims = []
+    for one, span in zip(found, spans, strict=True):
+        clause = _clause_of(clauses, span[0])
+        about = _about(scopes, clause, span[0])
+        true = facts.true(one.phrase, "either" if one.fields == (NAME,) and about == "item" else about)
+        if NAME not in one.fields and clause is not None and _denied(said, clause, one.first, words):
+            true = not true
+        kind = "name" if NAME in one.fields else "value"
+        label = next((name for name in one.fields if name != NAME), "")
+        claims.append(Claim(kind, text[slice(*span)], *span, "" if kind == "name" else label, "item" if about == "either" else about, true))
+    for match in numbers:
+        clause = _clause_of(clauses, match.start())
+        about = _about(scopes, clause, match.start())
+        known = facts.numbers("item" if about == "either" else about) + (facts.numbers("history") if about == "either" else [])
+        about = "item" if about == "either" else about
+        true = _number_true(text, said, match.span(), match[1], match[2], known, facts, about, words)
+        claims.append(Claim("number", match[0], *match.span(), "", about, true))
+    return sorted(claims, key=lambda claim: claim.start)
+
+
+def share_true(texts: Iterable[str], facts: Iterable[Facts]) -> tuple[int, int]:
+    """(true, named): of the claims that written texts make, how many are true of their item and reader; the figure "named features that are true"."""
+    true = named = 0
+    for text, known in zip(texts, facts, strict=True):
+        claims = read_claims(text[:MOST_TEXT], known)
+        true, named = true + sum(claim.true for claim in claims), named + len(claims)
+    return true, named
+
+
+def _whole(text: str, span: tuple[int, int]) -> tuple[int, int]:
+    """With the parenthesis that closes a name like Alien (1979)."""
+    opened = [PAIRS[sign] for sign in text[slice(*span)] if sign in PAIRS]
+    return (span[0], span[1] + 1) if opened and text[span[1] : span[1] + 1] == opened[-1] and opened[-1] not in text[slice(*span)] else span
+
+
+def _is_claim(text: str, said: Sequence[Unit], one: Found, lexicon: Lexicon) -> bool:
+    """Whether a phrase is meant: a common word, or a name of one word in small letters, is usually just a word."""
+    sequence = one.phrase.split(" ")
+    start, end = said[one.first][1], said[one.last - 1][2]
+    in_quotes = quoted(text, (start, end))[0] < start
+    if all(unit in lexicon.common for unit in sequence):
+        middle = bool(re.search(r"[^\s.!?。！？\"'“]\s*$", text[:start]))  # a capital at the beginning of a sentence says nothing
+        return in_quotes or (middle and all(text[said[place][1]].isupper() for place in range(one.first, one.last)))
+    if one.fields != (NAME,) or in_quotes:
+        return True
+    if is_spaceless(sequence[0]):
+        return len(sequence) > 1
+    return len(sequence) > 1 or text[start].isupper()
+
+
+def _scopes(
+    text: str, said: Sequence[Unit], clauses: Sequence[Clause], spans: Sequence[tuple[int, int]], words: Words
+) -> dict[Clause, tuple[int, str]]:
+    """For clauses that speak of the past or of what was typed: where the words that say so end, and which of the two."""
+    found: dict[Clause, tuple[int, str]] = {}
+    before: tuple[int, str] | None = None
+    sentence = -1
+    for clause in clauses:
+        before = before if clause.sentence == sentence else None
+        sentence = clause.sentence
+        cue = _cue(said, clause, words)
+        if cue is None and before is not None and is_element(text, said, clause, spans, words):
+            cue = (clause.start, before[1])  # a list goes on
+        if cue is not None:
+            found[clause] = cue
+        before = cue
+    return found
+
+
+def _cue(said: Sequence[Unit], clause: Clause, words: Words) -> tuple[int, str] | None:
+    inside = [unit for unit in said if clause.start <= unit[1] < clause.end]
+    sequence = [unit for unit, _, _ in inside]
+    for kind, phrases in (("history", words.history), ("asked", words.asked)):
+        ends = [
+            inside[start + len(phrase) - 1][2]
+            for phrase in phrases
+            for start in range(len(sequence) - len(phrase) + 1)
+            if tuple(sequence[start : start + len(phrase)]) == phrase
+        ]
+        if ends:
+            return min(ends), kind
+    return None
+
+
+def _about(scopes: Mapping[Clause, tuple[int, str]], clause: Clause | None, place: int) -> str:
+    cue = None if clause is None else scopes.get(clause)
+    if cue is None:
+        return "item"
+    return cue[1] if place >= cue[0] else "either"
+
+
+def _clause_of(clauses: Sequence[Clause], place: int) -> Clause | None:
+    return next((one for one in clauses if one.start <= place < one.end), None)
+
+
+def _denied(said: Sequence[Unit], clause: Clause, first: int, words: Words) -> bool:
+    near = [unit for unit, start, _ in said[max(first - DENIED_WITHIN, 0) : first] if start >= clause.start]
+    return any(tuple(near[place : place + len(phrase)]) == phrase for phrase in words.denied for place in range(len(near)))
+
+
+def _number_true(
+    text: str,
+    said: Sequence[Unit],
+    span: tuple[int, int],
+    low: str,
+    high: str | None,
+    known: Sequence[tuple[str, float]],
+    facts: Facts,
+    about: str,
+    words: Words,
+) -> bool:
+    before = [unit for unit, start, _ in said if start < span[0]][-3:]
+    fields = {name for name in facts.lexicon.number_fields if _named(name, before, facts.lexicon.language)}
+    if text[: span[0]].rstrip()[-1:] in tuple("$€£¥￥"):
+        fields |= {name for name in facts.lexicon.number_fields if " ".join(_units(name, facts.lexicon.language)) in words.money}
+    values = [value for name, value in known if not fields or name in fields]
+    first, second = float(low.replace(",", "")), None if high is None else float(high.replace(",", ""))
+    if second is not None:
+        return any(first <= value <= second for value in values) or all(
+            _near(number, one, values) for number, one in ((low, first), (str(high), second))
+        )
+    for phrases, holds in (
+        () if about == "asked" else ((words.under, lambda value: value <= first), (words.over, lambda value: value >= first))
+    ):
+        if any(tuple(before[-len(phrase) :]) == phrase for phrase in phrases):
+            return any(holds(value) for name, value in known if name and (not fields or name in fields))
+    return _near(low, first, values)
+
+
+def _near(written: str, value: float, known: Sequence[float]) -> bool:
+    """Whether a known number is the one written, to the decimals written."""
+    decimals = len(written.partition(".")[2])
+    return any(abs(one - value) <= 0.5 * 10.0**-decimals * (1 - 1e-9) or one == value for one in known)
+
+
+def _named(name: str, near: Sequence[str], language: str) -> bool:
+    return all(unit in near for unit in _units(name, language))
+
+
+@lru_cache(1024)
+def _units(text: str, language: str) -> tuple[str, ...]:
+    return tuple(unit for unit, _, _ in placed_units(text.replace("_", " "), language))
+
+
+@lru_cache(16)
+def _words(language: str) -> Words:
+    return Words(language_of(language).claims, language)

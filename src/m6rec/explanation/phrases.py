@@ -1,0 +1,57 @@
+"""What a language needs for explanations: one YAML file each in `languages/`; a language is added by adding a file.
+
+`languages/en.yaml` documents the form.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from pydantic import Field
+
+from m6rec.base.configuration import Config
+from m6rec.base.errors import UsageError, nearest
+from m6rec.base.strict_yaml import read_yaml
+
+FOLDER = "languages"
+
+
+class ClaimWords(Config):
+    """Words by which claims of a sentence are read."""
+
+    articles: list[str] = Field(default=[], description="stand before a noun and say nothing")
+    common: list[str] = Field(default=[], description="words that name no item and no value when they stand alone")
+    history: list[str] = Field(default=[], description="what speaks of things that the reader had")
+    asked: list[str] = Field(default=[], description="what speaks of what the reader typed")
+    denied: list[str] = Field(default=[], description="what turns a claim round")
+    lists: list[str] = Field(default=[], description="words that join things of one list")
+    joined: list[str] = Field(default=[], description="words that begin a clause which can stand alone without them")
+    depending: list[str] = Field(default=[], description="words that begin a clause which goes with the one before it")
+    under: list[str] = Field(default=[], description="words before a number that is an upper limit")
+    over: list[str] = Field(default=[], description="words before a number that is a lower limit")
+    between: list[str] = Field(default=[], description="words and signs between the two numbers of a range")
+    money: list[str] = Field(default=[], description="fields that a number with a currency sign speaks of")
+
+
+class Language(Config):
+    """One file."""
+
+    claims: ClaimWords = Field(description="words by which claims of a sentence are read")
+
+
+def known_languages() -> list[str]:
+    """The languages that have a file."""
+    return sorted(one.name.removesuffix(".yaml") for one in (files(__package__) / FOLDER).iterdir() if one.name.endswith(".yaml"))
+
+
+@cache
+def language_of(code: str) -> Language:
+    """The words of a language. Raises UsageError: a language without a file."""
+    known = known_languages()
+    if code not in known:
+        raise UsageError(
+            f"no explanation is worded in language '{code[:40]}'{nearest(code[:40], known) or '; there are: ' + ', '.join(known)}"
+        )
+    name = f"{code}.yaml"
+    return Language.build(read_yaml((files(__package__) / FOLDER / name).read_text("utf-8"), name), name)
