@@ -26,3 +26,6 @@ class Columns:
     HEAD = "head"
     RELATION = "relation"
     TAIL = "tail"
+    # known questions
+    QUESTION = "question"
+    ANSWER = "answer"

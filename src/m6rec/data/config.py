@@ -15,11 +15,11 @@ FieldTypeName = Literal["text", "category", "tags", "number", "id", "vector"]
 Encoding = Literal["utf-8", "latin-1", "gb18030"]
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "day", "iso"]
 
-TABLES = ("events", "exposures", "items", "users", "texts", "relations")
+TABLES = ("events", "exposures", "items", "users", "texts", "relations", "faq")
 MAPPABLE = (
     *(Columns.USER, Columns.ITEM, Columns.TIME, Columns.ORDER, Columns.SCENARIO, Columns.ACTION, Columns.VALUE),
     *(Columns.POSITION, Columns.PROPENSITY, Columns.LIST, Columns.SPLIT),
-    *(Columns.KIND, Columns.TEXT, Columns.LANG, Columns.HEAD, Columns.RELATION, Columns.TAIL),
+    *(Columns.KIND, Columns.TEXT, Columns.LANG, Columns.HEAD, Columns.RELATION, Columns.TAIL, Columns.QUESTION, Columns.ANSWER),
 )
 
 
@@ -52,6 +52,10 @@ class DataConfig(Config):
         None, description="Texts (kind, text; optionally user_id, item_id, lang, time), one file or several."
     )
     relations: str | None = Field(None, description="Relations: head, relation, tail (social ties, knowledge).")
+    dialogues: str | list[str] | None = Field(
+        None, description="Dialogues, a JSON object a line: dialogue_id, messages of role, text, items, liked, refused. One file or several."
+    )
+    faq: str | list[str] | None = Field(None, description="Questions with their answers (question, answer; optionally lang), one file or several.")
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Canonical name -> the file's column, e.g. {user_id: uid, time: timestamp}; 'items.item_id' is for one table.",
@@ -96,7 +100,7 @@ class DataConfig(Config):
                 raise ValueError(f"unknown canonical column '{name}'{nearest(name, MAPPABLE)}; known: {', '.join(MAPPABLE)}")
         return value
 
-    @field_validator("events", "texts", "exposures")
+    @field_validator("events", "texts", "exposures", "dialogues", "faq")
     @classmethod
     def _some_file(cls, value: str | list[str] | None) -> str | list[str] | None:
         if value is not None and not value:
@@ -119,6 +123,12 @@ class DataConfig(Config):
 
     def text_files(self) -> list[str]:
         return [] if self.texts is None else [self.texts] if isinstance(self.texts, str) else list(self.texts)
+
+    def dialogue_files(self) -> list[str]:
+        return [] if self.dialogues is None else [self.dialogues] if isinstance(self.dialogues, str) else list(self.dialogues)
+
+    def faq_files(self) -> list[str]:
+        return [] if self.faq is None else [self.faq] if isinstance(self.faq, str) else list(self.faq)
 
 
 class FieldsConfig(Config):

@@ -84,6 +84,8 @@ class Dataset:
     scenario_names: list[str] = field(default_factory=list)
     texts: pl.DataFrame | None = None
     relations: pl.DataFrame | None = None
+    dialogues: pl.DataFrame | None = None
+    faq: pl.DataFrame | None = None
     exposures: Exposures | None = None
     fingerprint: str = ""
     left_out: str = ""

@@ -22,6 +22,7 @@ from m6rec.data.cleaning import drop_rare, drop_repeats, drop_unlisted
 from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig
 from m6rec.data.dataset import Dataset, Table, Vocabulary
+from m6rec.data.dialogues import dialogue_texts, read_dialogues
 from m6rec.data.events import read_events
 from m6rec.data.exposure_columns import Wanted
 from m6rec.data.exposure_files import (
@@ -37,7 +38,7 @@ from m6rec.data.fields import FieldType
 from m6rec.data.guessing import guess_fields
 from m6rec.data.readers import read_table
 from m6rec.data.schema import canonical
-from m6rec.data.side_tables import read_relations, read_texts, require_fields
+from m6rec.data.side_tables import read_faq, read_relations, read_texts, require_fields, with_dialogues
 from m6rec.data.store import fingerprint, load_dataset, save_dataset
 from m6rec.data.tables import empty_column, frame_to_table
 
@@ -100,11 +101,15 @@ def prepare(
     rows = None if exposures is None else _exposures(exposures, users, items, scenario_names, histories, orders, wanted)
     texts = read_texts(data, folder, account=account, labels=labels.get("text", ()))
     relations = read_relations(data, folder, account=account)
+    dialogues = read_dialogues(data, folder, items.ids, account=account)
+    faq = read_faq(data, folder, account=account)
+    if dialogues is not None:
+        texts = with_dialogues(texts, dialogue_texts(dialogues))
     _describe(items, users, histories, account)
     if rows is not None:
         describe_exposures(rows, account)
 
-    dataset = Dataset(items, users, histories, actions, scenario_names, texts, relations, rows)
+    dataset = Dataset(items, users, histories, actions, scenario_names, texts, relations, dialogues, faq, rows)
     return Dataset(**{**vars(dataset), "fingerprint": fingerprint(dataset)}), account
 
 

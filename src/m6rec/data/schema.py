@@ -4,7 +4,7 @@ A wrong cell is named by its row: row 1 is the first row after the header.
 
 events     user_id, item_id, time or order; action, scenario, value and others if present
 items      item_id and the declared fields                users  user_id and the declared fields
-texts      text; kind, user_id, item_id, lang, time, split       relations  head, relation, tail
+texts      text; kind, user_id, item_id, lang, time, split       relations  head, relation, tail       faq  question, answer; lang
 exposures  user_id, item_id, time or order; scenario, position, propensity, list_id, split, label columns, context
 """
 
@@ -47,6 +47,7 @@ SCHEMAS = {
     "users": Schema((Columns.USER,)),
     "texts": Schema((Columns.TEXT,), (Columns.KIND, Columns.USER, Columns.ITEM, Columns.LANG, Columns.TIME, Columns.SPLIT)),
     "relations": Schema((Columns.HEAD, Columns.RELATION, Columns.TAIL)),
+    "faq": Schema((Columns.QUESTION, Columns.ANSWER), (Columns.LANG,)),
 }
 
 

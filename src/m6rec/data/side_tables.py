@@ -1,4 +1,4 @@
-"""Texts and relations: read and checked now, used by tasks that write and by knowledge later."""
+"""Texts, relations and known questions: read and checked here, used by tasks that judge and write, by knowledge and by conversations."""
 
 from __future__ import annotations
 
@@ -95,3 +95,37 @@ def read_relations(data: DataConfig, folder: Path, *, account: Account) -> pl.Da
     distinct = complete.unique(maintain_order=True, keep="first")
     account.add("relations dropped", complete.height - distinct.height, f"{data.relations}: said before")
     return distinct
+
+
+def read_faq(data: DataConfig, folder: Path, *, account: Account) -> pl.DataFrame | None:
+    """question, answer, lang (pl.String; lang null unknown); None without a file. Rows without question or answer are dropped and counted.
+
+    Several rows may have one answer: each is another way to ask for it.
+    """
+    if data.faq is None:
+        return None
+    frames = [faq_table(folder / file, separator=data.separator, encoding=data.encoding, columns=data.columns) for file in data.faq_files()]
+    for file, (_, dropped) in zip(data.faq_files(), frames, strict=True):
+        account.add("questions dropped", dropped, f"{file}: no question or no answer")
+    faq = pl.concat([frame for frame, _ in frames])
+    account.add("known questions", faq.height, ", ".join(data.faq_files()))
+    return faq
+
+
+def faq_table(
+    path: Path, *, separator: str | None = None, encoding: str = "utf-8", columns: dict[str, str] | None = None
+) -> tuple[pl.DataFrame, int]:
+    """One file of known questions as `read_faq` gives them, and how many rows were dropped. Raises DataError."""
+    frame = canonical(read_table(path, separator=separator, encoding=encoding), "faq", columns or {}, path.name)
+    typed = [words(frame[name], path.name).alias(name) for name in SCHEMAS["faq"].required]
+    lang = words(frame[Columns.LANG], path.name) if Columns.LANG in frame.columns else pl.Series([None] * frame.height, dtype=pl.String)
+    found = pl.DataFrame([*typed, lang.alias(Columns.LANG)])
+    complete = found.drop_nulls([Columns.QUESTION, Columns.ANSWER])
+    if not complete.height:
+        raise DataError(f"{path.name} has no row with a question and an answer; give columns question and answer")
+    return complete, found.height - complete.height
+
+
+def with_dialogues(texts: pl.DataFrame | None, replies: pl.DataFrame) -> pl.DataFrame:
+    """The texts, and what assistants said in dialogues."""
+    return replies if texts is None else pl.concat([texts, replies], how="diagonal_relaxed")

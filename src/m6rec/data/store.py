@@ -26,7 +26,7 @@ from m6rec.data.fields import FieldType
 
 VERSION = 3  # 1: the event columns in one histories.npz; 2: no exposures; both still read
 MAPPED_FROM = 16 << 20  # bytes: a smaller column is read whole
-FRAMES = ("texts", "relations")
+FRAMES = ("texts", "relations", "dialogues", "faq")
 EXPOSURE_FRAMES = ("context", "labels")
 
 
@@ -120,6 +120,8 @@ def load_dataset(folder: Path) -> Dataset:
             fingerprint=facts["fingerprint"],
             texts=frames.get("texts"),
             relations=frames.get("relations"),
+            dialogues=frames.get("dialogues"),
+            faq=frames.get("faq"),
             exposures=_exposures(folder, facts["exposures"]) if facts.get("exposures") else None,
             left_out=facts.get("left_out", ""),
         )
@@ -167,7 +169,7 @@ def _array(path: Path) -> np.ndarray:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Hash of the contents: ids, fields and their values, histories, names, texts, relations, exposures."""
+    """Hash of the contents: ids, fields and their values, histories, names, texts, relations, dialogues, known questions, exposures."""
     digest = hashlib.sha256()
     for table in (dataset.items, dataset.users):
         _note(digest, [table.ids.ids, {name: str(kind) for name, kind in table.fields.items()}])
@@ -177,6 +179,11 @@ def fingerprint(dataset: Dataset) -> str:
     _note(digest, [dataset.action_names, dataset.scenario_names])
     for frame in (dataset.texts, dataset.relations):
         if frame is not None:
+            _note_frame(digest, frame)
+    for name in ("dialogues", "faq"):
+        frame = getattr(dataset, name)
+        if frame is not None:  # named: nothing is noted where there are none, so older fingerprints stay what they were
+            _note(digest, [name])
             _note_frame(digest, frame)
     rows = dataset.left_out if dataset.exposures is None else exposures_digest(dataset.exposures)
     if rows:

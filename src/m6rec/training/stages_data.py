@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from m6rec.base.storage import write_json
 from m6rec.config import M6RecConfig
+from m6rec.data.dialogues import KIND, dialogue_parts
 from m6rec.data.prepare import prepare, save_dataset
 from m6rec.data.row_splits import TEST, VALIDATION, split_texts
 from m6rec.data.splits import held_out_users
@@ -35,6 +37,7 @@ class Prepare(Stage):
         data = bench.config.data
         tables: dict[str, list[str | None]] = {"items": [data.items], "users": [data.users], "relations": [data.relations]}
         tables |= {"events": [*data.event_files()], "exposures": [*data.exposure_files()], "texts": [*data.text_files()]}
+        tables |= {"dialogues": [*data.dialogue_files()], "faq": [*data.faq_files()]}
         # Bytes and names, not where the files lie: a configuration moved to another folder, its paths adjusted, is the same one.
         digests = {
             table: [(Path(name).name, file_digest(bench.source / name)) for name in names if name is not None]
@@ -167,8 +170,14 @@ def all_texts(bench: Workbench) -> list[str]:
     if dataset.texts is not None:
         hidden = {dataset.users.ids.ids[user] for user in held_out_users(bench.split, bench.config.split)}
         parts = split_texts(dataset.texts) if judges_texts(bench.config) else np.zeros(len(dataset.texts), dtype=np.int8)
+        if dataset.dialogues is not None:  # what is said in held-out dialogues teaches nothing, whatever the tasks are
+            replies = (dataset.texts["kind"] == KIND).fill_null(False).to_numpy()
+            parts = np.where(replies, dataset.texts["split"].fill_null(0).to_numpy(), parts)
         written = zip(dataset.texts["user_id"].to_list(), dataset.texts["text"].to_list(), parts.tolist(), strict=True)
         texts += [text for user, text, part in written if text is not None and user not in hidden and part not in (VALIDATION, TEST)]
+    if dataset.dialogues is not None:
+        asked = dataset.dialogues.filter(pl.Series(dialogue_parts(dataset.dialogues) == 0) & (pl.col("role") == "user"))
+        texts += asked["text"].to_list()
     return [text for text in texts if text]
 
 

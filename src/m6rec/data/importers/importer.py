@@ -6,6 +6,7 @@ A new format is one file here (or in a package with an entry point `m6rec.import
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,17 +25,19 @@ from m6rec.data.store import write_parquet
 
 HEADER = "# Written by `m6rec import`. The types under `fields` may be edited; then: m6rec train config.yaml\n"
 TABLES = ("events", "items", "users", "texts", "relations")
-WRITTEN = {"config.yaml", *(f"{table}.parquet" for table in TABLES)}
+DIALOGUES = "dialogues.jsonl"
+WRITTEN = {"config.yaml", DIALOGUES, *(f"{table}.parquet" for table in TABLES)}
 
 
 @dataclass
 class Imported:
     """Canonical frames, the types of their fields, and what `data:` of the configuration needs besides the file names.
 
-    A frame's columns are those of `m6rec.data.schema.SCHEMAS`, plus the fields; columns nobody declared are kept in the file.
+    A frame's columns are those of `m6rec.data.schema.SCHEMAS`, plus the fields; columns nobody declared are kept in the file. dialogues: as
+    data/dialogues.py reads them.  settings: further sections of the configuration.
     """
 
-    events: pl.DataFrame
+    events: pl.DataFrame | None
     items: pl.DataFrame | None = None
     users: pl.DataFrame | None = None
     texts: pl.DataFrame | None = None
@@ -42,6 +45,8 @@ class Imported:
     item_fields: dict[str, FieldType] = field(default_factory=dict)
     user_fields: dict[str, FieldType] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    dialogues: list[dict[str, Any]] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class Importer(ABC):
@@ -126,7 +131,12 @@ def write(imported: Imported, out: Path, account: Account) -> None:
             for table, types in (("items", imported.item_fields), ("users", imported.user_fields))
             if types
         }
-        config = {"data": {**data, **imported.data}} | ({"fields": fields} if fields else {})
+        if imported.dialogues is not None:
+            lines = (json.dumps(dialogue, ensure_ascii=False) + "\n" for dialogue in imported.dialogues)
+            (folder / DIALOGUES).write_text("".join(lines), encoding="utf-8")
+            data["dialogues"] = DIALOGUES
+            account.add("dialogues written", len(imported.dialogues), DIALOGUES)
+        config = {"data": {**data, **imported.data}} | ({"fields": fields} if fields else {}) | imported.settings
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
         (folder / "config.yaml").write_text(HEADER + text, encoding="utf-8")
 

@@ -1,0 +1,185 @@
+"""A conversation over a trained model: messages in, replies out. The state is worked out from the messages, so nothing need be kept between calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m6rec.base.errors import UsageError
+from m6rec.data.schema import shown
+from m6rec.serving.conversation.config import ConversationConfig
+from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.judged import TaskJudge
+from m6rec.serving.conversation.naming import Names
+from m6rec.serving.conversation.policy import Person, Policy
+from m6rec.serving.conversation.questions import ItemFacts
+from m6rec.serving.conversation.reply import ChatReply
+from m6rec.serving.conversation.state import State
+from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
+from m6rec.serving.engine.engine import Engine
+from m6rec.text.constraints import Typed
+from m6rec.text.constraints import understand as take_apart
+from m6rec.text.field_names import FieldNames
+from m6rec.text.phrases import Phrases, built_in, built_in_phrases
+
+ROLES = ("user", "assistant", "system")
+MOST_MESSAGES = 1_000
+ASKING = ("?", "？")
+
+
+class Talker:
+    """What all conversations over one engine share: names of the catalogue, phrases, known questions, tasks."""
+
+    def __init__(self, engine: Engine, config: ConversationConfig | None = None) -> None:
+        """Raises ConfigError, UsageError, DataError: a language file, a task or a FAQ file of the configuration that can't be used."""
+        self.engine = engine
+        self.config = config or ConversationConfig()
+        own = [Phrases.load(Path(path)) for path in self.config.languages]
+        self.phrases = [*own, *(built_in_phrases(name) for name in built_in() if name not in {one.language for one in own})]
+        self.judge = TaskJudge(engine, self.config)
+        self.faq = self._faq()
+        self._made_for: object = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the catalogue anew where it has changed."""
+        items = self.engine.items
+        if self._made_for is items:
+            return
+        titles = items.titles()
+        seen = np.bincount(self.engine.histories.compact().items, minlength=len(items))
+        self.names = Names(items, titles, seen, {word for phrases in self.phrases for word in phrases.plain})
+        self.facts = ItemFacts(items, titles)
+        self.fields = FieldNames(items)
+        self.policy = Policy(self.engine, self.config, self.facts, self.faq)
+        self._made_for = items
+
+    def start(self, person: Person | None = None) -> Conversation:
+        """A new conversation."""
+        self.refresh()
+        return Conversation(self, person or Person())
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], person: Person | None = None) -> ChatReply:
+        """The reply to the last of `messages`, which is the person's.
+
+        Raises:
+            UsageError: no messages, one without role or words, or the last one is not the person's.
+        """
+        talk = self.start(person)
+        told = checked(messages)
+        for message in told[:-1]:
+            if message["role"] == "user":
+                talk.hear(message["content"])
+            elif message["role"] == "assistant":
+                talk.tell(message["content"], message.get("items"))
+        return talk.say(told[-1]["content"])
+
+    def phrases_of(self, text: str, usual: str) -> Phrases:
+        """The phrases of the language that a text is in."""
+        return language_of(text, self.phrases, usual or self.engine.scorer.reader.wording.language)
+
+    def _faq(self) -> Faq | None:
+        reader = self.engine.scorer.reader
+
+        def states(texts: Sequence[str]) -> np.ndarray:
+            return np.asarray(reader.read(list(texts)).float().numpy())
+
+        if self.config.faq is not None:
+            return Faq.read(Path(self.config.faq), states, self.config.faq_precision)
+        frame = self.engine.dataset.faq
+        return None if frame is None or not frame.height else Faq(frame, states, self.config.faq_precision)
+
+
+class Conversation:
+    """One conversation; keeps its state. `messages` is what was said so far, ready for `Recommender.chat`."""
+
+    def __init__(self, talker: Talker, person: Person) -> None:
+        self.talker, self.person = talker, person
+        self.state = State()
+        self.messages: list[dict[str, Any]] = []
+
+    @property
+    def liked(self) -> list[str]:
+        """Ids of items that the person said they like, in order."""
+        return [self.talker.engine.items.ids.ids[item] for item in self.state.liked]
+
+    @property
+    def refused(self) -> list[str]:
+        """Ids of items that the person refused: they never come again in this conversation."""
+        return [self.talker.engine.items.ids.ids[item] for item in self.state.refused]
+
+    def say(self, text: str) -> ChatReply:
+        """What the conversation answers to a turn of the person. Raises UsageError: no text."""
+        turn = self.hear(text)
+        phrases = self.talker.phrases_of(turn.text, turn.language)
+        reply = self.talker.policy.reply(turn, self.state, self.person, phrases)
+        if turn.cut:
+            reply = ChatReply(**{**vars(reply), "text": f"{phrases.say('too_long')} {reply.text}"})
+        self.tell(reply.text, [one.item_id for one in reply.items])
+        return reply
+
+    def hear(self, text: str) -> Turn:
+        """Take in a turn of the person without answering it."""
+        if not isinstance(text, str):
+            raise UsageError(f"a message is {type(text).__name__}; give what the person typed as text")
+        talker = self.talker
+        plain, cut = cleaned(text, talker.config.longest)
+        phrases = talker.phrases_of(plain, self.state.language)
+        turn = understand(plain, self.state.before(), self._open_names(), phrases, talker.judge, talker.facts.told, cut)
+        typed = self._typed(turn)
+        self.state.hear(turn, typed)
+        self.messages.append({"role": "user", "content": text})
+        return turn
+
+    def tell(self, text: str, items: Sequence[str] | None = None) -> None:
+        """Take in a reply that was given. items: ids that it offers; None: those that it names."""
+        plain, _ = cleaned(text, self.talker.config.longest)
+        ids = self.talker.engine.items.ids
+        if items is None:
+            phrases = self.talker.phrases_of(plain, self.state.language)
+            named = understand(plain, self.state.before(), self._open_names(), phrases, None, ()).items
+        else:
+            named = tuple(row for row in ids.many(list(items)).tolist() if row >= 0)
+        self.state.tell(named, plain.rstrip().endswith(ASKING) and not named)
+        self.messages.append({"role": "assistant", "content": text, "items": [ids.ids[row] for row in named]})
+
+    def _typed(self, turn: Turn) -> Typed | None:
+        if not turn.wish or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
+            return None
+        return take_apart(turn.wish, self.talker.fields)
+
+    def _open_names(self) -> Names:
+        return self.talker.names
+
+
+def checked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Messages with role and content, as many programs send them; content may be parts of {"type": "text", "text": ...}.
+
+    Raises:
+        UsageError: in one line.
+    """
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence) or not messages:
+        raise UsageError(f"messages is {shown(messages)}; give a list like " + '[{"role": "user", "content": "something for a runner"}]')
+    if len(messages) > MOST_MESSAGES:
+        raise UsageError(f"there are {len(messages):,} messages; at most {MOST_MESSAGES:,} are read: leave the oldest out")
+    found = []
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, Mapping):
+            raise UsageError(f"message {number} is {shown(message)}; give " + '{"role": "user", "content": "..."}')
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise UsageError(f"message {number} has the role {shown(role)}; allowed are {', '.join(ROLES)}")
+        if isinstance(content, list):
+            content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+        if not isinstance(content, str):
+            raise UsageError(f"message {number} has the content {shown(content)}; give text")
+        items = message.get("items")
+        if items is not None and (isinstance(items, str) or not isinstance(items, Sequence)):
+            raise UsageError(f"message {number} has the items {shown(items)}; give a list of item ids")
+        found.append({"role": role, "content": content, "items": items})
+    if found[-1]["role"] != "user":
+        raise UsageError(f"the last message is the {found[-1]['role']}'s; chat answers a message of the user, so end with one")
+    return found

@@ -1,0 +1,163 @@
+"""Known questions: the one that a text asks, if any, by n-grams and by what the model reads of it; the threshold is calibrated.
+
+A question is compared with every known one: the cosine of weighted n-grams, and where the model reads words well enough to help, the cosine of its
+text states too. An answer's score is that of its nearest question, sharpened by the others of the same answer. Below the threshold nothing is known.
+
+Dimension keys: Q known questions, A answers, T texts, L width of a text state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.sparse import csr_array
+
+from m6rec.data.columns import Columns
+from m6rec.data.side_tables import faq_table
+from m6rec.text.ngrams import NGrams
+
+States = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 (T, L), text states
+SHARES = (0.0, 0.15, 0.3, 0.5)  # of the model's reading beside the n-grams: tried, and the best on the known questions kept
+FIRST = 0.7  # of an answer's score by its nearest question; the rest by the mean of its three nearest
+NEAREST = 3
+UNKNOWN_QUANTILE = 0.98  # of how near different questions come to each other: where no answer has two questions to learn from
+LEAST, MOST = 0.25, 0.95
+MOST_ASKED = 1_000  # known questions that are asked of the others to calibrate
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known question that a text asks: its answer, and how near it is, from 0 to 1."""
+
+    question: str
+    answer: str
+    score: float
+
+
+class Faq:
+    """Known questions with their answers.
+
+    threshold: nearness from which a question counts as known.  share: of the model's reading in the nearness.
+    """
+
+    def __init__(self, frame: pl.DataFrame, states: States | None = None, precision: float = 0.9) -> None:
+        """frame: question, answer, lang, at least one row.  precision: share of right answers that the threshold shall reach."""
+        self.questions = frame[Columns.QUESTION].to_list()
+        self.answers, codes = np.unique(frame[Columns.ANSWER].to_numpy(), return_inverse=True)
+        self.codes: np.ndarray = codes.astype(np.int64)  # Q: answer of each question
+        self._states = states
+        self._ngrams = NGrams.fit(self.questions, min_count=1)
+        self._rows = self._ngram_rows(self.questions)
+        self._centre, self._read = None, None
+        if states is not None:
+            read = states(self.questions)
+            self._centre = read.mean(axis=0) if len(read) > 1 else np.zeros(read.shape[1], dtype=np.float32)
+            self._read = _unit_rows(read - self._centre)
+        self.share, self.threshold = self._calibrated(precision)
+
+    @classmethod
+    def read(cls, path: Path, states: States | None = None, precision: float = 0.9) -> Faq:
+        """A file with columns question and answer. Raises DataError."""
+        return cls(faq_table(path)[0], states, precision)
+
+    def find(self, text: str) -> Known | None:
+        """The known question that `text` asks; None where it is none of them."""
+        if not text.strip():
+            return None
+        nearness = self._nearness([text], self.share)[0]
+        scores = self._scores(nearness[None], self.codes)[0]
+        best = int(scores.argmax())
+        if scores[best] < self.threshold:
+            return None
+        mine = np.flatnonzero(self.codes == best)
+        question = int(mine[nearness[mine].argmax()])
+        return Known(self.questions[question], str(self.answers[best]), float(scores[best]))
+
+    def best(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """For each text the answer that fits best, whatever the threshold: (codes int64 (T,) into `answers`, scores float32 (T,))."""
+        found, scores = [], []
+        for start in range(0, len(texts), 512):
+            some = self._scores(self._nearness(texts[start : start + 512], self.share), self.codes)
+            found.append(some.argmax(axis=1))
+            scores.append(some.max(axis=1))
+        return np.concatenate(found), np.concatenate(scores)
+
+    def _ngram_rows(self, texts: Sequence[str]) -> csr_array:
+        """csr (T, F), unit rows."""
+        matrix = self._ngrams.matrix(texts)
+        norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+        return csr_array(matrix.multiply((1 / np.maximum(norms, 1e-9))[:, None]))
+
+    def _nearness(self, texts: Sequence[str], share: float) -> np.ndarray:
+        """float32 (T, Q)."""
+        near = csr_array(self._ngram_rows(texts) @ self._rows.T).toarray().astype(np.float32)
+        if share and self._read is not None and self._states is not None:
+            near = (1 - share) * near + share * np.maximum(_unit_rows(self._states(texts) - self._centre) @ self._read.T, 0)
+        return near
+
+    def _scores(self, nearness: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """float32 (T, A): of every answer, from nearness (T, Q); -1 where an answer has no question among them."""
+        scores = np.full((len(nearness), len(self.answers)), -1.0, dtype=np.float32)
+        for answer in range(len(self.answers)):
+            mine = nearness[:, codes == answer]
+            if mine.shape[1]:
+                top = np.sort(mine, axis=1)[:, ::-1][:, :NEAREST]
+                scores[:, answer] = FIRST * top[:, 0] + (1 - FIRST) * top.mean(axis=1)
+        return scores
+
+    def _calibrated(self, precision: float) -> tuple[float, float]:
+        """(share, threshold): by asking every known question of the others.
+
+        Right where the nearest other question has its answer; and unknown where the questions of its own answer are taken away.
+        """
+        best = (0.0, LEAST, -1.0)
+        for share in SHARES if self._read is not None else (0.0,):
+            with_own, right, without_own = self._asked_of_each_other(share)
+            threshold = _threshold(with_own, right, without_own, precision)
+            quality = float((right & (with_own >= threshold)).mean()) if len(with_own) else 0.0
+            if quality > best[2] + 0.005:
+                best = (share, threshold, quality)
+        return best[0], best[1]
+
+    def _asked_of_each_other(self, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores of the best answer to each question that has a sister, whether it is right, and the best score without its own answer."""
+        asked = np.arange(len(self.codes))
+        if len(asked) > MOST_ASKED:
+            asked = np.sort(np.random.default_rng(0).choice(len(asked), MOST_ASKED, replace=False))
+        nearness = self._nearness([self.questions[row] for row in asked.tolist()], share)
+        row, own = np.arange(len(asked)), self.codes[asked]
+        nearness[row, asked] = -1.0
+        scores = self._scores(nearness, self.codes)
+        sisters = np.bincount(self.codes)[own] > 1
+        known, right = scores.max(axis=1)[sisters], (scores.argmax(axis=1) == own)[sisters]
+        scores[row, own] = -1.0
+        return known, right, scores.max(axis=1)
+
+
+def _threshold(known: np.ndarray, right: np.ndarray, unknown: np.ndarray, precision: float) -> float:
+    """The nearness from which a question counts as known.
+
+    With sisters to learn from, the one that lets most right answers through, counted against the unknown ones let through, at the precision
+    wanted where one reaches it; else just above how near different questions come to each other.
+    """
+    if not len(known):
+        return float(np.clip(np.quantile(unknown, UNKNOWN_QUANTILE) if len(unknown) > 1 else 0.5, LEAST, MOST))
+    best, most = LEAST, -1.0
+    for threshold in np.unique(np.clip(np.concatenate([known, unknown]), LEAST, MOST)):
+        through, wrong = float((right & (known >= threshold)).mean()), float((unknown >= threshold).mean())
+        balance = (through + 1 - wrong) / 2
+        reached = through / max(through + wrong, 1e-9) >= precision
+        if balance + reached > most:
+            best, most = float(threshold), balance + reached
+    below = np.sort(np.concatenate([known, unknown, [0.0]]))
+    under = below[np.searchsorted(below, best) - 1]
+    return float((best + max(under, LEAST)) / 2 if under < best else best)
+
+
+def _unit_rows(rows: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    return found

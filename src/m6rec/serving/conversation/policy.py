@@ -1,0 +1,183 @@
+"""What to answer: the template policy. It recommends real items with reasons, asks back when that helps, answers questions, and hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from m6rec.base.contracts import Scored
+from m6rec.serving.asked import Ask
+from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
+from m6rec.serving.conversation.config import ConversationConfig
+from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.questions import ItemFacts
+from m6rec.serving.conversation.reasons import reasons
+from m6rec.serving.conversation.reply import ChatReply
+from m6rec.serving.conversation.state import State
+from m6rec.serving.conversation.understanding import Turn
+from m6rec.serving.engine.candidates import Candidates
+from m6rec.serving.engine.engine import Engine
+from m6rec.text.constraints import meets
+from m6rec.text.phrases import Phrases
+
+WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
+SMALL = ("greet", "thanks", "bye")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is talking: a known user, where they are, and items that rules allow them (bool (N,), None for all)."""
+
+    user: str | None = None
+    scenario: str | None = None
+    allowed: Callable[[], np.ndarray | None] | None = None
+
+
+class Policy:
+    """Replies to a turn, given the state after it."""
+
+    def __init__(self, engine: Engine, config: ConversationConfig, facts: ItemFacts, faq: Faq | None) -> None:
+        self.engine, self.config, self.facts, self.faq = engine, config, facts, faq
+
+    def reply(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+        """The reply; `state` has taken the turn in already."""
+        if turn.intent == "hand_over":
+            return self._hand_over(turn, state, phrases, "person")
+        if turn.intent == "anger":
+            return self._hand_over(turn, state, phrases, "anger")
+        if turn.intent == "ask_item":
+            return self._made(phrases, "ask_item", self.facts.answer(turn, phrases, state.turns))
+        known = None if self.faq is None or turn.intent in SMALL else self._known(turn)
+        if known is not None:
+            return self._made(phrases, "faq", known)
+        if turn.intent == "question":
+            return self._question(turn, state, person, phrases)
+        if turn.intent in SMALL:
+            return self._made(phrases, turn.intent, phrases.say(turn.intent, state.turns - 1))
+        if turn.intent in WISHES:
+            return self._recommend(turn, state, person, phrases)
+        if state.unclear >= self.config.misunderstandings:
+            return self._hand_over(turn, state, phrases, "misunderstood")
+        if not turn.text:
+            return self._made(phrases, "greet", phrases.say("greet", state.turns - 1), asked=True)
+        return self._made(phrases, turn.intent, phrases.say("again", state.turns - 1), asked=True)
+
+    def _known(self, turn: Turn) -> str | None:
+        """The answer to a known question. A wish is one only where it is put as a question or hits it squarely."""
+        assert self.faq is not None
+        found = self.faq.find(turn.text)
+        if found is None:
+            return None
+        squarely = found.score >= (1 + self.faq.threshold) / 2
+        return found.answer if turn.question or turn.intent == "unclear" or squarely else None
+
+    def _question(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+        """A question that is about no item and not among the known ones: out of depth, unless its words are those of the catalogue."""
+        wish = state.wishes[-1] if turn.wish and state.wishes else None
+        if wish is not None and (wish.constraints or wish.named):
+            return self._recommend(turn, state, person, phrases)
+        if self.faq is not None:
+            return self._hand_over(turn, state, phrases, "unknown")
+        if wish is not None and wish.wanted and self.engine.understands(wish.wanted):
+            return self._recommend(turn, state, person, phrases)
+        return self._made(phrases, "question", phrases.say("again", state.turns - 1), asked=True)
+
+    def _recommend(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+        heard = self._heard(turn, state, phrases)
+        nothing_known = person.user is None and not state.wanted and not state.constraints and not state.liked and not state.had
+        if nothing_known and not heard and turn.intent == "recommend" and state.asked < self.config.questions and not state.waiting:
+            return self._made(phrases, turn.intent, phrases.say("ask_wish", state.turns - 1), asked=True)
+        allowed = self._allowed(state, person)
+        if state.constraints and not allowed.any():
+            limits = ", ".join(f"{one.field} {_limit(one.op, one.value)}" for one in state.constraints)
+            return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing", state.turns - 1, limits=limits)), asked=True)
+        fresh = allowed & self._unseen(state)
+        if not fresh.any():
+            return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
+        ask = self._ask(state, person)
+        found = self.engine.answer(ask, allowed=fresh, count=CONSIDERED)
+        if not len(found):
+            return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
+        question = self._back(turn, state, found, phrases)
+        if question:
+            return self._made(phrases, turn.intent, _joined(heard, question), asked=True)
+        best = found.at(np.arange(min(self.config.items, len(found))))
+        wanted = [pair for typed in state.wishes for pair in typed.named]
+        why = reasons(self.engine, self.facts, ask, best.items, wanted, state.liked, phrases)
+        offers = [
+            phrases.say("reason", title=self.facts.title(item), reasons=told) if told else self.facts.title(item)
+            for item, told in zip(best.items.tolist(), why, strict=True)
+        ]
+        saying = "offer_one" if len(offers) == 1 else "offer"
+        text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
+        items = [
+            Scored(self.engine.items.ids.ids[item], float(score), self.facts.titles[item])
+            for item, score in zip(best.items.tolist(), best.scores.tolist(), strict=True)
+        ]
+        return self._made(phrases, turn.intent, _joined(heard, text), items=items)
+
+    def _back(self, turn: Turn, state: State, found: Candidates, phrases: Phrases) -> str:
+        """A question that would tell the answers apart, "" where none is due."""
+        if turn.intent not in ("recommend", "refine") or state.waiting or state.asked >= self.config.questions or state.liked:
+            return ""
+        if openness(found.scores) < self.config.openness:
+            return ""
+        split = best_split(self.engine.items, found.items, found.scores, state.fields)
+        return "" if split is None else phrases.say("ask_field", state.asked, values=phrases.several(split.values, "last"))
+
+    def _heard(self, turn: Turn, state: State, phrases: Phrases) -> str:
+        """That likes and refusals were taken in. What was refused by all that was shown is not listed."""
+        said = []
+        for saying, items in (("liked", turn.liked), ("refused", turn.refused), ("had", turn.had)):
+            named = [item for item in items if item in turn.items]
+            if named:
+                said.append(phrases.say(saying, state.turns - 1, items=phrases.several([self.facts.title(item) for item in named])))
+        return " ".join(said)
+
+    def _allowed(self, state: State, person: Person) -> np.ndarray:
+        """bool (N,): what may be recommended at all: never what was refused."""
+        items = len(self.engine.items)
+        ruled = None if person.allowed is None else person.allowed()
+        allowed = np.ones(items, dtype=bool) if ruled is None else ruled.copy()
+        if state.constraints:
+            allowed &= meets(self.engine.items, state.constraints)
+        for known in (state.refused, state.had, state.liked):
+            allowed[list(known)] = False
+        return allowed
+
+    def _unseen(self, state: State) -> np.ndarray:
+        """bool (N,): what was not shown in this conversation."""
+        unseen = np.ones(len(self.engine.items), dtype=bool)
+        unseen[list(state.offered)] = False
+        return unseen
+
+    def _ask(self, state: State, person: Person) -> Ask:
+        ids = self.engine.items.ids.ids
+        return Ask(
+            user=person.user,
+            history=tuple(ids[item] for item in [*state.had, *state.liked]),
+            text=state.wanted or None,
+            disliked=tuple(ids[item] for item in state.refused),
+            scenario=person.scenario,
+            k=CONSIDERED,
+            explore=False,
+        )
+
+    def _hand_over(self, turn: Turn, state: State, phrases: Phrases, why: str) -> ChatReply:
+        reason = phrases.values["reasons"][why]
+        return ChatReply(phrases.say("hand_over", state.turns - 1), [], turn.intent, True, False, reason, phrases.language)
+
+    def _made(self, phrases: Phrases, intent: str, text: str, *, items: list[Scored] | None = None, asked: bool = False) -> ChatReply:
+        return ChatReply(text, items or [], intent, False, asked, "", phrases.language)
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(one for one in sentences if one)
+
+
+def _limit(op: str, value: tuple[str, ...] | float) -> str:
+    if isinstance(value, tuple):
+        return f"{'≠' if op == 'not in' else '='} {' / '.join(value)}"
+    return f"{op.replace('<=', '≤').replace('>=', '≥')} {value:g}"

@@ -1,0 +1,104 @@
+"""What a conversation has come to: liked, refused and known items, what is wished for, what was shown and asked.
+
+It is worked out from the messages alone, turn by turn, so a stateless caller and one that keeps a `Conversation` get the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from m6rec.serving.conversation.understanding import Before, Turn
+from m6rec.text.constraints import Constraint, Typed
+
+NEWEST_WISHES = 4  # wishes whose words are scored; constraints hold until they are taken back
+LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
+
+
+@dataclass
+class State:
+    """Where a conversation stands. Items are rows of the catalogue; dicts keep the order in which things were said.
+
+    shown     the list shown last                       offered  everything that was ever shown
+    asked     questions asked back so far               waiting  whether the newest reply was one
+    unclear   turns in a row that were not understood   turns    of the person so far
+    """
+
+    liked: dict[int, None] = field(default_factory=dict)
+    refused: dict[int, None] = field(default_factory=dict)
+    had: dict[int, None] = field(default_factory=dict)
+    wishes: list[Typed] = field(default_factory=list)
+    constraints: tuple[Constraint, ...] = ()
+    shown: tuple[int, ...] = ()
+    offered: dict[int, None] = field(default_factory=dict)
+    focus: int | None = None
+    asked: int = 0
+    waiting: bool = False
+    unclear: int = 0
+    turns: int = 0
+    language: str = ""
+
+    def before(self) -> Before:
+        """What the next turn may refer to."""
+        known = {*self.liked, *self.refused, *self.had, *self.offered}
+        return Before(self.shown, self.focus, known, bool(self.offered), self.language)
+
+    def hear(self, turn: Turn, typed: Typed | None) -> None:
+        """Take in a turn of the person. typed: its wish, taken apart. What was refused once stays refused."""
+        self.turns += 1
+        self.language = turn.language
+        self.refused |= dict.fromkeys(turn.refused)
+        self.had |= dict.fromkeys(turn.had)
+        self.liked = {item: None for item in [*self.liked, *turn.liked] if item not in self.refused}
+        if len(turn.items) == 1:
+            self.focus = turn.items[0]
+        elif turn.about:
+            self.focus = turn.about[0] if len(turn.about) == 1 else None
+        if typed is not None:
+            self.wishes.append(typed)
+            self.constraints = merged(self.constraints, typed)
+        self.unclear = self.unclear + 1 if turn.intent in ("unclear", "again") else 0
+
+    def tell(self, items: Sequence[int], asked: bool) -> None:
+        """Take in a turn of ours: the items it offered, and whether it asked something."""
+        fresh = tuple(dict.fromkeys(item for item in items if item not in self.liked and item not in self.had))
+        if fresh:
+            self.shown = fresh
+            self.offered |= dict.fromkeys(fresh)
+            self.focus = fresh[0] if len(fresh) == 1 else None
+        self.asked += asked
+        self.waiting = asked
+
+    @property
+    def wanted(self) -> str:
+        """The newest wishes in words, "" for none."""
+        return "; ".join(dict.fromkeys(typed.wanted for typed in self.wishes[-NEWEST_WISHES:] if typed.wanted))
+
+    @property
+    def fields(self) -> set[str]:
+        """Fields that the person has spoken of."""
+        return {one.field for one in self.constraints} | {name for typed in self.wishes for name, _ in typed.named}
+
+
+def merged(held: Sequence[Constraint], typed: Typed) -> tuple[Constraint, ...]:
+    """The constraints of a conversation after one more wish: a newer bound, or a newer must, takes the place of the one before; what is wanted now is
+    ruled out no longer."""
+    kept: list[Constraint] = []
+    for one in held:
+        if any(_replaces(new, one) for new in typed.constraints):
+            continue
+        if one.op == "not in" and isinstance(one.value, tuple):
+            left = tuple(value for value in one.value if (one.field, value) not in typed.named)
+            if not left:
+                continue
+            one = replace(one, value=left)
+        kept.append(one)
+    return tuple(dict.fromkeys([*kept, *typed.constraints]))
+
+
+def _replaces(new: Constraint, old: Constraint) -> bool:
+    if new.field != old.field:
+        return False
+    if new.op == "in":
+        return old.op == "in"
+    return (new.op in LOW and old.op in LOW) or (new.op in HIGH and old.op in HIGH)

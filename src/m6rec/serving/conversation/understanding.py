@@ -1,0 +1,322 @@
+"""What one turn of a person means: intent, items liked and refused, what is wished for, what is asked about an item.
+
+Cue words and names decide; where the model has tasks on texts for intent or sentiment, they are asked too (see `Judged`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from m6rec.serving.conversation.naming import Named, Names
+from m6rec.text.phrases import Phrases, Said, earliest, found, said
+from m6rec.text.words import is_spaceless
+
+Intent = Literal[
+    *("hand_over", "anger", "ask_item", "faq", "question", "refuse", "like", "refine", "recommend", "more", "anything"),
+    *("greet", "thanks", "bye", "again", "unclear"),
+]
+LIKED, REFUSED, HAD = "like", "refuse", "had"
+BREAKS = re.compile(r"[.!?;,\n。！？；，、:]")
+STOPS = ".!?;\n。！？；"  # breaks over which no feeling is carried on
+ASKING = ("?", "？")
+SIGNS = "$€£¥%+"
+WORDLESS = ("greet", "thanks", "bye", "more", "like", "had", "refuse", "yes", "no", "anything", "recommend", "none", "again")
+HIDDEN = ("Cc", "Cf", "Co", "Cs")  # control, formatting, private and broken characters say nothing
+
+
+class Judged(Protocol):
+    """What tasks on texts say of a turn."""
+
+    def intent(self, text: str) -> str | None:
+        """The likeliest intent where the model is sure of it."""
+
+    def angry(self, text: str) -> bool:
+        """Whether the text is negative beyond doubt."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a person said, understood. Items are rows of the catalogue.
+
+    about     items a question is about        asked   fields it asks for        values  values it asks after ("is it a comedy?")
+    wish      the words that say what is wanted and what is not, "" for none
+    """
+
+    intent: Intent
+    text: str
+    language: str
+    items: tuple[int, ...] = ()
+    liked: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
+    had: tuple[int, ...] = ()
+    about: tuple[int, ...] = ()
+    asked: tuple[str, ...] = ()
+    values: tuple[Named, ...] = ()
+    wish: str = ""
+    question: bool = False
+    cut: bool = False
+
+
+@dataclass
+class Before:
+    """What a turn may refer to: the list shown last, the item spoken of last, everything named so far."""
+
+    shown: tuple[int, ...] = ()
+    focus: int | None = None
+    known: set[int] = field(default_factory=set)
+    offered: bool = False  # whether anything was recommended so far
+    language: str = ""
+
+
+def cleaned(text: str, longest: int) -> tuple[str, bool]:
+    """The text without characters that nobody sees, and whether it was cut: of a long one the beginning and the end are kept."""
+    cut = len(text) > longest
+    if cut:
+        text = f"{text[: longest // 2]} {text[-(longest // 2) :]}"
+    plain = "".join(" " if sign in "\t\r" or (sign != "\n" and unicodedata.category(sign) in HIDDEN) else sign for sign in text)
+    return re.sub(r"[ \n]*\n[ \n]*", "\n", re.sub(r" {2,}", " ", plain)).strip(), cut
+
+
+def language_of(text: str, known: Sequence[Phrases], usual: str) -> Phrases:
+    """The phrases of the language that `text` is in: the one more of whose common words it has; `usual` where that does not tell."""
+    words = said(text)
+    spaceless = sum(is_spaceless(word) for word in words.words) / max(len(words.words), 1)
+    best, most = next((one for one in known if one.language == usual), known[0]), 0.0
+    for phrases in sorted(known, key=lambda one: one.language != usual):
+        own = any(is_spaceless(sign) for word in phrases.plain for sign in word)
+        hits = sum(word in phrases.plain for word in words.words) / max(len(words.words), 1)
+        hits += 0.5 * any(earliest(cues, words) is not None for cues in phrases.cues.values())
+        if own != (spaceless > 0.3):
+            continue
+        if hits + (spaceless if own else 0.0) > most:
+            best, most = phrases, hits + (spaceless if own else 0.0)
+    return best
+
+
+def understand(text: str, before: Before, names: Names, phrases: Phrases, judged: Judged | None, fields: Iterable[str], cut: bool = False) -> Turn:
+    """`text` as a Turn. text: as `cleaned` gives it."""
+    words = said(text)
+    named = names.items(words, before.known)
+    values = [one for one in names.values(words) if not any(item.first <= one.first < item.last for item in named)]
+    feelings, unwanted, parts = _feelings(words, named, values, before, phrases)
+    question = any(sign in text for sign in ASKING) or (bool(words.words) and earliest(phrases.lists["question"], words) == 0)
+    question = question or (any(is_spaceless(word) for word in words.words) and phrases.listed("question", words))
+    asked = _fields_asked(words, phrases, fields)
+    about = _about(words, named, before, phrases)
+    wish = _wish(words, named, values, phrases, parts)
+    facts = {
+        "text": text,
+        "language": phrases.language,
+        "items": tuple(dict.fromkeys(one.item for one in named)),
+        "liked": feelings[LIKED],
+        "refused": feelings[REFUSED],
+        "had": feelings[HAD],
+        "wish": wish,
+        "question": question,
+        "cut": cut,
+    }
+    wanted = [value for value in values if value not in unwanted]
+    intent = _intent(words, phrases, judged, before, question, bool(asked), bool(about), wanted, facts)
+    if intent == "ask_item":
+        facts |= {"about": about, "asked": asked, "values": tuple(wanted)}
+    return Turn(intent=intent, **facts)  # type: ignore[arg-type]
+
+
+def _intent(
+    words: Said,
+    phrases: Phrases,
+    judged: Judged | None,
+    before: Before,
+    question: bool,
+    asked: bool,
+    about: bool,
+    wanted: list[Named],
+    facts: dict[str, object],
+) -> Intent:
+    """The main thing a turn wants."""
+    has = {cue: phrases.has(cue, words) for cue in phrases.cues}
+    told = None if judged is None else judged.intent(words.text)
+    if has["hand_over"] or told == "hand_over":
+        return "hand_over"
+    felt = bool(facts["liked"] or facts["refused"] or facts["had"])
+    if has["anger"] or _shouted(words.text):
+        return "anger"
+    if question and about and (asked or wanted) and not facts["had"]:
+        return "ask_item"
+    wishes = bool(facts["wish"])
+    plain = not felt and not wishes
+    if judged is not None and plain and not question and judged.angry(words.text):
+        return "anger"
+    if has["again"] and plain:
+        return "again"
+    if facts["refused"] or facts["had"]:
+        return "refuse"
+    if facts["liked"]:
+        return "like"
+    if has["more"] and before.offered and not wanted:
+        return "more"
+    if wishes or has["recommend"] or told in ("recommend", "refine"):
+        if question and not has["recommend"] and not wanted and told not in ("recommend", "refine"):
+            return "question"
+        return "refine" if before.offered else "recommend"
+    for cue in ("thanks", "bye", "greet"):
+        if has[cue] or told == cue:
+            return cue  # type: ignore[return-value]
+    if question:
+        return "question"
+    if has["anything"] or has["yes"] or has["more"]:
+        return "anything"
+    return "unclear"
+
+
+def _shouted(text: str) -> bool:
+    """Several words in capitals with more than one exclamation mark."""
+    letters = [sign for sign in text if sign.isalpha()]
+    return text.count("!") > 1 and len(text.split()) > 2 and sum(sign.isupper() for sign in letters) > 0.8 * max(len(letters), 1)
+
+
+def _feelings(
+    words: Said, named: list[Named], values: list[Named], before: Before, phrases: Phrases
+) -> tuple[dict[str, tuple[int, ...]], list[Named], list[tuple[int, int, str, bool]]]:
+    """Items by feeling, values that are unwanted, and the clauses: (first word, word after the last, feeling or "", whether it says so)."""
+    spans = _cue_spans(words, phrases)
+    parts: list[tuple[int, int, str, bool]] = []
+    felt: dict[str, list[int]] = {LIKED: [], REFUSED: [], HAD: []}
+    unwanted: list[Named] = []
+    carried = ""
+    for first, last, hard in _clauses(words, phrases):
+        inside = [(start, cue) for start, end, cue in spans if first <= start and end <= last and not _in_name(start, named)]
+        mine = [one for one in named if first <= one.first < last]
+        ours = [one for one in values if first <= one.first < last]
+        feeling = inside[0][1] if inside else ("" if hard else carried)
+        for one in mine:
+            felt_of = _nearest(inside, one) or feeling
+            if felt_of:
+                felt[felt_of].append(one.item)
+        if not mine and inside and not ours:
+            for item in _referred(words, first, last, before, phrases, inside[0][1]):
+                felt[inside[0][1]].append(item)
+        for value in ours:
+            if (_nearest([one for one in inside if one[0] <= value.first], value) or ("" if inside else feeling)) == REFUSED:
+                unwanted.append(value)
+        parts.append((first, last, feeling, bool(inside)))
+        carried = feeling
+    if phrases.has("none", words):
+        felt[REFUSED] += before.shown
+    refused = dict.fromkeys(felt[REFUSED])
+    liked = [item for item in dict.fromkeys(felt[LIKED]) if item not in refused]
+    had = [item for item in dict.fromkeys(felt[HAD]) if item not in refused]
+    return {LIKED: tuple(liked), REFUSED: tuple(refused), HAD: tuple(had)}, unwanted, parts
+
+
+def _cue_spans(words: Said, phrases: Phrases) -> list[tuple[int, int, str]]:
+    """(first, last, cue) of feelings: of overlapping ones the longest, a refusal before a liking of equal length."""
+    every = [(start, end, cue) for cue in (REFUSED, HAD, LIKED) for start, end in phrases.spans(cue, words)]
+    kept: list[tuple[int, int, str]] = []
+    for start, end, cue in sorted(every, key=lambda one: one[0] - one[1]):  # a stable sort: refusals stay first
+        if not any(start < other[1] and other[0] < end for other in kept):
+            kept.append((start, end, cue))
+    return sorted(kept)
+
+
+def _nearest(cues: list[tuple[int, str]], one: Named) -> str:
+    """The cue before a name that is nearest to it, else the first after it."""
+    earlier = [cue for start, cue in cues if start < one.first]
+    return earlier[-1] if earlier else cues[0][1] if cues else ""
+
+
+def _in_name(start: int, named: list[Named]) -> bool:
+    return any(one.first <= start < one.last for one in named)
+
+
+def _clauses(words: Said, phrases: Phrases) -> list[tuple[int, int, bool]]:
+    """(first word, word after the last, whether nothing is carried on from the clause before)."""
+    cuts: dict[int, bool] = {0: True}
+    for place in range(1, len(words.words)):
+        between = words.text[words.ends[place - 1] : words.starts[place]]
+        if BREAKS.search(between):
+            cuts[place] = any(sign in STOPS for sign in between)
+    for pattern in phrases.lists["clauses"]:
+        for start, _ in found(pattern, words):
+            cuts[start] = True
+    edges = [*sorted(cuts), len(words.words)]
+    return [(first, last, cuts[first]) for first, last in zip(edges, edges[1:], strict=False) if last > first]
+
+
+def _referred(words: Said, first: int, last: int, before: Before, phrases: Phrases, feeling: str) -> tuple[int, ...]:
+    """Items that a clause without a name speaks of: the second one, it, them; a bare refusal is of all that was shown."""
+    clause = _slice(words, first, last)
+    for place, patterns in phrases.places.items():
+        if earliest(patterns, clause) is not None and -len(before.shown) <= place <= len(before.shown) and before.shown:
+            return (before.shown[place - 1 if place > 0 else place],)
+    if phrases.listed("them", clause):
+        return before.shown
+    if phrases.listed("it", clause):
+        return (before.focus,) if before.focus is not None else before.shown
+    content = [word for word in clause.words if word not in phrases.plain and not _is_cue_word(word, phrases)]
+    return before.shown if feeling in (REFUSED, HAD, LIKED) and not content else ()
+
+
+def _is_cue_word(word: str, phrases: Phrases) -> bool:
+    return any(f" {word} " in pattern for cue in (REFUSED, HAD, LIKED, "no", "yes", "thanks") for pattern in phrases.cues[cue])
+
+
+def _slice(words: Said, first: int, last: int) -> Said:
+    return Said(words.text, words.words[first:last], words.starts[first:last], words.ends[first:last])
+
+
+def _about(words: Said, named: list[Named], before: Before, phrases: Phrases) -> tuple[int, ...]:
+    """The items that a question may be about."""
+    if named:
+        return tuple(dict.fromkeys(one.item for one in named))
+    for place, patterns in phrases.places.items():
+        if before.shown and earliest(patterns, words) is not None and -len(before.shown) <= place <= len(before.shown):
+            return (before.shown[place - 1 if place > 0 else place],)
+    if phrases.listed("them", words):
+        return before.shown
+    if before.focus is not None:
+        return (before.focus,)
+    return before.shown if phrases.listed("it", words) or len(before.shown) == 1 else ()
+
+
+def _fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[str, ...]:
+    """Fields that the words ask for: those of the longest cue; a field is asked by its own name too."""
+    asked: list[tuple[int, str]] = []
+    for name in fields:
+        own = said(name.replace("_", " ")).joined
+        lengths = [len(pattern) for pattern in (*phrases.fields.get(name, ()), own) if pattern in words.joined]
+        if lengths:
+            asked.append((max(lengths), name))
+    return tuple(name for length, name in asked if length == max(asked)[0])
+
+
+def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, parts: list[tuple[int, int, str, bool]]) -> str:
+    """What is wished for or ruled out, in the person's words: names of items and what is said of items left out; "" where nothing is."""
+    cues = {place for cue in WORDLESS for start, end in phrases.spans(cue, words) for place in range(start, end)}
+    kept: list[str] = []
+    telling = False
+    for first, last, feeling, own in parts:
+        ours = any(first <= one.first < last for one in values)
+        mine = any(first <= one.first < last for one in named)
+        if feeling in (REFUSED, HAD) and not ours and (mine or not own):
+            continue  # "I did not like the first one, too sad": what is said of it is no wish
+        places = [place for place in range(first, last) if not _in_name(place, named)]
+        if places:
+            kept.append(_between(words, places))
+            telling = telling or any(place not in cues and words.words[place] not in phrases.plain for place in places)
+    return ", ".join(kept) if telling else ""
+
+
+def _between(words: Said, places: list[int]) -> str:
+    """The words at `places` as they were typed, with what stands between neighbours."""
+    said_so = ""
+    for number, place in enumerate(places):
+        start = words.ends[place - 1] if number and places[number - 1] == place - 1 else words.starts[place]
+        said_so += ("" if not number or start != words.starts[place] or start == words.ends[place - 1] else " ") + words.text[start : words.ends[place]]
+    after = words.text[words.ends[places[-1]] :]
+    unit = after[: len(after) - len(after.lstrip(SIGNS))]  # "50$", "18+"
+    return said_so + unit
