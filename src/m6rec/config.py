@@ -14,7 +14,7 @@ from m6rec.evaluation.config import EvaluationConfig
 from m6rec.fusion.config import FusionConfig
 from m6rec.index.config import IndexConfig
 from m6rec.language_model.config import ModelConfig
-from m6rec.tasks.config import ChooseConfig, JudgeConfig, SharingConfig, TaskConfig
+from m6rec.tasks.config import ChooseConfig, JudgeConfig, SharingConfig, TaskConfig, WriteConfig, WritingConfig
 from m6rec.text.config import TextConfig
 from m6rec.training.config import PretrainConfig, TrainConfig
 
@@ -32,6 +32,7 @@ class M6RecConfig(Config):
     pretrain: PretrainConfig = Field(default_factory=PretrainConfig, description="Learning the words of the data.")
     tasks: dict[str, TaskConfig] = Field(default={"next": ChooseConfig()}, description="The questions: name -> task.")
     sharing: SharingConfig = Field(default_factory=SharingConfig, description="How judge tasks and scenarios share what is learned.")
+    writing: WritingConfig = Field(default_factory=WritingConfig, description="What writes, shared by the write tasks.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Fitting the tasks.")
     fusion: FusionConfig | None = Field(None, description="Other scorers that answer together with the model; null: the model alone.")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="What is measured, and beside which baselines.")
@@ -91,12 +92,22 @@ class M6RecConfig(Config):
         return {name: task for name, task in self.tasks.items() if isinstance(task, JudgeConfig)}
 
     @property
+    def writes(self) -> dict[str, WriteConfig]:
+        """The write tasks by name."""
+        return {name: task for name, task in self.tasks.items() if isinstance(task, WriteConfig)}
+
+    @property
     def label_columns(self) -> dict[str, list[str]]:
-        """The columns that judge tasks read as labels, each once, by what is judged: candidate, item, text. What `prepare` keeps."""
+        """The columns that tasks read beside the canonical ones, each once, by where they stand: candidate, item, text. What `prepare` keeps.
+
+        Labels of judge tasks, and of the texts what write tasks read.
+        """
         columns: dict[str, list[str]] = {"candidate": [], "item": [], "text": []}
         for task in self.judges.values():
             if task.label not in columns[task.on]:
                 columns[task.on].append(task.label)
+        read = [name for task in self.writes.values() for name in (*task.columns, *([task.about] if task.about else []))]
+        columns["text"] += [name for name in dict.fromkeys(read) if name not in columns["text"]]
         return columns
 
     @property

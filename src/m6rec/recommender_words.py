@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
+from m6rec.base.written import Written
 from m6rec.explanation.interests import Profile
 from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.writing import HowToWrite
 
 
 class AnswersInWords:
@@ -45,3 +47,69 @@ class AnswersInWords:
             UnknownUserError: an id nobody has seen.
         """
         return self.engine.profile(user, most)
+
+    def write(
+        self,
+        kind: str,
+        user: str | None = None,
+        item: str | None = None,
+        *,
+        history: Sequence[str] | None = None,
+        text: str | Mapping[str, str] | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        scenario: str | None = None,
+        language: str | None = None,
+        about: Sequence[str] = (),
+        decoding: Literal["beam", "greedy", "nucleus"] = "beam",
+        beams: int = 4,
+        top_p: float = 0.9,
+        temperature: float = 1.0,
+        seed: int = 0,
+        words: tuple[int, int] | None = None,
+        banned: Sequence[str] = (),
+        n: int = 1,
+    ) -> Written:
+        """Write a text: a reason, a query, a title, a review in somebody's manner.
+
+        Args:
+            kind: the write task, by its name in the configuration.
+            user, item: whom it is for (or whose manner it has), what it is about.
+            history: item ids, oldest first; after the user's own where both are given.
+            text: what stands before it: the named columns that the task reads, a mapping; a text alone is that of the only one.
+            profile: who it is for where nobody known is: fields and values, or words.
+            language: of the text; None: as it comes.
+            about: words or features that should be named.
+            decoding: beam: the likeliest found by `beams` side by side; greedy: the likeliest word each time; nucleus: drawn by `seed` among the
+                likeliest words that hold `top_p` of the probability, at `temperature`.
+            words: least and most words.  banned: words that must not be written.  n: texts, the others in `others`.
+
+        Raises:
+            UsageError: no such write task, nothing to write about.  UnknownUserError, UnknownItemError: an id nobody has seen.
+        """
+        ask = HowToWrite(decoding, beams, top_p, temperature, seed, words, banned, language, n)
+        return self.engine.write(kind, user, item, history=history, text=text, profile=profile, scenario=scenario, about=about, ask=ask)
+
+    def write_stream(
+        self,
+        kind: str,
+        user: str | None = None,
+        item: str | None = None,
+        *,
+        history: Sequence[str] | None = None,
+        text: str | Mapping[str, str] | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        scenario: str | None = None,
+        language: str | None = None,
+        about: Sequence[str] = (),
+        decoding: Literal["greedy", "nucleus"] = "greedy",
+        top_p: float = 0.9,
+        temperature: float = 1.0,
+        seed: int = 0,
+        words: tuple[int, int] | None = None,
+        banned: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """As `write`, piece by piece while it is written."""
+        ask = HowToWrite(decoding, 1, top_p, temperature, seed, words, banned, language)
+        return self.engine.write_stream(
+            kind, user, item, history=history, text=text, profile=profile, scenario=scenario, about=about, ask=ask
+        )

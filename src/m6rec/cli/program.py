@@ -35,6 +35,7 @@ from m6rec.cli import (
     train,
     tune,
     validate,
+    write,
 )
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell expects after Ctrl-C
@@ -91,6 +92,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "recommend": recommend.recommend,
     "predict": predict.predict,
     "similar": similar.similar,
+    "write": write.write,
     "add-task": add_task.add_task,
     "profile": profile.profile,
     "monitor": monitor.monitor,

@@ -68,3 +68,44 @@ class _LinearCrossEntropy(torch.autograd.Function):
             None,
             None,
         )
+
+
+def target_log_likelihood(states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int = CHUNK_LOGITS) -> Tensor:
+    """float32 (M,): log softmax(states @ table')[target] of every row, for likelihoods that are mixed before they are added up.
+
+    Arguments as in `linear_cross_entropy`. Logits are computed once more in the backward pass, chunk by chunk.
+    """
+    likelihood: Tensor = _TargetLogLikelihood.apply(states, table, targets, chunk_logits)
+    return likelihood
+
+
+class _TargetLogLikelihood(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int) -> Tensor:
+        rows = max(chunk_logits // table.shape[0], 1)
+        totals, picked = [], []
+        for start in range(0, len(states), rows):
+            logits = (states[start : start + rows] @ table.T).float()  # m V
+            totals.append(torch.logsumexp(logits, dim=1))
+            picked.append(logits.gather(1, targets[start : start + rows, None])[:, 0])
+        total = torch.cat(totals)
+        ctx.save_for_backward(states, table, targets, total)
+        ctx.rows = rows
+        return torch.cat(picked) - total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        states, table, targets, total = ctx.saved_tensors
+        wants_states, wants_table = ctx.needs_input_grad[:2]
+        grad_states = torch.empty_like(states) if wants_states else None
+        grad_table = torch.zeros_like(table, dtype=torch.float32) if wants_table else None
+        for start in range(0, len(states), ctx.rows):
+            end = start + ctx.rows
+            part, grad = states[start:end], grads[0][start:end, None]
+            slope = torch.exp((part @ table.T).float() - total[start:end, None]).mul_(-grad)  # m V
+            slope.scatter_add_(1, targets[start:end, None], grad)
+            if grad_states is not None:
+                grad_states[start:end] = slope.to(part.dtype) @ table.to(part.dtype)
+            if grad_table is not None:
+                grad_table += slope.T.to(part.dtype) @ part
+        return grad_states, None if grad_table is None else grad_table.to(table.dtype), None, None

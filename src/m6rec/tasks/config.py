@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from m6rec.base.configuration import Config
 
@@ -139,7 +139,66 @@ class JudgeConfig(Config):
         return self
 
 
-TaskConfig = Annotated[ChooseConfig | JudgeConfig, Field(discriminator="answer")]
+class WriteConfig(Config):
+    """A `tasks:` entry that writes text: one kind of text, learned from texts of the texts table."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    answer: Literal["write"] = Field("write", description="The kind of answer.")
+    from_: list[str] = Field(
+        alias="from", min_length=1, description="Kinds of texts (of the texts table) it learns to write, e.g. review or [review, reason]."
+    )
+    reads: list[str] = Field(
+        ["history", "item", "profile"],
+        description="What stands before the written text: history, item, profile, and columns of the texts table by name.",
+    )
+    about: str | None = Field(
+        None,
+        description="A column of the texts table with the words that a text was asked to name; null: telling words drawn from the text itself.",
+    )
+    about_share: float = Field(0.5, ge=0, le=1, description="Share of training texts that are asked to name words.")
+    memory: int = Field(
+        4, ge=0, description="Known texts of the kind that are read: about the same item by others, else about items that resemble it."
+    )
+    own: int = Field(1, ge=0, description="Known texts of the kind by the same person that are read, the newest before the text.")
+    longest: int = Field(64, ge=4, le=512, description="Tokens of a written text at most; longer ones are learned from their start.")
+    weight: float = Field(1.0, ge=0, description="Weight of the task's loss, before any adaptive weighting.")
+
+    @field_validator("from_", mode="before")
+    @classmethod
+    def _several(cls, kinds: Any) -> Any:
+        return [kinds] if isinstance(kinds, str) else kinds
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the texts table that are read before the text."""
+        return [name for name in self.reads if name not in ("history", "item", "profile")]
+
+
+TaskConfig = Annotated[ChooseConfig | JudgeConfig | WriteConfig, Field(discriminator="answer")]
+
+
+class WritingConfig(Config):
+    """The `writing:` section: what all write tasks share."""
+
+    layers: int = Field(
+        2, ge=0, description="Layers of the writer's own; 0: the upper layers of the model as they are, and options alone are trained."
+    )
+    width: int | None = Field(None, ge=16, description="Width of the writer's layers; null: twice that of the model, from 128 to 512.")
+    heads: int | None = Field(None, ge=1, description="Attention heads of the writer; null: width / 32.")
+    copy_words: bool = Field(True, description="Words may be copied out of what is read (pointer-generator, arXiv 1704.04368).")
+    own_words: bool = Field(True, description="The writer has token vectors of its own beside the frozen ones of the language model.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout of the writer's layers and of what they read.")
+    source_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Share of what is read that is left out in training, a whole segment at a time."
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of a token's probability that is spread over all tokens.")
+    source_tokens: int = Field(320, ge=16, description="Tokens that are read before a text at most; the last segments are cut.")
+    slots: int = Field(10, ge=0, description="Events of the history that are read, the newest.")
+    prompts: int = Field(4, ge=0, description="Soft prompts of an option.")
+    adapter: int = Field(16, ge=1, description="Width of an option's adapter.")
+    passes: float = Field(20.0, gt=0, description="Passes over the texts in a whole training, spread over its epochs.")
+    batch_rows: int = Field(32, ge=1, description="Texts in a step.")
 
 
 class SharingConfig(Config):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from m6rec.base.contracts import Histories
 from m6rec.tasks.item_encoder import Contents
+
+Batch = TypeVar("Batch")
 
 BLOCK = 16  # exposures of one person that one pass over the history serves
 
@@ -162,13 +164,13 @@ def tensor_or_none(values: np.ndarray | None) -> Tensor | None:
     return None if values is None else torch.from_numpy(np.ascontiguousarray(values))
 
 
-def of_epoch(batches: Callable[[np.random.Generator], list[np.ndarray]], epoch: int, share: float, seed: int) -> list[np.ndarray]:
+def of_epoch(batches: Callable[[np.random.Generator], list[Batch]], epoch: int, share: float, seed: int) -> list[Batch]:
     """The batches of one epoch that takes `share` of a pass: neighbouring slices of passes, each in an order of its own.
 
     Args:
         batches: one pass in random order.
     """
-    found: list[np.ndarray] = []
+    found: list[Batch] = []
     start, end = epoch * share, (epoch + 1) * share
     for number in range(int(start), int(np.ceil(end - 1e-9))):
         whole = batches(np.random.default_rng([seed, number]))

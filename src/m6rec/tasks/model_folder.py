@@ -48,8 +48,9 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
+from m6rec.tasks.folder_parts import judge_part, tensors_of, text_part, write_part
 from m6rec.tasks.item_encoder import Contents
-from m6rec.tasks.judge_part import JudgeInputs, JudgePart, TextPart
+from m6rec.tasks.judge_part import JudgeInputs, JudgePart
 from m6rec.tasks.model_card import model_card
 from m6rec.tasks.served_model import BasketPart, Origin, ServedModel
 from m6rec.tasks.state_cache import PackedStates
@@ -85,6 +86,7 @@ PARTS = {
 }
 JUDGING = "judging."  # prefix of the weights of what judges candidates
 TEXTS = "texts."  # and of what judges texts
+WRITING = "writing."  # and of what writes
 BASKET = "basket."  # prefix of what completes baskets, among the weights and in the graph
 TOGETHER = "keep the files of one folder together"
 
@@ -112,9 +114,9 @@ class ChooseScorer(ServedModel):
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
         parts = _load(Path(folder))
-        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts")}
+        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts", "writing")}
         scorer = cls(**parts, folder=Path(folder))
-        scorer.basket, scorer.judging, scorer.texts = beside.values()
+        scorer.basket, scorer.judging, scorer.texts, scorer.writing = beside.values()
         return scorer
 
 
@@ -134,6 +136,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         "baskets": scorer.basket is not None,
         "judging": None if scorer.judging is None else scorer.judging.plain(),
         "judging_texts": None if scorer.texts is None else scorer.texts.plain(),
+        "writing": None if scorer.writing is None else scorer.writing.plain(),
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -147,6 +150,8 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
             weights |= {JUDGING + name: value for name, value in scorer.judging.judge.state_dict().items()}
         if scorer.texts is not None:
             weights |= {TEXTS + name: value for name, value in scorer.texts.judge.state_dict().items()}
+        if scorer.writing is not None:
+            weights |= {WRITING + name: value for name, value in scorer.writing.write.state_dict().items()}
         if scorer.basket is not None:
             weights |= {BASKET + name: value for name, value in scorer.basket.question.state_dict().items()}
         made_by = {"weights": _fingerprint(weights)}
@@ -191,26 +196,7 @@ def _judging(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose
         return None
     bag = Bag.load(folder / CONTEXT_BAG) if told["context_fields"] else None
     arrays = {name: tensor.numpy() for name, tensor in _tensors(folder / STATISTICS, facts).items()} if told["statistics"] else {}
-    try:
-        part = JudgePart.of(told, arrays, bag, dataset, task.shape, task)
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is damaged ({_one_line(error)}); restore it from a copy or train again") from None
-    load_into(part.judge, {n.removeprefix(JUDGING): t for n, t in weights.items() if n.startswith(JUDGING)}, folder / WEIGHTS)
-    part.judge.eval()
-    return part
-
-
-def _judging_texts(folder: Path, facts: dict[str, Any], shape: ModelShape, weights: dict[str, torch.Tensor]) -> TextPart | None:
-    told = facts.get("judging_texts")
-    if told is None:
-        return None
-    try:
-        part = TextPart.of(told, shape)
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is damaged ({_one_line(error)}); restore it from a copy or train again") from None
-    load_into(part.judge, {n.removeprefix(TEXTS): t for n, t in weights.items() if n.startswith(TEXTS)}, folder / WEIGHTS)
-    part.judge.eval()
-    return part
+    return judge_part(folder / CONFIG, told, arrays, bag, dataset, task, tensors_of(weights, JUDGING), folder / WEIGHTS)
 
 
 def _fingerprint(weights: dict[str, torch.Tensor]) -> str:
@@ -263,7 +249,16 @@ def _load(folder: Path) -> dict[str, Any]:
         basket = BasketPart(question.eval(), _priors(folder, facts, task.parts, len(dataset.items), BASKET))
     return {
         "judging": _judging(folder, facts, dataset, task, tensors),
-        "texts": _judging_texts(folder, facts, shape, tensors),
+        "texts": text_part(folder / CONFIG, facts.get("judging_texts"), shape, tensors_of(tensors, TEXTS), folder / WEIGHTS),
+        "writing": write_part(
+            folder / CONFIG,
+            facts.get("writing"),
+            dataset,
+            task,
+            (reader, catalogue, profiles),
+            tensors_of(tensors, WRITING),
+            folder / WEIGHTS,
+        ),
         "basket": basket,
         "model": model,
         "task": task,

@@ -25,6 +25,7 @@ from m6rec.tasks.judge_request import ReadHistory, RequestJudge
 from m6rec.tasks.prior import TEXT_PART, with_newcomers
 from m6rec.tasks.reading_one import ContentArrays, SlotReader
 from m6rec.tasks.state_cache import BytesCache, PackedStates, keys_of
+from m6rec.tasks.write_part import WritePart
 
 NEWEST = 5  # items whose mean stands for a state that is not kept
 MOST_HISTORY_BYTES = 64_000_000  # of histories that were read: about 5,000 of 50 events at width 64
@@ -94,6 +95,7 @@ class ServedModel(ChooseMixture):
         self.basket: BasketPart | None = None
         self.judging: JudgePart | None = None
         self.texts: TextPart | None = None
+        self.writing: WritePart | None = None
         self._completing: ChooseMixture | None = None
         self._request_judge: RequestJudge | None = None
         self._slot_reader: SlotReader | None = None

@@ -163,7 +163,7 @@ def some_of(texts: list[str], most: int, seed: int) -> list[str]:
 
 def all_texts(bench: Workbench) -> list[str]:
     """Every text of the data, worded: items, profiles, and the texts table without what users wrote who are held out of training; where texts
-    are judged, without those that are held out for that.
+    are judged or written, without those that are held out for that.
     """
     wording, dataset = bench.wording, bench.dataset
     texts = [*wording.items(dataset.items), *wording.users(dataset.users)]
@@ -182,5 +182,5 @@ def all_texts(bench: Workbench) -> list[str]:
 
 
 def judges_texts(config: M6RecConfig) -> bool:
-    """Whether a task judges texts."""
-    return any(task.on == "text" for task in config.judges.values())
+    """Whether a task judges texts or writes them, so that some are held out."""
+    return bool(config.writes) or any(task.on == "text" for task in config.judges.values())

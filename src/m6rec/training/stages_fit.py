@@ -37,6 +37,7 @@ from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, 
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.workbench import AGREEMENT, Workbench
+from m6rec.training.writing import NAME as WRITE
 
 # Early stopping looks at no more than so many cases, drawn once by seed: a large catalogue makes every one of them dear.
 BEST = "best.safetensors"  # the weights that the loop kept
@@ -57,6 +58,8 @@ class Fit(Stage):
         tasks = {name: task.plain() for name, task in config.tasks.items()}
         if bench.config.judges:
             tasks["sharing"] = config.sharing.plain()
+        if config.writes:
+            tasks["writing"] = config.writing.plain()
         return [config.model.history, config.split.plain(), tasks, train, config.measured.exclude_history, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
@@ -98,6 +101,15 @@ class Fit(Stage):
             weights |= {name: settings.weight for name, settings in documents.configs.items()}
             watched |= documents.watched()
             validations.append(lambda: documents.validate(bench, reading))
+        writing = bench.writing
+        if writing is not None:
+            write = writing.new_task(bench, task)
+            write.bind(writing.examples(bench), config.writing.passes / config.train.passes(bench.median_history))
+            tasks[WRITE] = write
+            weights |= {name: settings.weight for name, settings in writing.configs.items()}
+            watched |= writing.watched()
+            validations.append(lambda: writing.validate(bench, write))
+            bench.progress.say(f"  {writing.statement}")
         loop = Loop(
             model,
             tasks,

@@ -1,4 +1,4 @@
-"""Whether the judge tasks of a configuration can be learned from the data: labels, scenarios, parts and leaks, before anything is trained."""
+"""Whether the tasks of a configuration can be learned from the data: labels, scenarios, parts, leaks, texts, before anything is trained."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from m6rec.data.judged_rows import check_parts, exposure_labels, item_labels, te
 from m6rec.data.labels import Labels
 from m6rec.data.leaks import Leak, item_leaks, refuse_leaks, suspected_leaks
 from m6rec.data.row_splits import split_items, split_rows, split_texts
+from m6rec.training.write_checks import check_writes
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def check_tasks(dataset: Dataset, config: M6RecConfig, *, refuse: bool = True) -
             checked.leaks.extend(item_leaks(dataset, task.label, labels, name))
         checked.warnings.extend(check_parts(labels, parts, task=name))
         checked.tasks[name] = TaskCheck(name, task.on, labels, parts)
+    if config.writes:
+        check_writes(dataset, config.writes)
     if judged:
         checked.leaks.extend(suspected_leaks(dataset, judged))
     if refuse:

@@ -31,6 +31,7 @@ from m6rec.tasks.judge_part import JudgePart, TextPart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import BasketPart, Origin
 from m6rec.tasks.text_reader import TextReader
+from m6rec.tasks.write_part import WritePart
 from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
@@ -41,6 +42,8 @@ from m6rec.training.judging_texts import TextJudging
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import RunFolder, content_key, read_json
 from m6rec.training.task_checks import Checked, check_tasks
+from m6rec.training.writing import NAME as WRITE
+from m6rec.training.writing import Writing
 
 if TYPE_CHECKING:
     from m6rec.config import M6RecConfig
@@ -114,6 +117,11 @@ class Workbench:
         """The tasks that judge texts and items alone; None where there are none."""
         configs = {name: config for name, config in self.config.judges.items() if config.on != "candidate"}
         return TextJudging.of(self, configs, self.checked.tasks) if configs else None
+
+    @cached_property
+    def writing(self) -> Writing | None:
+        """The tasks that write; None where there are none."""
+        return Writing.of(self, self.config.writes) if self.config.writes and self.checked else None
 
     @cached_property
     def wording(self) -> Wording:
@@ -226,7 +234,15 @@ class Workbench:
         basket = self.new_basket(task)
         judge = None if self.judging is None else self.judging.new_judge(self, task)
         texts = None if self.judging_texts is None else self.judging_texts.new_task(self)
-        modules = {"model": self.model, "task_choose": task, "task_basket": basket, f"task_{JUDGE}": judge, f"task_{TEXTS}": texts}
+        write = None if self.writing is None else self.writing.new_task(self, task)
+        modules = {
+            "model": self.model,
+            "task_choose": task,
+            "task_basket": basket,
+            f"task_{JUDGE}": judge,
+            f"task_{TEXTS}": texts,
+            f"task_{WRITE}": write,
+        }
         parts = {f"{name}.": module for name, module in modules.items() if module is not None}
         for prefix, module in parts.items():
             load_into(module, {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, best)
@@ -238,6 +254,8 @@ class Workbench:
             scorer.texts = TextPart(texts.eval())
         if judge is not None and self.judging is not None:
             scorer.judging = JudgePart(judge.eval(), self.judging.inputs, read_calibrations(self.folder("fit")))
+        if write is not None and self.writing is not None:
+            scorer.writing = WritePart(write.eval(), self.writing.inputs)
         return scorer
 
 

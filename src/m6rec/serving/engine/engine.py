@@ -23,20 +23,20 @@ from m6rec.explanation.interests import Interests, Profile
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
-from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
 from m6rec.serving.engine.turns import reading
+from m6rec.serving.engine.writing import Writing
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture
 from m6rec.tasks.model_folder import ChooseScorer
 
 Repeat = Literal["exclude", "allow", "model"]
 
 
-class Engine(Changing):
+class Engine(Writing):
     """Answers over one model folder; not tied to HTTP.
 
     unknown: what an id nobody has seen means. "raise": UnknownUserError for a user without events and without a row in the users

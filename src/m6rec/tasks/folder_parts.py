@@ -1,0 +1,88 @@
+"""Optional parts of a model folder made again out of its config.json and its weights: what judges and what writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from m6rec.base.errors import CheckpointError, ConfigError
+from m6rec.data.dataset import Dataset
+from m6rec.language_model.checkpoint import load_into
+from m6rec.language_model.config import ModelShape
+from m6rec.tasks.catalogue import Catalogue
+from m6rec.tasks.choose import Choose
+from m6rec.tasks.choose_mixture import Profiles
+from m6rec.tasks.judge_part import JudgePart, TextPart
+from m6rec.tasks.text_reader import TextReader
+from m6rec.tasks.write_part import WritePart
+from m6rec.text.bag import Bag
+
+Weights = dict[str, Tensor]
+
+
+def tensors_of(weights: Weights, prefix: str) -> Weights:
+    """Those whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def judge_part(
+    config: Path,
+    told: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    bag: Bag | None,
+    dataset: Dataset,
+    task: Choose,
+    weights: Weights,
+    source: Path,
+) -> JudgePart:
+    """What judges candidates; `told` stands in the file `config`, `weights` in `source`. Raises CheckpointError."""
+    try:
+        part = JudgePart.of(told, arrays, bag, dataset, task.shape, task)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise damaged(config, error) from None
+    load_into(part.judge, weights, source)
+    part.judge.eval()
+    return part
+
+
+def text_part(config: Path, told: dict[str, Any] | None, shape: ModelShape, weights: Weights, source: Path) -> TextPart | None:
+    """What judges texts and items alone, if anything does. Raises CheckpointError."""
+    if told is None:
+        return None
+    try:
+        part = TextPart.of(told, shape)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise damaged(config, error) from None
+    load_into(part.judge, weights, source)
+    part.judge.eval()
+    return part
+
+
+def write_part(
+    config: Path,
+    told: dict[str, Any] | None,
+    dataset: Dataset,
+    task: Choose,
+    read_with: tuple[TextReader, Catalogue, Profiles | None],
+    weights: Weights,
+    source: Path,
+) -> WritePart | None:
+    """What writes, if anything does. Raises CheckpointError."""
+    if told is None:
+        return None
+    try:
+        part = WritePart.of(told, dataset, task.shape, task, *read_with)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise damaged(config, error) from None
+    load_into(part.write, weights, source)
+    part.write.eval()
+    return part
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """The error of a file that does not hold what it should."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return CheckpointError(f"{path} is damaged ({line}); restore it from a copy or train again")
