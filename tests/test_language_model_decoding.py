@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from babbler import BYTES, END, LETTERS, OPENS, WORDS, Babbler
+from babbler import BYTES, CLOSES, END, LETTERS, OPENS, WORDS, Babbler
 from m6rec.base.errors import ConfigError, UsageError
 from m6rec.language_model.choosing import best_first
 from m6rec.language_model.config import Decoding
