@@ -157,3 +157,44 @@ class InfillingConfig(Config):
     spectral_start: bool = Field(
         True, description="Start token vectors from a singular value decomposition of the text instead of at random."
     )
+
+
+class Decoding(Config):
+    """How a text is chosen token by token from what the model says."""
+
+    method: Literal["greedy", "beam", "nucleus"] = Field(
+        "greedy",
+        description="greedy: always the likeliest token; beam: the likeliest whole texts of several kept side by side; nucleus: drawn at random "
+        "among the likeliest tokens.",
+    )
+    beams: int = Field(4, ge=1, le=64, description="Texts kept side by side by method beam.")
+    length_penalty: float = Field(
+        1.0, ge=0, le=5, description="Beam: log probability is divided by tokens to this power; 0 favours short texts, above 1 long ones."
+    )
+    top_p: float = Field(
+        0.9, gt=0, le=1, description="Nucleus: tokens are drawn from the likeliest ones that together have this probability."
+    )
+    temperature: float = Field(
+        1.0, gt=0, le=10, description="Nucleus: below 1 the likely tokens gain, above 1 the unlikely ones; logits are divided by it."
+    )
+    repetition_penalty: float = Field(
+        1.0,
+        ge=0.5,
+        le=10,
+        description="Logits of tokens already written are divided by it where positive and multiplied where negative; 1: none.",
+    )
+    no_repeat_ngram: int = Field(0, ge=0, le=50, description="No run of so many tokens is written twice; 0: any may be.")
+    least: int = Field(1, ge=0, le=4096, description="Tokens at least before the text may end.")
+    most: int = Field(64, ge=1, le=4096, description="Tokens at most; a text stopped by it is cut back to its last sentence or word.")
+    best: int = Field(1, ge=1, le=64, description="Texts returned for each row: best first with beam, so many draws with nucleus.")
+    seed: int = Field(0, ge=0, description="Of the draws; each row and each draw has a generator of its own.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Decoding:
+        if self.least > self.most:
+            raise ValueError(f"least={self.least} is above most={self.most}; give at most as many tokens as least")
+        if self.best > 1 and self.method == "greedy":
+            raise ValueError(f"best={self.best} with method greedy, which finds one text; use beam or nucleus")
+        if self.best > self.beams and self.method == "beam":
+            raise ValueError(f"best={self.best} texts cannot come of beams={self.beams}; give at least as many beams")
+        return self

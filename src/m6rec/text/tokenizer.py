@@ -35,6 +35,7 @@ class Tokenizer:
 
     pad_id, bos_id, eos_id, mask_id, sep_id = range(5)
     reserved_ids = tuple(range(5, len(SPECIAL_TOKENS)))
+    name_open_id, name_close_id = reserved_ids[:2]  # around the name of an item in text that is written
 
     def __init__(self, engine: tokenizers.Tokenizer) -> None:
         engine.encode_special_tokens = True  # text that looks like a special token is text
@@ -102,6 +103,15 @@ class Tokenizer:
         """
         return self._engine.decode([int(i) for i in ids], skip_special_tokens=True)
 
+    def pieces(self) -> list[bytes]:
+        """The bytes of every token, b"" for special ones: what decoding text piece by piece needs."""
+        byte_of = _bytes_of_letters()
+        result = [b""] * self.size
+        for piece, token in self._engine.get_vocab().items():
+            if token >= len(SPECIAL_TOKENS):
+                result[token] = bytes(byte_of[letter] for letter in piece)
+        return result
+
     def fingerprint(self) -> str:
         """Hash of vocabulary and merges: equal for tokenizers that encode alike. Saved beside weights to check that they match."""
         model = json.loads(self._engine.to_str())["model"]
@@ -148,6 +158,13 @@ def vocabulary_size(characters: int) -> int:
     """Tokens for that much text: 8192 up to a million characters, doubled for each tenfold, at most 32768."""
     tenfolds = np.log10(max(characters, 1) / 1_000_000)
     return int(np.clip(round(8192 * 2.0**tenfolds / 1024) * 1024, 8192, 32_768))
+
+
+def _bytes_of_letters() -> dict[str, int]:
+    """The letters in which byte-level encoding writes the 256 bytes: printable ones of Latin-1 as themselves, the others behind Latin-1."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + number): byte for number, byte in enumerate(others)}
 
 
 def _checksum(saved: dict[str, Any]) -> str:

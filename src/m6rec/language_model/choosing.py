@@ -1,0 +1,132 @@
+"""Choosing the next token of one row: changes to the logits first, then the masks, then the choice.
+
+Dimension key: V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from m6rec.language_model.config import Decoding
+from m6rec.language_model.masks import Mask, joined
+from m6rec.language_model.spelling import Prefix
+
+NOTHING = -1
+LIKELY = 64  # tokens sorted first: mostly enough, and sorting the whole vocabulary is dear
+
+
+def log_normaliser(logits: np.ndarray) -> float:
+    """log of the sum of exp of logits (V,)."""
+    highest = logits.max()
+    return float(highest + np.log(np.exp(logits - highest).sum()))
+
+
+def changed(logits: np.ndarray, prefix: Prefix, decoding: Decoding) -> np.ndarray:
+    """Logits (V,) after the penalties for what was written before (Keskar et al., arXiv 1909.05858); the ids around names are never penalised."""
+    tokens, spelling = prefix.tokens, prefix.spelling
+    result = logits
+    if decoding.repetition_penalty != 1.0 and tokens:
+        result = logits.copy()
+        seen = np.unique(np.array(tokens))
+        result[seen] = np.where(result[seen] > 0, result[seen] / decoding.repetition_penalty, result[seen] * decoding.repetition_penalty)
+    size = decoding.no_repeat_ngram
+    if size and len(tokens) >= size:
+        last = tokens[len(tokens) - size + 1 :]
+        again = [tokens[at + size - 1] for at in range(len(tokens) - size + 1) if tokens[at : at + size - 1] == last]
+        if again:
+            result = result.copy() if result is logits else result
+            result[again] = -np.inf
+    if result is not logits:
+        marks = [mark for mark in (spelling.opens, spelling.closes) if mark >= 0]
+        result[marks] = logits[marks]
+    return result
+
+
+def open_tokens(logits: np.ndarray, prefix: Prefix, decoding: Decoding, masks: Sequence[Mask]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Changed logits of the tokens that masks allow, and their ids (None: scores (V,) stand for all ids, -inf where not allowed).
+
+    Where the changes left none of the allowed tokens, the masks have the last word: the logits as they were.
+    """
+    scores, found = changed(logits, prefix, decoding), joined(masks, prefix)
+    if found is None:
+        return (scores if np.isfinite(scores.max()) else logits), None
+    if found.dtype == bool:
+        masked = np.where(found, scores, -np.inf)
+        return (masked if np.isfinite(masked.max()) else np.where(found, logits, -np.inf)), None
+    picked = scores[found]
+    return (picked if len(picked) and np.isfinite(picked.max()) else logits[found]), found
+
+
+def best_first(scores: np.ndarray) -> Iterator[int]:
+    """Places of finite scores, highest first, equal ones by place; sorted only as far as anybody looks."""
+    size = min(LIKELY, len(scores))
+    if size < len(scores):
+        top = np.argpartition(scores, len(scores) - size)[-size:]
+        bound = scores[top].min()
+        top = np.flatnonzero(scores > bound)  # all above the bound: those equal to it come in the full order below
+        top = top[np.argsort(-scores[top], kind="stable")]
+        yield from top[np.isfinite(scores[top])].tolist()
+        rest = np.argsort(-scores, kind="stable")[len(top) :]
+    else:
+        rest = np.argsort(-scores, kind="stable")
+    yield from rest[np.isfinite(scores[rest])].tolist()
+
+
+class Choice:
+    """Chooses for one row, by its own random generator."""
+
+    def __init__(self, decoding: Decoding, generator: np.random.Generator) -> None:
+        self.decoding, self.generator = decoding, generator
+
+    def next(self, logits: np.ndarray, masks: Sequence[Mask], prefix: Prefix) -> int:
+        """The next token from logits (V,), `NOTHING` where the masks leave none."""
+        scores, ids = open_tokens(logits, prefix, self.decoding, masks)
+
+        def accepts(place: int) -> bool:
+            token = place if ids is None else int(ids[place])
+            return all(mask.accepts(prefix, token) for mask in masks)
+
+        if not len(scores):
+            return NOTHING
+        place = self._drawn(scores, accepts) if self.decoding.method == "nucleus" else _best(scores, accepts)
+        return place if ids is None or place == NOTHING else int(ids[place])
+
+    def _drawn(self, scores: np.ndarray, accepts: Callable[[int], bool]) -> int:
+        """A draw from the nucleus (Holtzman et al., arXiv 1904.09751): as if what is not accepted had never been in it."""
+        if not np.isfinite(scores.max()):
+            return NOTHING
+        shares = np.exp((scores - scores.max()).astype(np.float64) / self.decoding.temperature)
+        places = _nucleus(shares, self.decoding.top_p)
+        chances = shares[places]
+        while len(places):
+            drawn = int(np.searchsorted(np.cumsum(chances), self.generator.random() * chances.sum(), side="right"))
+            drawn = min(drawn, len(places) - 1)
+            if accepts(int(places[drawn])):
+                return int(places[drawn])
+            places, chances = np.delete(places, drawn), np.delete(chances, drawn)
+        return _best(scores, accepts)
+
+
+def _nucleus(shares: np.ndarray, top_p: float) -> np.ndarray:
+    """Places of the fewest tokens whose shares (unnormalised) reach `top_p` of all, likeliest first."""
+    wanted = top_p * shares.sum()
+    if len(shares) > LIKELY:
+        top = np.argpartition(shares, len(shares) - LIKELY)[-LIKELY:]
+        top = top[np.lexsort((top, -shares[top]))]
+        reached = np.cumsum(shares[top])
+        if reached[-1] >= wanted and shares[top[-1]] < shares[top[0]]:
+            return top[: int(np.searchsorted(reached, wanted)) + 1]
+    order = np.argsort(-shares, kind="stable")
+    order = order[shares[order] > 0]
+    return order[: int(np.searchsorted(np.cumsum(shares[order]), wanted)) + 1]
+
+
+def _best(scores: np.ndarray, accepts: Callable[[int], bool]) -> int:
+    place = int(scores.argmax())
+    if not np.isfinite(scores[place]):
+        return NOTHING
+    if accepts(place):
+        return place
+    return next((place for place in best_first(scores) if accepts(place)), NOTHING)
