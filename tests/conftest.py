@@ -71,6 +71,23 @@ def tiny_run(tiny_sample: Path, tiny_config: Callable[..., M6RecConfig], tmp_pat
     return run
 
 
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`tiny_checkpoint("bert")`: the folder of a tiny random checkpoint of that family, its tokenizer trained on the tiny sample. Read only."""
+    from functools import lru_cache
+
+    import polars as pl
+    from tiny_checkpoints import write_checkpoint
+
+    texts = pl.read_parquet(tiny_sample / "items.parquet")["title"].to_list()
+
+    @lru_cache
+    def make(family: str) -> Path:
+        return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / family, family, texts)
+
+    return make
+
+
 class CommandLine(NamedTuple):
     """What one command line left behind."""
 

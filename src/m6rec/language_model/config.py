@@ -1,12 +1,14 @@
-"""Settings of the compact language model: one size dial, every number of it open to be overridden. No torch here."""
+"""Settings of the language model: one size dial, every number of it open to be overridden, or a pretrained checkpoint. No torch here."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from m6rec.base.configuration import Config
+from m6rec.base.errors import ConfigError
+from m6rec.language_model.backbones.config import AdaptConfig, BackboneShape
 
 Size = Literal["tiny", "small", "base", "large"]
 
@@ -49,9 +51,30 @@ class ModelShape(Config):
     lower_dropout: float = Field(description="Dropout of the lower layers while they train.", ge=0, lt=1)
     times: bool = Field(True, description="Whether the time between slots biases the attention of the upper layers.")
     autocast: Literal["auto", "off", "bfloat16"] = Field("auto", description="The setting as given; the machine decides when it runs.")
+    backbone: BackboneShape | None = Field(None, description="The pretrained checkpoint whose layers these are; none: the compact model.")
+
+    @property
+    def read_width(self) -> int:
+        """Width of token states and summaries: that of the slots, but where a checkpoint reads and layers of our own stand above it."""
+        return self.width if self.backbone is None else self.backbone.width
+
+    @property
+    def slot_scale(self) -> float:
+        """What slots are multiplied by before the upper layers."""
+        return self.width**0.5 if self.backbone is None or self.backbone.own_upper else self.backbone.slot_scale
+
+    @model_serializer(mode="wrap")
+    def _without_backbone(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The compact model's shape is saved, and has the fingerprint, as before there were others."""
+        plain: dict[str, Any] = handler(self)
+        if self.backbone is None:
+            plain.pop("backbone", None)
+        return plain
 
     @model_validator(mode="after")
     def _heads_fit(self) -> ModelShape:
+        if self.backbone is not None and not self.backbone.own_upper:
+            return self  # heads of a checkpoint have a width of their own
         if self.width % self.heads or (self.width // self.heads) % 2:
             allowed = [h for h in range(1, self.width // 2 + 1) if self.width % h == 0 and (self.width // h) % 2 == 0]
             raise ValueError(
@@ -63,14 +86,28 @@ class ModelShape(Config):
 class ModelConfig(Config):
     """The `model:` section. `size` is the one dial; every other field left out follows it and the data."""
 
+    backbone: str | None = Field(
+        None,
+        description="A pretrained checkpoint instead of the compact model: hf:PATH (a folder, relative to this file) or hf:NAME (a model of the "
+        "Hugging Face hub that is in the local cache), e.g. hf:sentence-transformers/all-MiniLM-L6-v2. BERT-, GPT/Llama/Qwen- and T5-like.",
+    )
+    download: bool = Field(False, description="Fetch `backbone` by its name where it is not on this machine; false: never use the network.")
+    adapt: AdaptConfig = Field(default_factory=AdaptConfig, description="How the upper layers of a checkpoint learn; or the bare `way`.")
     size: Literal["auto", "tiny", "small", "base", "large"] = Field(
         "auto",
         description="The dial: tiny d=64 1+2 layers, small d=128 2+2, base d=256 4+4, large d=512 8+6. auto: tiny up to 5 million "
         "training events, small up to 50, base up to 500, then large; without an accelerator never above small.",
     )
     width: int | None = Field(None, description="Width of all states; none: from the dial.", ge=2)
-    lower_layers: int | None = Field(None, description="Layers that read each segment alone; none: from the dial.", ge=0)
-    upper_layers: int | None = Field(None, description="Layers that read the row of slots; none: from the dial.", ge=0)
+    lower_layers: int | None = Field(
+        None,
+        description="Layers that read each segment alone; none: from the dial, or two thirds of a checkpoint's. All of a checkpoint's: the upper "
+        "layers are then those of the compact model, of the dial's width and number.",
+        ge=0,
+    )
+    upper_layers: int | None = Field(
+        None, description="Layers that read the row of slots; none: from the dial, or the rest of a checkpoint's.", ge=0
+    )
     heads: int | None = Field(None, description="Attention heads; none: width / 32, at least 1.", ge=1)
     history: int | None = Field(
         None, description="History slots, the newest; none: 50, or 200 where the median history has 50 events or more.", ge=1
@@ -94,6 +131,18 @@ class ModelConfig(Config):
         description="bfloat16 in matrix products. auto: on an accelerator or a CPU with AVX512-BF16 or AMX; bfloat16: always; off: never.",
     )
 
+    @field_validator("adapt", mode="before")
+    @classmethod
+    def _bare_word(cls, adapt: Any) -> Any:
+        return {"way": adapt} if isinstance(adapt, str) else adapt
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_kind(cls, backbone: str | None) -> str | None:
+        if backbone is not None and not (backbone.startswith("hf:") and backbone[3:].strip()):
+            raise ValueError("write hf: and a folder or a name, for example hf:sentence-transformers/all-MiniLM-L6-v2")
+        return backbone
+
     def resolve(
         self,
         *,
@@ -103,6 +152,7 @@ class ModelConfig(Config):
         median_history: float = 0.0,
         known_gaps: float = 1.0,
         accelerator: bool = False,
+        backbone: BackboneShape | None = None,
     ) -> ModelShape:
         """Settle every number.
 
@@ -112,9 +162,10 @@ class ModelConfig(Config):
             median_history: median number of events a training user has.
             known_gaps: share of neighbouring events whose times are both known.
             accelerator: True where a GPU will train the model.
+            backbone: the checkpoint, where there is one.
 
         Raises:
-            ConfigError: the heads do not divide the width into even parts.
+            ConfigError: the heads do not divide the width into even parts, or numbers that the checkpoint does not have.
         """
         dial = DIALS[self.size if self.size != "auto" else automatic_size(events, accelerator)]
         width = dial.width if self.width is None else self.width
@@ -133,7 +184,37 @@ class ModelConfig(Config):
             "times": self.time_bias == "on" or (self.time_bias == "auto" and known_gaps >= ENOUGH_GAPS),
             "autocast": self.autocast,
         }
+        if backbone is not None:
+            values |= self._of_checkpoint(backbone)
         return ModelShape.build(values, source="model")
+
+
+    def _of_checkpoint(self, backbone: BackboneShape) -> dict[str, Any]:
+        """The numbers that a checkpoint settles."""
+        lower, upper = self.split_of(backbone)
+        settled = backbone.model_copy(update={"adapt": self.adapt, "own_upper": lower == backbone.layers})
+        values: dict[str, Any] = {"backbone": settled.plain(), "lower_layers": lower, "lower_dropout": self.lower_dropout or 0.0}
+        if settled.own_upper:
+            return values
+        for name, given, has in (("width", self.width, backbone.width), ("heads", self.heads, backbone.heads)):
+            if given not in (None, has):
+                raise ConfigError(
+                    f"model.{name} is {given}, the layers of {self.backbone} have {has}; leave it out, or put all {backbone.layers} "
+                    f"layers below (model.lower_layers={backbone.layers}) and have upper layers of your own"
+                )
+        return values | {"width": backbone.width, "heads": backbone.heads, "upper_layers": upper}
+
+    def split_of(self, backbone: BackboneShape) -> tuple[int, int]:
+        """(lower, upper) layers of a checkpoint.  Raises ConfigError: more than it has."""
+        lower = max(round(backbone.layers * 2 / 3), 1) if self.lower_layers is None else self.lower_layers
+        if lower > backbone.layers:
+            raise ConfigError(f"model.lower_layers is {lower}, {self.backbone} has {backbone.layers} layers; write {backbone.layers} or less")
+        rest = backbone.layers - lower
+        if lower < backbone.layers and (self.upper_layers or 0) > rest:
+            raise ConfigError(
+                f"model.upper_layers is {self.upper_layers}, above the {lower} lower ones {self.backbone} has {rest} layers; write {rest} or less"
+            )
+        return lower, rest if self.upper_layers is None else self.upper_layers
 
 
 def automatic_size(events: int, accelerator: bool) -> Size:

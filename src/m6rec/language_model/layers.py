@@ -149,6 +149,10 @@ class Attention(nn.Module):
             keys_values = append_past(past, keys_values)
         return self.attend(self.queries(x, rotation), keys_values, bias, causal=causal)
 
+    def behind_prefix(self, keys: Tensor, values: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys, values and bias as they are; layers that have trained keys and values of their own put them in front."""
+        return keys, values, bias
+
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B S D -> B H S C
 
@@ -174,12 +178,17 @@ class Block(nn.Module):
         past: KeysValues | None = None,
     ) -> Tensor:
         """B S D -> B S D; arguments as in `Attention`."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), bias=bias, causal=causal, rotation=rotation, past=past))
+        x = self.joined(x, self.attention(self.attention_norm(x), bias=bias, causal=causal, rotation=rotation, past=past))
         return self.feed_forward(x)
 
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """The second half alone, for callers that run the attention in steps."""
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+    def joined(self, x: Tensor, told: Tensor, *, dropped: bool = True) -> Tensor:
+        """x with what its attention told it, for callers that run the attention in steps; dropped: with dropout, in training."""
+        return x + (self.dropout(told) if dropped else told)
+
+    def feed_forward(self, x: Tensor, *, dropped: bool = True) -> Tensor:
+        """The second half alone."""
+        told = self.mlp(self.mlp_norm(x))
+        return x + (self.dropout(told) if dropped else told)
 
 
 def append_past(past: KeysValues, new: KeysValues) -> KeysValues:

@@ -40,6 +40,10 @@ class LowerLayers(nn.Module):
             x = block(x, bias=visible, rotation=rotation)
         return self.norm(x)
 
+    def reading(self, states: Tensor) -> Tensor:
+        """The states (... D) for whoever reads them besides the next layer: as they are."""
+        return states
+
 
 def sight(segment: Tensor, position: Tensor, causal: Tensor) -> Tensor:
     """bool R T T: [r, i, j] is True where token i may look at token j. Padding looks at padding, so no softmax is empty."""

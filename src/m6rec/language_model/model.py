@@ -1,6 +1,7 @@
-"""The compact language model: embedding and tied head, lower layers, pooling, upper layers.
+"""The language model: embedding and tied head, lower layers, pooling, upper layers; compact, or of a pretrained checkpoint's layers.
 
-Shapes: R rows, T tokens of a row, G segments, M tokens asked for, S slots of a row, D width, V vocabulary.
+Shapes: R rows, T tokens of a row, G segments, M tokens asked for, S slots of a row, D width of token states (`shape.read_width`), W width of
+slots (`shape.width`; the same but where the upper layers of a checkpoint's model are our own), V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from m6rec.base.contracts import Segment
+from m6rec.language_model.backbones.adapt import initialise_adapters
+from m6rec.language_model.backbones.split import BackboneLower, BackboneUpper
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.layers import initialise
 from m6rec.language_model.lower import LowerLayers
@@ -32,11 +35,35 @@ class LanguageModel(nn.Module):
     def __init__(self, shape: ModelShape, seed: int = 0) -> None:
         super().__init__()
         self.shape = shape
-        self.embedding = nn.Embedding(shape.vocabulary, shape.width)  # also the head: logits = states @ embedding'
-        self.lower = LowerLayers(shape.width, shape.heads, shape.lower_layers, shape.lower_dropout)
+        self.embedding = nn.Embedding(shape.vocabulary, shape.read_width)  # also the head: logits = states @ embedding'
+        self.bridge: nn.Linear | None = None  # token states to slots where their widths differ
+        self.head: nn.Linear | None = None  # where the head is not the embedding
+        generator = torch.Generator().manual_seed(seed)
+        if shape.backbone is not None:
+            self._of_checkpoint(shape, generator)
+            return
+        self.lower: LowerLayers | BackboneLower = LowerLayers(shape.width, shape.heads, shape.lower_layers, shape.lower_dropout)
         self.pooling = AttentionPooling(shape.width)
         self.upper = UpperLayers(shape.width, shape.heads, shape.upper_layers, shape.dropout)  # ends in the final norm
-        initialise(self, torch.Generator().manual_seed(seed))
+        initialise(self, generator)
+
+    def _of_checkpoint(self, shape: ModelShape, generator: torch.Generator) -> None:
+        """Room for a checkpoint's weights, which `backbones.weights` or a model folder fills; only what is not the checkpoint's is drawn."""
+        backbone = shape.backbone
+        assert backbone is not None
+        self.lower = BackboneLower(backbone, shape.lower_layers, shape.lower_dropout)
+        self.pooling = AttentionPooling(backbone.width)
+        if backbone.own_upper:
+            self.upper = UpperLayers(shape.width, shape.heads, shape.upper_layers, shape.dropout)
+            initialise(self.upper, generator)
+        else:
+            self.upper = BackboneUpper(backbone, shape.upper_layers, shape.dropout)
+            initialise_adapters(self.upper, generator)
+        if shape.width != backbone.width:
+            self.bridge = nn.Linear(backbone.width, shape.width, bias=False)
+            initialise(self.bridge, generator)
+        if backbone.own_head:
+            self.head = nn.Linear(backbone.width, shape.vocabulary, bias=False)
 
     @torch.no_grad()
     def start_from_text(self, segments: Sequence[Segment], seed: int = 0) -> None:
@@ -44,16 +71,26 @@ class LanguageModel(nn.Module):
         self.embedding.weight.copy_(spectral_embedding(segments, self.shape.vocabulary, self.shape.width, seed))
 
     def embed(self, ids: Tensor) -> Tensor:
-        """int64 ... -> ... D, each about unit variance though the tied table has variance 1 / D."""
-        return cast(Tensor, self.embedding(ids)) * self.shape.width**0.5
+        """int64 ... -> ... D, each about unit variance though the tied table has variance 1 / D; of a checkpoint as the table has them."""
+        embedded = cast(Tensor, self.embedding(ids))
+        return embedded if self.shape.backbone is not None else embedded * self.shape.width**0.5
 
     def encode(self, batch: SegmentBatch) -> Tensor:
-        """Token states of packed segments, each read alone: R T D (meaningless at padding)."""
+        """Token states of packed segments, each read alone: R T D (meaningless at padding); the upper layers take these as they are."""
         return cast(Tensor, self.lower(self.embed(batch.ids), batch.segment, batch.position, batch.causal))
+
+    def reading(self, states: Tensor) -> Tensor:
+        """Token states (... D) for whoever reads them besides the upper layers: all of like size."""
+        return self.lower.reading(states)
 
     def summaries(self, batch: SegmentBatch, states: Tensor | None = None) -> Tensor:
         """One vector of each segment, float32 G D, from `states` (R T D) or from reading the batch."""
-        return cast(Tensor, self.pooling(self.encode(batch) if states is None else states, batch.segment, batch.count))
+        states = self.encode(batch) if states is None else states
+        return cast(Tensor, self.pooling(self.reading(states), batch.segment, batch.count))
+
+    def to_slots(self, states: Tensor) -> Tensor:
+        """Token states (... D) as the upper layers take them, ... W."""
+        return states if self.bridge is None else cast(Tensor, self.bridge(states))
 
     def write_states(self, batch: SegmentBatch, states: Tensor, written: Tensor) -> Tensor:
         """States from which the tokens of causal segments are predicted: through the upper layers, one row a segment.
@@ -64,19 +101,33 @@ class LanguageModel(nn.Module):
             written: bool G, the segments wanted; they are causal ones.
 
         Returns:
-            M D, in the order of the wanted tokens in the rows.
+            M W, in the order of the wanted tokens in the rows.
         """
-        rows, place = batch.one_a_row(states, written)  # G' S D
+        rows, place = batch.one_a_row(self.to_slots(states), written)  # G' S W
         return cast(Tensor, self.upper(rows))[place[:, 0], place[:, 1]]
 
     def logits(self, states: Tensor) -> Tensor:
-        """... D -> ... V by the tied head; for training use `linear_cross_entropy`, which never holds all of them."""
-        return states @ self.embedding.weight.T
+        """... W -> ... V by the head; for training use `linear_cross_entropy` with `spoken` and `table`, which never holds all of them."""
+        return self.spoken(states) @ self.table.T
+
+    def spoken(self, states: Tensor) -> Tensor:
+        """States of the upper layers (... W) as the head takes them, ... D."""
+        return states if self.bridge is None else states @ self.bridge.weight
+
+    @property
+    def table(self) -> Tensor:
+        """(V, D): the vector of each token that the head multiplies states with; the embedding but where a checkpoint has another."""
+        return self.embedding.weight if self.head is None else self.head.weight
 
     def freeze_reading(self, frozen: bool = True) -> None:
         """Stop (or start) training what reads segments, so that item states can be kept for a whole run."""
         for name in self.READING:
             getattr(self, name).requires_grad_(not frozen)
+        if self.shape.backbone is not None and frozen:
+            if self.head is not None:
+                self.head.requires_grad_(False)
+            if any(parameter.requires_grad for parameter in self.upper.parameters()):
+                self.upper.trained()  # of a checkpoint's layers only what adapts them
 
     def count_parameters(self) -> dict[str, int]:
         """Weights of each part and their total."""

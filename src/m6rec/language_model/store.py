@@ -65,8 +65,8 @@ class ItemStates:
         """
         device = model.embedding.weight.device
         offsets = torch.from_numpy(np.cumsum([0, *(len(s.ids) for s in segments)]).astype(np.int64))
-        summaries = torch.zeros(len(segments), model.shape.width)
-        tokens = torch.zeros(int(offsets[-1]), model.shape.width, dtype=dtype) if keep_tokens else None
+        summaries = torch.zeros(len(segments), model.shape.read_width)
+        tokens = torch.zeros(int(offsets[-1]), model.shape.read_width, dtype=dtype) if keep_tokens else None
         training = model.training
         model.eval()
         try:
@@ -76,7 +76,7 @@ class ItemStates:
                     summaries[torch.from_numpy(rows)] = model.summaries(batch, states).cpu()
                     if tokens is not None:
                         place = (offsets[torch.from_numpy(rows)].to(device)[:, None] + batch.position)[batch.real]
-                        tokens[place.cpu()] = states[batch.real].to("cpu", dtype)
+                        tokens[place.cpu()] = model.reading(states)[batch.real].to("cpu", dtype)
                     if progress is not None:
                         progress(len(rows))
         finally:

@@ -9,6 +9,7 @@ Dimension keys: B histories, S slots of this call, P slots in the cache, T = P +
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m6rec.language_model.layers import Block, KeysValues, RMSNorm, append_past
+from m6rec.language_model.layers import Block, KeysValues, RMSNorm, Rotation, append_past
 
 EXACT_DISTANCES = 32  # distances below this have a bucket of their own; larger ones share logarithmic buckets
 DISTANCE_BUCKETS = 48
@@ -86,11 +87,24 @@ class UpperLayers(nn.Module):
     Rows are padded on the right. A slot sees only slots at or before it, so padding after the end of a row changes nothing.
     """
 
-    def __init__(self, width: int, heads: int, layers: int, dropout: float = 0.0) -> None:
+    plain = True  # layers of the compact model: their weights may be read as plain arrays
+
+    def __init__(
+        self, width: int, heads: int, layers: int, dropout: float = 0.0, *, blocks: Sequence[nn.Module] = (), norm: nn.Module | None = None
+    ) -> None:
+        """blocks, norm: layers with the steps of a `Block` and a last norm to take instead of fresh ones."""
         super().__init__()
-        self.layers = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
-        self.biases = nn.ModuleList(SlotBias(heads) for _ in range(layers))
-        self.norm = RMSNorm(width)
+        self.layers = nn.ModuleList(blocks or (Block(width, heads, dropout) for _ in range(layers)))
+        self.biases = nn.ModuleList(SlotBias(heads) for _ in self.layers)
+        self.norm = RMSNorm(width) if norm is None else norm
+
+    def rotation(self, positions: Tensor) -> Rotation | None:
+        """What positions (B, S) do to queries and keys besides the bias: nothing here."""
+        return None
+
+    def trained(self, wanted: bool = True) -> None:
+        """Let these layers train, or not."""
+        self.requires_grad_(wanted)
 
     def forward(self, slots: Tensor, times: Tensor | None = None) -> Tensor:
         """States of whole histories, nothing kept: slots (B, S, W), times (B, S) in seconds (NaN unknown) or None -> (B, S, W)."""
@@ -107,15 +121,17 @@ class UpperLayers(nn.Module):
         gap = None if times is None else time_bucket((times[:, :, None] - times[:, None]).float())  # B S S
         every = torch.arange(batch, device=slots.device)
         falling = distance_bucket(torch.arange(length - 1, -1, -1, device=slots.device))  # S
+        rotation = self.rotation(torch.arange(length, device=slots.device)[None])
         for index, slot_bias in enumerate(self.biases):
             block = cast(Block, self.layers[index])
             bias = cast(SlotBias, slot_bias).causal(falling, gap)  # B H S S
             normed = block.attention_norm(slots)
-            keys_values = block.attention.keys_values(normed)
+            keys_values = block.attention.keys_values(normed, rotation)
             if place is not None and index == len(self.biases) - 1:
                 slots, normed = slots[every, place][:, None], normed[every, place][:, None]  # B 1 W
                 bias = bias.expand(batch, -1, -1, -1)[every, :, place][:, :, None]  # B H 1 S
-            slots = slots + block.dropout(block.attention.attend(block.attention.queries(normed), keys_values, bias))
+                rotation = self.rotation(place[:, None])
+            slots = block.joined(slots, block.attention.attend(block.attention.queries(normed, rotation), keys_values, bias))
             slots = block.feed_forward(slots)
         if place is not None and not len(self.biases):
             slots = slots[every, place][:, None]
@@ -160,19 +176,20 @@ class UpperLayers(nn.Module):
         known = times if times is not None and not bool(times.isnan().all()) else None
         gap = None if known is None else time_bucket((known[:, :, None] - known[:, None]).float())
         falling = distance_bucket(torch.arange(length - 1, -1, -1, device=slots.device))
+        rotation = self.rotation(step[None])
         entered, kept = slots, []
         for index, (layer, slot_bias) in enumerate(zip(self.layers, self.biases, strict=True)):
             block = cast(Block, layer)
             entered = slots if index == first else entered
             normed = block.attention_norm(slots)
-            keys_values = block.attention.keys_values(normed)
+            keys_values = block.attention.keys_values(normed, rotation)
             if index >= first:
                 kept.append(keys_values)
             if index + 1 == len(self.layers) and kept:
                 break  # nobody reads the states after the last layer
             bias = cast(SlotBias, slot_bias).causal(falling, gap)
-            slots = slots + block.attention.attend(block.attention.queries(normed), keys_values, bias)
-            slots = slots + block.mlp(block.mlp_norm(slots))
+            told = block.attention.attend(block.attention.queries(normed, rotation), keys_values, bias)
+            slots = block.feed_forward(block.joined(slots, told, dropped=False), dropped=False)
         return entered if kept else slots, SlotCache(kept, positions, times)
 
     def candidates(
@@ -205,23 +222,24 @@ class UpperLayers(nn.Module):
             hidden |= (keys > 0) & (keys < place - window)
         blocked = torch.zeros(hidden.shape, dtype=slots.dtype, device=slots.device).masked_fill_(hidden, float("-inf"))[:, None]  # B 1 S T
         distance = distance_bucket((place - keys).clamp(min=0))
-        gap = None
+        gap, rotation = None, self.rotation(seen)
         if times is not None and cache.times is not None:
             gap = time_bucket((times[:, :, None] - cache.times[:, None]).float())
         for index in range(first, len(self.layers)):
             block, slot_bias = cast(Block, self.layers[index]), cast(SlotBias, self.biases[index])
             attention, normed = block.attention, block.attention_norm(slots)
-            queries, (own_keys, own_values) = attention.queries(normed), attention.keys_values(normed)  # B H S D
+            queries, (own_keys, own_values) = attention.queries(normed, rotation), attention.keys_values(normed, rotation)  # B H S D
             past_keys, past_values = cache.layers[index - len(self.layers)]  # a cache may hold the last layers only
+            past_keys, past_values, bias = attention.behind_prefix(past_keys, past_values, slot_bias(distance, gap) + blocked)
             queries = queries * queries.shape[-1] ** -0.5
             itself = (queries * own_keys).sum(-1, keepdim=True) + slot_bias.distance[0][:, None, None]  # B H S 1
             if gap is not None:
                 known = (~times.isnan()).to(slots.dtype)[:, None, :, None]  # type: ignore[union-attr]
                 itself = itself + slot_bias.time[1][:, None, None] * known  # a gap of 0 to itself
-            scores = queries @ past_keys.transpose(-2, -1) + (slot_bias(distance, gap) + blocked)  # B H S T
+            scores = queries @ past_keys.transpose(-2, -1) + bias  # B H S T
             weights = torch.softmax(torch.cat([scores, itself], dim=-1), dim=-1)
             read = weights[..., :-1] @ past_values + weights[..., -1:] * own_values
-            slots = slots + block.dropout(attention.out(read.transpose(1, 2).flatten(2)))
+            slots = block.joined(slots, attention.out(read.transpose(1, 2).flatten(2)))
             slots = block.feed_forward(slots)
         return slots
 
@@ -232,6 +250,10 @@ class UpperLayers(nn.Module):
         They pass as many of the last layers as the cache holds. time: seconds, NaN unknown; None: times are not read.
         """
         count, length = len(slots), cache.positions.shape[1]
+        if not self.plain:
+            asked = None if time is None else torch.full((1, count), time, dtype=torch.float64)
+            seen = torch.full((1, count), length)
+            return self.candidates(slots[None], cache, seen, asked, layers=len(cache.layers))[0]
         distance = distance_bucket(length - cache.positions[0])  # T
         gap, own = None, 0.0
         if time is not None and cache.times is not None:
@@ -268,14 +290,15 @@ class UpperLayers(nn.Module):
         gap = None if times is None or key_times is None else time_bucket((times[:, :, None] - key_times[:, None]).float())  # B S T
         hidden = torch.zeros(visible.shape, dtype=slots.dtype, device=slots.device).masked_fill_(~visible, float("-inf"))
         layers: list[KeysValues] = []
+        rotation = self.rotation(positions)
         for index, slot_bias in enumerate(self.biases):
             block = cast(Block, self.layers[index])
             normed = block.attention_norm(slots)
-            keys_values = block.attention.keys_values(normed)
+            keys_values = block.attention.keys_values(normed, rotation)
             if cache is not None:
                 keys_values = append_past(cache.layers[index], keys_values)
             layers.append(keys_values)
             bias = slot_bias(distance, gap) + hidden[:, None]  # B H S T
-            slots = slots + block.dropout(block.attention.attend(block.attention.queries(normed), keys_values, bias))
+            slots = block.joined(slots, block.attention.attend(block.attention.queries(normed, rotation), keys_values, bias))
             slots = block.feed_forward(slots)
         return self.norm(slots), layers, key_times

@@ -113,9 +113,11 @@ class Choose(OverHistories):
         super().__init__()
         width = shape.width
         self.config, self.shape, self.sizes = config, shape, sizes
-        content = ContentEncoder(width, width, sizes.features, sizes.vectors) if config.text else None
+        content = ContentEncoder(width, shape.read_width, sizes.features, sizes.vectors) if config.text else None
         self.items = ItemEncoder(content, seen, width, config.identity)
-        self.profile = ContentEncoder(width, width, sizes.profile_features, sizes.profile_vectors) if sizes.profile_features else None
+        self.profile = None
+        if sizes.profile_features:
+            self.profile = ContentEncoder(width, shape.read_width, sizes.profile_features, sizes.profile_vectors)
         self.start = nn.Parameter(torch.zeros(width))
         self.typed = nn.Parameter(torch.zeros(width))
         self.actions = nn.Embedding(sizes.actions, width) if sizes.actions > 1 else None
@@ -224,7 +226,7 @@ class Choose(OverHistories):
             events = events + self.scenarios(slots.scenarios)
         if slots.values is not None:
             events = events + torch.nan_to_num(slots.values)[:, :, None] * self.value
-        embedded = torch.cat([slots.start[:, None], events], dim=1) * self.shape.width**0.5
+        embedded = torch.cat([slots.start[:, None], events], dim=1) * self.shape.slot_scale
         times = slots.times if self.shape.times else None
         if times is not None:
             times = torch.cat([times.new_full((len(times), 1), float("nan")), times], dim=1)

@@ -62,7 +62,7 @@ class Infill(Task):
     def loss(self, model: LanguageModel, batch: InfillBatch) -> dict[str, Tensor]:
         """{"infill", "left_to_right", "views"}: mean cross-entropies, each times its weight; a loss without targets is left out."""
         config, generator = self.config, np.random.default_rng(batch.seed)
-        table = model.embedding.weight
+        table = model.table
         segments = SegmentBatch.padded([self.segments[i] for i in batch.rows], model.shape.pad_id, table.device)
         losses: dict[str, Tensor] = {}
         share = config.write_share if config.write_weight else 0.0
@@ -80,10 +80,10 @@ class Infill(Task):
             states = model.encode(example.batch)  # R T D
             masked, writing = example.infill != IGNORED, example.write != IGNORED
             if config.infill_weight and bool(masked.any()):
-                losses["infill"] = config.infill_weight * linear_cross_entropy(states[masked], table, example.infill[masked])
+                losses["infill"] = config.infill_weight * linear_cross_entropy(model.reading(states)[masked], table, example.infill[masked])
             if bool(writing.any()):
                 upper = model.write_states(example.batch, states, example.written)  # M D
-                losses["left_to_right"] = config.write_weight * linear_cross_entropy(upper, table, example.write[writing])
+                losses["left_to_right"] = config.write_weight * linear_cross_entropy(model.spoken(upper), table, example.write[writing])
         if config.view_weight and segments.count > 1:
             first, second = (partial_view(segments, generator, config.view_keep) for _ in range(2))
             losses["views"] = config.view_weight * view_agreement(model.summaries(first), model.summaries(second), config.view_temperature)

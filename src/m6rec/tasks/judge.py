@@ -55,6 +55,7 @@ class Judge(JudgeCells, Task):
         width, scenarios = shape.width, len(sizes.scenarios)
         self.slot = JudgeSlot(
             width,
+            read_width=shape.read_width,
             scenarios=scenarios,
             timed=sizes.timed,
             statistics=len(sizes.statistics) if sharing.statistics else 0,
@@ -170,7 +171,7 @@ class Judge(JudgeCells, Task):
             own = {name for task in tasks for name in self.own_names(task)}
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(name in own)
-            model.upper.requires_grad_(policy == "upper")
+            model.upper.trained(policy == "upper")
 
     # ---- training
 

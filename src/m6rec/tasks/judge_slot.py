@@ -67,6 +67,7 @@ class JudgeSlot(nn.Module):
         self,
         width: int,
         *,
+        read_width: int,
         scenarios: int,
         timed: bool,
         statistics: int,
@@ -76,6 +77,7 @@ class JudgeSlot(nn.Module):
         profile_vectors: int,
         dropout: float,
     ) -> None:
+        """read_width: of the language model's summaries."""
         super().__init__()
         self.start = nn.Parameter(torch.zeros(width))
         self.item_norm, self.person_norm = RMSNorm(width), RMSNorm(width)
@@ -87,8 +89,9 @@ class JudgeSlot(nn.Module):
         self.weekdays = nn.Embedding(DAYS + 1, width) if timed else None
         self.statistics = StatisticsEncoder(statistics, width, 2 * width, dropout) if statistics else None
         some_context = context_features or context_vectors
-        self.context = ContentEncoder(width, width, context_features, context_vectors) if some_context else None
-        self.profile = ContentEncoder(width, width, profile_features, profile_vectors) if profile_features or profile_vectors else None
+        self.context = ContentEncoder(width, read_width, context_features, context_vectors) if some_context else None
+        some_profile = profile_features or profile_vectors
+        self.profile = ContentEncoder(width, read_width, profile_features, profile_vectors) if some_profile else None
         self.dropout = Dropout(dropout)
 
     def thinned(self, ranks: Tensor) -> Tensor:

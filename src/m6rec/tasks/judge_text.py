@@ -83,7 +83,7 @@ class JudgeTexts(Task):
         """configs: the tasks by name. Weights are meaningless until `initialise` or `load_state_dict`."""
         super().__init__()
         self.configs, self.sharing, self.shape, self.sizes = dict(configs), sharing, shape, sizes
-        self.encoder = TextEncoder(sizes.ngrams, shape.vocabulary, shape.width, sizes.token_width, sizes.bag_width)
+        self.encoder = TextEncoder(sizes.ngrams, shape.vocabulary, shape.read_width, sizes.token_width, sizes.bag_width)
         self.judged = {name: config for name, config in configs.items() if config.kind != "tokens" and name in sizes.labels}
         labelling = {name: config for name, config in configs.items() if name not in self.judged}
         self.words = None if sizes.words is None else JudgeWords(labelling, sharing, shape, sizes.words)
@@ -230,7 +230,7 @@ class JudgeTexts(Task):
     ) -> dict[str, Tensor]:
         """task -> (V, G, C) for the documents `index`, of the tasks `names` (all)."""
         batch, pairs = documents.batch(index), documents.pairs(index)
-        states = model.encode(batch)
+        states = model.reading(model.encode(batch))
         read = self.encoder(pairs, batch.ids, states.to(self.encoder.states.weight.dtype), batch.real)
         return {name: self.option(name)(read) for name in (self.judged if names is None else names)}
 

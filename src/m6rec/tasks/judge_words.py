@@ -117,7 +117,7 @@ class JudgeWords(Task):
         self.configs, self.sharing, self.shape, self.sizes = dict(configs), sharing, shape, sizes
         width = shape.width
         self.spelling = nn.Embedding(max(sizes.ngrams, 1), width)
-        self.states = nn.Linear(width, width, bias=False)
+        self.states = nn.Linear(shape.read_width, width, bias=False)
         self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2))
         self.convolutions = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(2))
         self.dropout = nn.Dropout(sharing.dropout)

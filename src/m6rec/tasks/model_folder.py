@@ -239,7 +239,7 @@ def _load(folder: Path) -> dict[str, Any]:
     profiles = None
     if sizes.profile_features:
         bag = _bag(folder / PROFILE_BAG, sizes.profile_features)
-        summaries = _summaries(folder / USER_STATES, facts, len(dataset.users))
+        summaries = _summaries(folder / USER_STATES, facts, len(dataset.users), shape.read_width)
         profiles = Profiles(Contents.build(summaries, bag.matrix(dataset.users), vector_fields(dataset.users)), bag)
     reader = TextReader(model, tokenizer, wording, segment_tokens)
     basket = None
@@ -285,7 +285,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _catalogue(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose) -> Catalogue:
     bag = _bag(folder / BAG, task.sizes.features)
-    summaries = _summaries(folder / ITEM_STATES, facts, len(dataset.items))
+    summaries = _summaries(folder / ITEM_STATES, facts, len(dataset.items), task.shape.read_width)
     matrix = _bag_rows(folder / ITEM_STATES, facts, (len(dataset.items), bag.size))
     matrix = bag.matrix(dataset.items) if matrix is None else matrix
     contents = Contents.build(summaries, matrix, vector_fields(dataset.items))
@@ -358,10 +358,10 @@ def _tensors_and_weights(path: Path, facts: dict[str, Any]) -> tuple[dict[str, t
     return tensors, metadata.get("weights")
 
 
-def _summaries(path: Path, facts: dict[str, Any], rows: int) -> torch.Tensor:
+def _summaries(path: Path, facts: dict[str, Any], rows: int, width: int) -> torch.Tensor:
     summaries = _tensors(path, facts).get("summaries")
-    if summaries is None or summaries.shape != (rows, facts["shape"]["width"]):
-        raise CheckpointError(f"{path} does not hold {rows} summaries of width {facts['shape']['width']}; {TOGETHER}")
+    if summaries is None or summaries.shape != (rows, width):
+        raise CheckpointError(f"{path} does not hold {rows} summaries of width {width}; {TOGETHER}")
     return summaries
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from m6rec.base.contracts import Histories
 from m6rec.language_model.model import LanguageModel
-from m6rec.language_model.upper_arrays import ReadSlots, UpperArrays, array_of
+from m6rec.language_model.upper_arrays import ReadSlots, array_of
+from m6rec.language_model.upper_tensors import laid_out
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.item_encoder import ContentEncoder, Contents
 
@@ -37,8 +38,8 @@ class SlotReader:
     """The weights that reading a history takes, as they are now, laid out."""
 
     def __init__(self, model: LanguageModel, task: Choose) -> None:
-        self.upper = UpperArrays(model.upper)
-        self.most, self.timed, self.scale = task.shape.history, task.shape.times, np.float32(task.shape.width**0.5)
+        self.upper = laid_out(model.upper)
+        self.most, self.timed, self.scale = task.shape.history, task.shape.times, np.float32(task.shape.slot_scale)
         self.start, self.value = array_of(task.start), array_of(task.value)
         self.actions, self.scenarios = _table(task.actions), _table(task.scenarios)
         self.profile = None if task.profile is None else ContentArrays(task.profile)

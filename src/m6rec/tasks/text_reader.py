@@ -25,15 +25,17 @@ class TextReader:
     segment_tokens: int
 
     def segments(self, texts: list[str], causal: bool = False) -> list[Segment]:
-        """Token ids of each text, at most `segment_tokens`; an empty text is one end-of-text token."""
-        ids = self.tokenizer.encode_batch(texts, self.segment_tokens)
+        """Token ids of each text, at most `segment_tokens`, framed where the tokenizer frames what is read; an empty text is one end-of-text
+        token."""
+        tokenizer = self.tokenizer
+        ids = tokenizer.encode_batch(texts, self.segment_tokens) if causal else tokenizer.framed(texts, self.segment_tokens)
         end = np.array([self.tokenizer.eos_id], dtype=np.int32)
         return [Segment(part if len(part) else end, causal) for part in ids]
 
     @torch.no_grad()
     def read(self, texts: list[str]) -> Tensor:
         """float32 (G, L): one summary a text; zeros for an empty one."""
-        summaries = torch.zeros(len(texts), self.model.shape.width)
+        summaries = torch.zeros(len(texts), self.model.shape.read_width)
         training = self.model.training
         self.model.eval()
         for rows, batch in batches_by_length(self.segments(texts), pad_id=self.tokenizer.pad_id):

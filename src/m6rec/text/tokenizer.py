@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,27 +21,47 @@ from m6rec.base.errors import CheckpointError, ConfigError, DataError
 from m6rec.base.storage import atomic_file
 from m6rec.text.config import SMALLEST_VOCABULARY
 
-VERSION = 1
+VERSION = 1  # of what `train` makes; that of a checkpoint says version 2, for older programs must not read it as theirs
+CHECKPOINT_VERSION = 2
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<mask>", "<sep>", *(f"<reserved-{n}>" for n in range(11)))
 LONGEST_TOKEN = 24  # bytes; bounds how much of a long text can matter for its first tokens
 LONGEST_TRAINING_TEXT = 20_000  # characters of one text that are counted: one huge document must not rule the vocabulary
 BATCH = 4096  # texts encoded at once: bounds the memory of the encodings
 
 
-class Tokenizer:
-    """Text to token ids and back. Made by `train` or `load`.
+@dataclass(frozen=True)
+class Specials:
+    """Ids that stand for no text, and those that a segment of context is framed by: [CLS] and [SEP] of a BERT."""
 
-    The ids 0-15 are special: pad, bos, eos, mask, sep, and 11 reserved for later uses. `encode` never gives one of them.
+    pad: int = 0
+    bos: int = 1
+    eos: int = 2
+    mask: int = 3
+    sep: int = 4
+    reserved: tuple[int, ...] = tuple(range(5, len(SPECIAL_TOKENS)))
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    longest: int = LONGEST_TOKEN  # characters that one token can stand for
+
+
+class Tokenizer:
+    """Text to token ids and back. Made by `train` or `load`, or of a checkpoint's files by `pretrained_tokenizer.read_tokenizer`.
+
+    Of one that was trained here the ids 0-15 are special: pad, bos, eos, mask, sep, and 11 reserved for later uses. `encode` never gives one
+    of them. One of a checkpoint has its own; what it lacks has a stand-in (`Specials`), and a text may not come back exactly.
     """
 
-    pad_id, bos_id, eos_id, mask_id, sep_id = range(5)
-    reserved_ids = tuple(range(5, len(SPECIAL_TOKENS)))
-    name_open_id, name_close_id = reserved_ids[:2]  # around the name of an item in text that is written
-
-    def __init__(self, engine: tokenizers.Tokenizer) -> None:
+    def __init__(self, engine: tokenizers.Tokenizer, specials: Specials | None = None) -> None:
+        """specials: of a checkpoint's tokenizer."""
         engine.encode_special_tokens = True  # text that looks like a special token is text
-        self._engine = engine
+        self._engine, self._specials = engine, specials
         self.size: int = engine.get_vocab_size()
+        told = specials or Specials()
+        if specials is not None:
+            self.size = max(engine.get_vocab(with_added_tokens=True).values()) + 1  # some leave ids out
+        self.pad_id, self.bos_id, self.eos_id, self.mask_id, self.sep_id = told.pad, told.bos, told.eos, told.mask, told.sep
+        self.reserved_ids, self._before, self._after, self._longest = told.reserved, told.before, told.after, told.longest
+        self.name_open_id, self.name_close_id = told.reserved[:2]  # around the name of an item in text that is written
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int | None = None) -> Self:
@@ -87,7 +108,7 @@ class Tokenizer:
         of the whole text unless a run without any break of words reaches across the cut.
         """
         if limit is not None:
-            texts = [text[: (limit + 1) * LONGEST_TOKEN] for text in texts]
+            texts = [text[: (limit + 1) * self._longest] for text in texts]
         for text in texts:
             _check_text(text)
         result: list[np.ndarray] = []
@@ -95,6 +116,14 @@ class Tokenizer:
             encodings = self._engine.encode_batch_fast(list(texts[start : start + BATCH]), add_special_tokens=False)
             result.extend(np.array(encoding.ids[:limit], dtype=np.int32) for encoding in encodings)
         return result
+
+    def framed(self, texts: Sequence[str], limit: int) -> list[np.ndarray]:
+        """`encode_batch` as the segments of context that the language model was trained to read: within `limit` with what frames them."""
+        if not self._before and not self._after:
+            return self.encode_batch(texts, limit)
+        before, after = (np.array(part, dtype=np.int32) for part in (self._before, self._after))
+        inside = self.encode_batch(texts, max(limit - len(before) - len(after), 1))
+        return [np.concatenate([before, ids, after]) if len(ids) else ids for ids in inside]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of `ids`; special tokens give nothing. `decode(encode(text)) == text` for every text.
@@ -105,22 +134,35 @@ class Tokenizer:
 
     def pieces(self) -> list[bytes]:
         """The bytes of every token, b"" for special ones: what decoding text piece by piece needs."""
-        byte_of = _bytes_of_letters()
+        of_bytes = "ByteLevel" in json.dumps(json.loads(self._engine.to_str())["decoder"])
+        byte_of = _bytes_of_letters() if of_bytes else {}
+        special = {self.pad_id, self.bos_id, self.eos_id, self.mask_id, self.sep_id, *self.reserved_ids}
         result = [b""] * self.size
-        for piece, token in self._engine.get_vocab().items():
-            if token >= len(SPECIAL_TOKENS):
+        before = self.encode("a")[-1:].tolist()  # a word that stands before the token, so that the space of a new word shows
+        start = len(self.decode(before))
+        for piece, token in self._engine.get_vocab(with_added_tokens=True).items():
+            if token in special:
+                continue
+            if of_bytes and all(letter in byte_of for letter in piece):
                 result[token] = bytes(byte_of[letter] for letter in piece)
+            else:  # pieces of words or of sentences, as other tokenizers have them
+                result[token] = self.decode([*before, token])[start:].encode()
         return result
 
     def fingerprint(self) -> str:
         """Hash of vocabulary and merges: equal for tokenizers that encode alike. Saved beside weights to check that they match."""
-        model = json.loads(self._engine.to_str())["model"]
+        content = json.loads(self._engine.to_str())
+        if self._specials is not None:
+            return _checksum({"tokenizer": content, "specials": asdict(self._specials)})[:16]
+        model = content["model"]
         return _checksum({"vocab": model["vocab"], "merges": model["merges"]})[:16]
 
     def save(self, path: Path | str) -> None:
         """Write one JSON file: what the `tokenizers` library writes, with our version and a checksum. Raises StorageError."""
         content = json.loads(self._engine.to_str())
-        saved = {"version": VERSION, "checksum": _checksum(content), "tokenizer": content}
+        saved: dict[str, Any] = {"version": VERSION, "checksum": _checksum(content), "tokenizer": content}
+        if self._specials is not None:
+            saved |= {"version": CHECKPOINT_VERSION, "specials": asdict(self._specials)}
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(saved, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -142,8 +184,8 @@ class Tokenizer:
         content = saved.get("tokenizer") if isinstance(saved, dict) else None
         if not isinstance(version, int) or not isinstance(content, dict):
             raise CheckpointError(f"{path} is not a tokenizer saved by m6rec; {again}")
-        if version > VERSION:
-            raise CheckpointError(f"{path} has tokenizer version {version}, this m6rec reads up to {VERSION}; upgrade m6rec")
+        if version > CHECKPOINT_VERSION:
+            raise CheckpointError(f"{path} has tokenizer version {version}, this m6rec reads up to {CHECKPOINT_VERSION}; upgrade m6rec")
         if saved.get("checksum") != _checksum(content):
             raise CheckpointError(f"{path} is damaged (its checksum does not match); {again}")
         readable = json.loads(tokenizers.Tokenizer(models.BPE()).to_str())["version"]
@@ -151,7 +193,15 @@ class Tokenizer:
             raise CheckpointError(
                 f"{path} has format {content.get('version')} of the tokenizers library, the one installed reads {readable}; {again}"
             )
-        return cls(tokenizers.Tokenizer.from_str(json.dumps(content)))
+        return cls(tokenizers.Tokenizer.from_str(json.dumps(content)), None if version == VERSION else _specials(saved, path))
+
+
+def _specials(saved: dict[str, Any], path: Path | str) -> Specials:
+    try:
+        told = saved["specials"]
+        return Specials(**{name: tuple(value) if isinstance(value, list) else int(value) for name, value in told.items()})
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise CheckpointError(f"{path} does not say which of its tokens are special; train again or restore the file") from None
 
 
 def vocabulary_size(characters: int) -> int:

@@ -178,4 +178,8 @@ class PretrainConfig(LoopConfig):
     most_texts: int = Field(
         100_000, ge=1, description="Texts learned from at most, drawn by seed: the words of a large catalogue are those of a part of it."
     )
+    from_checkpoint: Literal["skip", "continue"] = Field(
+        "skip", description="With model.backbone: skip takes its weights as they are; continue trains all of them on the texts of the data."
+    )
+    checkpoint_rate: float = Field(5e-5, gt=0, description="Peak learning rate where training goes on from a checkpoint.")
     objective: InfillingConfig = Field(default_factory=InfillingConfig, description="What is predicted from what.")

@@ -14,6 +14,7 @@ from m6rec.base.storage import write_json
 from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
 from m6rec.training.balance.balancer import check_balance
+from m6rec.training.from_checkpoint import check_backbone
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import DONE, RunFolder
 from m6rec.training.stage import Stage
@@ -47,6 +48,7 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
     bench = workbench(config, folder, run, Progress(visible=progress))
     if until is not None and until not in bench.stages:
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
+    check_backbone(config, Path(folder))
     check_fusion(config)
     check_balance(config.train.balance)
     set_threads(config.train.threads)

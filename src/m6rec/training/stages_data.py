@@ -20,6 +20,7 @@ from m6rec.tasks.infill import Infill
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
+from m6rec.training.from_checkpoint import MEASURED_TEXTS, freeze_adapters, keep, settled_for, take_tokenizer
 from m6rec.training.loop import Loop
 from m6rec.training.run_folder import file_digest
 from m6rec.training.stage import Stage
@@ -69,12 +70,16 @@ class TrainTokenizer(Stage):
         templates = None if config.text.templates is None else file_digest(bench.source / config.text.templates)
         # What held-out users wrote must not be read, so there the split decides what text there is; nor held-out texts that are judged.
         users = [config.split.plain(), config.seed] if config.split.protocol == "cold_users" else None
-        return [text, templates, users, judges_texts(config)]
+        inputs = [text, templates, users, judges_texts(config)]
+        return inputs if bench.checkpoint is None else [*inputs, bench.checkpoint.files.fingerprint, config.model.lower_layers]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         folder = bench.folder(self.name)
         texts = all_texts(bench)
-        tokenizer = Tokenizer.train(some_of(texts, MOST_TOKENIZER_TEXTS, bench.config.seed), bench.config.text.vocabulary)
+        if bench.checkpoint is not None:
+            tokenizer = take_tokenizer(bench, bench.checkpoint, some_of(texts, MEASURED_TEXTS, bench.config.seed))
+        else:
+            tokenizer = Tokenizer.train(some_of(texts, MOST_TOKENIZER_TEXTS, bench.config.seed), bench.config.text.vocabulary)
         tokenizer.save(folder / "tokenizer.json")
         bag = Bag.fit(bench.dataset.items, bench.config.text.language)
         bag.save(folder / "bag.json")
@@ -101,16 +106,21 @@ class Pretrain(Stage):
         return [model, pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
-        config = bench.config.pretrain
+        config = bench.config.pretrain if bench.checkpoint is None else settled_for(bench.config.pretrain, bench.checkpoint)
+        model = bench.new_model()
+        if bench.checkpoint is not None:
+            bench.checkpoint.fill(model)
+            if config.from_checkpoint == "skip" or config.epochs == 0:
+                return keep(model, bench.folder(self.name), bench.checkpoint)
+            freeze_adapters(model)
         if config.epochs == 0:
             return {"skipped": "pretrain.epochs is 0"}
         bench.progress.say(f"  {statement(bench.config.model.autocast)}")
-        model = bench.new_model()
         reader = TextReader(model, bench.tokenizer, bench.wording, bench.config.text.segment_tokens)
         texts = some_of(sorted(set(all_texts(bench))), config.most_texts, bench.config.seed)
         tokenizer = bench.tokenizer
         segments = reader.segments(texts)
-        if config.objective.spectral_start:
+        if config.objective.spectral_start and bench.checkpoint is None:
             model.start_from_text(segments, bench.config.seed)
         task = Infill(
             config.objective,

@@ -17,6 +17,8 @@ from m6rec.data.dataset import Dataset, FieldType, Table
 from m6rec.data.row_splits import hold_back, split_rows
 from m6rec.data.splits import Split, split
 from m6rec.data.store import load_dataset
+from m6rec.language_model.backbones.config import BackboneShape
+from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.checkpoint import load_into, load_weights, program_version
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from m6rec.config import M6RecConfig
     from m6rec.training.stage import Stage
 
-AGREEMENT = "agreement.json"
+AGREEMENT, BACKBONE = "agreement.json", "backbone.json"
 
 
 @dataclass
@@ -155,7 +157,21 @@ class Workbench:
             events=len(self.split.train.items),
             median_history=self.median_history,
             known_gaps=known_gaps(self.split.train),
+            backbone=self.backbone,
         )
+
+    @cached_property
+    def backbone(self) -> BackboneShape | None:
+        """The architecture of the checkpoint, where the configuration names one."""
+        if self.config.model.backbone is None:
+            return None
+        path = self.folder("tokenizer") / BACKBONE
+        return BackboneShape.build(read_json(path), source=str(path))
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint itself; nothing needs it once the pretrain stage is done."""
+        return None if self.config.model.backbone is None else Checkpoint.find(self.config.model, self.source)
 
     @cached_property
     def fit_shape(self) -> ModelShape:

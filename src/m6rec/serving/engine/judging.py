@@ -86,7 +86,7 @@ def judge_request(
 def _context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str, Any] | None) -> Contents | None:
     """One row. Raises UsageError, DataError."""
     frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
-    return part.inputs.context(frame, scorer.task.shape.width)
+    return part.inputs.context(frame, scorer.task.shape.read_width)
 
 
 def _candidate_rows(part: JudgePart, requests: Requests, items: np.ndarray, code: int, now: float, context: Contents | None) -> JudgeRows:
@@ -173,7 +173,7 @@ def predict_rows(
         scenarios=scenarios,
         times=times,
         statistics=part.inputs.counts(users, items, scenarios, times, past, place.astype(np.int64), cuts),
-        context=part.inputs.context(_context_frame(part, known, ROWS, frame.height), scorer.task.shape.width),
+        context=part.inputs.context(_context_frame(part, known, ROWS, frame.height), scorer.task.shape.read_width),
     )
     profiles = scorer.profile_contents(Requests(past, users=asking))
     return part.answers(scorer.model, rows, past, scorer.catalogue.contents, profiles, tasks, scorer.vectors)

@@ -1,0 +1,79 @@
+"""Layers of a checkpoint below and above the split.
+
+Shapes: R rows, T tokens of a row, B histories, S slots, D width, H heads.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m6rec.language_model.backbones.adapt import adapt_layers, is_adapter
+from m6rec.language_model.backbones.config import BackboneShape
+from m6rec.language_model.backbones.parts import BackboneBlock, backbone_rotation, make_norm, relative_bucket
+from m6rec.language_model.layers import Rotation
+from m6rec.language_model.lower import sight
+from m6rec.language_model.upper import UpperLayers
+
+
+class BackboneLower(nn.Module):
+    """As `LowerLayers`: every segment read alone, its positions from 0, however the rows were packed."""
+
+    def __init__(self, shape: BackboneShape, layers: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.shape, self.head_width = shape, shape.head_width
+        self.positions = nn.Embedding(shape.positions, shape.width) if shape.positions else None
+        self.embedding_norm = make_norm(shape) if shape.embedding_norm else nn.Identity()
+        self.relative = nn.Embedding(shape.relative_buckets, shape.heads) if shape.relative_buckets else None
+        self.blocks = nn.ModuleList(BackboneBlock(shape, dropout) for _ in range(layers))
+        whole = layers == shape.layers
+        self.norm = make_norm(shape) if whole and shape.order == "pre" else nn.Identity()
+        self.even = shape.order == "pre" and not whole  # states between pre-norm layers are of any size
+
+    def forward(self, x: Tensor, segment: Tensor, position: Tensor, causal: Tensor) -> Tensor:
+        """Token states R T D; arguments as in `LowerLayers`."""
+        if self.shape.causal:
+            causal = torch.ones_like(causal)
+        visible = sight(segment, position, causal).unsqueeze(1)  # R 1 T T
+        if self.positions is not None:
+            x = x + self.positions(position.clamp(max=self.shape.positions - 1))
+        x = self.embedding_norm(x)
+        bias = visible if self.relative is None else self.distances(position).masked_fill_(~visible, float("-inf"))
+        rotation = backbone_rotation(self.shape, position)
+        for block in self.blocks:
+            x = block(x, bias=bias, rotation=rotation)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def distances(self, position: Tensor) -> Tensor:
+        """(R, H, T, T): what the distance of two tokens adds to their score."""
+        assert self.relative is not None
+        away = position[:, None] - position[:, :, None]  # R T T: of key from query
+        buckets = relative_bucket(away, self.shape.relative_buckets, self.shape.relative_distance)
+        return F.embedding(buckets, self.relative.weight).movedim(-1, 1).contiguous()
+
+    def reading(self, states: Tensor) -> Tensor:
+        """The states (... D) for whoever reads them besides the next layer: each of root mean square 1 where layers leave that open."""
+        return F.rms_norm(states, states.shape[-1:], eps=self.shape.eps) if self.even else states
+
+
+class BackboneUpper(UpperLayers):
+    """The layers above the split, over slots; the bias on distance and time starts at nothing, or from the checkpoint's own."""
+
+    plain = False
+
+    def __init__(self, shape: BackboneShape, layers: int, dropout: float = 0.0) -> None:
+        norm = make_norm(shape) if shape.order == "pre" else nn.Identity()
+        super().__init__(shape.width, shape.heads, layers, blocks=[BackboneBlock(shape, dropout) for _ in range(layers)], norm=norm)
+        self.shape = shape
+        adapt_layers(self.layers, shape.adapt)
+
+    def rotation(self, positions: Tensor) -> Rotation | None:
+        """Rotary positions, where the checkpoint has them."""
+        return backbone_rotation(self.shape, positions)
+
+    def trained(self, wanted: bool = True) -> None:
+        """Let what adapts these layers train, or not: the biases of slots, and by `adapt.way` the low-rank changes, the prefix, or all."""
+        for name, parameter in self.named_parameters():
+            chosen = self.shape.adapt.way == "full" or name.startswith("biases.") or is_adapter(name)
+            parameter.requires_grad_(wanted and chosen)
