@@ -27,7 +27,7 @@ from m6rec.tasks.config import WriteConfig, WritingConfig
 from m6rec.tasks.judge_rows import of_epoch
 from m6rec.tasks.options import module_name
 from m6rec.tasks.task import Task
-from m6rec.tasks.write_rows import TRAINING, AboutWords, WriteRows
+from m6rec.tasks.write_rows import TRAINING, AboutWords, WriteRows, naming_most
 from m6rec.tasks.write_sources import ABOUT, ITEM, KIND_NAMES, MEMORY, OWN, PROFILE, TYPED, Known, Piece, read_pieces, read_slots, sources
 
 VALIDATION = 1
@@ -70,7 +70,7 @@ class WriteExamples:
     """What the tasks train on.
 
     rows     all texts, of every part                    targets  their tokens, with the end where it is reached
-    memory, own  of each row, the texts (numbers of `rows`) that are read before it
+    memory, own  of each row, the texts (numbers of `rows`) that may be read before it, the best first
     items, profiles  token ids of every item and of every user, in words
     columns  name -> token ids of each row                 known   what slots are made of
     about    token ids of the words that a row is given to name (none: drawn)     encode  words -> token ids
@@ -234,7 +234,11 @@ class Write(Task):
         found += [(self.kind_of(name), examples.columns[name][row]) for name in config.columns]
         if "item" in config.reads and item >= 0:
             found.append((ITEM, examples.items[item]))
-        found += [(MEMORY, without_end(examples.targets[other], self.eos_id)) for other in examples.memory[row]]
+        near = examples.memory[row]
+        if about and len(near) > config.memory:
+            texts = [rows.texts[other] for other in near]
+            near = [near[place] for place in naming_most(texts, about)]
+        found += [(MEMORY, without_end(examples.targets[other], self.eos_id)) for other in near[: config.memory]]
         if "profile" in config.reads and user >= 0:
             found.append((PROFILE, examples.profiles[user]))
         found += [(OWN, without_end(examples.targets[other], self.eos_id)) for other in examples.own[row]]

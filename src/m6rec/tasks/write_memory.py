@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
-from m6rec.tasks.write_rows import surface_words
-
+AT_HAND = 3  # times as many texts are found as are read, to choose from by what is asked
 MOST_LOOKED_AT = 2_000  # texts of one item that are compared
-SAME_ITEM, NAMED = 1.0, 1.0  # what a text gains for being about the item itself, and for every word it names that is asked for
+SAME_ITEM = 1.0  # what a text gains for being about the item itself
 PERSON = 0.5  # and for being by somebody alike
 
 
@@ -31,17 +30,16 @@ class Memory:
     ) -> None:
         self.users, self.items, self.texts = users, items, list(texts)
         self.of_item, self.of_user = _grouped(items), _grouped(users)
-        self.words = [frozenset(word.lower() for word in surface_words(text)) for text in self.texts]
         self.people = people
         told = np.array([item for item in sorted(self.of_item) if item >= 0], dtype=np.int64)
         self._told = told
         self._vectors = csr_array(vectors[told]) if vectors is not None and len(told) and vectors.nnz else None
 
-    def about(self, item: int, user: int, most: int, *, vector: csr_array | None = None, words: str = "", without: int = -1) -> list[int]:
+    def about(self, item: int, user: int, most: int, *, vector: csr_array | None = None, without: int = -1) -> list[int]:
         """At most `most` texts, the best first: about the item by others, then about what resembles it.
 
         Args:
-            vector: csr (1, F) of the item. words: that are to be named, separated by commas.  without: a text that is not to be found.
+            vector: csr (1, F) of the item.  without: a text that is not to be found.
         """
         if most <= 0:
             return []
@@ -55,9 +53,6 @@ class Memory:
             return []
         places = list(found)
         gains = np.array([found[place] for place in places])
-        asked = {word.strip().lower() for word in words.split(",") if word.strip()}
-        if asked:
-            gains = gains + NAMED * np.array([len(asked & self.words[place]) for place in places])
         if self.people is not None and 0 <= user < self.people.shape[0]:
             by = self.users[places]
             alike = (self.people[np.maximum(by, 0)] @ self.people[[user]].T).toarray()[:, 0]

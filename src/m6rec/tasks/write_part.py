@@ -22,8 +22,8 @@ from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import WriteConfig, WritingConfig
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write import Write, WriteExamples, WriteSizes, without_end
-from m6rec.tasks.write_memory import Memory
-from m6rec.tasks.write_rows import TRAINING, AboutWords, WriteRows, target_tokens, write_rows
+from m6rec.tasks.write_memory import AT_HAND, Memory
+from m6rec.tasks.write_rows import TRAINING, AboutWords, WriteRows, naming_most, target_tokens, write_rows
 from m6rec.tasks.write_sources import ABOUT, ITEM, MEMORY, OWN, PROFILE, TYPED, Known, Piece, read_pieces, read_slots, sources
 from m6rec.text.similarity import similarity_vectors
 from m6rec.text.tokenizer import Tokenizer
@@ -36,7 +36,6 @@ class WriteRequest:
     item, user  dense ids, -1 for none          words, profile  of the item and the person, "" where nothing is known
     texts       what stands before the text: named columns, "" for words that somebody typed
     about       words that should be named      vector          csr (1, F) tf-idf of the item, None for none
-    without     a known text (its row among the rows that were learned from) that is not to be read, -1 for none
     """
 
     item: int
@@ -46,7 +45,6 @@ class WriteRequest:
     texts: Mapping[str, str] = field(default_factory=dict)
     about: Sequence[str] = ()
     vector: csr_array | None = None
-    without: int = -1
 
 
 @dataclass
@@ -118,7 +116,7 @@ class WriteInputs:
             for row in np.flatnonzero((rows.task == number) & (rows.parts >= TRAINING)).tolist():
                 item, user, without = int(rows.items[row]), int(rows.users[row]), place.get(row, -1)
                 vector = None if item < 0 or self.vectors is None else self.vectors[[item]]
-                near = found.about(item, user, config.memory, vector=vector, without=without)
+                near = found.about(item, user, AT_HAND * config.memory, vector=vector, without=without)
                 memory[row] = order[near].tolist()
                 own[row] = order[found.by(user, config.own, without=without)].tolist()
         training = [text for text, part in zip(rows.texts, rows.parts.tolist(), strict=True) if part == TRAINING]
@@ -139,13 +137,15 @@ class WriteInputs:
         """The segments of a request, in the order in which training reads them."""
         config, (memory, order) = self.configs[name], self.memories[name]
         about = ", ".join(request.about)
-        near = memory.about(request.item, request.user, config.memory, vector=request.vector, words=about)
+        near = memory.about(request.item, request.user, AT_HAND * config.memory, vector=request.vector)
+        if about and len(near) > config.memory:
+            near = [near[place] for place in naming_most([memory.texts[one] for one in near], about)]
         own = memory.by(request.user, config.own)
         found = [(ABOUT, self.encode(about)), (TYPED, self.encode(request.texts.get("", "")))]
         found += [(kind_of(column), self.encode(request.texts.get(column, ""))) for column in config.columns]
         if "item" in config.reads:
             found.append((ITEM, self.encode(request.words)))
-        found += [(MEMORY, self._known(name, int(order[place]))) for place in near]
+        found += [(MEMORY, self._known(name, int(order[place]))) for place in near[: config.memory]]
         if "profile" in config.reads:
             found.append((PROFILE, self.encode(request.profile)))
         found += [(OWN, self._known(name, int(order[place]))) for place in own]

@@ -159,6 +159,13 @@ def surface_words(text: str) -> list[str]:
     return [text[start:end] for start, end in word_places(text).tolist() if text[start].isalnum()]
 
 
+def naming_most(texts: Sequence[str], about: str) -> list[int]:
+    """Numbers of the texts, those first that name the most of the words `about` (separated by commas), else in their order."""
+    asked = {word.strip().lower() for word in about.split(",") if word.strip()}
+    named = [len(asked & {word.lower() for word in surface_words(text)}) for text in texts]
+    return sorted(range(len(texts)), key=lambda place: -named[place])
+
+
 def target_tokens(tokenizer: Tokenizer, text: str, longest: int) -> np.ndarray:
     """int32 (T,): what is learned of a text: its leading whole sentences within `longest` tokens and the end; of a longer first sentence its start,
     without an end."""
