@@ -187,7 +187,8 @@ def _reviews(name: str, rows: list[dict[str, Any]]) -> WritingData:
             told = [(count / common[feature] ** 0.5, feature) for feature, count in source[one].items() if count >= LEAST_OF_ITEM]
             table[one] = {"features": [feature for _, feature in sorted(told, reverse=True)[:MOST_OF_ITEM]]}
     known = {item: set(of_item[item]) for item in items}
-    statement = f"the first sentence of {SHORTEST} to {LONGEST} words that names a feature, {len(cases):,} of {len(rows):,} reviews; 80/10/10 by hash of (user, item)"
+    sentences = f"the first sentence of {SHORTEST} to {LONGEST} words that names a feature, {len(cases):,} of {len(rows):,} reviews"
+    statement = f"{sentences}; 80/10/10 by hash of (user, item)"
     return WritingData(name, "reason", cases, items, users, features, dict(facts), known, statement)
 
 
