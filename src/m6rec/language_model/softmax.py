@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 CHUNK_LOGITS = 4_000_000  # logits held at once: 16 MB of float32
+KEPT_LOGITS = 16_000_000  # where they are needed again in the backward pass
 
 
 def linear_cross_entropy(states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int = CHUNK_LOGITS) -> Tensor:
@@ -70,10 +71,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         )
 
 
-def target_log_likelihood(states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int = CHUNK_LOGITS) -> Tensor:
+def target_log_likelihood(states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int = KEPT_LOGITS) -> Tensor:
     """float32 (M,): log softmax(states @ table')[target] of every row, for likelihoods that are mixed before they are added up.
 
-    Arguments as in `linear_cross_entropy`. Logits are computed once more in the backward pass, chunk by chunk.
+    Arguments as in `linear_cross_entropy`. Probabilities of one chunk at most are kept; those of more are computed once more in the backward pass.
     """
     likelihood: Tensor = _TargetLogLikelihood.apply(states, table, targets, chunk_logits)
     return likelihood
@@ -83,26 +84,28 @@ class _TargetLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor, chunk_logits: int) -> Tensor:
         rows = max(chunk_logits // table.shape[0], 1)
-        totals, picked = [], []
+        totals, picked, kept = [], [], None
         for start in range(0, len(states), rows):
             logits = (states[start : start + rows] @ table.T).float()  # m V
             totals.append(torch.logsumexp(logits, dim=1))
             picked.append(logits.gather(1, targets[start : start + rows, None])[:, 0])
+            kept = logits.sub_(totals[-1][:, None]).exp_() if len(states) <= rows and any(ctx.needs_input_grad[:2]) else None
         total = torch.cat(totals)
-        ctx.save_for_backward(states, table, targets, total)
+        ctx.save_for_backward(states, table, targets, total, kept)
         ctx.rows = rows
         return torch.cat(picked) - total
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        states, table, targets, total = ctx.saved_tensors
+        states, table, targets, total, kept = ctx.saved_tensors
         wants_states, wants_table = ctx.needs_input_grad[:2]
         grad_states = torch.empty_like(states) if wants_states else None
         grad_table = torch.zeros_like(table, dtype=torch.float32) if wants_table else None
         for start in range(0, len(states), ctx.rows):
             end = start + ctx.rows
             part, grad = states[start:end], grads[0][start:end, None]
-            slope = torch.exp((part @ table.T).float() - total[start:end, None]).mul_(-grad)  # m V
+            found = torch.exp((part @ table.T).float() - total[start:end, None]) if kept is None else kept
+            slope = found * -grad  # m V
             slope.scatter_add_(1, targets[start:end, None], grad)
             if grad_states is not None:
                 grad_states[start:end] = slope.to(part.dtype) @ table.to(part.dtype)

@@ -3,7 +3,7 @@
 What is read stands before the text as keys and values: slots (states of the history, the item's vector), and source segments with all their
 token states, each with an embedding of its kind. A written token passes the causal lower layers and then the writer's blocks; in each it looks
 at what is read, at the option's soft prompts and at the tokens before it, in one softmax. Words come from the tied head, or are copied out of
-the source tokens (pointer-generator, See et al., arXiv 1704.04368): p(w) = (1 - g) softmax(head)_w + g sum of the attention to tokens w.
+the source tokens (pointer-generator, See et al., arXiv 1704.04368): p(w) = (1 - g) softmax(state . word)_w + g sum of the attention to tokens w.
 
 Shapes: B rows, S source tokens, Q slots, K = S + Q, T written tokens, D width of the language model, W of the writer, H heads, C = W / H, V vocabulary,
 P soft prompts.
@@ -124,23 +124,29 @@ class Writer(nn.Module):
         self.distances = nn.ParameterList(nn.Parameter(torch.zeros(DISTANCE_BUCKETS, size.heads)) for _ in range(size.layers))
         self.kind_bias = nn.Parameter(torch.zeros(size.kinds + 1, size.heads))  # the last: soft prompts
         self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, model_width, bias=False)
+        self.head = None if size.own_words else nn.Linear(width, model_width, bias=False)
         self.copy_query = nn.Linear(width, width, bias=False) if size.copy else None
         self.copy_key = nn.Linear(width, width, bias=False) if size.copy else None
         self.copy_gate = nn.Linear(width, 1) if size.copy else None
         self.dropout = Dropout(size.dropout)
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
-        """Seeded start; the writer's own words start at nothing beside those of the language model."""
+    def initialise(self, generator: torch.Generator, model: LanguageModel) -> None:
+        """Seeded start; the writer's own words start as those of the language model, turned into its width."""
         for name, part in sorted(self.named_modules()):
             if isinstance(part, nn.Linear):
                 residual = name.endswith(("attention.out", "mlp.down"))
                 part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * (0.5 if residual else 1.0) * part.in_features**-0.5)
                 if part.bias is not None:
                     part.bias.fill_(-1.0)  # the gate: words are written more often than copied, at first
+            elif isinstance(part, nn.Embedding) and part is self.words:
+                turn = torch.linalg.qr(torch.randn(self.size.width, self.size.model_width, generator=generator))[
+                    0
+                ]  # W D, or W W where W < D
+                spread = turn.T if turn.shape[1] == self.size.model_width else torch.eye(self.size.model_width, self.size.width)
+                part.weight.copy_(model.embedding.weight.float() @ spread)
             elif isinstance(part, nn.Embedding):
-                part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * (0.02 if name == "words" else 0.5))
+                part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * 0.5)
 
     # ---- what is read
 
@@ -246,12 +252,11 @@ class Writer(nn.Module):
         return x if self.words is None else x + self.words(ids) * self.size.width**0.5
 
     def _outgoing(self, states: Tensor) -> Tensor:
-        """States against `_table`: through the head for the words of the language model, as they are for the writer's own."""
-        said = self.head(states)
-        return said if self.words is None else torch.cat([said, states], dim=-1)
+        """States against `_table`: as they are for the writer's own words, through the head for those of the language model."""
+        return states if self.head is None else cast(Tensor, self.head(states))
 
     def _table(self, model: LanguageModel) -> Tensor:
-        return model.embedding.weight if self.words is None else torch.cat([model.embedding.weight, self.words.weight], dim=1)
+        return model.embedding.weight if self.words is None else self.words.weight
 
     def _stack(self, model: LanguageModel) -> tuple[list[Block], list[Tensor], nn.Module]:
         """Blocks, distance biases and last norm: the writer's own, or those of the model."""

@@ -128,9 +128,9 @@ class Write(Task):
         self._epoch, self._share = 0, 1.0
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
-        """Seeded start."""
-        self.writer.initialise(generator)
+    def initialise(self, generator: torch.Generator, model: LanguageModel) -> None:
+        """Seeded start; `model` is the pretrained language model."""
+        self.writer.initialise(generator, model)
         for name in sorted(self.configs):
             self.option(name).initialise(generator)
 

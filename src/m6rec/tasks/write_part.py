@@ -58,6 +58,7 @@ class WriteInputs:
     tokenizer: Tokenizer
     limit: int
     rows: WriteRows
+    names: Sequence[str]
     item_words: Sequence[str]
     user_words: Sequence[str]
     vectors: csr_array | None
@@ -81,6 +82,7 @@ class WriteInputs:
             reader.tokenizer,
             reader.segment_tokens,
             rows,
+            dataset.items.titles(),
             reader.wording.items(dataset.items),
             reader.wording.users(dataset.users),
             catalogue.vectors,
@@ -97,17 +99,19 @@ class WriteInputs:
             found[name] = Memory(self.rows.users[order], self.rows.items[order], texts, self.vectors, self.people), order
         return found
 
-    def encode(self, text: str) -> np.ndarray:
-        """int32 (T,): tokens of words in the middle of a sentence, at most `limit`."""
+    def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
+        """int32 (T,): tokens of words in the middle of a sentence, or as they begin one, at most `limit`."""
         plain = " ".join(text.split())
-        return self.tokenizer.encode(" " + plain, self.limit) if plain else np.zeros(0, np.int32)
+        return self.tokenizer.encode(plain if begins else " " + plain, self.limit) if plain else np.zeros(0, np.int32)
+
+    def target(self, row: int, text: str, task: int) -> np.ndarray:
+        """int32 (T,): the tokens of the text of a row, with the end where it is reached."""
+        item = int(self.rows.items[row])
+        return target_tokens(self.tokenizer, text, list(self.configs.values())[task].longest, self.names[item] if item >= 0 else "")
 
     def examples(self, rows: WriteRows, known: Known) -> WriteExamples:
         """All texts, tokenised, with the known texts that are read before each."""
-        configs = list(self.configs.values())
-        targets = [
-            target_tokens(self.tokenizer, text, configs[task].longest) for text, task in zip(rows.texts, rows.task.tolist(), strict=True)
-        ]
+        targets = [self.target(row, text, task) for row, (text, task) in enumerate(zip(rows.texts, rows.task.tolist(), strict=True))]
         memory: list[list[int]] = [[] for _ in targets]
         own: list[list[int]] = [[] for _ in targets]
         for number, (name, config) in enumerate(self.configs.items()):
@@ -125,7 +129,7 @@ class WriteInputs:
             targets=targets,
             memory=memory,
             own=own,
-            items=[self.encode(words) for words in self.item_words],
+            items=[self.encode(words, begins=True) for words in self.item_words],
             profiles=[self.encode(words) for words in self.user_words],
             columns={name: [self.encode(text) for text in texts] for name, texts in rows.columns.items()},
             known=known,
@@ -144,7 +148,7 @@ class WriteInputs:
         found = [(ABOUT, self.encode(about)), (TYPED, self.encode(request.texts.get("", "")))]
         found += [(kind_of(column), self.encode(request.texts.get(column, ""))) for column in config.columns]
         if "item" in config.reads:
-            found.append((ITEM, self.encode(request.words)))
+            found.append((ITEM, self.encode(request.words, begins=True)))
         found += [(MEMORY, self._known(name, int(order[place]))) for place in near[: config.memory]]
         if "profile" in config.reads:
             found.append((PROFILE, self.encode(request.profile)))
@@ -152,7 +156,7 @@ class WriteInputs:
         return [(kind, ids) for kind, ids in found if len(ids)]
 
     def _known(self, name: str, row: int) -> np.ndarray:
-        return without_end(target_tokens(self.tokenizer, self.rows.texts[row], self.configs[name].longest), self.tokenizer.eos_id)
+        return without_end(self.target(row, self.rows.texts[row], list(self.configs).index(name)), self.tokenizer.eos_id)
 
 
 @dataclass

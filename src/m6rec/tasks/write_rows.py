@@ -25,6 +25,7 @@ from m6rec.text.words import is_spaceless
 
 TRAINING = 0
 TELLING = 0.1  # a word that a larger share of the texts has tells nothing of one of them
+SHORTEST_NAME = 3  # characters of a name that is told from other words
 MOST_ABOUT = 3  # words drawn of a text
 _SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*\s*")
 
@@ -159,6 +160,16 @@ def surface_words(text: str) -> list[str]:
     return [text[start:end] for start, end in word_places(text).tolist() if text[start].isalnum()]
 
 
+def _named(tokenizer: Tokenizer, text: str, name: str) -> np.ndarray:
+    """int32: the tokens of a text with its first mention of `name` between the ids for names; nothing where it is not mentioned."""
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) if len(name) >= SHORTEST_NAME else None
+    if found is None:
+        return np.zeros(0, np.int32)
+    before, inside, after = tokenizer.encode_batch([text[: found.start()], name, text[found.end() :]])
+    opens, closes = (np.array([mark], dtype=np.int32) for mark in (tokenizer.name_open_id, tokenizer.name_close_id))
+    return np.concatenate([before, opens, inside, closes, after])
+
+
 def naming_most(texts: Sequence[str], about: str) -> list[int]:
     """Numbers of the texts, those first that name the most of the words `about` (separated by commas), else in their order."""
     asked = {word.strip().lower() for word in about.split(",") if word.strip()}
@@ -166,14 +177,18 @@ def naming_most(texts: Sequence[str], about: str) -> list[int]:
     return sorted(range(len(texts)), key=lambda place: -named[place])
 
 
-def target_tokens(tokenizer: Tokenizer, text: str, longest: int) -> np.ndarray:
+def target_tokens(tokenizer: Tokenizer, text: str, longest: int, name: str = "") -> np.ndarray:
     """int32 (T,): what is learned of a text: its leading whole sentences within `longest` tokens and the end; of a longer first sentence its start,
-    without an end."""
+    without an end.
+
+    name: of the item; where the text says it, it stands between the ids for names, so that names can be held to the catalogue.
+    """
     plain = " " + " ".join(text.split())
     ids = tokenizer.encode(plain, longest + 1)
     end = np.array([tokenizer.eos_id], dtype=np.int32)
     if len(ids) < longest:
-        return np.concatenate([ids, end])
+        marked = _named(tokenizer, plain, " ".join(name.split()))
+        return np.concatenate([marked if 0 < len(marked) < longest else ids, end])
     shown = tokenizer.decode(ids[: longest - 1])
     ends = [match.end() for match in _SENTENCE_END.finditer(shown)]
     for place in reversed(ends):

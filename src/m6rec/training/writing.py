@@ -39,7 +39,7 @@ class Writing:
         writing = bench.config.writing
         sizes = WriteSizes.settle(bench.fit_shape, writing, self.configs)
         task = Write(self.configs, writing, bench.fit_shape, sizes, reader, bench.tokenizer.bos_id, bench.tokenizer.eos_id)
-        task.initialise(torch.Generator().manual_seed(bench.config.seed + 5))
+        task.initialise(torch.Generator().manual_seed(bench.config.seed + 5), bench.model)
         return task
 
     def examples(self, bench: Workbench) -> WriteExamples:
