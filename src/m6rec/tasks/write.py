@@ -28,7 +28,21 @@ from m6rec.tasks.judge_rows import of_epoch
 from m6rec.tasks.options import module_name
 from m6rec.tasks.task import Task
 from m6rec.tasks.write_rows import TRAINING, AboutWords, WriteRows, naming_most
-from m6rec.tasks.write_sources import ABOUT, ITEM, KIND_NAMES, MEMORY, OWN, PROFILE, TYPED, Known, Piece, read_pieces, read_slots, sources
+from m6rec.tasks.write_sources import (
+    ABOUT,
+    ITEM,
+    KIND_NAMES,
+    MEMORY,
+    OWN,
+    PAST,
+    PROFILE,
+    TYPED,
+    Known,
+    Piece,
+    read_pieces,
+    read_slots,
+    sources,
+)
 
 VALIDATION = 1
 PASSES = 12  # seeds the order of the rows where an epoch is a part of a pass
@@ -71,7 +85,7 @@ class WriteExamples:
 
     rows     all texts, of every part                    targets  their tokens, with the end where it is reached
     memory, own  of each row, the texts (numbers of `rows`) that may be read before it, the best first
-    items, profiles  token ids of every item and of every user, in words
+    items, profiles  token ids of every item and of every user, in words    names  of the name of every item
     columns  name -> token ids of each row                 known   what slots are made of
     about    token ids of the words that a row is given to name (none: drawn)     encode  words -> token ids
     """
@@ -81,6 +95,7 @@ class WriteExamples:
     memory: list[list[int]]
     own: list[list[int]]
     items: list[np.ndarray]
+    names: list[np.ndarray]
     profiles: list[np.ndarray]
     columns: dict[str, list[np.ndarray]]
     known: Known
@@ -239,6 +254,8 @@ class Write(Task):
             texts = [rows.texts[other] for other in near]
             near = [near[place] for place in naming_most(texts, about)]
         found += [(MEMORY, without_end(examples.targets[other], self.eos_id)) for other in near[: config.memory]]
+        if "history" in config.reads:
+            found += [(PAST, examples.names[other]) for other in rows.past[row]]
         if "profile" in config.reads and user >= 0:
             found.append((PROFILE, examples.profiles[user]))
         found += [(OWN, without_end(examples.targets[other], self.eos_id)) for other in examples.own[row]]

@@ -24,7 +24,7 @@ from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write import Write, WriteExamples, WriteSizes, without_end
 from m6rec.tasks.write_memory import AT_HAND, Memory
 from m6rec.tasks.write_rows import TRAINING, AboutWords, WriteRows, naming_most, target_tokens, write_rows
-from m6rec.tasks.write_sources import ABOUT, ITEM, MEMORY, OWN, PROFILE, TYPED, Known, Piece, read_pieces, read_slots, sources
+from m6rec.tasks.write_sources import ABOUT, ITEM, MEMORY, OWN, PAST, PROFILE, TYPED, Known, Piece, read_pieces, read_slots, sources
 from m6rec.text.similarity import similarity_vectors
 from m6rec.text.tokenizer import Tokenizer
 
@@ -35,6 +35,7 @@ class WriteRequest:
 
     item, user  dense ids, -1 for none          words, profile  of the item and the person, "" where nothing is known
     texts       what stands before the text: named columns, "" for words that somebody typed
+    past        names of the newest items of the history
     about       words that should be named      vector          csr (1, F) tf-idf of the item, None for none
     """
 
@@ -43,6 +44,7 @@ class WriteRequest:
     words: str = ""
     profile: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)
+    past: Sequence[str] = ()
     about: Sequence[str] = ()
     vector: csr_array | None = None
 
@@ -107,7 +109,8 @@ class WriteInputs:
     def target(self, row: int, text: str, task: int) -> np.ndarray:
         """int32 (T,): the tokens of the text of a row, with the end where it is reached."""
         item = int(self.rows.items[row])
-        return target_tokens(self.tokenizer, text, list(self.configs.values())[task].longest, self.names[item] if item >= 0 else "")
+        named = [self.names[one] for one in ([item] if item >= 0 else []) + self.rows.past[row]]
+        return target_tokens(self.tokenizer, text, list(self.configs.values())[task].longest, named)
 
     def examples(self, rows: WriteRows, known: Known) -> WriteExamples:
         """All texts, tokenised, with the known texts that are read before each."""
@@ -130,6 +133,7 @@ class WriteInputs:
             memory=memory,
             own=own,
             items=[self.encode(words, begins=True) for words in self.item_words],
+            names=[self.encode(name, begins=True) for name in self.names],
             profiles=[self.encode(words) for words in self.user_words],
             columns={name: [self.encode(text) for text in texts] for name, texts in rows.columns.items()},
             known=known,
@@ -150,6 +154,8 @@ class WriteInputs:
         if "item" in config.reads:
             found.append((ITEM, self.encode(request.words, begins=True)))
         found += [(MEMORY, self._known(name, int(order[place]))) for place in near[: config.memory]]
+        if "history" in config.reads:
+            found += [(PAST, self.encode(name, begins=True)) for name in request.past]
         if "profile" in config.reads:
             found.append((PROFILE, self.encode(request.profile)))
         found += [(OWN, self._known(name, int(order[place]))) for place in own]

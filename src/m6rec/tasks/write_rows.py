@@ -25,6 +25,7 @@ from m6rec.text.words import is_spaceless
 
 TRAINING = 0
 TELLING = 0.1  # a word that a larger share of the texts has tells nothing of one of them
+NEWEST_ITEMS = 5  # of a history, that are read by name
 SHORTEST_NAME = 3  # characters of a name that is told from other words
 MOST_ABOUT = 3  # words drawn of a text
 _SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*\s*")
@@ -39,6 +40,7 @@ class WriteRows:
     starts, ends  int64 (X,)  events starts..ends of the histories are what was before
     texts    the text, "" where it is still to be written       parts  int8 (X,): 0 training, 1 validation, 2 test, -1 none
     about    words that it is to name, "" for none
+    past     items of the newest events before it, the newest first, each once
     columns  named columns that are read before it, "" for nothing
     times    float64 (X,) seconds, NaN unknown
     """
@@ -51,6 +53,7 @@ class WriteRows:
     texts: list[str]
     parts: np.ndarray
     about: list[str]
+    past: list[list[int]]
     columns: dict[str, list[str]] = field(default_factory=dict)
     times: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -99,9 +102,15 @@ def write_rows(dataset: Dataset, configs: Mapping[str, WriteConfig]) -> WriteRow
         texts=texts[Columns.TEXT].gather(index).to_list(),
         parts=parts[index],
         about=about,
+        past=[newest_items(dataset.histories.items[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)],
         columns=columns,
         times=times,
     )
+
+
+def newest_items(items: np.ndarray) -> list[int]:
+    """The newest of a history's items, each once, the newest first."""
+    return list(dict.fromkeys(items[: -NEWEST_ITEMS - 1 : -1].tolist()))
 
 
 def words_of(value: object) -> str:
@@ -160,14 +169,15 @@ def surface_words(text: str) -> list[str]:
     return [text[start:end] for start, end in word_places(text).tolist() if text[start].isalnum()]
 
 
-def _named(tokenizer: Tokenizer, text: str, name: str) -> np.ndarray:
-    """int32: the tokens of a text with its first mention of `name` between the ids for names; nothing where it is not mentioned."""
-    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) if len(name) >= SHORTEST_NAME else None
-    if found is None:
+def _named(tokenizer: Tokenizer, text: str, names: Sequence[str]) -> np.ndarray:
+    """int32: the tokens of a text with every mention of the names between the ids for names; nothing where none is mentioned."""
+    told = sorted({" ".join(name.split()) for name in names if len(name) >= SHORTEST_NAME}, key=len, reverse=True)
+    if not any(name in text for name in told):
         return np.zeros(0, np.int32)
-    before, inside, after = tokenizer.encode_batch([text[: found.start()], name, text[found.end() :]])
+    pieces = re.split(rf"(?<!\w)({'|'.join(map(re.escape, told))})(?!\w)", text)
     opens, closes = (np.array([mark], dtype=np.int32) for mark in (tokenizer.name_open_id, tokenizer.name_close_id))
-    return np.concatenate([before, opens, inside, closes, after])
+    tokens = tokenizer.encode_batch(pieces)
+    return np.concatenate([part for at, ids in enumerate(tokens) for part in ((opens, ids, closes) if at % 2 else (ids,))])
 
 
 def naming_most(texts: Sequence[str], about: str) -> list[int]:
@@ -177,17 +187,18 @@ def naming_most(texts: Sequence[str], about: str) -> list[int]:
     return sorted(range(len(texts)), key=lambda place: -named[place])
 
 
-def target_tokens(tokenizer: Tokenizer, text: str, longest: int, name: str = "") -> np.ndarray:
+def target_tokens(tokenizer: Tokenizer, text: str, longest: int, names: Sequence[str] = ()) -> np.ndarray:
     """int32 (T,): what is learned of a text: its leading whole sentences within `longest` tokens and the end; of a longer first sentence its start,
     without an end.
 
-    name: of the item; where the text says it, it stands between the ids for names, so that names can be held to the catalogue.
+    names: of the item and of items of the history; where the text says one, it stands between the ids for names, so that names can be held to the
+    catalogue.
     """
     plain = " " + " ".join(text.split())
     ids = tokenizer.encode(plain, longest + 1)
     end = np.array([tokenizer.eos_id], dtype=np.int32)
     if len(ids) < longest:
-        marked = _named(tokenizer, plain, " ".join(name.split()))
+        marked = _named(tokenizer, plain, names)
         return np.concatenate([marked if 0 < len(marked) < longest else ids, end])
     shown = tokenizer.decode(ids[: longest - 1])
     ends = [match.end() for match in _SENTENCE_END.finditer(shown)]

@@ -19,8 +19,8 @@ from m6rec.language_model.writing import Sources
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.item_encoder import Contents
 
-HISTORY, ITEM_VECTOR, ITEM, PROFILE, ABOUT, MEMORY, OWN, TYPED = KINDS = range(8)
-KIND_NAMES = ("history", "item vector", "item", "profile", "about", "memory", "own", "typed")  # named columns follow
+HISTORY, ITEM_VECTOR, ITEM, PROFILE, ABOUT, MEMORY, OWN, PAST, TYPED = KINDS = range(9)
+KIND_NAMES = ("history", "item vector", "item", "profile", "about", "memory", "own", "past", "typed")  # named columns follow
 SHORTEST = 8  # tokens of a segment that is cut; less is left out
 
 Piece = tuple[int, np.ndarray]  # kind, token ids

@@ -32,6 +32,7 @@ class Asking:
         self.forgotten: set[int] = set()  # dense users of whom nothing is held any more, until they come back
         self.gone: set[int] = set()  # dense items that are never answered
         self._open: np.ndarray | None = None
+        self._titled: tuple[Table, list[str]] | None = None
 
     @property
     def items(self) -> Table:
@@ -94,6 +95,12 @@ class Asking:
         values = [value for name, value in profile.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
         several = [value if isinstance(value, list | tuple | set) else [value] for value in values if value is not None]
         return "; ".join(str(one) for value in several for one in value)
+
+    def _titles(self) -> list[str]:
+        """Titles of the catalogue, made once for each state of it."""
+        if self._titled is None or self._titled[0] is not self.items:
+            self._titled = (self.items, self.items.titles())
+        return self._titled[1]
 
     def _user(self, user: str) -> int:
         """The dense user, -1 for somebody unknown where that is allowed."""

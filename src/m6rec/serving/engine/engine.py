@@ -49,7 +49,6 @@ class Engine(Writing):
         super().__init__(scorer, unknown, config)
         self._directions: tuple[Tensor, ExactIndex] | None = None
         self._profiler: Interests | None = None
-        self._titled: tuple[Table, list[str]] | None = None
         self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
 
     @reading
@@ -272,12 +271,6 @@ class Engine(Writing):
         if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
             self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
         return self._profiler.of(row, self.histories.row(row))
-
-    def _titles(self) -> list[str]:
-        """Titles of the catalogue, made once for each state of it."""
-        if self._titled is None or self._titled[0] is not self.items:
-            self._titled = (self.items, self.items.titles())
-        return self._titled[1]
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:

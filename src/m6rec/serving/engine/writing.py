@@ -18,6 +18,7 @@ from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.turns import reading
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
+from m6rec.tasks.write_rows import newest_items
 from m6rec.tasks.write_sources import Known
 
 
@@ -107,7 +108,9 @@ class Writing(Changing):
             words = self.scorer.reader.wording.items(self.items.rows([place]))[0]
             vector = self.scorer.catalogue.vectors[[place]]
         described = requests.profiles[0] if requests.profiles else part.inputs.user_words[row] if known else ""
-        request = WriteRequest(place, row, words, described, texts, tuple(about), vector)
+        titles = self._titles()
+        past = [titles[one] for one in newest_items(requests.histories.items)]
+        request = WriteRequest(place, row, words, described, texts, past, tuple(about), vector)
         profiles = None if self.scorer.profiles is None else self.scorer.profiles.contents
         at_hand = Known(requests.histories, self.scorer.catalogue.contents, profiles, self.scorer.vectors)
         return part.speaker(self.scorer.model, kind, [request], requests.histories, at_hand)
