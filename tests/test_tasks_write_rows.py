@@ -144,5 +144,5 @@ def test_configuration_of_a_write_task() -> None:
     assert (task.from_, task.columns) == (["review"], ["plot"])
     assert config.label_columns["text"] == ["plot"]
     assert M6RecConfig.build(config.plain()).fingerprint() == config.fingerprint()
-    with pytest.raises(ConfigError, match="'tasks.reason.from' is required"):
+    with pytest.raises(ConfigError, match=r"'tasks\.reason\.from' is required"):
         M6RecConfig.build({"data": {"events": "e"}, "tasks": {"next": {}, "reason": {"answer": "write"}}})
