@@ -17,7 +17,7 @@ from m6rec.serving.rules.audience import meets
 from m6rec.serving.rules.config import RulesConfig
 from m6rec.serving.rules.facts import CatalogueFacts
 from m6rec.serving.rules.filters import Blocked, RuleBook, Verdict
-from m6rec.serving.rules.words import BlockedWords, normalised
+from m6rec.text.blocked_words import BlockedWords, normalised
 
 ROWS = {
     "item_id": ["a", "b", "c", "d", "e", "f"],

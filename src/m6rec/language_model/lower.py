@@ -8,9 +8,13 @@ Shapes: R rows, T tokens of a row, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
+import torch
 from torch import Tensor, nn
 
-from m6rec.language_model.layers import Block, RMSNorm, rotation_of
+from m6rec.language_model.layers import Block, KeysValues, RMSNorm, append_past, rotation_of
 
 
 class LowerLayers(nn.Module):
@@ -43,6 +47,33 @@ class LowerLayers(nn.Module):
     def reading(self, states: Tensor) -> Tensor:
         """The states (... D) for whoever reads them besides the next layer: as they are."""
         return states
+
+    def extend(self, x: Tensor, past: Sequence[KeysValues] | None = None) -> tuple[Tensor, list[KeysValues]]:
+        """Read more tokens of texts being written, after those that `past` holds: what `forward` gives for causal segments, token by token.
+
+        Args:
+            x: R T D, embedded tokens that come next in each of the R rows.
+            past: keys and values (R H P C) of the P tokens before them, layer by layer; None: these are the first.
+
+        Returns:
+            R T D, normed, and the longer keys and values.
+        """
+        start = past[0][0].shape[2] if past else 0
+        count = x.shape[1]
+        position = torch.arange(start, start + count, device=x.device)
+        rotation = rotation_of(position, self.head_width)
+        visible = None if count == 1 else torch.arange(start + count, device=x.device) <= position[:, None]  # T P+T
+        kept = []
+        for number, layer in enumerate(self.blocks):
+            block = cast(Block, layer)
+            normed = block.attention_norm(x)
+            keys_values = block.attention.keys_values(normed, rotation)
+            if past is not None:
+                keys_values = append_past(past[number], keys_values)
+            kept.append(keys_values)
+            x = x + block.dropout(block.attention.attend(block.attention.queries(normed, rotation), keys_values, visible))
+            x = block.feed_forward(x)
+        return cast(Tensor, self.norm(x)), kept
 
 
 def sight(segment: Tensor, position: Tensor, causal: Tensor) -> Tensor:

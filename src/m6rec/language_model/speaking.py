@@ -13,6 +13,7 @@ from torch import Tensor
 
 from m6rec.base.contracts import Segment
 from m6rec.language_model.layers import KeysValues
+from m6rec.language_model.lower import LowerLayers
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.writing import ReadSources, WriteOption, Writer
@@ -24,12 +25,14 @@ class SaidSoFar:
 
     owner  int64 (B,)    whose sources each row reads            read  those sources, row by row
     ids    int64 (B, T)  the beginning and what was said         past  keys and values of it, layer by layer
+    lower  the same of the lower layers, None where they cannot go on from kept ones and read all again
     """
 
     owner: Tensor
     read: ReadSources
     ids: Tensor
     past: list[KeysValues]
+    lower: list[KeysValues] | None = None
 
 
 class WriterSpeaker:
@@ -49,12 +52,12 @@ class WriterSpeaker:
         owner = torch.repeat_interleave(torch.arange(self.requests), rows // self.requests)
         ids = torch.full((rows, 1), self.bos_id)
         read = self.read if rows == self.requests else self.read.rows(owner)
-        return self._say(owner, read, ids, None)
+        return self._say(owner, read, ids, None, None)
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: SaidSoFar) -> tuple[Tensor, SaidSoFar]:
         """log p (B, V) of what follows once `tokens` int64 (B,) are said too."""
-        return self._say(state.owner, state.read, torch.cat([state.ids, tokens[:, None]], dim=1), state.past)
+        return self._say(state.owner, state.read, torch.cat([state.ids, tokens[:, None]], dim=1), state.past, state.lower)
 
     @torch.no_grad()
     def pick(self, state: SaidSoFar, rows: Tensor) -> SaidSoFar:
@@ -62,10 +65,16 @@ class WriterSpeaker:
         owner = state.owner[rows]
         same = len(owner) == len(state.owner) and bool((owner == state.owner).all())
         read = state.read if same else self.read.rows(owner)
-        return SaidSoFar(owner, read, state.ids[rows], [(keys[rows], values[rows]) for keys, values in state.past])
+        lower = None if state.lower is None else [(keys[rows], values[rows]) for keys, values in state.lower]
+        return SaidSoFar(owner, read, state.ids[rows], [(keys[rows], values[rows]) for keys, values in state.past], lower)
 
-    def _say(self, owner: Tensor, read: ReadSources, ids: Tensor, past: list[KeysValues] | None) -> tuple[Tensor, SaidSoFar]:
-        segments = [Segment(row.numpy().astype(np.int32), True) for row in ids]
-        lower = self.model.encode(SegmentBatch.padded(segments, self.model.shape.pad_id))[:, -1:]
+    def _say(
+        self, owner: Tensor, read: ReadSources, ids: Tensor, past: list[KeysValues] | None, kept: list[KeysValues] | None
+    ) -> tuple[Tensor, SaidSoFar]:
+        if isinstance(self.model.lower, LowerLayers):
+            lower, kept = self.model.lower.extend(self.model.embed(ids[:, -1:]), kept)
+        else:
+            segments = [Segment(row.numpy().astype(np.int32), True) for row in ids]
+            lower = self.model.encode(SegmentBatch.padded(segments, self.model.shape.pad_id))[:, -1:]
         states, past = self.writer.step(self.model, read, past, lower, ids[:, -1:], self.option)
-        return self.writer.log_probabilities(self.model, read, states), SaidSoFar(owner, read, ids, past)
+        return self.writer.log_probabilities(self.model, read, states), SaidSoFar(owner, read, ids, past, kept)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Hashable, Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Spelling:
     def __init__(self, pieces: Sequence[bytes], end: int, opens: int = -1, closes: int = -1) -> None:
         self.pieces = tuple(pieces)
         self.end, self.opens, self.closes = end, opens, closes
-        self._after: dict[bytes, np.ndarray] = {}
+        self.kept: dict[Hashable, np.ndarray] = {}  # what masks found out about this vocabulary
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -57,7 +57,7 @@ class Spelling:
         A token that makes bytes no text is made of, a control character or a special id is out; only between characters may the text end or
         a name begin.
         """
-        known = self._after.get(cut)
+        known = self.kept.get(cut)
         if known is None:
             known = np.zeros(len(self), dtype=bool)
             for token, piece in enumerate(self.pieces):
@@ -65,7 +65,7 @@ class Spelling:
             if not cut:
                 known[[token for token in (self.end, self.opens) if token >= 0]] = True
             known.flags.writeable = False
-            self._after[cut] = known
+            self.kept[cut] = known
         return known
 
 
@@ -142,26 +142,32 @@ def last_word(text: str) -> int:
     return len(text[: word.start()].rstrip()) if word else len(text.rstrip())
 
 
+def readable(letter: str) -> bool:
+    """Whether a character belongs in a text: no control or formatting characters but line breaks and joiners, nothing unassigned or private."""
+    return letter in JOINERS or (letter != "\ufffd" and unicodedata.category(letter) not in UNREADABLE)
+
+
 def _begins_text(spelled: bytes) -> bool:
-    """Whether bytes are characters of a text, the last one perhaps not complete: no wrong UTF-8, no control characters but line breaks."""
+    """Whether bytes are characters of a text, the last one perhaps not complete."""
     whole = whole_bytes(spelled)
     try:
         text = spelled[:whole].decode("utf-8")
     except UnicodeDecodeError:
         return False
-    rest = spelled[whole:]
-    if rest and not _may_be_completed(rest):
-        return False
-    return not any(letter == "\ufffd" or (unicodedata.category(letter) in UNREADABLE and letter not in JOINERS) for letter in text)
+    return all(map(readable, text)) and _may_become_readable(spelled[whole:])
 
 
-def _may_be_completed(rest: bytes) -> bool:
-    """Whether some character begins with these bytes: C0, C1, F5 and above begin none, E0, ED, F0 and F4 leave the second byte less room."""
-    first = rest[0]
-    if first in (0xC0, 0xC1) or first > 0xF4 or first & 0xC0 == 0x80:
-        return False
-    if len(rest) > 1:
-        low, high = {0xE0: (0xA0, 0xBF), 0xED: (0x80, 0x9F), 0xF0: (0x90, 0xBF), 0xF4: (0x80, 0x8F)}.get(first, (0x80, 0xBF))
-        if not low <= rest[1] <= high:
-            return False
-    return all(byte & 0xC0 == 0x80 for byte in rest[1:])
+@lru_cache(maxsize=4096)
+def _may_become_readable(cut: bytes) -> bool:
+    """Whether some readable character begins with these bytes, b"" being none."""
+    if not cut:
+        return True
+    if cut[0] > 0xF0 or cut[0] < 0xC2:
+        return False  # above F0 nothing is assigned that is read by itself
+    length = 4 if cut[0] == 0xF0 else 3 if cut[0] >= 0xE0 else 2
+    for last in range(0x80, 0xC0):
+        spelled = cut + bytes([last])
+        letter = spelled.decode("utf-8", errors="replace")
+        if (len(letter) == 1 and readable(letter)) if len(spelled) == length else _may_become_readable(spelled):
+            return True
+    return False

@@ -12,7 +12,7 @@ import polars as pl
 
 from m6rec.base.errors import UsageError, nearest
 from m6rec.data.dataset import FieldType, Table
-from m6rec.serving.rules.words import normalised
+from m6rec.text.blocked_words import normalised
 
 COUNTABLE = (FieldType.CATEGORY, FieldType.TAGS, FieldType.ID)
 WORDED = (FieldType.TEXT, FieldType.CATEGORY, FieldType.TAGS)

@@ -18,7 +18,7 @@ from m6rec.data.dataset import Table
 from m6rec.serving.rules.config import CapRule, RulesConfig
 from m6rec.serving.rules.facts import CatalogueFacts, rows_changed
 from m6rec.serving.rules.masks import Blocked, Masks
-from m6rec.serving.rules.words import BlockedWords
+from m6rec.text.blocked_words import BlockedWords
 
 __all__ = ["Blocked", "Limit", "RuleBook", "Verdict"]
 

@@ -16,7 +16,7 @@ from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.rules.audience import Audience
 from m6rec.serving.rules.config import CapRule, RulesConfig
 from m6rec.serving.rules.facts import CatalogueFacts
-from m6rec.serving.rules.words import BlockedWords
+from m6rec.text.blocked_words import BlockedWords
 
 
 @dataclass(frozen=True)

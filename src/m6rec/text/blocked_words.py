@@ -54,6 +54,7 @@ class BlockedWords:
             self.words.setdefault(plain, word)
         longest_first = sorted(self.words, key=len, reverse=True)
         self._patterns = {word: re.compile(_pattern(word)) for word in longest_first}
+        self._longest = 4 * max(map(len, self.words), default=0) + 16  # characters of a text that one can take, with some spaces inside
         # Every place where any of them may stand, found in one pass without spaces; the patterns then decide.
         self._needles = list(dict.fromkeys(word.replace(" ", "") for word in longest_first))
 
@@ -67,6 +68,32 @@ class BlockedWords:
         plain = normalised(text)
         packed = plain.replace(" ", "")
         return [self.words[word] for word, pattern in self._patterns.items() if word.replace(" ", "") in packed and pattern.search(plain)]
+
+    def begun(self, text: str, new: int) -> tuple[bool, bool]:
+        """Of a text that is being written: (whether it holds a word that stands there whatever follows, whether one stands at its very end).
+
+        "ass" at the end may still become "assume": it is in the text only once something follows that is no letter, or nothing follows. Looked for
+        are words that can only now have come to an end.
+
+        Args:
+            new: characters at the end of the text that came last.
+        """
+        if not self.words or not text:
+            return False, False
+        start = max(len(text) - new - self._longest, 0)
+        while start > 0 and not text[start - 1].isspace():
+            start -= 1  # a word cut in two could look like a blocked one
+        plain = normalised(text[start:])
+        packed = plain.replace(" ", "")
+        last = set(packed[-new - 1 :]) if plain.isascii() else set(packed)
+        inside = at_end = False
+        for word, pattern in self._patterns.items():
+            if word[-1] not in last or word.replace(" ", "") not in packed:
+                continue
+            for match in pattern.finditer(plain):
+                settled = match.end() < len(plain) or _UNSPACED.match(word[-1]) is not None
+                inside, at_end = inside or settled, at_end or not settled
+        return inside, at_end
 
     def rows(self, texts: pl.Series) -> list[int]:
         """Rows of `texts` (already normalised) that hold a blocked word."""

@@ -1,0 +1,192 @@
+"""What a written text must keep to: banned words however they are cut into tokens, lengths in words, letters of a language, names of items."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from babbler import BYTES, END, Babbler
+from m6rec.base.errors import UsageError
+from m6rec.language_model.config import Decoding
+from m6rec.language_model.decoding import decode, stream
+from m6rec.language_model.spelling import Prefix, Spelling
+from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
+from m6rec.tasks.writing_masks import Banned, Words, word_count, writing_masks
+from m6rec.text.blocked_words import BlockedWords
+from m6rec.text.scripts import script_of, scripts_of
+from m6rec.text.tokenizer import Tokenizer
+
+# Many ways to spell "ass", "class", "assume", "buy now" and 赌博.
+PIECES = ["a", "s", "ss", "as", "cl", "ume", " ", ".", "A", "b", "buy", "uy", " now", "n", "ow", "赌", "博", "\u200d"]
+CUT = Spelling(
+    [b"", *(piece.encode() for piece in PIECES), "赌".encode()[:2], "赌".encode()[2:], "博".encode()[:1], "博".encode()[1:]], END
+)
+BANNED = BlockedWords(["ass", "buy now", "赌博"])
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["The Matrix Reloaded and The Matrix, a warm boot", "长途步行的鞋", "Alien Aliens Alien 3"] * 3, 300)
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam", "nucleus"])
+@pytest.mark.parametrize("seed", range(4))
+def test_banned_words_are_never_written(method: str, seed: int) -> None:
+    decoding = Decoding(method=method, most=30, least=20, temperature=2.0, seed=seed)
+    written = ""
+    for row in decode(Babbler(len(CUT), seed), decoding, [Banned(BANNED)], spelling=CUT, rows=25):
+        for text in row:
+            assert not BANNED.found(text.text), text.text
+            written += text.text
+    assert "cl" in written or method == "greedy"
+
+
+def test_a_banned_word_may_be_the_beginning_of_another() -> None:
+    def allowed_after(text: str, token: str) -> bool:
+        prefix = Prefix(CUT, spelled=text.encode())
+        return Banned(BANNED).accepts(prefix, END if token == "end" else PIECES.index(token) + 1)
+
+    assert allowed_after(" a", "ss")
+    assert allowed_after(" ass", "ume")
+    assert not allowed_after(" ass", " ")
+    assert not allowed_after(" ass", ".")
+    assert not allowed_after(" Ass", "end")
+    assert allowed_after("class"[2:], "s")
+    assert allowed_after("b uy", " now")
+    assert not allowed_after("赌", "博")
+    assert not allowed_after("赌 ", "博")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, len(CUT) - 1), max_size=12))
+def test_the_mask_forbids_exactly_what_makes_a_text_banned(tokens: list[int]) -> None:
+    """A token is refused where the text with it holds a banned word whatever follows, and only there."""
+    prefix = Prefix(CUT)
+    for token in tokens:
+        longer = prefix.then(token)
+        refused = not Banned(BANNED).accepts(prefix, token)
+        if longer.cut or "\ufffd" in longer.text:
+            return
+        assert refused == bool(BANNED.found(longer.text) and BANNED.found(longer.text + "ume"))
+        if refused:
+            return
+        prefix = longer
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (3, 3), (5, 20), (2, 8)])
+def test_lengths_in_words_hold(least: int, most: int) -> None:
+    for method in ("greedy", "beam", "nucleus"):
+        decoding = Decoding(method=method, most=200, temperature=1.5)
+        words = Spelling([b"", *(piece.encode() for piece in [" warm", " boots", "s", ".", "!", "鞋", " 3", ",", " it", "'s"])], END)
+        for row in decode(Babbler(len(words), seed=most), decoding, [Words(least, most)], spelling=words, rows=20):
+            assert row[0].finish == "end"
+            assert least <= word_count(row[0].text) <= most
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("", 0), ("It's a well-known boot.", 4), ("长途步行", 4), ("3.5 stars!", 3), ("... !", 0), ("鞋 and boots", 3)]
+)
+def test_word_count(text: str, count: int) -> None:
+    assert word_count(text) == count
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_only_letters_of_the_language(language: str) -> None:
+    masks = writing_masks(language=language)
+    pieces = [bytes([byte]) for byte in range(256)] + [piece.encode() for piece in ("鞋", "子", " boot", "é", "д", "の", "한", "步行", "!")]
+    spelling = Spelling([b"", *pieces], END)
+    seen = set()
+    for row in decode(Babbler(len(spelling), 3), Decoding(method="nucleus", most=60, top_p=1.0), masks, spelling=spelling, rows=40):
+        assert row[0].finish in ("end", "length")
+        for letter in row[0].text:
+            assert script_of(letter) in ("", *scripts_of(language))
+            seen.add(script_of(letter))
+    assert scripts_of(language) <= seen
+
+
+def test_scripts_come_from_the_language_files() -> None:
+    assert scripts_of("en") == {"LATIN"}
+    assert scripts_of("zh") == {"CJK"}
+    with pytest.raises(UsageError, match="no language 'klingon'") as error:
+        scripts_of("klingon")
+    assert "\n" not in str(error.value)
+
+
+def test_streams_hold_back_what_may_yet_be_refused() -> None:
+    for seed in range(10):
+        pieces = list(stream(Babbler(len(CUT), seed), Decoding(method="nucleus", most=30, seed=seed), [Banned(BANNED)], spelling=CUT))
+        assert not BANNED.found("".join(piece.text for piece in pieces))
+
+
+def test_names_of_a_catalogue(tokenizer: Tokenizer) -> None:
+    titles = ["Alien", "Aliens", "Alien", "The Matrix", " \x07 ", "长途步行的鞋", "  The\nMatrix   Reloaded "]
+    names = ItemNames(titles, tokenizer)
+    assert names.unnamed == 1
+    spelling = spelling_of(tokenizer)
+
+    def written(items: ItemNames, allowed: list[bool], banned: BlockedWords | None = None) -> set[str]:
+        def talk(logits: np.ndarray) -> None:
+            logits[spelling.opens] += 30.0
+
+        mask, found = items.mask(np.array(allowed), banned), set()
+        speaker = Babbler(len(spelling), change=talk)
+        for row in decode(speaker, Decoding(method="nucleus", most=60, temperature=5.0), [mask], spelling=spelling, rows=30):
+            for span in row[0].names:
+                found.add(spelling.text(row[0].tokens[span.start : span.end]))
+                for item in items.meant(span.names):
+                    assert allowed[item]
+                    assert plain_name(items.titles[item]) == spelling.text(row[0].tokens[span.start : span.end])
+        return found
+
+    everything = [True] * 7
+    assert written(names, everything) == {"Alien", "Aliens", "The Matrix", "长途步行的鞋", "The Matrix Reloaded"}
+    assert written(names, [False, True, False, True, True, True, False]) == {"Aliens", "The Matrix", "长途步行的鞋"}
+    assert written(names, [False, False, True, False, False, False, False]) == {"Alien"}
+    assert written(names, everything, BlockedWords(["matrix", "步行"])) == {"Alien", "Aliens"}
+    grown = names.updated([*titles, "Alien 3"])
+    assert grown.tries[0] is names.tries[0]
+    assert "Alien 3" in written(grown, [*everything, True])
+    assert "Alien 3" not in written(grown, [*everything, False])
+    assert names.updated(titles) is names
+    assert names.updated(["Alien"]).titles == ["Alien"]
+
+
+def test_a_catalogue_without_a_name_says_so(tokenizer: Tokenizer) -> None:
+    names = ItemNames(["", " ", "\x00"], tokenizer)
+    with pytest.raises(UsageError, match="none of the 3 items has a name") as error:
+        names.check()
+    assert "\n" not in str(error.value)
+    assert not names.mask().begin
+
+
+def test_names_in_a_text_are_marked(tokenizer: Tokenizer) -> None:
+    names = ItemNames(["The Matrix", "The Matrix Reloaded", "Alien"], tokenizer)
+    spelling = spelling_of(tokenizer)
+    text = "After The Matrix Reloaded, The Matrix; no Alienation, but Alien."
+    ids = names.marked(text, [0, 1, 2])
+    assert spelling.text(ids) == text
+    prefix, said = Prefix(spelling), []
+    for token in ids.tolist():
+        if token == spelling.closes:
+            said.append(spelling.text(prefix.named or ()))
+        prefix = prefix.then(token)
+    assert said == ["The Matrix Reloaded", "The Matrix", "Alien"]
+    assert names.marked(text, []).tolist() == tokenizer.encode(text).tolist()
+
+
+def test_pieces_of_a_tokenizer_spell_what_it_decodes(tokenizer: Tokenizer) -> None:
+    spelling = spelling_of(tokenizer)
+    for text in ("The Matrix 鞋é\n\x07", "🥾 boots", ""):
+        assert spelling.text(tokenizer.encode(text)) == text
+    assert len(spelling) == tokenizer.size
+    assert all(not spelling.pieces[token] for token in range(16))
+
+
+def test_bytes_never_reach_what_cannot_be_read() -> None:
+    for row in decode(Babbler(len(BYTES), 5), Decoding(method="nucleus", most=50, top_p=1.0, temperature=5.0), spelling=BYTES, rows=20):
+        assert row[0].finish != "stuck"
+        assert all(unicodedata.category(letter)[0] != "C" or letter in "\n\u200c\u200d" for letter in row[0].text)
