@@ -94,7 +94,7 @@ class Subject:
 
     places  the item's place in the answer to each of several requests
     judged  how a task on candidates is asked; None: a choose task
-    actions names of the codes of the events' actions
+    actions names of the codes of the events' actions; empty where those of the events are not known
     """
 
     scorer: ServedModel

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array, vstack
 
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
-from m6rec.data.dataset import FieldType, Table
+from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.item_encoder import Contents
@@ -89,7 +89,7 @@ def values_of(items: Table, item: int, *, apart: bool = True) -> list[ItemValue]
 
 def record_without(items: Table, item: int, value: ItemValue | None) -> Table:
     """One row: the record of `item` without a value; None: with all."""
-    row = items.rows([item])
+    row = Table(Vocabulary([items.ids.ids[item]]), items.frame.slice(item, 1), items.fields)
     if value is None:
         return row
     kept: list[Any] = []

@@ -72,7 +72,7 @@ def explain(
         k=k,
         places=lambda requests: places(engine, ask, requests, row, everything=not judging),
         users=engine.users,
-        actions=engine.scorer.dataset.action_names,
+        actions=engine.scorer.dataset.action_names if history is None else (),  # of a history as given, no action is known
         judged=judged,
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
