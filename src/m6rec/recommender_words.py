@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from m6rec.base.written import Written
+from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Profile
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.writing import HowToWrite
@@ -33,6 +35,56 @@ class AnswersInWords:
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags; if not, `recommend` has only the rest to go by."""
         return self.engine.understands(text)
+
+    def explain(
+        self,
+        user: str | None = None,
+        item: str = "",
+        *,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        task: str | None = None,
+        scenario: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        time: float | str | datetime | None = None,
+        k: int = 10,
+        language: str = "en",
+        words: bool = True,
+        counterfactuals: bool = True,
+    ) -> Explanation:
+        """Why `item` stands where it stands for somebody: evidence, a reason in words that names it, and what would have been without it.
+
+        Args:
+            item: an id of the catalogue, recommended or not.
+            user, history, text, profile, task, scenario, context, time: as in `recommend` and `rank`; a task that judges candidates is explained
+                by its events, fields, statistics and context.
+            k: how long the list is that the item may leave.
+            language: of the words, "en" or "zh" (one file each in explanation/languages).
+            words: whether a reason in words is wanted.
+            counterfactuals: whether the places without events are wanted; they take most of the time.
+
+        Returns:
+            An `Explanation`. Its lifts are exact: `rank` answers with the score less the lift when the event is not in the history.
+
+        Raises:
+            UsageError: nobody, k < 1, an unknown task, scenario or language.  UnknownUserError, UnknownItemError: an id nobody has seen.
+        """
+        return self.engine.explain(
+            item,
+            user=user,
+            history=history,
+            text=text,
+            profile=profile,
+            task=task,
+            scenario=scenario,
+            context=context,
+            time=time,
+            k=k,
+            language=language,
+            words=words,
+            counterfactuals=counterfactuals,
+        )
 
     def profile(self, user: str, *, most: int = 5) -> Profile:
         """What is held about a user: interests by weight, time and scenario, with the events behind each.

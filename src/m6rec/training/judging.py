@@ -111,7 +111,9 @@ class Judging:
     def examples(self, bench: Workbench, rows: np.ndarray, batch_rows: int) -> JudgeExamples:
         """Rows to train on, or to answer."""
         profiles = None if bench.profiles is None else bench.profiles.contents
-        return JudgeExamples(self.rows(rows, bench.shape.read_width), self.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows)
+        return JudgeExamples(
+            self.rows(rows, bench.shape.read_width), self.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows
+        )
 
     def judged(
         self, name: str, answers: dict[str, np.ndarray], rows: np.ndarray, bench: Workbench, thresholds: Mapping[str, float] | None = None

@@ -76,10 +76,18 @@ class Answering(Asking):
 
     # ---- steps
 
-    def _answers(self, asks: Sequence[Ask], allowed: Sequence[np.ndarray | None], counts: Sequence[int | None]) -> list[Candidates]:
+    def _answers(
+        self,
+        asks: Sequence[Ask],
+        allowed: Sequence[np.ndarray | None],
+        counts: Sequence[int | None],
+        requests: Sequence[Requests] | None = None,
+    ) -> list[Candidates]:
+        """requests: what the asks are read as, where that is known; None: they are read here."""
         for ask in asks:
             self._check(ask)
-        requests = [self._request(ask.user, ask.history, ask.text, ask.profile, ask.scenario) for ask in asks]
+        if requests is None:
+            requests = [self._request(ask.user, ask.history, ask.text, ask.profile, ask.scenario) for ask in asks]
         budgets = [ask.budget_ms if ask.budget_ms is not None else self.config.budget_ms for ask in asks]
         ways = [self._way(ask, one, budget) for ask, one, budget in zip(asks, requests, budgets, strict=True)]
         together = [
