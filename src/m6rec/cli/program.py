@@ -14,6 +14,7 @@ from m6rec.base.errors import M6RecError
 from m6rec.cli import (
     add_task,
     analyse,
+    chat,
     demo,
     doctor,
     evaluate,
@@ -90,6 +91,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate.evaluate,
     "seesaw": seesaw.seesaw,
     "recommend": recommend.recommend,
+    "chat": chat.chat,
     "predict": predict.predict,
     "similar": similar.similar,
     "write": write.write,
