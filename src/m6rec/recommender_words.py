@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from m6rec.base.written import Written
 from m6rec.explanation.interests import Profile
+from m6rec.recommender_unseen import AnswersUnseen
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.writing import HowToWrite
 
 
-class AnswersInWords:
+class AnswersInWords(AnswersUnseen):
     """The part of `Recommender` that reads and writes words; `engine` does the work."""
 
     engine: Engine

@@ -188,7 +188,6 @@ class ModelConfig(Config):
             values |= self._of_checkpoint(backbone)
         return ModelShape.build(values, source="model")
 
-
     def _of_checkpoint(self, backbone: BackboneShape) -> dict[str, Any]:
         """The numbers that a checkpoint settles."""
         lower, upper = self.split_of(backbone)
@@ -208,7 +207,9 @@ class ModelConfig(Config):
         """(lower, upper) layers of a checkpoint.  Raises ConfigError: more than it has."""
         lower = max(round(backbone.layers * 2 / 3), 1) if self.lower_layers is None else self.lower_layers
         if lower > backbone.layers:
-            raise ConfigError(f"model.lower_layers is {lower}, {self.backbone} has {backbone.layers} layers; write {backbone.layers} or less")
+            raise ConfigError(
+                f"model.lower_layers is {lower}, {self.backbone} has {backbone.layers} layers; write {backbone.layers} or less"
+            )
         rest = backbone.layers - lower
         if lower < backbone.layers and (self.upper_layers or 0) > rest:
             raise ConfigError(

@@ -147,7 +147,9 @@ def built_in_phrases(language: str) -> Phrases:
     """The phrases of a built-in language. Raises ConfigError for another."""
     if language not in built_in():
         hint = nearest(language, built_in()) or f"; built in: {', '.join(built_in())}"
-        raise ConfigError(f"there are no phrases in language '{language}'{hint}; add a file of them: conversation.languages: [{language}.yaml]")
+        raise ConfigError(
+            f"there are no phrases in language '{language}'{hint}; add a file of them: conversation.languages: [{language}.yaml]"
+        )
     text = files("m6rec.text").joinpath("conversations", f"{language}.yaml").read_text(encoding="utf-8")
     return Phrases(read_yaml(text, f"conversations/{language}.yaml"), f"conversations/{language}.yaml")
 

@@ -84,7 +84,9 @@ class _Refusals:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is Exception:
             said = " ".join(str(error).split())
-            raise CheckpointError(f"{self.path} is no tokenizer that the installed library reads ({said}); fetch {self.name} again") from None
+            raise CheckpointError(
+                f"{self.path} is no tokenizer that the installed library reads ({said}); fetch {self.name} again"
+            ) from None
 
 
 def _converted(folder: Path, name: str) -> tokenizers.Tokenizer:

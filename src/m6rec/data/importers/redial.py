@@ -54,7 +54,8 @@ class RedialImporter(Importer):
         test: str = Field("test", description="Files whose name holds this are the test; of the others a part is held back by hash.")
         validation: float = Field(0.1, ge=0, lt=1, description="Share of the other dialogues held back for validation, by hash of the id.")
         sequences: str | None = Field(
-            None, description="Table of further dialogues as sequences (conversationId, movie_sent) whose movies become events of their own."
+            None,
+            description="Table of further dialogues as sequences (conversationId, movie_sent) whose movies become events of their own.",
         )
 
     @classmethod
@@ -97,7 +98,15 @@ class RedialImporter(Importer):
 
 def _schema() -> dict[str, Any]:
     strings = pl.List(pl.String)
-    return {Columns.ITEM: pl.String, "title": pl.String, "year": pl.Int64, "genre": strings, "director": strings, "star": strings, "plot": pl.String}
+    return {
+        Columns.ITEM: pl.String,
+        "title": pl.String,
+        "year": pl.Int64,
+        "genre": strings,
+        "director": strings,
+        "star": strings,
+        "plot": pl.String,
+    }
 
 
 def _files(path: Path) -> list[Path]:

@@ -64,4 +64,6 @@ class BackboneShape(Config):
     own_head: bool = Field(False, description="A table of its own for writing; else the token embeddings.")
     adapt: AdaptConfig = Field(default_factory=AdaptConfig, description="How the upper layers learn.")
     own_upper: bool = Field(False, description="All layers of the checkpoint are lower ones; the upper ones are of the compact model.")
-    slot_scale: float = Field(1.0, description="Slots times this enter the upper layers with the size of the checkpoint's own states.", gt=0)
+    slot_scale: float = Field(
+        1.0, description="Slots times this enter the upper layers with the size of the checkpoint's own states.", gt=0
+    )

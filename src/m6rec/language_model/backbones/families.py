@@ -370,6 +370,10 @@ def shape_of(facts: Facts, name: str) -> BackboneShape:
         raise CheckpointError(f"{name}: {error}; its config.json is not one of the family {facts['model_type']}") from None
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from None
-    if shape.heads % shape.key_heads or (not facts.get("head_dim") and not facts.get("d_kv") and shape.heads * shape.head_width != shape.width):
-        raise CheckpointError(f"{name}: {shape.heads} heads and {shape.key_heads} of keys do not fit width {shape.width}; restore its config.json")
+    if shape.heads % shape.key_heads or (
+        not facts.get("head_dim") and not facts.get("d_kv") and shape.heads * shape.head_width != shape.width
+    ):
+        raise CheckpointError(
+            f"{name}: {shape.heads} heads and {shape.key_heads} of keys do not fit width {shape.width}; restore its config.json"
+        )
     return shape

@@ -78,7 +78,9 @@ class CheckpointFiles:
                 f"{self.name} holds pickled weights only ({pickled[0]}), and reading those can run anything; where you trust them, convert: "
                 f"python -c \"from transformers import AutoModel; AutoModel.from_pretrained('{self.folder}').save_pretrained('CONVERTED')\""
             )
-        raise CheckpointError(f"{self.folder} has no {WEIGHTS}; {self.name} was fetched without its weights, or is half downloaded: fetch it again")
+        raise CheckpointError(
+            f"{self.folder} has no {WEIGHTS}; {self.name} was fetched without its weights, or is half downloaded: fetch it again"
+        )
 
     def tensor(self, name: str) -> Tensor:
         """float32, whatever it was stored as.  Raises CheckpointError: no such tensor, or it can't be read."""
@@ -133,7 +135,9 @@ def find_checkpoint(backbone: str, beside: Path, download: bool = False) -> Chec
             )
         folder = kept
     if not (folder / CONFIG).exists():
-        raise CheckpointError(f"{folder} has no {CONFIG}; give the folder of a checkpoint in the Hugging Face format, or fetch {name} again")
+        raise CheckpointError(
+            f"{folder} has no {CONFIG}; give the folder of a checkpoint in the Hugging Face format, or fetch {name} again"
+        )
     return CheckpointFiles(folder, name)
 
 

@@ -165,7 +165,9 @@ class Checkpoint:
             if any(f"{prefix}{name}.weight" in self.files.places for name in self.family.embedding):
                 return prefix
         wanted = f"{self.family.embedding[0]}.weight"
-        raise CheckpointError(f"{self.files.name} has no tensor '{wanted}'; its weights are not of the family {self.files.facts['model_type']}")
+        raise CheckpointError(
+            f"{self.files.name} has no tensor '{wanted}'; its weights are not of the family {self.files.facts['model_type']}"
+        )
 
     def _check_layers(self) -> None:
         """The last layer is there, and no other after it: config.json and weights are of one model."""

@@ -52,7 +52,9 @@ class Names:
 
     def _add_values(self, field: str, items: Table, kind: FieldType) -> None:
         column = items.frame[field]
-        values = (column.explode(empty_as_null=True) if kind == FieldType.TAGS else column).drop_nulls().unique(maintain_order=True).to_list()
+        values = (
+            (column.explode(empty_as_null=True) if kind == FieldType.TAGS else column).drop_nulls().unique(maintain_order=True).to_list()
+        )
         if len(values) > MOST_VALUES:
             return
         for value in values:

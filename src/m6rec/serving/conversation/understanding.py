@@ -97,7 +97,9 @@ def language_of(text: str, known: Sequence[Phrases], usual: str) -> Phrases:
     return best
 
 
-def understand(text: str, before: Before, names: Names, phrases: Phrases, judged: Judged | None, fields: Iterable[str], cut: bool = False) -> Turn:
+def understand(
+    text: str, before: Before, names: Names, phrases: Phrases, judged: Judged | None, fields: Iterable[str], cut: bool = False
+) -> Turn:
     """`text` as a Turn. text: as `cleaned` gives it."""
     words = said(text)
     named = names.items(words, before.known)
@@ -316,7 +318,9 @@ def _between(words: Said, places: list[int]) -> str:
     said_so = ""
     for number, place in enumerate(places):
         start = words.ends[place - 1] if number and places[number - 1] == place - 1 else words.starts[place]
-        said_so += ("" if not number or start != words.starts[place] or start == words.ends[place - 1] else " ") + words.text[start : words.ends[place]]
+        said_so += ("" if not number or start != words.starts[place] or start == words.ends[place - 1] else " ") + words.text[
+            start : words.ends[place]
+        ]
     after = words.text[words.ends[places[-1]] :]
     unit = after[: len(after) - len(after.lstrip(SIGNS))]  # "50$", "18+"
     return said_so + unit
