@@ -111,18 +111,14 @@ class Judging:
     def examples(self, bench: Workbench, rows: np.ndarray, batch_rows: int, *, trained: bool = False) -> JudgeExamples:
         """Rows to answer, or to train on."""
         profiles = None if bench.profiles is None else bench.profiles.contents
-<<<<<<< HEAD
-        return JudgeExamples(self.rows(rows, bench.shape.read_width), self.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows)
-=======
         elsewhere = trained and bench.config.sharing.new_scenarios > 0
         return JudgeExamples(
-            self.rows(rows, bench.shape.width, elsewhere=elsewhere),
+            self.rows(rows, bench.shape.read_width, elsewhere=elsewhere),
             self.histories,
             bench.catalogue.contents,
             profiles,
             batch_rows=batch_rows,
         )
->>>>>>> 7a63ace (Sequences are gone on with, simulated logs compared; tasks answer in scenarios nobody has seen; zero-shot benchmark)
 
     def judged(
         self, name: str, answers: dict[str, np.ndarray], rows: np.ndarray, bench: Workbench, thresholds: Mapping[str, float] | None = None
