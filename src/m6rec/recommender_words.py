@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 from m6rec.base.written import Written
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Profile
+from m6rec.recommender_unseen import AnswersUnseen
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation, Talker
 from m6rec.serving.conversation.policy import Person
@@ -17,7 +18,7 @@ from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.writing import HowToWrite
 
 
-class AnswersInWords:
+class AnswersInWords(AnswersUnseen):
     """The part of `Recommender` that reads and writes words; `engine` does the work."""
 
     engine: Engine

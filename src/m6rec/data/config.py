@@ -155,6 +155,11 @@ class ScenariosConfig(Config):
         description="What a scenario may recommend: scenario -> {item field: value or values}, e.g. {feed: {kind: [post, video]}}; others: everything.",
     )
 
+    later: list[str] = Field(
+        default_factory=list,
+        description="Scenarios that the data has no rows of yet: asked there, tasks answer from what the scenarios share.",
+    )
+
 
 class SplitConfig(Config):
     """How a dataset is cut into training, validation and test.

@@ -140,7 +140,7 @@ class Answering(Asking):
                 states = torch.cat([self._state(requests[number], way) for number in missing])
             count = None if not way else max(self.retrieval.config.candidates // 10, self.config.ranked_in_haste)
             with self.costs.measured("find", way):
-                asked = requests[missing[0]] if len(missing) == 1 else _joined([requests[number] for number in missing])
+                asked = requests[missing[0]] if len(missing) == 1 else joined([requests[number] for number in missing])
                 fresh = dict(zip(missing, self.retrieval.find(asked, states, count), strict=True))
         answers: list[tuple[Found, CacheUse]] = []
         for number, (key, found) in enumerate(kept):
@@ -314,7 +314,7 @@ class Answering(Asking):
         return {**offers, **(where or {})} if offers else where
 
 
-def _joined(requests: list[Requests]) -> Requests:
+def joined(requests: list[Requests]) -> Requests:
     """Single requests as one batch."""
     first = requests[0].histories
     columns: dict[str, Any] = {

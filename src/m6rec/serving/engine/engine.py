@@ -31,6 +31,7 @@ from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
+from m6rec.serving.engine.rollout import LONGEST, Decoding, Policy, Rollout, Step
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.writing import Writing
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture
@@ -54,6 +55,7 @@ class Engine(Writing):
         self._profiler: Interests | None = None
         self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
         self._lexicon: Lexicon | None = None
+        self._rollout: Rollout | None = None
 
     @reading
     def recommend(
@@ -287,6 +289,43 @@ class Engine(Writing):
     def explain(self, item: str, **asked: Any) -> Explanation:
         """Why an item stands where it stands for somebody; see `Recommender.explain`."""
         return explain(self, item, **asked)
+
+    @reading
+    def continue_sequence(
+        self,
+        user: str | None = None,
+        n: int = 10,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        repeat: Repeat | None = None,
+        decoding: Decoding = "sample",
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[Step]:
+        """Events that would follow; see `Recommender.continue_sequence`."""
+        if not 1 <= n <= LONGEST:
+            raise UsageError(f"n is {n}; ask for 1 to {LONGEST:,} events")
+        if user is None and history is None and text is None and profile is None:
+            raise UsageError("nobody to go on with; give user, history, text or profile")
+        requests = self._request(user, history, text, profile, scenario)
+        where = self._offered(scenario, where)
+        allowed = self._without_gone(None if where is None else allowed_items(self.items, where))
+        policy = Policy(decoding, temperature, top_p, repeat or self.scorer.task.config.repeat, allowed).checked()
+        if self._rollout is None or self._rollout.stale(self.scorer, self.histories):
+            self._rollout = Rollout(self.scorer, self.histories, self.retrieval, self.returns)
+        known = -1 if requests.users is None else int(requests.users[0])
+        steps = self._rollout(requests, np.array([n]), policy, [[seed, max(known, 0)]])[0]
+        titles, ids = self._titles(), self.items.ids.ids
+        names, usual = self.dataset.scenario_names, self._rollout.scenarios_of([item for item, _, _ in steps], requests)
+        return [
+            Step(ids[item], titles[item], chance, moment, names[place] if place >= 0 else None)
+            for (item, chance, moment), place in zip(steps, usual, strict=True)
+        ]
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:
