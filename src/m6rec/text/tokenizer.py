@@ -93,6 +93,11 @@ class Tokenizer:
         engine.train_from_iterator(kept, trainer)
         return cls(engine)
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether it is a checkpoint's."""
+        return self._specials is not None
+
     def encode(self, text: str, limit: int | None = None) -> np.ndarray:
         """int32 (T,): the ids of `text`, without special tokens; T = 0 for "". At most `limit` of them, from the start.
 
