@@ -47,6 +47,7 @@ def test_train_recommend_save_load(
     first = rec.recommend(user=user, k=5)
     assert len(first) == 5
     assert rec.recommend(text="quiet morning", k=3)
+    assert (run / "model" / "adapter").exists() == ("lora" in str(settings))
     ChooseScorer.load(run / "model").save(tmp_path / "saved")
     assert_alike(Recommender.from_pretrained(tmp_path / "saved").recommend(user=user, k=5), first)
 

@@ -114,7 +114,8 @@ class Checkpoint:
                 falling = slot_distances(lower.relative.weight, shape)
                 for bias in model.upper.biases:
                     cast(SlotBias, bias).distance.copy_(falling)
-        if self.adapter is not None and len(lower.blocks) + len(model.upper.layers) == shape.layers:
+        above = len(model.upper.layers) if isinstance(model.upper, BackboneUpper) else 0
+        if self.adapter is not None and len(lower.blocks) + above == shape.layers:
             self.adapter.check_used()
         if model.head is not None and self._head is not None:
             self._put(model.head.weight, self.files.tensor(self._head)[: len(model.head.weight)], self._head)
