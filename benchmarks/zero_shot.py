@@ -38,7 +38,11 @@ from task_table import RESAMPLES, cell_name, judged_cells
 
 OURS, COUNTERS = "m6rec, asked where it never was", "smoothed counters of the other scenarios"
 SETTINGS = ["pretrain.epochs=0", "train.epochs=2", "tasks.next.weight=0", "tasks.next.identity_dropout=0.5"]
-SETTINGS += ["model.history=10", "evaluation.resamples=100", "sharing.new_scenarios=0.3"]  # little of what a judge knows comes from old events, and it costs most
+SETTINGS += [
+    "model.history=10",
+    "evaluation.resamples=100",
+    "sharing.new_scenarios=0.3",
+]  # little of what a judge knows comes from old events, and it costs most
 
 
 def main(words: list[str] | None = None) -> None:

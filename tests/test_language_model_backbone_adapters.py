@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from test_language_model_backbones import built, opened, segments, stirred
-from tiny_checkpoints import reference
 
 from m6rec.base.errors import CheckpointError, ConfigError
 from m6rec.language_model.backbones.peft_files import PeftAdapter, save_adapter
 from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.segments import SegmentBatch
+from test_language_model_backbones import built, opened, segments, stirred
+from tiny_checkpoints import reference
 
 Make = Callable[[str], Path]
 TARGETS = {

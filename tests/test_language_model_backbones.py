@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_checkpoints import KINDS, LAYERS, VOCABULARY, WIDTH, WRITERS, reference
 from torch import Tensor
 
 from m6rec.base.contracts import Segment
@@ -21,6 +20,7 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.upper_tensors import UpperTensors, laid_out
 from m6rec.text.packing import pack
+from tiny_checkpoints import KINDS, LAYERS, VOCABULARY, WIDTH, WRITERS, reference
 
 Make = Callable[[str], Path]
 LENGTHS = (7, 12, 3, 31, 1)

@@ -34,7 +34,9 @@ def test_ids_are_those_of_the_library(folder: Path, tokenizer: Tokenizer) -> Non
     for text, plain, framed in zip(TEXTS[:4], tokenizer.encode_batch(TEXTS[:4]), tokenizer.framed(TEXTS[:4], 500), strict=True):
         assert plain.tolist() == engine.encode(text, add_special_tokens=False).ids
         assert framed.tolist() == engine.encode(text).ids
-    special = {number for number, token in engine.get_added_tokens_decoder().items() if token.content != "[UNK]" and token.content != "<unk>"}
+    special = {
+        number for number, token in engine.get_added_tokens_decoder().items() if token.content != "[UNK]" and token.content != "<unk>"
+    }
     assert special
     assert not special & set(tokenizer.encode(TEXTS[4]).tolist())
 

@@ -19,7 +19,8 @@ from m6rec.explanation.judged_evidence import answers as judged_answers
 from m6rec.explanation.question import Described, Question
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Asking
-from m6rec.serving.engine.judging import _context_contents, _scenario_of, judge_part, merit, moment, task_named
+from m6rec.serving.engine.judging import context_contents, judge_part, merit, moment, scenario_of, task_named
+from m6rec.tasks.judge_cells import NEW, SHARED
 
 if TYPE_CHECKING:
     from m6rec.serving.engine.engine import Engine
@@ -93,9 +94,9 @@ def judged_ask(
     """How a task on candidates is asked. Raises UsageError: a task whose labels are no order, or that is not asked in the scenario."""
     part = judge_part(engine.scorer)
     merit(part, task_named(part, task), np.zeros(0))
-    name = _scenario_of(part, task, scenario)
-    code = -1 if name is None else part.judge.sizes.scenarios.index(name)
-    return JudgedAsk(part, task, code, moment(time, engine.newest), _context_contents(engine.scorer, part, context))
+    name = scenario_of(part, task, scenario, engine.scorer.origin.later)
+    code = -1 if name is None else NEW if name == SHARED else part.judge.sizes.scenarios.index(name)
+    return JudgedAsk(part, task, code, moment(time, engine.newest), context_contents(engine.scorer, part, context))
 
 
 def context_lifts(
@@ -109,7 +110,7 @@ def context_lifts(
     found = []
     for name, value in context.items():
         less = {other: one for other, one in context.items() if other != name}
-        told = replace(rows, context=_context_contents(engine.scorer, judged.part, less))
+        told = replace(rows, context=context_contents(engine.scorer, judged.part, less))
         lift = whole - judged_answers(engine.scorer, judged, told, question.whole, engine.scorer.vectors)[0]
         found.append((f"{name}={value}", f"{name}: {value}", float(lift)))
     return tuple(one for one in found if abs(one[2]) > LEAST_LIFT)

@@ -70,23 +70,23 @@ def judge_request(
     fast = scorer.request_judge
     found: dict[str, np.ndarray] = {}
     later = scorer.origin.later
-    for asked in dict.fromkeys(_scenario_of(part, task, scenario, later) for task in tasks):
+    for asked in dict.fromkeys(scenario_of(part, task, scenario, later) for task in tasks):
         code = -1 if asked is None or asked == SHARED else part.judge.sizes.scenarios.index(asked)
-        here = [task for task in tasks if _scenario_of(part, task, scenario, later) == asked]
+        here = [task for task in tasks if scenario_of(part, task, scenario, later) == asked]
         if fast.able:
             user = -1 if requests.users is None else int(requests.users[0])
-            said = fast.context(repr(context or None), lambda: _context_contents(scorer, part, context))
+            said = fast.context(repr(context or None), lambda: context_contents(scorer, part, context))
             request = Asked(user, code, now, said, scorer.vectors.numpy())
             found |= fast.answers(request, scorer.read_for_judging(requests, early=layers == 0), items, here, layers)
         else:
             place = NEW if asked == SHARED else code
-            rows = _candidate_rows(part, requests, items, place, now, _context_contents(scorer, part, context))
+            rows = _candidate_rows(part, requests, items, place, now, context_contents(scorer, part, context))
             profiles = scorer.profile_contents(requests)
             found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here, scorer.vectors)
     return {task: found[task] for task in tasks}
 
 
-def _context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str, Any] | None) -> Contents | None:
+def context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str, Any] | None) -> Contents | None:
     """One row. Raises UsageError, DataError."""
     frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
     return part.inputs.context(frame, scorer.task.shape.read_width)
@@ -110,7 +110,7 @@ def _candidate_rows(part: JudgePart, requests: Requests, items: np.ndarray, code
     )
 
 
-def _scenario_of(part: JudgePart, task: str, scenario: str | None, later: Sequence[str]) -> str | None:
+def scenario_of(part: JudgePart, task: str, scenario: str | None, later: Sequence[str]) -> str | None:
     """The scenario a task is asked in, SHARED for one of `later`; None where there are none."""
     served = part.judge.scenarios_of(task)
     if not part.judge.sizes.scenarios:
