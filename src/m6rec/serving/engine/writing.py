@@ -9,17 +9,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from m6rec.base.errors import UsageError, nearest
 from m6rec.base.written import Written
 from m6rec.data.schema import shown
-from m6rec.language_model.plain_decoding import say
-from m6rec.language_model.speaking import WriterSpeaker
+from m6rec.language_model.config import Decoding
+from m6rec.language_model.decoding import Speaker, decode, stream
+from m6rec.language_model.masks import Mask
+from m6rec.language_model.spelling import Spelling
+from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
+from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.turns import reading
+from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
 from m6rec.tasks.write_rows import newest_items
 from m6rec.tasks.write_sources import Known
+from m6rec.tasks.writing_masks import writing_masks
+from m6rec.text.blocked_words import BlockedWords
+
+NO_REPEAT = 4  # runs of so many tokens are written once
 
 
 def write_part(scorer: ServedModel) -> WritePart:
@@ -74,6 +86,11 @@ class HowToWrite:
 class Writing(Changing):
     """What the engine writes."""
 
+    def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise", config: EngineConfig | None = None) -> None:
+        super().__init__(scorer, unknown, config)
+        self._names: ItemNames | None = None
+        self._spells: Spelling | None = None
+
     @reading
     def speaker(
         self,
@@ -86,7 +103,7 @@ class Writing(Changing):
         profile: Mapping[str, Any] | str | None = None,
         scenario: str | None = None,
         about: Sequence[str] = (),
-    ) -> WriterSpeaker:
+    ) -> Speaker:
         """A Speaker for one text; arguments as in `Recommender.write`.
 
         Raises:
@@ -117,40 +134,55 @@ class Writing(Changing):
 
     def write(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Written:
         """A text, and the others of n; see `Recommender.write`."""
-        speaker = self.speaker(kind, user, item, **about)
-        tokenizer, drawn = self.scorer.reader.tokenizer, []
         with self.turns.reading():
-            for number in range(ask.n):
-                steps = list(self._steps(kind, speaker, ask, number))
-                tokens = [token for token, _ in steps if token != tokenizer.eos_id]
-                drawn.append(Written(tokenizer.decode(tokens).strip(), kind, tokens, sum(value for _, value in steps)))
-        best, *others = sorted(drawn, key=lambda one: -one.log_probability)
-        return replace(best, others=others)
+            speaker = self.speaker(kind, user, item, **about)
+            masks = self._masks(item, about.get("history"), user, ask)
+            found = decode(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())[0]
+        written = [Written(one.text.strip(), kind, one.tokens.tolist(), one.log_probability) for one in found]
+        return replace(written[0], others=written[1:])
 
     def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
         """The text piece by piece; see `Recommender.write_stream`."""
-        speaker = self.speaker(kind, user, item, **about)
-        tokenizer, tokens, shown_so_far = self.scorer.reader.tokenizer, list[int](), ""
-        for token, _ in self._steps(kind, speaker, ask, 0):
-            if token == tokenizer.eos_id:
-                break
-            tokens.append(token)
-            whole = tokenizer.decode(tokens).lstrip()
-            if not whole.endswith("\ufffd"):
-                yield whole[len(shown_so_far) :]
-                shown_so_far = whole
+        with self.turns.reading():
+            speaker = self.speaker(kind, user, item, **about)
+            masks = self._masks(item, about.get("history"), user, ask)
+        first = True
+        for piece in stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling()):
+            text = piece.text.lstrip() if first else piece.text
+            if text:
+                first = False
+                yield text
 
-    def _steps(self, kind: str, speaker: WriterSpeaker, ask: HowToWrite, number: int) -> Iterator[tuple[int, float]]:
-        config, end = write_part(self.scorer).write.configs[kind], self.scorer.reader.tokenizer.eos_id
-        steps = say(
-            speaker,
-            1,
-            config.longest,
-            end,
-            nucleus=ask.decoding == "nucleus",
-            top_p=ask.top_p,
-            temperature=ask.temperature,
-            seed=ask.seed + number,
-        )
-        for tokens, said in steps:
-            yield int(tokens[0]), float(said[0])
+    def _decoding(self, kind: str, ask: HowToWrite) -> Decoding:
+        most = write_part(self.scorer).write.configs[kind].longest
+        method, beams = ask.decoding, max(ask.beams, ask.n)
+        if method == "greedy" and ask.n > 1:
+            raise UsageError(f"n is {ask.n} and greedy decoding finds one text; say decoding='beam' or 'nucleus'")
+        values = {
+            "method": method,
+            "beams": beams,
+            "top_p": ask.top_p,
+            "temperature": ask.temperature,
+            "seed": ask.seed,
+            "best": ask.n,
+            "most": most,
+        }
+        return Decoding.build(values | {"no_repeat_ngram": NO_REPEAT}, source="write")
+
+    def _spelling(self) -> Spelling:
+        if self._spells is None:
+            self._spells = spelling_of(self.scorer.reader.tokenizer)
+        return self._spells
+
+    def _masks(self, item: str | None, history: Sequence[str] | None, user: str | None, ask: HowToWrite) -> list[Mask]:
+        """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered."""
+        banned = BlockedWords(ask.banned) if ask.banned else None
+        titles, allowed = self._titles(), self._without_gone(None)
+        self._names = ItemNames(titles, self.scorer.reader.tokenizer) if self._names is None else self._names.updated(titles)
+        if item is not None:
+            past = self._request(user, history, None, None, None).histories.items
+            named = np.zeros(len(titles), dtype=bool)
+            named[past] = True
+            named[self._item(item)] = True
+            allowed = named if allowed is None else allowed & named
+        return [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]
