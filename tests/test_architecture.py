@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "config",
     },
 }
-ANYTHING = {"cli", "recommender", "recommender_words", "__init__", "__main__"}
+ANYTHING = {"cli", "recommender", "recommender_unseen", "recommender_words", "__init__", "__main__"}
 HEAVY = ("torch", "polars", "numpy", "scipy", "sklearn", "tokenizers", "safetensors", "jinja2", "pandas")
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 ODDS_AND_ENDS = {"utils", "util", "helpers", "common", "misc", "manager"}

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_checkpoints import KINDS, LAYERS, VOCABULARY, WIDTH, WRITERS, reference
 from torch import Tensor
 
 from m6rec.base.contracts import Segment
-from m6rec.language_model.backbones.adapt import is_adapter, merge_adapters
+from m6rec.language_model.backbones.adapt import is_adapter, join_adapters
 from m6rec.language_model.backbones.files import find_checkpoint
 from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.config import ModelConfig
@@ -21,6 +20,7 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.upper_tensors import UpperTensors, laid_out
 from m6rec.text.packing import pack
+from tiny_checkpoints import KINDS, LAYERS, VOCABULARY, WIDTH, WRITERS, reference
 
 Make = Callable[[str], Path]
 LENGTHS = (7, 12, 3, 31, 1)
@@ -169,13 +169,17 @@ def test_only_what_adapts_is_trained(tiny_checkpoint: Make, way: str, share: flo
         torch.testing.assert_close(before, fresh.upper(history()[0]).detach())
 
 
-def test_merged_changes_answer_alike(tiny_checkpoint: Make) -> None:
+def test_joined_changes_answer_alike(tiny_checkpoint: Make) -> None:
     upper = stirred(built(opened(tiny_checkpoint("qwen3")), 1, adapt="lora")).upper
     slots, times = history()
     with torch.no_grad():
         before = upper(slots, times)
-        merge_adapters(upper)
+        join_adapters(upper)
         torch.testing.assert_close(upper(slots, times), before, atol=2e-5, rtol=0)
+        assert all(name.rpartition(".")[2] != "joined" for name in upper.state_dict())
+        upper.layers[0].get_submodule("attention.q").lora_up.zero_()  # type: ignore[union-attr]
+        torch.testing.assert_close(upper(slots, times), before, atol=2e-5, rtol=0)
+        assert not torch.allclose(upper.train().eval()(slots, times), before, atol=1e-3)
 
 
 def test_a_checkpoint_below_and_our_own_layers_above(tiny_checkpoint: Make) -> None:

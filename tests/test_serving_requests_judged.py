@@ -14,7 +14,7 @@ from m6rec import Recommender
 from m6rec.language_model.upper import UpperLayers
 from m6rec.language_model.upper_arrays import UpperArrays
 from m6rec.serving.engine.engine import Engine
-from m6rec.serving.engine.judging import _candidate_rows, _context_contents, judge_request
+from m6rec.serving.engine.judging import _candidate_rows, context_contents, judge_request
 from m6rec.tasks.judge_request import Asked, RequestJudge
 
 DAY = 86_400.0
@@ -33,11 +33,11 @@ def rows_of(engine: Engine, who: dict[str, Any], scenario: str, moment: float, c
     part = scorer.judging
     assert part is not None
     code = part.judge.sizes.scenarios.index(scenario)
-    rows = _candidate_rows(part, requests, items, code, moment, _context_contents(scorer, part, context))
+    rows = _candidate_rows(part, requests, items, code, moment, context_contents(scorer, part, context))
     tasks = [task for task in part.judge.configs if scenario in part.judge.scenarios_of(task)]
     profiles = scorer.profile_contents(requests)
     slow = part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, tasks, scorer.vectors)
-    said = judge.context(repr(context), lambda: _context_contents(scorer, part, context))
+    said = judge.context(repr(context), lambda: context_contents(scorer, part, context))
     assert requests.users is not None
     asked = Asked(int(requests.users[0]), code, moment, said, scorer.vectors.numpy())
     return requests, items, rows, slow, asked, tasks

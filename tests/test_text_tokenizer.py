@@ -156,7 +156,8 @@ def test_damaged_files(tokenizer: Tokenizer, tmp_path: Path) -> None:
             json.dumps({**saved, "tokenizer": {**saved["tokenizer"], "model": model}}).encode(),
         ],
         "is not a tokenizer saved by m6rec": [b"[]", b"{}", json.dumps(saved["tokenizer"]).encode()],
-        "version 2, this m6rec reads up to 1": [json.dumps({**saved, "version": 2}).encode()],
+        "version 3, this m6rec reads up to 2": [json.dumps({**saved, "version": 3}).encode()],
+        "does not say which of its tokens are special": [json.dumps({**saved, "version": 2}).encode()],
     }
     for message, contents in cases.items():
         for content in contents:

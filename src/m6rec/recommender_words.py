@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, overload
 
 from m6rec.base.written import Written
+from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Profile
+from m6rec.recommender_unseen import AnswersUnseen
+from m6rec.serving.conversation.config import ConversationConfig
+from m6rec.serving.conversation.conversation import Conversation, Talker
+from m6rec.serving.conversation.policy import Person
+from m6rec.serving.conversation.reply import ChatReply, ChatStream
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.writing import HowToWrite
 
 
-class AnswersInWords:
+class AnswersInWords(AnswersUnseen):
     """The part of `Recommender` that reads and writes words; `engine` does the work."""
 
     engine: Engine
+    _talker: Talker | None = None
 
     def classify(self, text: str | Sequence[str] | None = None, *, item: str | None = None, task: str | None = None) -> Any:
         """What a task on texts says of a text (or of each of several), or a task on items of an item.
@@ -33,6 +41,56 @@ class AnswersInWords:
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags; if not, `recommend` has only the rest to go by."""
         return self.engine.understands(text)
+
+    def explain(
+        self,
+        user: str | None = None,
+        item: str = "",
+        *,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        task: str | None = None,
+        scenario: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        time: float | str | datetime | None = None,
+        k: int = 10,
+        language: str = "en",
+        words: bool = True,
+        counterfactuals: bool = True,
+    ) -> Explanation:
+        """Why `item` stands where it stands for somebody: evidence, a reason in words that names it, and what would have been without it.
+
+        Args:
+            item: an id of the catalogue, recommended or not.
+            user, history, text, profile, task, scenario, context, time: as in `recommend` and `rank`; a task that judges candidates is explained
+                by its events, fields, statistics and context.
+            k: how long the list is that the item may leave.
+            language: of the words, "en" or "zh" (one file each in explanation/languages).
+            words: whether a reason in words is wanted.
+            counterfactuals: whether the places without events are wanted; they take most of the time.
+
+        Returns:
+            An `Explanation`. Its lifts are exact: `rank` answers with the score less the lift when the event is not in the history.
+
+        Raises:
+            UsageError: nobody, k < 1, an unknown task, scenario or language.  UnknownUserError, UnknownItemError: an id nobody has seen.
+        """
+        return self.engine.explain(
+            item,
+            user=user,
+            history=history,
+            text=text,
+            profile=profile,
+            task=task,
+            scenario=scenario,
+            context=context,
+            time=time,
+            k=k,
+            language=language,
+            words=words,
+            counterfactuals=counterfactuals,
+        )
 
     def profile(self, user: str, *, most: int = 5) -> Profile:
         """What is held about a user: interests by weight, time and scenario, with the events behind each.
@@ -113,3 +171,51 @@ class AnswersInWords:
         return self.engine.write_stream(
             kind, user, item, history=history, text=text, profile=profile, scenario=scenario, about=about, ask=ask
         )
+
+    @overload
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], *, user: str | None = None, scenario: str | None = None, stream: Literal[False] = False
+    ) -> ChatReply: ...
+
+    @overload
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], *, user: str | None = None, scenario: str | None = None, stream: Literal[True]
+    ) -> ChatStream: ...
+
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], *, user: str | None = None, scenario: str | None = None, stream: bool = False
+    ) -> ChatReply | ChatStream:
+        """The reply to the last of `messages`: [{"role": "user" | "assistant" | "system", "content": text}, ...], oldest first.
+
+        What was liked and refused is found again in the messages, so nothing is kept between calls; a refused item never returns. Replies may carry
+        "items", the ids they offered (`ChatReply.message` has them); without, items are found by their names. What a system message says is not read.
+
+        Args:
+            user: somebody known, whose history counts too.
+            scenario: where they are; only what it offers is recommended.
+            stream: a `ChatStream`, which gives the text in pieces, instead of the whole reply.
+
+        Raises:
+            UsageError: no messages, a wrong one, or the last is not the user's.  UnknownUserError: an id nobody has seen.
+        """
+        reply = self._talk().chat(messages, Person(user, scenario))
+        return ChatStream(reply) if stream else reply
+
+    def conversation(
+        self, user: str | None = None, *, scenario: str | None = None, config: ConversationConfig | None = None
+    ) -> Conversation:
+        """A conversation that keeps its state: `conversation.say("something for a runner")` gives a `ChatReply`.
+
+        Args:
+            config: how it goes (items in an answer, questions asked back, FAQ and language files); None: the defaults.
+
+        Raises:
+            ConfigError, DataError, UsageError: a file or task that `config` names and that can't be used.  UnknownUserError: an id nobody has seen.
+        """
+        talker = self._talk() if config is None else Talker(self.engine, config)
+        return talker.start(Person(user, scenario))
+
+    def _talk(self) -> Talker:
+        if self._talker is None:
+            self._talker = Talker(self.engine)
+        return self._talker

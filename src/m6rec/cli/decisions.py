@@ -21,13 +21,15 @@ def decisions(settled: M6RecConfig, dataset: Dataset, cut: Split) -> dict[str, s
     lengths = cut.train.lengths
     events, median = len(cut.train.items), float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0
     # The vocabulary is learned from the text later; no number shown here depends on it.
-    shape = settled.model.resolve(vocabulary=SMALLEST_VOCABULARY, events=events, median_history=median)
-    size = settled.model.size
+    model, size = settled.model, settled.model.size
+    shape = model.model_copy(update={"backbone": None}).resolve(vocabulary=SMALLEST_VOCABULARY, events=events, median_history=median)
     bound = next((limit for limit, name in EVENTS_OF_SIZE if name == automatic_size(events, False)), None)
     why = f"{events:,} training events" + (f"; up to {bound:,}" if bound and size == "auto" else "")
     given = "set in the file"
     return {
-        "model": f"{automatic_size(events, False) if size == 'auto' else size}, width {shape.width}, {shape.lower_layers}+{shape.upper_layers} "
+        "model": f"{model.backbone}, adapted by {model.adapt.way}, dropout {shape.dropout:g}"
+        if model.backbone is not None
+        else f"{automatic_size(events, False) if size == 'auto' else size}, width {shape.width}, {shape.lower_layers}+{shape.upper_layers} "
         f"layers, dropout {shape.dropout:g} ({why if size == 'auto' else given})",
         "history": f"the newest {shape.history} events ("
         + (given if settled.model.history else f"half of the users have {median:.0f} or more; {LONG_HISTORY} from {SHORT_HISTORY} on")

@@ -28,6 +28,10 @@ def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) ->
     from m6rec.training.task_checks import check_tasks
 
     settled = load_config(config, settings or [])
+    if settled.model.backbone is not None:
+        from m6rec.training.from_checkpoint import check_backbone
+
+        check_backbone(settled, config.parent)
     dataset, account = prepare(settled.data, settled.fields, settled.scenarios, config.parent, labels=settled.label_columns)
     if not as_json:
         print_lines(account.lines())  # before the split, so that an error there stands below what explains it

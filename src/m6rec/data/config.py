@@ -53,9 +53,12 @@ class DataConfig(Config):
     )
     relations: str | None = Field(None, description="Relations: head, relation, tail (social ties, knowledge).")
     dialogues: str | list[str] | None = Field(
-        None, description="Dialogues, a JSON object a line: dialogue_id, messages of role, text, items, liked, refused. One file or several."
+        None,
+        description="Dialogues, a JSON object a line: dialogue_id, messages of role, text, items, liked, refused. One file or several.",
     )
-    faq: str | list[str] | None = Field(None, description="Questions with their answers (question, answer; optionally lang), one file or several.")
+    faq: str | list[str] | None = Field(
+        None, description="Questions with their answers (question, answer; optionally lang), one file or several."
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Canonical name -> the file's column, e.g. {user_id: uid, time: timestamp}; 'items.item_id' is for one table.",
@@ -150,6 +153,11 @@ class ScenariosConfig(Config):
     offers: dict[str, dict[str, str | list[str]]] = Field(
         default_factory=dict,
         description="What a scenario may recommend: scenario -> {item field: value or values}, e.g. {feed: {kind: [post, video]}}; others: everything.",
+    )
+
+    later: list[str] = Field(
+        default_factory=list,
+        description="Scenarios that the data has no rows of yet: asked there, tasks answer from what the scenarios share.",
     )
 
 

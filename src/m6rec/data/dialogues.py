@@ -162,7 +162,9 @@ def _lines(path: Path, file: str, encoding: str) -> Iterator[tuple[str, Any]]:
         return
     data = decoded(read_bytes(path), file, encoding)
     if not data.strip():
-        raise DataError(f"{file} is empty; a dialogue a line is needed: " + '{"dialogue_id": ..., "messages": [{"role": "user", "text": ...}]}')
+        raise DataError(
+            f"{file} is empty; a dialogue a line is needed: " + '{"dialogue_id": ..., "messages": [{"role": "user", "text": ...}]}'
+        )
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -202,9 +204,7 @@ def _message(message: Any, place: str) -> dict[str, Any]:
     if role not in ROLES:
         raise DataError(f"{place}: role is {shown(role)}; allowed are user and assistant")
     if not isinstance(message.get(Columns.TEXT), str):
-        raise DataError(
-            f"{place}: text is {shown(message.get(Columns.TEXT))}, not words; keys of a message: {', '.join(MESSAGE_KEYS)}"
-        )
+        raise DataError(f"{place}: text is {shown(message.get(Columns.TEXT))}, not words; keys of a message: {', '.join(MESSAGE_KEYS)}")
     found: dict[str, Any] = {ROLE: role, Columns.TEXT: message[Columns.TEXT]}
     for key in (ITEMS, LIKED, REFUSED):
         named = message.get(key)

@@ -176,10 +176,13 @@ class Statistics:
     def without(self, user: int) -> Statistics:
         """The same without the rows of a user; scales and strengths stay as they were fitted."""
         log = self.log
-        rest = log.chosen(np.flatnonzero(log.users != user))
-        less = Statistics(self.keys, self.labels, rest, self.windows, self.smoothing)
-        less.shares, less.deviation, less.strengths = self.shares, self.deviation, self.strengths
-        return less
+        return self.of(log.chosen(np.flatnonzero(log.users != user)))
+
+    def of(self, log: OutcomeLog) -> Statistics:
+        """Statistics of another log of the same labels, by the scales and strengths of this one."""
+        other = Statistics(self.keys, self.labels, log, self.windows, self.smoothing)
+        other.shares, other.deviation, other.strengths = self.shares, self.deviation, self.strengths
+        return other
 
     def append(self, rows: OutcomeLog) -> None:
         """Rows that came in since; they count from their own moments on."""

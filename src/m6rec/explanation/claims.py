@@ -22,6 +22,7 @@ from m6rec.text.words import is_spaceless, placed_units
 DENIED_WITHIN = 3  # units between "not" and what it denies
 MOST_TEXT = 100_000  # characters that are read; nobody writes a longer reason
 MOST_ROUNDS = 50
+QUOTED = re.compile('[“"《「]([^”"》」\n]{2,400})[”"》」]')
 PAIRS = {"(": ")", "（": "）", "[": "]"}
 
 
@@ -115,15 +116,22 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
     """Everything `text` claims, in order."""
     lexicon = facts.lexicon
     words, said = _words(lexicon.language), placed_units(text, lexicon.language)
-    found = [one for one in lexicon.find(said) if _is_claim(text, said, one, lexicon)]
+    quotes = _verbatim(text, facts)
+    found = [
+        one
+        for one in lexicon.find(said)
+        if not any(start <= said[one.first][1] < end for start, end in quotes) and _is_claim(text, said, one, lexicon)
+    ]
     spans = [_whole(text, (said[one.first][1], said[one.last - 1][2])) for one in found]
     numbers = [
-        match for match in words.numbers.finditer(text) if not any(start < match.end() and match.start() < end for start, end in spans)
+        match
+        for match in words.numbers.finditer(text)
+        if not any(start < match.end() and match.start() < end for start, end in (*spans, *quotes))
     ]
-    every = spans + [match.span() for match in numbers]
+    every = [*spans, *quotes, *(match.span() for match in numbers)]
     clauses = cut(text, said, words, every)
     scopes = _scopes(text, said, clauses, every, words)
-    claims = []
+    claims = [Claim("name", text[slice(*span)], *span, "", "either", True) for span in quotes]
     for one, span in zip(found, spans, strict=True):
         clause = _clause_of(clauses, span[0])
         about = _about(scopes, clause, span[0])
@@ -150,6 +158,16 @@ def share_true(texts: Iterable[str], facts: Iterable[Facts]) -> tuple[int, int]:
         claims = read_claims(text[:MOST_TEXT], known)
         true, named = true + sum(claim.true for claim in claims), named + len(claims)
     return true, named
+
+
+def _verbatim(text: str, facts: Facts) -> list[tuple[int, int]]:
+    """What stands in quotes and is the beginning of a name, or a piece of a text, of the item or of one of the history: a name, and true."""
+    found = []
+    for match in QUOTED.finditer(text):
+        phrase = " ".join(unit for unit, _, _ in placed_units(match[1].rstrip("…. "), facts.lexicon.language))
+        if phrase and phrase not in facts.lexicon.phrases and facts.true(phrase, "either"):
+            found.append(match.span(1))
+    return found
 
 
 def _whole(text: str, span: tuple[int, int]) -> tuple[int, int]:

@@ -34,10 +34,38 @@ class ClaimWords(Config):
     money: list[str] = Field(default=[], description="fields that a number with a currency sign speaks of")
 
 
+class ReasonWords(Config):
+    """How evidence is worded; {names} in braces stand for what is told."""
+
+    verbs: dict[str, str] = Field(description="action of an event -> what the reader did; '' for any other")
+    events: str = Field(description="{did}: the events that moved the score most")
+    did: str = Field(description="{verb} and {titles} of events of one action")
+    shared: str = Field(description="{values} that the item has in common with {titles}")
+    others: str = Field(description="counts of other people lead from {titles} to the item")
+    them: str = Field(description="for several things named before")
+    that: str = Field(description="for one thing named before")
+    alike: str = Field(description="the item's words resemble those of {titles}")
+    typed: str = Field(description="{words} that were typed")
+    person: str = Field(description="{values} of the reader's profile")
+    values: str = Field(description="{values} of the item itself")
+    nothing: str = Field(description="nothing known of the reader moved the score")
+    field: str = Field(description="{value} of the field called {name}")
+    separator: str = Field(description="between things of a list")
+    last: str = Field(description="before the last thing of a list")
+    lead: str = Field(description="between what was had and what follows from it")
+    end: str = Field(description="ends a sentence")
+    next: str = Field(description="between sentences")
+    without: str = Field(description="the place {rank} that the item would have had without {titles}")
+    gone: str = Field(description="the item would not have been in the list without {titles}")
+    drops: str = Field(description="the smallest set {titles} without which the item leaves the list")
+    quote: tuple[str, str] = Field(description="signs around a title")
+
+
 class Language(Config):
     """One file."""
 
     claims: ClaimWords = Field(description="words by which claims of a sentence are read")
+    reason: ReasonWords = Field(description="how evidence is worded")
 
 
 def known_languages() -> list[str]:

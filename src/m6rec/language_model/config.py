@@ -92,6 +92,9 @@ class ModelConfig(Config):
         "Hugging Face hub that is in the local cache), e.g. hf:sentence-transformers/all-MiniLM-L6-v2. BERT-, GPT/Llama/Qwen- and T5-like.",
     )
     download: bool = Field(False, description="Fetch `backbone` by its name where it is not on this machine; false: never use the network.")
+    adapter: str | None = Field(
+        None, description="Folder with low-rank changes (LoRA, as peft saves them) that are put into the checkpoint's weights first."
+    )
     adapt: AdaptConfig = Field(default_factory=AdaptConfig, description="How the upper layers of a checkpoint learn; or the bare `way`.")
     size: Literal["auto", "tiny", "small", "base", "large"] = Field(
         "auto",

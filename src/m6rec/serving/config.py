@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from m6rec.base.configuration import Config
+from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.experiments.config import ExperimentsConfig
 from m6rec.serving.http.config import HttpConfig
@@ -19,4 +20,5 @@ class ServeConfig(Config):
     store: StoreConfig = Field(default_factory=StoreConfig, description="Where events, items and users are kept.")
     rules: RulesConfig = Field(default_factory=RulesConfig, description="What may be shown to whom.")
     experiments: ExperimentsConfig = Field(default_factory=ExperimentsConfig, description="Traffic between models and options.")
+    conversation: ConversationConfig = Field(default_factory=ConversationConfig, description="How conversations go.")
     http: HttpConfig = Field(default_factory=HttpConfig, description="Address, workers, keys, limits.")

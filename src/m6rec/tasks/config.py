@@ -222,3 +222,10 @@ class SharingConfig(Config):
     adapter: int = Field(8, ge=1, description="Width of an option's adapter.")
     dropout: float = Field(0.3, ge=0, lt=1, description="Dropout of what is judged.")
     statistics: bool = Field(True, description="Counts up to the moment of asking enter the question: rates of users, items and pairs.")
+    new_scenarios: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the judged exposures that are trained as if their scenario were one nobody has seen, with the counts of the others "
+        "alone: what `scenarios.later` is answered from. 0: not.",
+    )

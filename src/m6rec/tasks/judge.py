@@ -15,7 +15,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m6rec.language_model.config import ModelShape
@@ -23,8 +22,9 @@ from m6rec.language_model.layers import RMSNorm
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.config import JudgeConfig, SharingConfig
-from m6rec.tasks.judge_cells import JudgeCells, JudgeSizes
+from m6rec.tasks.judge_cells import NEW, SHARED, JudgeCells, JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
+from m6rec.tasks.judge_new import as_new
 from m6rec.tasks.judge_reading import ReadHistories, read_histories
 from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, drawn_rows, of_epoch, padded, tensor_or_none
 from m6rec.tasks.judge_slot import JudgeSlot
@@ -79,6 +79,7 @@ class Judge(JudgeCells, Task):
         self._epoch = 0
         self._blocks: Blocks | None = None
         self._ranks: Tensor | None = None
+        self._elsewhere: Tensor | None = None
         self._rates: dict[str, float] | None = None
         self._places: Tensor | None = None
         self._weights: Tensor | None = None
@@ -185,7 +186,7 @@ class Judge(JudgeCells, Task):
             if not encoder.edges.any():
                 encoder.fit(rows.statistics)
                 self._start_from_rates(encoder.deviation)
-            self._ranks = self.ranks(rows)
+            self._ranks, self._elsewhere = self.ranks(rows.statistics), self.ranks(rows.elsewhere)
         if rows.positions is not None and self.sizes.placed:
             if bool((self.position.shares == self.position.shares[0]).all()):
                 adjusted = {t: rows.labels[t] for t in rows.labels if t in self.configs and self._adjusts(t)}
@@ -236,24 +237,35 @@ class Judge(JudgeCells, Task):
         rows = self.examples.rows
         places, real = padded(self._blocks, batch)
         read = read_histories(model, self.reader, self.examples, self._blocks, batch, self.sharing.joint_layers)
-        states = self.judged(model, self.examples, read, places, self._ranks)[torch.from_numpy(real)]  # R W
-        chosen = places[real]
+        index = torch.from_numpy(places.ravel())
+        ranks = None if self._ranks is None else self._ranks[index]
+        codes = self._codes(rows, places)
+        if codes is not None and self.sharing.new_scenarios:
+            codes, ranks = as_new(codes, self.sharing.new_scenarios, ranks, None if self._elsewhere is None else self._elsewhere[index])
+        states = self.judged(model, self.examples, read, places, ranks, codes)[torch.from_numpy(real)]  # R W
+        near, chosen = None if ranks is None else ranks[torch.from_numpy(real.ravel())].float(), places[real]
+        codes = None if codes is None else codes[real]
         found: dict[str, Tensor] = {}
         self.counted = {}
         for scenario, there in self.by_scenario(rows, chosen):
-            place = torch.from_numpy(chosen[there])
-            ranks = None if self._ranks is None else self._ranks[place].float()
-            found.update(self._scenario_losses(states[torch.from_numpy(there)], ranks, rows, chosen[there], scenario, len(chosen)))
+            tasks = [task for task in self.configs if self.asks(scenario, task) and task in rows.labels]
+            new = np.zeros(len(there), dtype=bool) if codes is None else codes[there] == NEW
+            for some, told in ((there[~new], scenario), (there[new], SHARED)):
+                if not len(some) or not tasks:
+                    continue
+                some_ranks = None if near is None else near[torch.from_numpy(some)]
+                outputs = self._outputs(states[torch.from_numpy(some)], some_ranks, tasks, told)
+                losses = self._scenario_losses(outputs, rows, chosen[some], scenario, len(chosen))
+                for cell, (loss, count) in losses.items():
+                    found[cell] = found[cell] + loss if cell in found else loss
+                    self.counted[cell] = self.counted.get(cell, 0) + count
         return found
 
     def _scenario_losses(
-        self, states: Tensor, ranks: Tensor | None, rows: JudgeRows, places: np.ndarray, scenario: str, total: int
-    ) -> dict[str, Tensor]:
-        tasks = [task for task in self.configs if (not scenario or scenario in self.scenarios_of(task)) and task in rows.labels]
-        if not tasks:
-            return {}
-        index, found = torch.from_numpy(places), {}
-        outputs = self._outputs(states, ranks, tasks, scenario)
+        self, outputs: dict[str, Tensor], rows: JudgeRows, places: np.ndarray, scenario: str, total: int
+    ) -> dict[str, tuple[Tensor, int]]:
+        """Loss of each cell with how many rows it had, from the logits of the exposures `places`."""
+        tasks, index, found = list(outputs), torch.from_numpy(places), {}
         if self._places is not None:
             buckets = self._places[index]
             outputs = {t: o + self.position(t, buckets)[:, None] if self._adjusts(t) else o for t, o in outputs.items()}
@@ -268,7 +280,7 @@ class Judge(JudgeCells, Task):
             if config.position == "propensity" and self._weights is not None:
                 losses = losses * self._weights[index][known]
             cell = f"{scenario}/{task}" if scenario else task
-            found[cell], self.counted[cell] = losses.sum() / (total * self.sizes.labels[task].base), len(losses)
+            found[cell] = losses.sum() / (total * self.sizes.labels[task].base), len(losses)
         return found
 
     def _outputs(self, states: Tensor, ranks: Tensor | None, tasks: Sequence[str], scenario: str) -> dict[str, Tensor]:
@@ -279,7 +291,7 @@ class Judge(JudgeCells, Task):
             members = [number for number, task in enumerate(tasks) if self.sizes.labels[task].outputs == width]
             names = [module_name(tasks[number]) for number in members]
             labels, biases = torch.stack([self.vectors[n] for n in names]), torch.stack([self.biases[n] for n in names])
-            options = [self.options.of(f"{scenario}/{tasks[n]}" if scenario else tasks[n]) for n in members]
+            options = [self.option(scenario, tasks[n]) for n in members]
             logits = stacked_logits(own[members] if len(own) > 1 else own, options, labels, biases)
             if ranks is not None:
                 direct = self.slot.thinned(ranks) @ torch.cat([self.wide[n] for n in names]).T  # R O*C
@@ -287,32 +299,41 @@ class Judge(JudgeCells, Task):
             outputs.update(zip([tasks[n] for n in members], logits, strict=True))
         return outputs
 
-    def _log_before(self, outputs: dict[str, Tensor], task: str) -> Tensor | None:
-        """(R,) log probability that all tasks before `task` are positive; None where it comes after none."""
-        total, before = None, self.configs[task].after
-        while before is not None and before in outputs:
-            log = F.logsigmoid(outputs[before][:, 0])
-            total, before = log if total is None else total + log, self.configs[before].after
-        return total
+    def option(self, scenario: str, task: str) -> Option:
+        """What reads the state for a task in a scenario; in a new scenario nothing stands beside what the task says everywhere."""
+        if scenario == SHARED:
+            return Option(self.shape.width, self.sizes.labels[task].outputs, self.sharing.prompts, self.sharing.adapter).requires_grad_(
+                False
+            )
+        return self.options.of(f"{scenario}/{task}" if scenario else task)
 
     # ---- states
 
-    def ranks(self, rows: JudgeRows) -> Tensor | None:
-        """The statistics of the rows as the slot reads them, (X, 2 S) float16."""
-        if self.slot.statistics is None or rows.statistics is None or not len(rows):
+    def ranks(self, statistics: np.ndarray | None) -> Tensor | None:
+        """Statistics (X, S) as the slot reads them, (X, 2 S) float16."""
+        if self.slot.statistics is None or statistics is None or not len(statistics):
             return None
-        return torch.cat([self.slot.statistics.ranks(part).half() for part in torch.from_numpy(rows.statistics).split(4096)])
+        return torch.cat([self.slot.statistics.ranks(part).half() for part in torch.from_numpy(statistics).split(4096)])
 
     def judged(
-        self, model: LanguageModel, examples: JudgeExamples, read: ReadHistories, places: np.ndarray, ranks: Tensor | None
+        self,
+        model: LanguageModel,
+        examples: JudgeExamples,
+        read: ReadHistories,
+        places: np.ndarray,
+        ranks: Tensor | None,
+        codes: np.ndarray | None,
     ) -> Tensor:
-        """(B, C, W): the states of the exposures `places` int64 (B, C), a row a history that was read; ranks (X, 2 S) of all rows."""
+        """(B, C, W): the states of the exposures `places` int64 (B, C), a row a history that was read.
+
+        Args:
+            ranks: (B * C, 2 S) of those exposures.  codes: int64 (B, C) of their scenarios, negative for none that training knew.
+        """
         rows, shape = examples.rows, places.shape
         index = torch.from_numpy(places.ravel())
         seen = torch.from_numpy(rows.cuts[places] - read.first[:, None] + 1)  # B C: slots before the exposure, the start slot among them
         people = read.states.gather(1, (seen - 1)[:, :, None].expand(-1, -1, self.shape.width)).flatten(0, 1)
-        scenarios, times = tensor_or_none(rows.scenarios), tensor_or_none(rows.times)
-        scenarios = None if scenarios is None or not self.sizes.scenarios else scenarios[index]
+        scenarios, times = tensor_or_none(None if codes is None else np.maximum(codes.ravel(), -1)), tensor_or_none(rows.times)
         times = None if times is None else times[index]
         profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(rows.users[places[:, 0]]))
         slots = self.slot(
@@ -320,7 +341,7 @@ class Judge(JudgeCells, Task):
             people,
             scenarios,
             times,
-            None if ranks is None else ranks[index].float(),
+            None if ranks is None else ranks.float(),
             None if rows.context is None else rows.context.rows(index),
             profiles,
         )
@@ -348,30 +369,32 @@ class Judge(JudgeCells, Task):
             wide = (len(size.names),) if size.kind in ("classes", "tags") else ()
             results[task] = np.full((len(rows), *wide), np.nan, dtype=np.float32)
         blocks = cut_blocks(rows, examples.histories, self.shape.history, block=ANSWERED_BLOCK, exact=True)
-        ranks = self.ranks(rows)
+        ranks = self.ranks(rows.statistics)
         for batch in batch_blocks(blocks, examples.batch_rows, EVENTS_A_ROW * examples.batch_rows, None):
             places, real = padded(blocks, batch)
             read = read_histories(model, self.reader, examples, blocks, batch, self.sharing.joint_layers)
-            states = self.judged(model, examples, read, places, ranks)[torch.from_numpy(real)]
+            codes = self._codes(rows, places)
+            near = None if ranks is None else ranks[torch.from_numpy(places.ravel())]
+            states = self.judged(model, examples, read, places, near, codes)[torch.from_numpy(real)]
             for scenario, chosen in self.by_scenario(rows, places[real]):
                 there = states[torch.from_numpy(chosen)]
-                near = None if ranks is None else ranks[torch.from_numpy(places[real][chosen])].float()
+                told = None if ranks is None else ranks[torch.from_numpy(places[real][chosen])].float()
                 for task in tasks:
-                    if not scenario or scenario in self.scenarios_of(task):
-                        results[task][places[real][chosen]] = self._answers(there, near, scenario, task).numpy()
+                    if self.asks(scenario, task):
+                        results[task][places[real][chosen]] = self._answers(there, told, scenario, task).numpy()
         return results
 
     def _answers(self, states: Tensor, ranks: Tensor | None, scenario: str, task: str) -> Tensor:
         """Each option by itself, so that no other option has a part in its bits (but where `attention` lets tasks see each other)."""
         outputs = {task: self._logits(states, ranks, scenario, task)}
         before = self.configs[task].after
-        while before is not None and (not scenario or scenario in self.scenarios_of(before)):
+        while before is not None and self.asks(scenario, before):
             outputs[before] = self._logits(states, ranks, scenario, before)
             before = self.configs[before].after
         return answers(outputs[task], self.sizes.labels[task], self._log_before(outputs, task))
 
     def _logits(self, states: Tensor, ranks: Tensor | None, scenario: str, task: str) -> Tensor:
         if self.sharing.way == "attention":
-            asked = [t for t in self.configs if not scenario or scenario in self.scenarios_of(t)]
+            asked = [t for t in self.configs if self.asks(scenario, t)]
             return self._outputs(states, ranks, asked, scenario)[task]
         return self._outputs(states, ranks, [task], scenario)[task]

@@ -10,10 +10,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
 
 from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_rows import JudgeRows
+
+NEW = -2  # code of a scenario that training had no rows of
+SHARED = "*"  # what such a scenario is called: tasks answer there from what scenarios share
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class JudgeCells:
         """Names of the cells of a task: "scenario/task", or "task" where there are no scenarios."""
         return [f"{scenario}/{task}" for scenario in self.scenarios_of(task)] or [task]
 
+    def asks(self, scenario: str, task: str) -> bool:
+        """Whether a task is asked in a scenario; in one that training did not know every task may be."""
+        return not scenario or scenario == SHARED or scenario in self.scenarios_of(task)
+
     def by_scenario(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         if not self.sizes.scenarios:
             yield "", np.arange(len(places))
@@ -67,12 +76,26 @@ class JudgeCells:
         codes = rows.scenarios[places]
         for code in np.unique(codes[codes >= 0]):
             yield self.sizes.scenarios[code], np.flatnonzero(codes == code)
+        if (codes == NEW).any():
+            yield SHARED, np.flatnonzero(codes == NEW)
+
+    def _log_before(self, outputs: dict[str, Tensor], task: str) -> Tensor | None:
+        """(R,) log probability that all tasks before `task` are positive; None where it comes after none."""
+        total, before = None, self.configs[task].after
+        while before is not None and before in outputs:
+            log = F.logsigmoid(outputs[before][:, 0])
+            total, before = log if total is None else total + log, self.configs[before].after
+        return total
+
+    def _codes(self, rows: JudgeRows, places: np.ndarray) -> np.ndarray | None:
+        """int64, the codes of the scenarios of exposures; None where there are none."""
+        return None if rows.scenarios is None or not self.sizes.scenarios else rows.scenarios[places]
 
     def labelled(self, rows: JudgeRows, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """(cell, those of the exposures `places` whose label is known)."""
         for scenario, chosen in self.by_scenario(rows, places):
             for task in self.configs:
-                if task in rows.labels and (not scenario or scenario in self.scenarios_of(task)):
+                if task in rows.labels and self.asks(scenario, task):
                     labels = rows.labels[task][places[chosen]]
                     known = ~np.isnan(labels if labels.ndim == 1 else labels[:, 0])
                     yield f"{scenario}/{task}" if scenario else task, places[chosen[known]]

@@ -30,6 +30,7 @@ from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge import Judge
 from m6rec.tasks.judge_cells import JudgeSizes
+from m6rec.tasks.judge_new import counted_elsewhere
 from m6rec.tasks.judge_rows import JudgeExamples, JudgeRows
 from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
 from m6rec.text.bag import Bag
@@ -73,23 +74,30 @@ class JudgeInputs:
         newest = [] if self.statistics is None else [part.moments[-1] for part in self.statistics._parts if len(part.moments)]
         return float(max(newest)) if newest else None
 
-    def rows(self, exposures: Exposures, labels: dict[str, np.ndarray], width: int, histories: Histories) -> JudgeRows:
+    def rows(
+        self, exposures: Exposures, labels: dict[str, np.ndarray], width: int, histories: Histories, *, elsewhere: bool = False
+    ) -> JudgeRows:
         """The rows of `exposures`, whose cuts belong to `histories`; labels: task -> float32 (X,) or (X, L).
 
-        width: of the language model's summaries.
+        Args:
+            width: of the language model's summaries.  elsewhere: also what is counted in other scenarios than each row's.
         """
-        scenarios = None if exposures.scenarios is None else exposures.scenarios.astype(np.int64)
+        users, scenarios = exposures.users.astype(np.int64), None if exposures.scenarios is None else exposures.scenarios.astype(np.int64)
+        statistics = self.counts(exposures.users, exposures.items, scenarios, exposures.times, histories, users, exposures.cuts)
+        others = None
+        if elsewhere and self.statistics is not None and scenarios is not None and statistics is not None:
+            told = counted_elsewhere(self.statistics, exposures.users, exposures.items, scenarios, exposures.times)
+            others = np.concatenate([told, statistics[:, told.shape[1] :]], axis=1)  # a person's own events are what they are
         return JudgeRows(
-            users=exposures.users.astype(np.int64),
+            users=users,
             items=exposures.items.astype(np.int64),
             cuts=exposures.cuts,
             scenarios=scenarios,
             times=exposures.times,
             positions=exposures.positions,
             propensities=exposures.propensities,
-            statistics=self.counts(
-                exposures.users, exposures.items, scenarios, exposures.times, histories, exposures.users.astype(np.int64), exposures.cuts
-            ),
+            statistics=statistics,
+            elsewhere=others,
             context=self.context(exposures.context, width),
             labels=labels,
         )

@@ -23,6 +23,7 @@ from m6rec.data.own_events import OwnEvents
 from m6rec.language_model.upper_arrays import ReadSlots, array_of, folded, normed, silu, softmax
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge import Judge
+from m6rec.tasks.judge_cells import SHARED
 from m6rec.tasks.judge_labels import answers
 from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.judge_pieces import JudgePieces
@@ -55,7 +56,8 @@ class ReadHistory:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: scenario code, -1 none; moment in seconds, NaN unknown; context (W,), as `context` gave; item vectors (N, W)."""
+    """One request: scenario code, negative for none or one that training did not know; moment in seconds, NaN unknown; context (W,), as
+    `context` gave; item vectors (N, W)."""
 
     user: int
     scenario: int
@@ -127,8 +129,9 @@ class RequestJudge:
             else self.pieces.told(asked.user, asked.scenario, asked.moment, read.events, items, len(asked.vectors))
         )
         states = self._judged(asked, read, items, told, judge.sharing.joint_layers if layers is None else layers)
-        name = judge.sizes.scenarios[asked.scenario] if judge.sizes.scenarios else ""
-        codes = None if not name else np.zeros(len(items), np.int64)
+        new = asked.scenario < 0 and bool(judge.sizes.scenarios)
+        name = SHARED if new else judge.sizes.scenarios[asked.scenario] if judge.sizes.scenarios else ""
+        codes = None if new or not name else np.zeros(len(items), np.int64)
         found = {}
         for task in tasks:
             values = self._answers(states, told, name, task)
@@ -171,7 +174,7 @@ class RequestJudge:
         judge = self.part.judge
         outputs = {task: self._logits(states, told, scenario, task)}
         before = judge.configs[task].after
-        while before is not None and (not scenario or scenario in judge.scenarios_of(before)):
+        while before is not None and judge.asks(scenario, before):
             outputs[before] = self._logits(states, told, scenario, before)
             before = judge.configs[before].after
         return answers(outputs[task], judge.sizes.labels[task], judge._log_before(outputs, task)).numpy()
@@ -225,12 +228,12 @@ class _Head:
 
     @classmethod
     def of(cls, judge: Judge, scenario: str, task: str) -> _Head:
-        option = judge.options.of(f"{scenario}/{task}" if scenario else task)
+        option = judge.option(scenario, task)
         keys, values, down, up, own, bias = (part[0].detach() for part in option.size.cut(option.weights))
         vectors = judge.vectors[module_name(task)].detach() + own  # L W
         beside = [task]
         if judge.sharing.way == "attention":
-            beside = [one for one in judge.configs if not scenario or scenario in judge.scenarios_of(one)]
+            beside = [one for one in judge.configs if judge.asks(scenario, one)]
         read = np.ascontiguousarray(array_of(torch.cat([vectors, keys, down])).T)
         biases = array_of(judge.biases[module_name(task)].detach() + bias)
         return cls(beside, beside.index(task), read, biases, array_of(values @ vectors.T), array_of(up @ vectors.T))

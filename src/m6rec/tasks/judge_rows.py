@@ -28,11 +28,12 @@ class JudgeRows:
     users        int64 (X,)    rows of the histories
     items        int64 (X,)    rows of the catalogue
     cuts         int64 (X,)    events offsets[user] .. cuts[x] of the histories are before the exposure
-    scenarios    int64 (X,)    -1 unknown; None: there are none
+    scenarios    int64 (X,)    -1 unknown, `judge_cells.NEW` one that training had no rows of; None: there are none
     times        float64 (X,)  seconds since 1970, NaN unknown; None: unknown for all
     positions    float32 (X,)  place in the list shown, 1 is the top, NaN unknown; None: unknown for all
     propensities float32 (X,)  probability with which the row was shown; None: unknown
     statistics   float32 (X, S) as of the time of each row; None: the model reads none
+    elsewhere    float32 (X, S) the same counted in other scenarios than the row's alone; None: not asked for
     context      Contents of X rows: what is known of the request; None: nothing
     labels       task -> float32 (X,) or, for tags, (X, L); NaN unknown
     """
@@ -45,6 +46,7 @@ class JudgeRows:
     positions: np.ndarray | None = None
     propensities: np.ndarray | None = None
     statistics: np.ndarray | None = None
+    elsewhere: np.ndarray | None = None
     context: Contents | None = None
     labels: dict[str, np.ndarray] = field(default_factory=dict)
 

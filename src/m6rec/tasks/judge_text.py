@@ -230,7 +230,7 @@ class JudgeTexts(Task):
     ) -> dict[str, Tensor]:
         """task -> (V, G, C) for the documents `index`, of the tasks `names` (all)."""
         batch, pairs = documents.batch(index), documents.pairs(index)
-        states = model.reading(model.encode(batch))
+        states = documents.states(model, index, batch)
         read = self.encoder(pairs, batch.ids, states.to(self.encoder.states.weight.dtype), batch.real)
         return {name: self.option(name)(read) for name in (self.judged if names is None else names)}
 

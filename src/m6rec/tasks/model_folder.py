@@ -8,6 +8,7 @@ last_states.safetensors  what the model knows of each user after the newest even
 statistics.safetensors, context_bag.json   what judging candidates counts and reads, where tasks do
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
+adapter/             the low-rank changes of a checkpoint's upper layers in peft's files, where there are some (a copy; nothing reads it here)
 fusion/              the blend that answers, where there is one (loaded by serving/engine/load_scorer.py)
 templates.yaml       the user's own wording, where there is one
 index/               search over the item vectors, where the catalogue is large
@@ -31,6 +32,8 @@ from m6rec.base.errors import CheckpointError, ConfigError, UsageError
 from m6rec.base.storage import atomic_folder, recover_folder
 from m6rec.data.dataset import Dataset
 from m6rec.data.store import load_dataset, save_dataset
+from m6rec.language_model.backbones.adapt import join_adapters
+from m6rec.language_model.backbones.peft_files import save_adapter
 from m6rec.language_model.checkpoint import (
     FORMAT_VERSION,
     check_tokenizer,
@@ -65,7 +68,7 @@ TEMPLATES = "templates.yaml"
 TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES, LAST_STATES = "item_states.safetensors", "user_states.safetensors", "last_states.safetensors"
 CONTEXT_BAG, STATISTICS = "context_bag.json", "statistics.safetensors"
-DATA, INDEX, CARD, FUSION = "data", "index", "README.md", "fusion"
+DATA, INDEX, CARD, FUSION, ADAPTER = "data", "index", "README.md", "fusion", "adapter"
 PARTS = {
     CONFIG,
     WEIGHTS,
@@ -81,6 +84,7 @@ PARTS = {
     INDEX,
     CARD,
     FUSION,
+    ADAPTER,
     CONTEXT_BAG,
     STATISTICS,
 }
@@ -174,6 +178,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         if scorer.blend is not None:
             (temporary / FUSION).mkdir()
             scorer.blend.save(temporary / FUSION)
+        save_adapter(scorer.model, temporary / ADAPTER, str(scorer.origin.training.get("model", {}).get("backbone")))
         if reader.wording.templates is not None:
             shutil.copyfile(reader.wording.templates, temporary / TEMPLATES)
         if beside is not None:
@@ -230,7 +235,7 @@ def _load(folder: Path) -> dict[str, Any]:
     for prefix, module in (("model.", model), ("task.", task)):
         load_into(module, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, folder / WEIGHTS)
     model.freeze_reading()
-    model.eval()
+    join_adapters(model.eval())
     task.eval()
     dataset = load_dataset(folder / DATA)
     if dataset.fingerprint != data:

@@ -38,6 +38,16 @@ class Origin:
     training: dict[str, Any]
     statement: str
 
+    @property
+    def later(self) -> list[str]:
+        """Scenarios that training had no rows of and that may be asked about all the same (`scenarios.later`)."""
+        return list(self.training.get("scenarios", {}).get("later", []))
+
+    def with_later(self, scenario: str) -> Origin:
+        """The same with one more of them."""
+        section = {**self.training.get("scenarios", {}), "later": [*self.later, scenario]}
+        return Origin({**self.training, "scenarios": section}, self.statement)
+
 
 @dataclass(frozen=True)
 class BasketPart:

@@ -1,6 +1,6 @@
 """Documents that tasks on texts read, and their labels: n-grams and token segments, made once.
 
-Shapes: G documents, Q pairs (document, n-gram).
+Shapes: G documents, T tokens of the longest, L width of token states, Q pairs (document, n-gram).
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from scipy.sparse import csr_array
+from torch import Tensor
 
 from m6rec.base.contracts import Segment
+from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
+from m6rec.language_model.store import ItemStates
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.text_views import Pairs
 from m6rec.text.augment import Augmenter
@@ -22,6 +25,7 @@ from m6rec.text.word_spans import Span
 
 TRAINING, VALIDATION, TEST = range(3)
 LONGEST = 128  # tokens of a text that are read in order; the n-grams are those of the whole text
+MOST_KEPT = 250_000_000  # numbers of token states that are kept of the documents: 1 GB
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ class Documents:
     rows: csr_array
     segments: list[Segment]
     pad_id: int
+    kept: list[ItemStates] = field(default_factory=list, compare=False)  # none, or what a checkpoint's frozen layers read in them
 
     @classmethod
     def of(cls, texts: Sequence[str], ngrams: NGrams, reader: TextReader) -> Documents:
         """Texts are lower-cased for their tokens where that changes nothing but the case."""
         tokens = replace(reader, segment_tokens=LONGEST)
-        return cls(ngrams.matrix(texts), tokens.segments([text.lower() for text in texts]), reader.tokenizer.pad_id)
+        spelt = texts if reader.tokenizer.pretrained else [text.lower() for text in texts]
+        return cls(ngrams.matrix(texts), tokens.segments(list(spelt)), reader.tokenizer.pad_id)
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -84,6 +90,22 @@ class Documents:
 
     def batch(self, index: np.ndarray) -> SegmentBatch:
         return SegmentBatch.padded([self.segments[row] for row in index], self.pad_id)
+
+    def states(self, model: LanguageModel, index: np.ndarray, batch: SegmentBatch) -> Tensor:
+        """(G, T, L): token states of the documents `index`, which `batch` holds.
+
+        A checkpoint's layers cost too much to pass in every epoch: while they are frozen, and where memory allows, all documents are read once.
+        """
+        frozen = not any(parameter.requires_grad for parameter in model.lower.parameters())
+        if model.shape.backbone is None or not frozen or int(self.lengths().sum()) * model.shape.read_width > MOST_KEPT:
+            return model.reading(model.encode(batch))
+        if not self.kept:
+            self.kept.append(ItemStates.compute(model, self.segments, keep_tokens=True, dtype=torch.float32))
+        tokens, offsets = self.kept[0].tokens, self.kept[0].offsets
+        assert tokens is not None
+        assert offsets is not None
+        first = offsets[torch.from_numpy(np.asarray(index, dtype=np.int64))]
+        return tokens[(first[:, None] + batch.position).clamp(max=len(tokens) - 1)]  # padding reads what is there; nobody looks at it
 
 
 def augmented(examples: TextExamples, augmenter: Augmenter, seed: int, items: np.ndarray | None = None, joiner: str = "; ") -> TextExamples:

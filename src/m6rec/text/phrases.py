@@ -16,7 +16,7 @@ from m6rec.text.words import is_spaceless, normalise
 
 VERSION = 1
 LISTS = ("question", "clauses", "it", "them", "plain")
-GROUPS = ("cues", "fields", "places", "sayings", "reasons")
+GROUPS = ("cues", "fields", "places", "comparatives", "sayings", "reasons")
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -72,6 +72,9 @@ class Phrases:
         self.cues = {name: _patterns(words) for name, words in self.values["cues"].items()}
         self.fields = {name: _patterns(words) for name, words in self.values["fields"].items()}
         self.places = {int(place): _patterns(words) for place, words in self.values["places"].items()}
+        self.comparatives = {
+            field: {sign: _patterns(words) for sign, words in signs.items()} for field, signs in self.values["comparatives"].items()
+        }
         self.lists = {name: _patterns(self.values[name]) for name in LISTS}
         self.plain = {normalise(str(word)) for word in self.values["plain"]}
 
@@ -97,6 +100,15 @@ class Phrases:
     def spans(self, cue: str, text: Said) -> list[tuple[int, int]]:
         """(first word, word after the last) of every cue of this name, longest cues first where several begin at one place."""
         return sorted({span for pattern in self.cues.get(cue, ()) for span in found(pattern, text)}, key=lambda span: (span[0], -span[1]))
+
+    def compared(self, text: Said) -> list[tuple[str, str]]:
+        """(field, "<" or ">") of every comparative in the text: less or more of a number than what was shown."""
+        return [
+            (field, sign)
+            for field, signs in self.comparatives.items()
+            for sign, words in signs.items()
+            if earliest(words, text) is not None
+        ]
 
     def listed(self, name: str, text: Said) -> bool:
         """Whether a word of one of the lists (question, clauses, it, them) stands in the text."""

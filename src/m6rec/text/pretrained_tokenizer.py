@@ -56,6 +56,7 @@ def read_tokenizer(folder: Path, name: str) -> Tokenizer:
             reserved=tuple((spare + [separate] * room)[:room]),
             before=before,
             after=after,
+            never=tuple(sorted(_special(engine) - {named.get("unk", -1)})),
             longest=min(max(LONGEST_TOKEN, max(map(len, vocabulary))), LONGEST),
         ),
     )
@@ -84,7 +85,9 @@ class _Refusals:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is Exception:
             said = " ".join(str(error).split())
-            raise CheckpointError(f"{self.path} is no tokenizer that the installed library reads ({said}); fetch {self.name} again") from None
+            raise CheckpointError(
+                f"{self.path} is no tokenizer that the installed library reads ({said}); fetch {self.name} again"
+            ) from None
 
 
 def _converted(folder: Path, name: str) -> tokenizers.Tokenizer:
@@ -136,6 +139,10 @@ def _settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} can't be read ({_one_line(error)}); restore it or take it away") from None
     return values if isinstance(values, dict) else {}
+
+
+def _special(engine: tokenizers.Tokenizer) -> set[int]:
+    return {number for number, token in engine.get_added_tokens_decoder().items() if token.special}
 
 
 def _frame(engine: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -72,9 +72,21 @@ def text_neighbours(
     items, keep = vectors.shape[0], min(keep, max(vectors.shape[0], 1))
     postings = Postings(vectors)
     limit = None if postings.whole_work <= exact_work else _eased(postings, recall)
+    return _weighed(_neighbours(postings, limit, keep, chunk=chunk), items, keep, power)
+
+
+def neighbour_rows(vectors: csr_array, rows: np.ndarray, *, keep: int = 50, power: float = 1.0) -> csr_array:
+    """The rows `rows` int64 (R,) of `text_neighbours`, everything compared; float32 (N, N), the other rows empty."""
+    vectors = csr_array(vectors)
+    items, keep = vectors.shape[0], min(keep, max(vectors.shape[0], 1))
+    return _weighed(_neighbours(Postings(vectors), None, keep, only=np.asarray(rows, dtype=np.int64)), items, keep, power)
+
+
+def _weighed(found: Iterator[tuple[int, np.ndarray, np.ndarray]], items: int, keep: int, power: float) -> csr_array:
+    """Neighbours as rows of weights that sum to 1: float32 (N, N)."""
     columns, weights = np.zeros((items, keep), dtype=np.int32), np.zeros((items, keep), dtype=np.float32)
     counts = np.zeros(items, dtype=np.int64)
-    for item, chosen, cosine in _neighbours(postings, limit, keep, chunk=chunk):
+    for item, chosen, cosine in found:
         if len(chosen):
             # Relative to the largest: a high power of small cosines must not vanish.
             weight = (cosine.astype(np.float64) / cosine[0]) ** power

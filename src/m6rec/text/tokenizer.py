@@ -41,6 +41,7 @@ class Specials:
     reserved: tuple[int, ...] = tuple(range(5, len(SPECIAL_TOKENS)))
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()  # left out of what a text gives: some vocabularies have "</s>" among their pieces of words
     longest: int = LONGEST_TOKEN  # characters that one token can stand for
 
 
@@ -62,6 +63,7 @@ class Tokenizer:
         self.pad_id, self.bos_id, self.eos_id, self.mask_id, self.sep_id = told.pad, told.bos, told.eos, told.mask, told.sep
         self.reserved_ids, self._before, self._after, self._longest = told.reserved, told.before, told.after, told.longest
         self.name_open_id, self.name_close_id = told.reserved[:2]  # around the name of an item in text that is written
+        self._never = np.array(told.never, dtype=np.int32)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int | None = None) -> Self:
@@ -93,6 +95,11 @@ class Tokenizer:
         engine.train_from_iterator(kept, trainer)
         return cls(engine)
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether it is a checkpoint's."""
+        return self._specials is not None
+
     def encode(self, text: str, limit: int | None = None) -> np.ndarray:
         """int32 (T,): the ids of `text`, without special tokens; T = 0 for "". At most `limit` of them, from the start.
 
@@ -115,7 +122,7 @@ class Tokenizer:
         for start in range(0, len(texts), BATCH):
             encodings = self._engine.encode_batch_fast(list(texts[start : start + BATCH]), add_special_tokens=False)
             result.extend(np.array(encoding.ids[:limit], dtype=np.int32) for encoding in encodings)
-        return result
+        return [ids[~np.isin(ids, self._never)] for ids in result] if len(self._never) else result
 
     def framed(self, texts: Sequence[str], limit: int) -> list[np.ndarray]:
         """`encode_batch` as the segments of context that the language model was trained to read: within `limit` with what frames them."""

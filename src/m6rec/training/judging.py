@@ -76,10 +76,10 @@ class Judging:
             inputs.statistics.settle(np.flatnonzero(parts == PARTS.index("training")))
         return cls(configs, exposures, histories, parts, statement, labels, inputs, bench.config.evaluation.worth)
 
-    def rows(self, chosen: np.ndarray, width: int) -> JudgeRows:
-        """The rows `chosen` (ints), with their labels."""
+    def rows(self, chosen: np.ndarray, width: int, *, elsewhere: bool = False) -> JudgeRows:
+        """The rows `chosen` (ints), with their labels; elsewhere: and what is counted in other scenarios than each row's."""
         labels = {task: part.values[chosen] for task, part in self.labels.items()}
-        return self.inputs.rows(self.exposures.rows(chosen), labels, width, self.histories)
+        return self.inputs.rows(self.exposures.rows(chosen), labels, width, self.histories, elsewhere=elsewhere)
 
     def chosen(self, part: str, most: int | None = None, seed: int = 0) -> np.ndarray:
         """Numbers of the rows of one of PARTS, at most so many, drawn by seed."""
@@ -108,10 +108,17 @@ class Judging:
         judge.initialise(torch.Generator().manual_seed(bench.config.seed + 2))
         return judge
 
-    def examples(self, bench: Workbench, rows: np.ndarray, batch_rows: int) -> JudgeExamples:
-        """Rows to train on, or to answer."""
+    def examples(self, bench: Workbench, rows: np.ndarray, batch_rows: int, *, trained: bool = False) -> JudgeExamples:
+        """Rows to answer, or to train on."""
         profiles = None if bench.profiles is None else bench.profiles.contents
-        return JudgeExamples(self.rows(rows, bench.shape.read_width), self.histories, bench.catalogue.contents, profiles, batch_rows=batch_rows)
+        elsewhere = trained and bench.config.sharing.new_scenarios > 0
+        return JudgeExamples(
+            self.rows(rows, bench.shape.read_width, elsewhere=elsewhere),
+            self.histories,
+            bench.catalogue.contents,
+            profiles,
+            batch_rows=batch_rows,
+        )
 
     def judged(
         self, name: str, answers: dict[str, np.ndarray], rows: np.ndarray, bench: Workbench, thresholds: Mapping[str, float] | None = None

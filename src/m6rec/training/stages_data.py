@@ -71,7 +71,7 @@ class TrainTokenizer(Stage):
         # What held-out users wrote must not be read, so there the split decides what text there is; nor held-out texts that are judged.
         users = [config.split.plain(), config.seed] if config.split.protocol == "cold_users" else None
         inputs = [text, templates, users, judges_texts(config)]
-        return inputs if bench.checkpoint is None else [*inputs, bench.checkpoint.files.fingerprint, config.model.lower_layers]
+        return inputs if bench.checkpoint is None else [*inputs, bench.checkpoint.fingerprint, config.model.lower_layers]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         folder = bench.folder(self.name)

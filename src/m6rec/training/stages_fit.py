@@ -87,7 +87,7 @@ class Fit(Stage):
         if judging is not None:
             judge = judging.new_judge(bench, task)
             share = min(1.0, config.train.exposure_passes / config.train.passes(bench.median_history))
-            judge.bind(replace(judging.examples(bench, judging.chosen("training"), BATCH_EXPOSURES), share=share))
+            judge.bind(replace(judging.examples(bench, judging.chosen("training"), BATCH_EXPOSURES, trained=True), share=share))
             tasks[JUDGE] = judge
             weights |= {name: settings.weight for name, settings in judging.configs.items()}
             watched |= judging.watched()

@@ -1,7 +1,7 @@
 """ReDial (Li et al., 2018) and files of its form: dialogues in which a seeker and a recommender name movies as @id.
 
-The seeker is the user, the recommender the assistant; "@111776" becomes the movie's title and an entry of `items`. What the seeker's form says
-of a movie (liked, did not like) becomes `liked` and `refused` of the first message of the seeker that names it, or that follows its naming.
+The seeker is the user, the recommender the assistant; "@111776" becomes the movie's title and an entry of `items`. With the option `judgements`,
+what the seeker's form says of a movie becomes `liked` and `refused` of the first message of the seeker that names it or follows its naming.
 """
 
 from __future__ import annotations
@@ -53,8 +53,13 @@ class RedialImporter(Importer):
 
         test: str = Field("test", description="Files whose name holds this are the test; of the others a part is held back by hash.")
         validation: float = Field(0.1, ge=0, lt=1, description="Share of the other dialogues held back for validation, by hash of the id.")
+        judgements: bool = Field(
+            False,
+            description="Take from the seeker's form, filled in afterwards, which movies were liked and refused, as if they had said so.",
+        )
         sequences: str | None = Field(
-            None, description="Table of further dialogues as sequences (conversationId, movie_sent) whose movies become events of their own."
+            None,
+            description="Table of further dialogues as sequences (conversationId, movie_sent) whose movies become events of their own.",
         )
 
     @classmethod
@@ -78,7 +83,7 @@ class RedialImporter(Importer):
             test = bool(options.test) and options.test in file.name
             read = 0
             for place, row in _rows(file):
-                dialogue = _dialogue(row, movies, place)
+                dialogue = _dialogue(row, movies, place, options.judgements)
                 dialogue[Columns.SPLIT] = "test" if test else _part(dialogue["dialogue_id"], options.validation)
                 if dialogue["dialogue_id"] not in dialogues or test:
                     dialogues[dialogue["dialogue_id"]] = dialogue
@@ -97,7 +102,15 @@ class RedialImporter(Importer):
 
 def _schema() -> dict[str, Any]:
     strings = pl.List(pl.String)
-    return {Columns.ITEM: pl.String, "title": pl.String, "year": pl.Int64, "genre": strings, "director": strings, "star": strings, "plot": pl.String}
+    return {
+        Columns.ITEM: pl.String,
+        "title": pl.String,
+        "year": pl.Int64,
+        "genre": strings,
+        "director": strings,
+        "star": strings,
+        "plot": pl.String,
+    }
 
 
 def _files(path: Path) -> list[Path]:
@@ -139,7 +152,7 @@ def _movie(name: str, title: str, facts: dict[str, Any]) -> dict[str, Any]:
     return row | {"plot": facts.get("plot") or None}
 
 
-def _dialogue(row: dict[str, Any], movies: dict[str, dict[str, Any]], place: str) -> dict[str, Any]:
+def _dialogue(row: dict[str, Any], movies: dict[str, dict[str, Any]], place: str, judgements: bool) -> dict[str, Any]:
     """One dialogue of our form. Movies that only its mentions know are added to `movies`."""
     mentions = row.get("movieMentions")
     mentions = mentions if isinstance(mentions, dict) else {}
@@ -147,7 +160,7 @@ def _dialogue(row: dict[str, Any], movies: dict[str, dict[str, Any]], place: str
         if name not in movies:
             movies[name] = _movie(name, str(title or ""), {})
     seeker, form = row.get("initiatorWorkerId"), row.get("initiatorQuestions")
-    said: dict[str, Any] = form if isinstance(form, dict) else {}
+    said: dict[str, Any] = form if judgements and isinstance(form, dict) else {}
     messages: list[dict[str, Any]] = []
     waiting: list[str] = []  # named, and not judged by the seeker yet
     for message in row["messages"]:

@@ -69,8 +69,9 @@ class TableImporter(Importer):
                 "the events have neither a time nor an order column; map one (columns: {time: <its column>}), or say line_order: true if "
                 "the lines are in time order"
             )
+        given: dict[str, Any] = {**frames}
         return Imported(
-            **frames,
+            **given,
             item_fields=guess_fields(frames["items"], Columns.ITEM) if "items" in frames else {},
             user_fields=guess_fields(frames["users"], Columns.USER) if "users" in frames else {},
             data=_carried(options),

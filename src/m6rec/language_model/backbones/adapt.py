@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,32 +18,37 @@ ADAPTED = (("attention", "q"), ("attention", "kv"), ("attention", "out"), ("mlp"
 class AdaptedLinear(nn.Linear):
     """A linear map W with a trained change: x W' + alpha / rank x A' B' (Hu et al., arXiv 2106.09685). B starts at zero.
 
-    `merge` adds the change to W for good; from then on answering costs what it did without one.
+    `join` adds the two up; until training goes on, answering costs what it did without a change.
     """
+
+    joined: Tensor | None
 
     def __init__(self, inputs: int, outputs: int, bias: bool, rank: int, alpha: float) -> None:
         super().__init__(inputs, outputs, bias)
         self.rank, self.alpha = rank, alpha
         self.lora_down = nn.Parameter(torch.zeros(rank, inputs))
         self.lora_up = nn.Parameter(torch.zeros(outputs, rank))
-        self.merged = False
+        self.register_buffer("joined", None, persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:  # the name is torch's
-        told = super().forward(input)
-        if self.merged and not self.training:
-            return told
-        return told + F.linear(F.linear(input, self.lora_down), self.lora_up) * (self.alpha / self.rank)
+        if self.joined is not None:
+            return F.linear(input, self.joined, self.bias)
+        return super().forward(input) + F.linear(F.linear(input, self.lora_down), self.lora_up) * (self.alpha / self.rank)
 
     def change(self) -> Tensor:
         """(outputs, inputs): what the trained change adds to W."""
         return self.lora_up @ self.lora_down * (self.alpha / self.rank)
 
     @torch.no_grad()
-    def merge(self) -> None:
-        """Make the change part of W; B is zero again, so training can go on from here."""
-        self.weight += self.change().to(self.weight.dtype)
-        self.lora_up.zero_()
-        self.merged = True
+    def join(self) -> None:
+        """Answer from W and its change as they are now."""
+        self.joined = self.weight + self.change().to(self.weight.dtype)
+
+    def train(self, mode: bool = True) -> Self:
+        """What trains is not joined."""
+        if mode:
+            self.joined = None
+        return super().train(mode)
 
 
 def adapt_layers(layers: Iterable[nn.Module], config: AdaptConfig) -> None:
@@ -76,8 +81,8 @@ def initialise_adapters(module: nn.Module, generator: torch.Generator) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
 
 
-def merge_adapters(module: nn.Module) -> None:
-    """Merge every change below `module` into its matrix."""
+def join_adapters(module: nn.Module) -> None:
+    """Join every change below `module` with its matrix, to answer and not to train."""
     for part in module.modules():
         if isinstance(part, AdaptedLinear):
-            part.merge()
+            part.join()

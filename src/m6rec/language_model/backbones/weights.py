@@ -16,6 +16,7 @@ from m6rec.language_model.backbones.config import BackboneShape
 from m6rec.language_model.backbones.families import Facts, Family, family_of, shape_of
 from m6rec.language_model.backbones.files import CheckpointFiles, find_checkpoint
 from m6rec.language_model.backbones.parts import relative_bucket
+from m6rec.language_model.backbones.peft_files import PeftAdapter
 from m6rec.language_model.backbones.split import BackboneLower, BackboneUpper
 from m6rec.language_model.config import ModelConfig
 from m6rec.language_model.model import LanguageModel
@@ -29,8 +30,9 @@ class Checkpoint:
         CheckpointError: half downloaded, damaged, pickled, of another family.
     """
 
-    def __init__(self, files: CheckpointFiles) -> None:
-        self.files = files
+    def __init__(self, files: CheckpointFiles, adapter: PeftAdapter | None = None) -> None:
+        """adapter: low-rank changes that are put into the weights as they are read."""
+        self.files, self.adapter = files, adapter
         self.family: Family = family_of(files.facts, files.name)
         shape = shape_of(files.facts, files.name)
         self.prefix = self._prefix()
@@ -42,7 +44,13 @@ class Checkpoint:
     def find(cls, config: ModelConfig, beside: Path) -> Checkpoint:
         """The one that `model.backbone` names; relative paths start from `beside`.  Raises as `find_checkpoint` and the class."""
         assert config.backbone is not None
-        return cls(find_checkpoint(config.backbone, beside, config.download))
+        adapter = None if config.adapter is None else PeftAdapter(beside / Path(config.adapter).expanduser())
+        return cls(find_checkpoint(config.backbone, beside, config.download), adapter)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that is read."""
+        return self.files.fingerprint + ("" if self.adapter is None else CheckpointFiles(self.adapter.folder, "").fingerprint)
 
     @property
     def rows(self) -> int:
@@ -50,8 +58,18 @@ class Checkpoint:
         return len(self.tensor(self._embedding))
 
     def tensor(self, name: str) -> Tensor:
-        """By the family's name, without the prefix."""
-        return self.files.tensor(self.prefix + name)
+        """By the family's name, without the prefix; with its change, where there is one."""
+        told = self.files.tensor(self.prefix + name)
+        change = None if self.adapter is None or told.dim() != 2 else self.adapter.change(name.removesuffix(".weight"))
+        if change is None:
+            return told
+        change = change.T if self.family.transposed else change
+        if change.shape != told.shape:
+            assert self.adapter is not None
+            raise CheckpointError(
+                f"{self.adapter.folder} changes '{name}' by {list(change.shape)}, it is {list(told.shape)}; give an adapter of that checkpoint"
+            )
+        return told + change
 
     def check_tokens(self, size: int) -> None:
         """Raises CheckpointError: a tokenizer with so many ids has some that the weights do not know."""
@@ -96,6 +114,9 @@ class Checkpoint:
                 falling = slot_distances(lower.relative.weight, shape)
                 for bias in model.upper.biases:
                     cast(SlotBias, bias).distance.copy_(falling)
+        above = len(model.upper.layers) if isinstance(model.upper, BackboneUpper) else 0
+        if self.adapter is not None and len(lower.blocks) + above == shape.layers:
+            self.adapter.check_used()
         if model.head is not None and self._head is not None:
             self._put(model.head.weight, self.files.tensor(self._head)[: len(model.head.weight)], self._head)
 

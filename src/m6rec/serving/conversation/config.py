@@ -19,12 +19,15 @@ class ConversationConfig(Config):
     anger: float = Field(0.9, gt=0, le=1, description="Probability of a negative sentiment, as a task judges it, that counts as anger.")
     sure: float = Field(0.6, gt=0, le=1, description="Probability of an intent, as a task judges it, from which it counts.")
     intent: str | None = Field(
-        None, description="Task on texts whose labels are intents (recommend, like, refuse, hand_over, ...); null: one called intent, if any."
+        None,
+        description="Task on texts whose labels are intents (recommend, like, refuse, hand_over, ...); null: one called intent, if any.",
     )
     sentiment: str | None = Field(None, description="Task on texts that judges sentiment; null: one called sentiment, if any.")
     faq: str | None = Field(None, description="File of known questions (question, answer; optionally lang) instead of the model's own.")
     faq_precision: float = Field(
         0.9, gt=0, le=1, description="Share of answers to known questions that shall be right: what the threshold is calibrated for."
     )
-    languages: list[str] = Field(default_factory=list, description="Files of phrases in further languages, of the form of conversations/en.yaml.")
+    languages: list[str] = Field(
+        default_factory=list, description="Files of phrases in further languages, of the form of conversations/en.yaml."
+    )
     longest: int = Field(4000, ge=200, description="Characters of one message that are read: half from its beginning, half from its end.")

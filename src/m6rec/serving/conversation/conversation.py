@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
 from m6rec.serving.engine.engine import Engine
-from m6rec.text.constraints import Typed
+from m6rec.text.constraints import Typed, meets
 from m6rec.text.constraints import understand as take_apart
 from m6rec.text.field_names import FieldNames
-from m6rec.text.phrases import Phrases, built_in, built_in_phrases
+from m6rec.text.phrases import Phrases, built_in, built_in_phrases, said
 
 ROLES = ("user", "assistant", "system")
 MOST_MESSAGES = 1_000
@@ -77,20 +78,24 @@ class Talker:
                 talk.tell(message["content"], message.get("items"))
         return talk.say(told[-1]["content"])
 
+    def knows(self, wish: str) -> bool:
+        """Whether a wish has a word of the catalogue, or says something that its fields decide."""
+        return self.engine.understands(wish) or bool(take_apart(wish, self.fields).constraints)
+
     def phrases_of(self, text: str, usual: str) -> Phrases:
         """The phrases of the language that a text is in."""
         return language_of(text, self.phrases, usual or self.engine.scorer.reader.wording.language)
 
     def _faq(self) -> Faq | None:
-        reader = self.engine.scorer.reader
+        reader, plain = self.engine.scorer.reader, {word for phrases in self.phrases for word in phrases.plain}
 
         def states(texts: Sequence[str]) -> np.ndarray:
             return np.asarray(reader.read(list(texts)).float().numpy())
 
         if self.config.faq is not None:
-            return Faq.read(Path(self.config.faq), states, self.config.faq_precision)
+            return Faq.read(Path(self.config.faq), states, self.config.faq_precision, plain)
         frame = self.engine.dataset.faq
-        return None if frame is None or not frame.height else Faq(frame, states, self.config.faq_precision)
+        return None if frame is None or not frame.height else Faq(frame, states, self.config.faq_precision, plain)
 
 
 class Conversation:
@@ -128,9 +133,9 @@ class Conversation:
         talker = self.talker
         plain, cut = cleaned(text, talker.config.longest)
         phrases = talker.phrases_of(plain, self.state.language)
-        turn = understand(plain, self.state.before(), self._open_names(), phrases, talker.judge, talker.facts.told, cut)
-        typed = self._typed(turn)
-        self.state.hear(turn, typed)
+        turn = understand(plain, self.state.before(), talker.names, phrases, talker.judge, talker.facts.told, talker.knows, cut)
+        self.state.hear(turn, self._typed(turn, phrases))
+        self._loosen(turn)
         self.messages.append({"role": "user", "content": text})
         return turn
 
@@ -140,19 +145,29 @@ class Conversation:
         ids = self.talker.engine.items.ids
         if items is None:
             phrases = self.talker.phrases_of(plain, self.state.language)
-            named = understand(plain, self.state.before(), self._open_names(), phrases, None, ()).items
+            named = understand(plain, self.state.before(), self.talker.names, phrases).items
         else:
             named = tuple(row for row in ids.many(list(items)).tolist() if row >= 0)
         self.state.tell(named, plain.rstrip().endswith(ASKING) and not named)
         self.messages.append({"role": "assistant", "content": text, "items": [ids.ids[row] for row in named]})
 
-    def _typed(self, turn: Turn) -> Typed | None:
-        if not turn.wish or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
+    def _typed(self, turn: Turn, phrases: Phrases) -> Typed | None:
+        """The wish of a turn, taken apart; "cheaper" is held against what was shown last."""
+        if turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
             return None
-        return take_apart(turn.wish, self.talker.fields)
+        shown = [self.state.focus] if self.state.focus is not None else list(self.state.shown)
+        bounds = [self.talker.facts.bound(field, sign, shown) for field, sign in phrases.compared(said(turn.text))]
+        known = tuple(bound for bound in bounds if bound is not None)
+        if not turn.wish:
+            return Typed("", "", known, "") if known else None
+        typed = take_apart(turn.wish, self.talker.fields)
+        return replace(typed, constraints=typed.constraints + known) if known else typed
 
-    def _open_names(self) -> Names:
-        return self.talker.names
+    def _loosen(self, turn: Turn) -> None:
+        """Where nothing meets the constraints and the person is open to something else, the newest of them are given up."""
+        state, items = self.state, self.talker.engine.items
+        while turn.intent == "anything" and state.constraints and not meets(items, state.constraints).any():
+            state.constraints = state.constraints[:-1]
 
 
 def checked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

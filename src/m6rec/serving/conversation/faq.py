@@ -8,7 +8,7 @@ Dimension keys: Q known questions, A answers, T texts, L width of a text state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from m6rec.data.columns import Columns
 from m6rec.data.side_tables import faq_table
 from m6rec.text.ngrams import NGrams
+from m6rec.text.words import singular, words
 
 States = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 (T, L), text states
 SHARES = (0.0, 0.15, 0.3, 0.5)  # of the model's reading beside the n-grams: tried, and the best on the known questions kept
@@ -44,11 +45,16 @@ class Faq:
     threshold: nearness from which a question counts as known.  share: of the model's reading in the nearness.
     """
 
-    def __init__(self, frame: pl.DataFrame, states: States | None = None, precision: float = 0.9) -> None:
-        """frame: question, answer, lang, at least one row.  precision: share of right answers that the threshold shall reach."""
+    def __init__(self, frame: pl.DataFrame, states: States | None = None, precision: float = 0.9, plain: Collection[str] = ()) -> None:
+        """frame: question, answer, lang, at least one row.  precision: share of right answers that the threshold shall reach.
+
+        plain: words that say nothing by themselves; a known question shares at least one other word with what is asked, where it has any.
+        """
         self.questions = frame[Columns.QUESTION].to_list()
         self.answers, codes = np.unique(frame[Columns.ANSWER].to_numpy(), return_inverse=True)
         self.codes: np.ndarray = codes.astype(np.int64)  # Q: answer of each question
+        self._plain = frozenset(plain)
+        self._contents = [self._content(question) for question in self.questions]
         self._states = states
         self._ngrams = NGrams.fit(self.questions, min_count=1)
         self._rows = self._ngram_rows(self.questions)
@@ -60,15 +66,18 @@ class Faq:
         self.share, self.threshold = self._calibrated(precision)
 
     @classmethod
-    def read(cls, path: Path, states: States | None = None, precision: float = 0.9) -> Faq:
+    def read(cls, path: Path, states: States | None = None, precision: float = 0.9, plain: Collection[str] = ()) -> Faq:
         """A file with columns question and answer. Raises DataError."""
-        return cls(faq_table(path)[0], states, precision)
+        return cls(faq_table(path)[0], states, precision, plain)
 
     def find(self, text: str) -> Known | None:
         """The known question that `text` asks; None where it is none of them."""
         if not text.strip():
             return None
         nearness = self._nearness([text], self.share)[0]
+        content = self._content(text)
+        if content:
+            nearness = np.where([not own or not own.isdisjoint(content) for own in self._contents], nearness, -1.0)
         scores = self._scores(nearness[None], self.codes)[0]
         best = int(scores.argmax())
         if scores[best] < self.threshold:
@@ -85,6 +94,9 @@ class Faq:
             found.append(some.argmax(axis=1))
             scores.append(some.max(axis=1))
         return np.concatenate(found), np.concatenate(scores)
+
+    def _content(self, text: str) -> frozenset[str]:
+        return frozenset(word for one in words(text) if (word := singular(one)) not in self._plain and one not in self._plain)
 
     def _ngram_rows(self, texts: Sequence[str]) -> csr_array:
         """csr (T, F), unit rows."""

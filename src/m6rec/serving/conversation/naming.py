@@ -11,7 +11,8 @@ from m6rec.data.dataset import FieldType, Table
 from m6rec.text.phrases import Said, said
 from m6rec.text.words import normalise, singular
 
-LONGEST_NAME = 12  # words of a name that are compared
+OPENING = '"“«《'  # quotation marks that names stand in
+LONGEST_NAME = 40  # words of a name that are compared
 MOST_VALUES = 20_000  # different values of one field; more are ids, and nobody says them
 YEAR = range(1800, 2200)
 
@@ -52,7 +53,9 @@ class Names:
 
     def _add_values(self, field: str, items: Table, kind: FieldType) -> None:
         column = items.frame[field]
-        values = (column.explode(empty_as_null=True) if kind == FieldType.TAGS else column).drop_nulls().unique(maintain_order=True).to_list()
+        values = (
+            (column.explode(empty_as_null=True) if kind == FieldType.TAGS else column).drop_nulls().unique(maintain_order=True).to_list()
+        )
         if len(values) > MOST_VALUES:
             return
         for value in values:
@@ -103,11 +106,11 @@ class Names:
         if not as_written[:1].isascii() or (as_written[:1].isdigit() and not title.isdigit()):
             return as_written in title and text.words[place] not in self.plain
         before = text.text[:start].rstrip()
-        quoted = before[-1:] in "\"'“”«「《" and bool(before)
+        quoted = bool(before) and before[-1] in OPENING
         begins = not before or before[-1] in ".!?\n"
         if quoted or len(text.words) == 1:
             return True
-        return title.startswith(as_written) and as_written[:1].isupper() and not begins and text.words[place] not in self.plain
+        return title.startswith(as_written) and as_written[:1].isupper() and not begins and len(as_written) > 1
 
     def values(self, text: Said) -> list[Named]:
         """Values of category and tags fields that the text names, longest first where several begin at one word; of equal ones all fields."""

@@ -107,7 +107,7 @@ class Policy:
         wanted = [pair for typed in state.wishes for pair in typed.named]
         why = reasons(self.engine, self.facts, ask, best.items, wanted, state.liked, phrases)
         offers = [
-            phrases.say("reason", title=self.facts.title(item), reasons=told) if told else self.facts.title(item)
+            phrases.say("reason", title=self._called(item, phrases), reasons=told) if told else self._called(item, phrases)
             for item, told in zip(best.items.tolist(), why, strict=True)
         ]
         saying = "offer_one" if len(offers) == 1 else "offer"
@@ -131,10 +131,16 @@ class Policy:
         """That likes and refusals were taken in. What was refused by all that was shown is not listed."""
         said = []
         for saying, items in (("liked", turn.liked), ("refused", turn.refused), ("had", turn.had)):
-            named = [item for item in items if item in turn.items]
+            named = [item for item in items if item in turn.items] or list(items if len(items) <= 2 else ())
+            if not named and saying == "refused" and items:
+                said.append(phrases.say("refused_all", state.turns - 1))
             if named:
-                said.append(phrases.say(saying, state.turns - 1, items=phrases.several([self.facts.title(item) for item in named])))
+                titles = [self._called(item, phrases) for item in named]
+                said.append(phrases.say(saying, state.turns - 1, items=phrases.several(titles)))
         return " ".join(said)
+
+    def _called(self, item: int, phrases: Phrases) -> str:
+        return phrases.say("title", title=self.facts.title(item))
 
     def _allowed(self, state: State, person: Person) -> np.ndarray:
         """bool (N,): what may be recommended at all: never what was refused."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from m6rec.data.dataset import FieldType, Table
 from m6rec.serving.conversation.understanding import Turn
+from m6rec.text.constraints import Constraint
 from m6rec.text.phrases import Phrases
 
 MOST_ITEMS = 5
 LONGEST_VALUE = 400  # characters of a text field that are read out
-SHOWN_TITLE = 100
+SHOWN_TITLE = 200
 
 
 class ItemFacts:
@@ -24,6 +26,13 @@ class ItemFacts:
     def title(self, item: int) -> str:
         """What the item is called, on one line."""
         return plain_line(self.titles[item], SHOWN_TITLE)
+
+    def bound(self, field: str, sign: str, items: Sequence[int]) -> Constraint | None:
+        """Less ("<") or more (">") of a number field than `items` have; None where it is no such field, or not known of any."""
+        if self.items.fields.get(field) != FieldType.NUMBER:
+            return None
+        known = [value for value in self.items.frame[field].gather(list(items)).to_list() if value is not None]
+        return Constraint(field, "<" if sign == "<" else ">", float(min(known) if sign == "<" else max(known))) if known else None
 
     def value(self, item: int, field: str, phrases: Phrases) -> str | None:
         """The value of a field in words; None where it is not known."""
@@ -76,7 +85,8 @@ class ItemFacts:
             held = {field: self.has(item, field, one.value) for field in fields}
             words = {"title": self.title(item), "value": plain_line(one.value, SHOWN_TITLE)}
             if any(held.values()):
-                said.append(phrases.say("yes", number, **words))
+                field = next(name for name, known in held.items() if known)
+                said.append(phrases.say("yes", number, **words, name=field.replace("_", " ")))
             elif any(known is False for known in held.values()):
                 field = next(name for name, known in held.items() if known is False)
                 actual = self.value(item, field, phrases) or ""

@@ -50,7 +50,8 @@ def _said(
             continue
         if reason.kind == "event":
             row = engine.items.ids.dense(reason.what)
-            found.append(phrases.say("because_event" if row in liked else "because_history", title=facts.title(row)))
+            saying = "because_event" if row in liked else "because_history"
+            found.append(phrases.say(saying, title=phrases.say("title", title=facts.title(row))))
         elif reason.kind == "typed" and said(reason.what).joined in worded and not _plain(reason.what, phrases):
             word = reason.what.strip(".,;!?")
             if not any(word.casefold() in one.casefold() for one in found):

@@ -20,6 +20,7 @@ class State:
     """Where a conversation stands. Items are rows of the catalogue; dicts keep the order in which things were said.
 
     shown     the list shown last                       offered  everything that was ever shown
+    about     items that the newest turn asked about    focus    the item spoken of last
     asked     questions asked back so far               waiting  whether the newest reply was one
     unclear   turns in a row that were not understood   turns    of the person so far
     """
@@ -31,6 +32,7 @@ class State:
     constraints: tuple[Constraint, ...] = ()
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
+    about: tuple[int, ...] = ()
     focus: int | None = None
     asked: int = 0
     waiting: bool = False
@@ -46,7 +48,7 @@ class State:
     def hear(self, turn: Turn, typed: Typed | None) -> None:
         """Take in a turn of the person. typed: its wish, taken apart. What was refused once stays refused."""
         self.turns += 1
-        self.language = turn.language
+        self.language, self.about = turn.language, turn.about
         self.refused |= dict.fromkeys(turn.refused)
         self.had |= dict.fromkeys(turn.had)
         self.liked = {item: None for item in [*self.liked, *turn.liked] if item not in self.refused}
@@ -61,7 +63,8 @@ class State:
 
     def tell(self, items: Sequence[int], asked: bool) -> None:
         """Take in a turn of ours: the items it offered, and whether it asked something."""
-        fresh = tuple(dict.fromkeys(item for item in items if item not in self.liked and item not in self.had))
+        spoken = {*self.liked, *self.had, *self.refused, *self.about}  # named in passing: as what was liked, or what was asked about
+        fresh = tuple(dict.fromkeys(item for item in items if item not in spoken))
         if fresh:
             self.shown = fresh
             self.offered |= dict.fromkeys(fresh)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, Protocol
 
 from m6rec.serving.conversation.naming import Named, Names
@@ -16,13 +17,28 @@ from m6rec.text.phrases import Phrases, Said, earliest, found, said
 from m6rec.text.words import is_spaceless
 
 Intent = Literal[
-    *("hand_over", "anger", "ask_item", "faq", "question", "refuse", "like", "refine", "recommend", "more", "anything"),
-    *("greet", "thanks", "bye", "again", "unclear"),
+    "hand_over",
+    "anger",
+    "ask_item",
+    "faq",
+    "question",
+    "refuse",
+    "like",
+    "refine",
+    "recommend",
+    "more",
+    "anything",
+    "greet",
+    "thanks",
+    "bye",
+    "again",
+    "unclear",
 ]
 LIKED, REFUSED, HAD = "like", "refuse", "had"
 BREAKS = re.compile(r"[.!?;,\n。！？；，、:]")
 STOPS = ".!?;\n。！？；"  # breaks over which no feeling is carried on
 ASKING = ("?", "？")
+FEW = 3  # words from which a text can be judged angry
 SIGNS = "$€£¥%+"
 WORDLESS = ("greet", "thanks", "bye", "more", "like", "had", "refuse", "yes", "no", "anything", "recommend", "none", "again")
 HIDDEN = ("Cc", "Cf", "Co", "Cs")  # control, formatting, private and broken characters say nothing
@@ -97,8 +113,23 @@ def language_of(text: str, known: Sequence[Phrases], usual: str) -> Phrases:
     return best
 
 
-def understand(text: str, before: Before, names: Names, phrases: Phrases, judged: Judged | None, fields: Iterable[str], cut: bool = False) -> Turn:
-    """`text` as a Turn. text: as `cleaned` gives it."""
+def understand(
+    text: str,
+    before: Before,
+    names: Names,
+    phrases: Phrases,
+    judged: Judged | None = None,
+    fields: Iterable[str] = (),
+    knows: Callable[[str], bool] | None = None,
+    cut: bool = False,
+) -> Turn:
+    """`text` as a Turn.
+
+    Args:
+        text: as `cleaned` gives it.
+        fields: of the items that may be asked about.
+        knows: whether any word of a text is one of the catalogue; words that nobody knows are no wish by themselves. None: all are.
+    """
     words = said(text)
     named = names.items(words, before.known)
     values = [one for one in names.values(words) if not any(item.first <= one.first < item.last for item in named)]
@@ -108,6 +139,7 @@ def understand(text: str, before: Before, names: Names, phrases: Phrases, judged
     asked = _fields_asked(words, phrases, fields)
     about = _about(words, named, before, phrases)
     wish = _wish(words, named, values, phrases, parts)
+    strange = bool(wish) and knows is not None and not values and not knows(wish)
     facts = {
         "text": text,
         "language": phrases.language,
@@ -120,7 +152,7 @@ def understand(text: str, before: Before, names: Names, phrases: Phrases, judged
         "cut": cut,
     }
     wanted = [value for value in values if value not in unwanted]
-    intent = _intent(words, phrases, judged, before, question, bool(asked), bool(about), wanted, facts)
+    intent = _intent(words, phrases, judged, before, question, bool(asked), bool(about), wanted, strange, facts)
     if intent == "ask_item":
         facts |= {"about": about, "asked": asked, "values": tuple(wanted)}
     return Turn(intent=intent, **facts)  # type: ignore[arg-type]
@@ -135,6 +167,7 @@ def _intent(
     asked: bool,
     about: bool,
     wanted: list[Named],
+    strange: bool,
     facts: dict[str, object],
 ) -> Intent:
     """The main thing a turn wants."""
@@ -147,9 +180,10 @@ def _intent(
         return "anger"
     if question and about and (asked or wanted) and not facts["had"]:
         return "ask_item"
-    wishes = bool(facts["wish"])
+    wishes = bool(facts["wish"]) and not (strange and not has["recommend"])
     plain = not felt and not wishes
-    if judged is not None and plain and not question and judged.angry(words.text):
+    small = has["greet"] or has["thanks"] or has["bye"]
+    if judged is not None and plain and not question and not small and len(words.words) >= FEW and judged.angry(words.text):
         return "anger"
     if has["again"] and plain:
         return "again"
@@ -163,9 +197,10 @@ def _intent(
         if question and not has["recommend"] and not wanted and told not in ("recommend", "refine"):
             return "question"
         return "refine" if before.offered else "recommend"
-    for cue in ("thanks", "bye", "greet"):
+    small_talk: tuple[Intent, ...] = ("thanks", "bye", "greet")
+    for cue in small_talk:
         if has[cue] or told == cue:
-            return cue  # type: ignore[return-value]
+            return cue
     if question:
         return "question"
     if has["anything"] or has["yes"] or has["more"]:
@@ -181,10 +216,10 @@ def _shouted(text: str) -> bool:
 
 def _feelings(
     words: Said, named: list[Named], values: list[Named], before: Before, phrases: Phrases
-) -> tuple[dict[str, tuple[int, ...]], list[Named], list[tuple[int, int, str, bool]]]:
-    """Items by feeling, values that are unwanted, and the clauses: (first word, word after the last, feeling or "", whether it says so)."""
+) -> tuple[dict[str, tuple[int, ...]], list[Named], list[tuple[int, int, str, bool, bool]]]:
+    """Items by feeling, values that are unwanted, and the clauses: (first word, word after the last, feeling or "", whether it says so, whether of items)."""
     spans = _cue_spans(words, phrases)
-    parts: list[tuple[int, int, str, bool]] = []
+    parts: list[tuple[int, int, str, bool, bool]] = []
     felt: dict[str, list[int]] = {LIKED: [], REFUSED: [], HAD: []}
     unwanted: list[Named] = []
     carried = ""
@@ -203,7 +238,9 @@ def _feelings(
         for value in ours:
             if (_nearest([one for one in inside if one[0] <= value.first], value) or ("" if inside else feeling)) == REFUSED:
                 unwanted.append(value)
-        parts.append((first, last, feeling, bool(inside)))
+        # "not the first one, too sad": what follows is said of the item still; "not from Alpina, under 50" goes on with the wish.
+        of_items = bool(mine or (inside and not ours)) or (not inside and not hard and bool(parts) and parts[-1][4])
+        parts.append((first, last, feeling, bool(inside), of_items))
         carried = feeling
     if phrases.has("none", words):
         felt[REFUSED] += before.shown
@@ -238,13 +275,14 @@ def _clauses(words: Said, phrases: Phrases) -> list[tuple[int, int, bool]]:
     cuts: dict[int, bool] = {0: True}
     for place in range(1, len(words.words)):
         between = words.text[words.ends[place - 1] : words.starts[place]]
-        if BREAKS.search(between):
+        number = between in (".", ",", ":") and words.words[place - 1].isdigit() and words.words[place].isdigit()  # 0.99
+        if BREAKS.search(between) and not number:
             cuts[place] = any(sign in STOPS for sign in between)
     for pattern in phrases.lists["clauses"]:
         for start, _ in found(pattern, words):
             cuts[start] = True
     edges = [*sorted(cuts), len(words.words)]
-    return [(first, last, cuts[first]) for first, last in zip(edges, edges[1:], strict=False) if last > first]
+    return [(first, last, cuts[first]) for first, last in pairwise(edges) if last > first]
 
 
 def _referred(words: Said, first: int, last: int, before: Before, phrases: Phrases, feeling: str) -> tuple[int, ...]:
@@ -294,15 +332,15 @@ def _fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple
     return tuple(name for length, name in asked if length == max(asked)[0])
 
 
-def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, parts: list[tuple[int, int, str, bool]]) -> str:
+def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, parts: list[tuple[int, int, str, bool, bool]]) -> str:
     """What is wished for or ruled out, in the person's words: names of items and what is said of items left out; "" where nothing is."""
     cues = {place for cue in WORDLESS for start, end in phrases.spans(cue, words) for place in range(start, end)}
     kept: list[str] = []
     telling = False
-    for first, last, feeling, own in parts:
+    for first, last, feeling, own, of_items in parts:
         ours = any(first <= one.first < last for one in values)
         mine = any(first <= one.first < last for one in named)
-        if feeling in (REFUSED, HAD) and not ours and (mine or not own):
+        if feeling in (REFUSED, HAD) and not ours and of_items and (mine or not own):
             continue  # "I did not like the first one, too sad": what is said of it is no wish
         places = [place for place in range(first, last) if not _in_name(place, named)]
         if places:
@@ -316,7 +354,9 @@ def _between(words: Said, places: list[int]) -> str:
     said_so = ""
     for number, place in enumerate(places):
         start = words.ends[place - 1] if number and places[number - 1] == place - 1 else words.starts[place]
-        said_so += ("" if not number or start != words.starts[place] or start == words.ends[place - 1] else " ") + words.text[start : words.ends[place]]
+        said_so += ("" if not number or start != words.starts[place] or start == words.ends[place - 1] else " ") + words.text[
+            start : words.ends[place]
+        ]
     after = words.text[words.ends[places[-1]] :]
     unit = after[: len(after) - len(after.lstrip(SIGNS))]  # "50$", "18+"
     return said_so + unit

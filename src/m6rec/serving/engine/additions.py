@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -35,6 +35,13 @@ class NewEvents:
     values: pl.Series | None
     actions: pl.Series | None
     scenarios: pl.Series | None
+
+    def without_scenarios(self, names: Sequence[str]) -> NewEvents:
+        """The same, unknown where an event happened in one of `names`."""
+        if self.scenarios is None or not len(names):
+            return self
+        known = [None if name in names else name for name in self.scenarios.to_list()]
+        return replace(self, scenarios=pl.Series(self.scenarios.name, known, dtype=pl.String))
 
 
 def read_new_items(frame: pl.DataFrame, fields: Mapping[str, FieldType], training: Mapping[str, Any]) -> Table:

@@ -76,10 +76,18 @@ class Answering(Asking):
 
     # ---- steps
 
-    def _answers(self, asks: Sequence[Ask], allowed: Sequence[np.ndarray | None], counts: Sequence[int | None]) -> list[Candidates]:
+    def _answers(
+        self,
+        asks: Sequence[Ask],
+        allowed: Sequence[np.ndarray | None],
+        counts: Sequence[int | None],
+        requests: Sequence[Requests] | None = None,
+    ) -> list[Candidates]:
+        """requests: what the asks are read as, where that is known; None: they are read here."""
         for ask in asks:
             self._check(ask)
-        requests = [self._request(ask.user, ask.history, ask.text, ask.profile, ask.scenario) for ask in asks]
+        if requests is None:
+            requests = [self._request(ask.user, ask.history, ask.text, ask.profile, ask.scenario) for ask in asks]
         budgets = [ask.budget_ms if ask.budget_ms is not None else self.config.budget_ms for ask in asks]
         ways = [self._way(ask, one, budget) for ask, one, budget in zip(asks, requests, budgets, strict=True)]
         together = [
@@ -132,7 +140,7 @@ class Answering(Asking):
                 states = torch.cat([self._state(requests[number], way) for number in missing])
             count = None if not way else max(self.retrieval.config.candidates // 10, self.config.ranked_in_haste)
             with self.costs.measured("find", way):
-                asked = requests[missing[0]] if len(missing) == 1 else _joined([requests[number] for number in missing])
+                asked = requests[missing[0]] if len(missing) == 1 else joined([requests[number] for number in missing])
                 fresh = dict(zip(missing, self.retrieval.find(asked, states, count), strict=True))
         answers: list[tuple[Found, CacheUse]] = []
         for number, (key, found) in enumerate(kept):
@@ -306,7 +314,7 @@ class Answering(Asking):
         return {**offers, **(where or {})} if offers else where
 
 
-def _joined(requests: list[Requests]) -> Requests:
+def joined(requests: list[Requests]) -> Requests:
     """Single requests as one batch."""
     first = requests[0].histories
     columns: dict[str, Any] = {

@@ -114,10 +114,10 @@ class Asking:
         return row
 
     def _scenario(self, scenario: str | None) -> int:
-        """The code of a scenario, -1 for none."""
-        if scenario is None:
-            return -1
+        """The code of a scenario, -1 for none and for one that training had no rows of (`add_scenario`)."""
         names = self.scorer.dataset.scenario_names
+        if scenario is None or (scenario not in names and scenario in self.scorer.origin.later):
+            return -1
         if scenario not in names:
             hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
             raise UsageError(f"there is no scenario {shown(scenario)}{hint}")

@@ -60,6 +60,20 @@ class Changing(Answering):
                 self._changed(items=scorer.catalogue.items)
         return len(new)
 
+    @writing
+    def add_scenario(self, name: str) -> None:
+        """A scenario that training had no rows of may be asked about from now on: tasks answer there from what the scenarios share.
+
+        Raises:
+            UsageError: no name, or training knew the scenario.
+        """
+        if not name or not name.strip():
+            raise UsageError("a scenario needs a name, for example add_scenario('live')")
+        if name in self.dataset.scenario_names:
+            raise UsageError(f"scenario {shown(name)} is known from the training; ask about it as it is")
+        if name not in self.scorer.origin.later:
+            self.scorer.origin = self.scorer.origin.with_later(name)
+
     def add_events(self, frame: pl.DataFrame) -> int:
         """Append events (user_id, item_id, and optionally time, order, action, scenario, value) and return how many.
 
@@ -75,7 +89,8 @@ class Changing(Answering):
 
     @writing
     def _add_events(self, frame: pl.DataFrame) -> int:
-        events = read_new_events(frame, self.scorer.origin.training)
+        # What a new scenario means to choosing is not known: its events are read as those of no scenario said.
+        events = read_new_events(frame, self.scorer.origin.training).without_scenarios(self.scorer.origin.later)
         items = self._items(events.items).astype(np.int32)
         columns = self.histories.columns(events)
         known = self._with_users([user for user in dict.fromkeys(events.users) if user not in self.users.ids])
@@ -110,7 +125,8 @@ class Changing(Answering):
             exposures = read_exposures(frame, self.scorer.origin.training)
             users = np.array([self._user(user) for user in exposures.users], dtype=np.int64)
             items, statistics = self._items(exposures.items), judging.inputs.statistics
-            log = outcome_log(exposures, frame, users, items, judging.judge, statistics, self.dataset.scenario_names)
+            later = self.scorer.origin.later
+            log = outcome_log(exposures, frame, users, items, judging.judge, statistics, self.dataset.scenario_names, later)
             with self.turns.writing():
                 statistics.append(log)
         return frame.height

@@ -19,15 +19,19 @@ from m6rec.base.threads import threads_set
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
+from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Interests, Profile
+from m6rec.explanation.lexicon import Lexicon
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.config import EngineConfig
+from m6rec.serving.engine.explaining import explain
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
+from m6rec.serving.engine.rollout import LONGEST, Decoding, Policy, Rollout, Step
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.writing import Writing
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture
@@ -50,6 +54,8 @@ class Engine(Writing):
         self._directions: tuple[Tensor, ExactIndex] | None = None
         self._profiler: Interests | None = None
         self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
+        self._lexicon: Lexicon | None = None
+        self._rollout: Rollout | None = None
 
     @reading
     def recommend(
@@ -271,6 +277,55 @@ class Engine(Writing):
         if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
             self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
         return self._profiler.of(row, self.histories.row(row))
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """What sentences may say of the catalogue; made when first asked for, and read on where items were added."""
+        if self._lexicon is None or self._lexicon.items is not self.items:
+            self._lexicon = Lexicon(self.items, self.scorer.catalogue.bag.language, self._lexicon)
+        return self._lexicon
+
+    @reading
+    def explain(self, item: str, **asked: Any) -> Explanation:
+        """Why an item stands where it stands for somebody; see `Recommender.explain`."""
+        return explain(self, item, **asked)
+
+    @reading
+    def continue_sequence(
+        self,
+        user: str | None = None,
+        n: int = 10,
+        history: Sequence[str] | None = None,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        repeat: Repeat | None = None,
+        decoding: Decoding = "sample",
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[Step]:
+        """Events that would follow; see `Recommender.continue_sequence`."""
+        if not 1 <= n <= LONGEST:
+            raise UsageError(f"n is {n}; ask for 1 to {LONGEST:,} events")
+        if user is None and history is None and text is None and profile is None:
+            raise UsageError("nobody to go on with; give user, history, text or profile")
+        requests = self._request(user, history, text, profile, scenario)
+        where = self._offered(scenario, where)
+        allowed = self._without_gone(None if where is None else allowed_items(self.items, where))
+        policy = Policy(decoding, temperature, top_p, repeat or self.scorer.task.config.repeat, allowed).checked()
+        if self._rollout is None or self._rollout.stale(self.scorer, self.histories):
+            self._rollout = Rollout(self.scorer, self.histories, self.retrieval, self.returns)
+        known = -1 if requests.users is None else int(requests.users[0])
+        steps = self._rollout(requests, np.array([n]), policy, [[seed, max(known, 0)]])[0]
+        titles, ids = self._titles(), self.items.ids.ids
+        names, usual = self.dataset.scenario_names, self._rollout.scenarios_of([item for item, _, _ in steps], requests)
+        return [
+            Step(ids[item], titles[item], chance, moment, names[place] if place >= 0 else None)
+            for (item, chance, moment), place in zip(steps, usual, strict=True)
+        ]
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from m6rec.data.schema import ids, more, shown, words
 from m6rec.data.tables import empty_column, field_column
 from m6rec.data.times import to_seconds
 from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.judge_cells import NEW, SHARED
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.judge_request import Asked
@@ -68,22 +69,24 @@ def judge_request(
     part = judge_part(scorer)
     fast = scorer.request_judge
     found: dict[str, np.ndarray] = {}
-    for asked in dict.fromkeys(_scenario_of(part, task, scenario) for task in tasks):
-        code = part.judge.sizes.scenarios.index(asked) if asked is not None else -1
-        here = [task for task in tasks if _scenario_of(part, task, scenario) == asked]
+    later = scorer.origin.later
+    for asked in dict.fromkeys(scenario_of(part, task, scenario, later) for task in tasks):
+        code = -1 if asked is None or asked == SHARED else part.judge.sizes.scenarios.index(asked)
+        here = [task for task in tasks if scenario_of(part, task, scenario, later) == asked]
         if fast.able:
             user = -1 if requests.users is None else int(requests.users[0])
-            said = fast.context(repr(context or None), lambda: _context_contents(scorer, part, context))
+            said = fast.context(repr(context or None), lambda: context_contents(scorer, part, context))
             request = Asked(user, code, now, said, scorer.vectors.numpy())
             found |= fast.answers(request, scorer.read_for_judging(requests, early=layers == 0), items, here, layers)
         else:
-            rows = _candidate_rows(part, requests, items, code, now, _context_contents(scorer, part, context))
+            place = NEW if asked == SHARED else code
+            rows = _candidate_rows(part, requests, items, place, now, context_contents(scorer, part, context))
             profiles = scorer.profile_contents(requests)
             found |= part.answers(scorer.model, rows, requests.histories, scorer.catalogue.contents, profiles, here, scorer.vectors)
     return {task: found[task] for task in tasks}
 
 
-def _context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str, Any] | None) -> Contents | None:
+def context_contents(scorer: ServedModel, part: JudgePart, context: Mapping[str, Any] | None) -> Contents | None:
     """One row. Raises UsageError, DataError."""
     frame = _context_frame(part, {name: [value] for name, value in (context or {}).items()}, "context")
     return part.inputs.context(frame, scorer.task.shape.read_width)
@@ -107,11 +110,13 @@ def _candidate_rows(part: JudgePart, requests: Requests, items: np.ndarray, code
     )
 
 
-def _scenario_of(part: JudgePart, task: str, scenario: str | None) -> str | None:
-    """The scenario a task is asked in; None where there are none."""
+def scenario_of(part: JudgePart, task: str, scenario: str | None, later: Sequence[str]) -> str | None:
+    """The scenario a task is asked in, SHARED for one of `later`; None where there are none."""
     served = part.judge.scenarios_of(task)
     if not part.judge.sizes.scenarios:
         return None
+    if scenario in later and scenario not in part.judge.sizes.scenarios:
+        return SHARED
     if scenario is None:
         if len(served) == 1:
             return served[0]
@@ -164,7 +169,7 @@ def predict_rows(
     asking, place = np.unique(users, return_inverse=True)
     past = _histories_of(histories, asking)
     cuts = past.offsets[1:][place] if past.times is None else cuts_before(past.offsets, placed_times(past), place, times)
-    scenarios = _scenario_codes(part, frame)
+    scenarios = _scenario_codes(part, frame, scorer.origin.later)
     known = {name: frame[name] for name in part.inputs.context_fields if name in frame.columns}
     rows = JudgeRows(
         users=place.astype(np.int64),
@@ -188,7 +193,7 @@ def _histories_of(histories: Histories, users: np.ndarray) -> Histories:
     return rows.window(drop_last=np.where(known, 0, rows.lengths))
 
 
-def _scenario_codes(part: JudgePart, frame: pl.DataFrame) -> np.ndarray | None:
+def _scenario_codes(part: JudgePart, frame: pl.DataFrame, later: Sequence[str]) -> np.ndarray | None:
     names = part.judge.sizes.scenarios
     if not names:
         return None
@@ -197,11 +202,12 @@ def _scenario_codes(part: JudgePart, frame: pl.DataFrame) -> np.ndarray | None:
             return np.zeros(frame.height, dtype=np.int64)
         raise DataError(f"{ROWS} have no column '{Columns.SCENARIO}', and tasks are asked in several: {', '.join(names)}")
     given = words(frame[Columns.SCENARIO], ROWS)
-    strange = given.filter(given.is_not_null() & ~given.is_in(names))
+    codes = dict.fromkeys(later, NEW) | {name: code for code, name in enumerate(names)}
+    strange = given.filter(given.is_not_null() & ~given.is_in(list(codes)))
     if len(strange):
         hint = nearest(strange[0], names) or "; known: " + ", ".join(names)
-        raise DataError(f"{ROWS} have the scenario {shown(strange[0])}, which training did not know{hint}")
-    return given.replace_strict(names, np.arange(len(names)), default=None, return_dtype=pl.Int64).fill_null(-1).to_numpy(writable=True)
+        raise DataError(f"{ROWS} have the scenario {shown(strange[0])}, which training did not know{hint}; for a new one: add_scenario")
+    return given.replace_strict(codes, default=None, return_dtype=pl.Int64).fill_null(-1).to_numpy(writable=True)
 
 
 def _context_frame(part: JudgePart, known: Mapping[str, Any], source: str, rows: int = 1) -> pl.DataFrame:

@@ -5,7 +5,7 @@ Dimension keys: X rows, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from m6rec.data.labels import read_labels
 from m6rec.data.statistics import OutcomeLog, Statistics
 from m6rec.serving.engine.additions import SOURCE, NewEvents, read_new_events
 from m6rec.tasks.judge import Judge
+from m6rec.tasks.judge_cells import NEW
 
 
 def read_exposures(frame: pl.DataFrame, training: Mapping[str, Any]) -> NewEvents:
@@ -41,11 +42,13 @@ def outcome_log(
     judge: Judge,
     statistics: Statistics,
     scenarios: list[str],
+    later: Sequence[str] = (),
 ) -> OutcomeLog:
     """Rows to append to `statistics`; a label that the frame lacks, or that is blank, is unknown.
 
     Args:
         users, items: dense, int64 (X,).  scenarios: names of the training's; another one counts as unknown.
+        later: scenarios that came after it; what happens there counts for users and items, and for no scenario.
 
     Raises:
         DataError: a label that can't be read as the training read it.
@@ -53,7 +56,7 @@ def outcome_log(
     assert exposures.times is not None
     place = None
     if statistics.log_has_scenarios:
-        codes = {name: code for code, name in enumerate(scenarios)}
+        codes = dict.fromkeys(later, NEW) | {name: code for code, name in enumerate(scenarios)}
         told = [""] * len(users) if exposures.scenarios is None else exposures.scenarios.fill_null("").to_list()
         place = np.array([codes.get(name, -1) for name in told], dtype=np.int64)
     outcomes = np.full((len(users), len(statistics.labels)), np.nan, dtype=np.float32)
@@ -71,6 +74,6 @@ def outcome_log(
         )
         asked = np.ones(len(users), dtype=bool)
         if place is not None and judge.sizes.scenarios:
-            asked = np.isin(place, [scenarios.index(name) for name in judge.scenarios_of(task)])
+            asked = np.isin(place, [NEW, *(scenarios.index(name) for name in judge.scenarios_of(task))])
         outcomes[asked, column] = labels.values[asked]
     return OutcomeLog(users, items, place, exposures.times.to_numpy().astype(np.float64), outcomes)

@@ -1,0 +1,56 @@
+"""`m6rec chat`: talk with a trained model in the terminal, or pipe turns in, one a line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m6rec.cli.options import Json
+from m6rec.cli.output import print_json
+
+
+def chat(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a model folder.")],
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Somebody known, whose history counts too.")] = None,
+    scenario: Annotated[str | None, typer.Option("--scenario", metavar="NAME", help="Where the conversation takes place.")] = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=20, help="Items that one answer recommends.")] = 3,
+    questions: Annotated[int, typer.Option("--questions", min=0, help="Questions asked back in a conversation, at most.")] = 2,
+    faq: Annotated[
+        Path | None, typer.Option("--faq", metavar="FILE", help="Known questions (columns question, answer) instead of the model's own.")
+    ] = None,
+    phrases: Annotated[
+        list[Path] | None, typer.Option("--phrases", metavar="FILE", help="Phrases of a further language; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Talk: type what you look for; an empty line or Ctrl-D ends it. With turns piped in, one a line, each is answered in its turn.
+
+    --json prints one object a reply: text, items, intent, hand_over, asked, reason.
+    """
+    from m6rec.recommender import Recommender
+    from m6rec.serving.conversation.config import ConversationConfig
+    from m6rec.serving.conversation.reply import ChatStream
+
+    config = ConversationConfig(
+        items=k, questions=questions, faq=None if faq is None else str(faq), languages=[str(path) for path in phrases or []]
+    )
+    talk = Recommender.from_pretrained(run).conversation(user, scenario=scenario, config=config)
+    typing = sys.stdin.isatty()
+    while True:
+        if typing:
+            print("> ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line or (typing and not line.strip()):
+            break
+        if not line.strip():
+            continue
+        reply = talk.say(line.rstrip("\n"))
+        if as_json:
+            print_json(reply.plain())
+            continue
+        for piece in ChatStream(reply):
+            print(piece, end="", flush=True)
+        print(f"\n[{reply.reason}]" if reply.hand_over else "", flush=True)

@@ -1,0 +1,274 @@
+"""Why an item stands where it stands for somebody: the evidence, a reason in words that names what moved the score, and what would have been.
+
+Dimension keys: B requests, C items, N items of the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from m6rec.base.contracts import Requests
+from m6rec.data.dataset import FieldType, Table
+from m6rec.explanation.claims import check, facts_of
+from m6rec.explanation.counterfactual import Counterfactual, Places, dropping_events, greedy_events
+from m6rec.explanation.evidence import (
+    CONTEXT,
+    LEAST_LIFT,
+    PRIOR,
+    PRIORS,
+    STATISTIC,
+    VALUE,
+    Evidence,
+    Lifts,
+    Scores,
+    chosen,
+    lifts_of,
+    person_lifts,
+    value_lifts,
+)
+from m6rec.explanation.item_values import ItemValue
+from m6rec.explanation.judged_evidence import JudgedAsk, judged_scores, judged_value_lifts, statistic_lifts
+from m6rec.explanation.lexicon import Lexicon
+from m6rec.explanation.question import EVENT, PROFILE, TYPED, WORD, Question, parts_of
+from m6rec.explanation.reason_words import Cited, Told, counterfactual_words, dropping_words, reason, shared_values
+from m6rec.tasks.choose_mixture import ChooseMixture
+from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
+from m6rec.tasks.served_model import ServedModel
+
+MOST_CITED = 3  # events that a sentence names
+LEAST_CITED = 0.25  # of what the first event named lowers the score: a further one that adds less is not named
+LEAST_SAID = 0.1  # share of the lifts of its kind from which a word, a field or a value is said
+MOST_SAID = 3
+LEAST_PRIOR = 0.01  # of the probability, from which a part of the mixture is told
+SAID_KINDS = (FieldType.CATEGORY, FieldType.TAGS, FieldType.ID)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one item stands where it stands for somebody.
+
+    score      what `rank` answers: log probability, or the answer of `task`      rank  its place in the list that is recommended, from 1; 0: in none
+    evidence   what moved the score, the largest lift first
+    parts      what each part of the mixture gives to the probability, shares
+    reason     in words, "" where words were not asked for      cited  ids of the events that it names
+    cited_drop what the score loses without all of them together
+    without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
+    said       `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
+    attributions  integrated gradients of the events where they were asked for, item id -> share of the log probability
+    """
+
+    item_id: str
+    title: str
+    task: str
+    k: int
+    score: float
+    rank: int
+    evidence: tuple[Evidence, ...]
+    parts: dict[str, float]
+    reason: str = ""
+    cited: tuple[str, ...] = ()
+    cited_drop: float = 0.0
+    without: Counterfactual | None = None
+    dropping: Counterfactual | None = None
+    said: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    attributions: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def lifts(self) -> dict[str, float]:
+        """What the score loses without each thing: id of an event, word, field=value -> lift."""
+        return {one.what: one.lift for one in self.evidence if one.kind != PRIOR}
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is explained to whom: the model, the question, the item (its row), how long the list is, and what the engine knows of places.
+
+    places  the item's place in the answer to each of several requests
+    judged  how a task on candidates is asked; None: a choose task
+    actions names of the codes of the events' actions; empty where those of the events are not known
+    """
+
+    scorer: ServedModel
+    chooser: ChooseMixture
+    question: Question
+    item: int
+    k: int
+    places: Places
+    users: Table
+    actions: Sequence[str]
+    judged: JudgedAsk | None = None
+    context: tuple[tuple[str, str, float], ...] = ()
+    exclude: bool = True
+
+    @property
+    def items(self) -> Table:
+        return self.scorer.catalogue.items
+
+    @property
+    def scores(self) -> Scores:
+        """Of the task that is asked."""
+        return chosen(self.chooser.answer) if self.judged is None else judged_scores(self.scorer, self.judged)
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """float64 (B,): of the item."""
+        return self.scores(requests, np.array([self.item]))[0][:, 0]
+
+    def margin(self, requests: Requests) -> np.ndarray:
+        """float64 (B,): by how much the item stands above the last place of the list; of a task on candidates its score."""
+        if self.judged is not None:
+            return self.score(requests)
+        scores = self.chooser.answer(requests)[0]
+        own = scores[:, self.item].astype(np.float64)
+        histories = requests.histories
+        if self.exclude:
+            scores[np.repeat(np.arange(len(histories)), histories.lengths), histories.items] = -np.inf
+        scores[:, self.item] = -np.inf
+        last = min(self.k, scores.shape[1] - 1)
+        return own - np.partition(scores, scores.shape[1] - last, axis=1)[:, scores.shape[1] - last]
+
+
+def explain(subject: Subject, lexicon: Lexicon | None, language: str = "en", *, counterfactuals: bool = True) -> Explanation:
+    """The whole explanation. lexicon: of the catalogue, for the reason in words; None: none is wanted."""
+    question, items, item = subject.question, subject.items, subject.item
+    ids, titles = items.ids.ids, items.titles()
+    parts = [part for part in parts_of(question, ids, titles) if subject.judged is None or part.kind in (EVENT, PROFILE)]
+    found = lifts_of(subject.scores, question, parts, np.array([item]))
+    values = value_lifts(subject.chooser, question, item) if subject.judged is None else []
+    person = person_lifts(subject.chooser, question, item, subject.users) if subject.judged is None else []
+    evidence = [*_of_parts(found), *_of_values(VALUE, values), *_of_values(PROFILE, person)]
+    if subject.judged is not None:
+        evidence += _of_values(VALUE, values := judged_value_lifts(subject.scorer, subject.judged, question, item))
+        told = statistic_lifts(subject.scorer, subject.judged, question, item)
+        evidence += [Evidence(STATISTIC, name, name, lift, 0.0) for name, lift in told.items()]
+        evidence += [Evidence(CONTEXT, what, title, lift, 0.0) for what, title, lift in subject.context]
+    evidence = _shared(evidence)
+    priors = {name: float(share[0]) for name, share in found.given.items()}
+    evidence += [Evidence(PRIOR, name, PRIORS.get(name, name), share, share) for name, share in priors.items() if share >= LEAST_PRIOR]
+    cited, drops = greedy_events(subject.score, question, MOST_CITED, LEAST_CITED)
+    told_words, dropped = "", tuple[str, ...]()
+    if lexicon is not None:
+        told_words, dropped = _worded(subject, lexicon, evidence, cited, values, priors, language)
+    without = dropping = None
+    if counterfactuals:
+        without = _without(subject, cited) if cited else None
+        fallen = dropping_events(subject.margin, subject.places, question, subject.k)
+        dropping = _without(subject, fallen) if fallen else None
+    said = []
+    if lexicon is not None and without is not None:
+        said.append(counterfactual_words(without.titles, without.rank, language))
+    if lexicon is not None and dropping is not None and (without is None or set(dropping.without) != set(without.without)):
+        said.append(dropping_words(dropping.titles, language))
+    return Explanation(
+        item_id=ids[item],
+        title=titles[item],
+        task="" if subject.judged is None else subject.judged.task,
+        k=subject.k,
+        score=float(found.scores[0]),
+        rank=subject.places([question.whole])[0],
+        evidence=tuple(evidence),
+        parts=priors,
+        reason=told_words,
+        cited=tuple(ids[one] for one in cited),
+        cited_drop=drops[-1] if drops else 0.0,
+        without=without,
+        dropping=dropping,
+        said=tuple(said),
+        dropped=dropped,
+    )
+
+
+def _of_parts(found: Lifts) -> list[Evidence]:
+    """All that was typed counts where no single word does: otherwise its words are counted already."""
+    pairs = list(zip(found.parts, found.lifts[:, 0].tolist(), strict=True))
+    by_words = any(part.kind == WORD and abs(lift) > LEAST_LIFT for part, lift in pairs)
+    return [
+        Evidence(WORD if part.kind == TYPED else part.kind, part.what, part.title, lift, 0.0)
+        for part, lift in pairs
+        if part.kind != TYPED or not by_words
+    ]
+
+
+def _of_values(kind: str, lifts: Sequence[tuple[ItemValue, float]]) -> list[Evidence]:
+    return [Evidence(kind, value.what, f"{value.field}: {value.value}" if value.value else value.field, lift, 0.0) for value, lift in lifts]
+
+
+def _shared(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """With shares: of the lifts above zero of what was known (events, words, the person), and apart from that of each other kind."""
+    groups = {EVENT: "known", WORD: "known", PROFILE: "known", CONTEXT: "known"}
+    totals: dict[str, float] = {}
+    for one in evidence:
+        totals[groups.get(one.kind, one.kind)] = totals.get(groups.get(one.kind, one.kind), 0.0) + max(one.lift, 0.0)
+    shares = [max(one.lift, 0.0) / (totals[groups.get(one.kind, one.kind)] or 1.0) for one in evidence]
+    return sorted((replace(one, share=share) for one, share in zip(evidence, shares, strict=True)), key=lambda one: -one.lift)
+
+
+def _without(subject: Subject, removed: Sequence[int]) -> Counterfactual:
+    ids, titles = subject.items.ids.ids, subject.items.titles()
+    less = subject.question.without_items(removed)
+    return Counterfactual(
+        tuple(ids[one] for one in removed),
+        tuple(titles[one] for one in removed),
+        float(subject.score(less)[0]),
+        subject.places([less])[0],
+    )
+
+
+def _worded(
+    subject: Subject,
+    lexicon: Lexicon,
+    evidence: Sequence[Evidence],
+    cited: Sequence[int],
+    values: Sequence[tuple[ItemValue, float]],
+    priors: dict[str, float],
+    language: str,
+) -> tuple[str, tuple[str, ...]]:
+    """The reason, and what was taken out of it as untrue (nothing, unless a template says more than it was told)."""
+    worth = {(value.field, value.value): lift for value, lift in values if value.kind in SAID_KINDS and value.value and lift > LEAST_LIFT}
+    told = Told(
+        events=tuple(_cited(subject, one, worth, priors) for one in cited),
+        typed=tuple(one.what for one in _said(evidence, WORD)),
+        person=tuple((one.what.partition("=")[0], one.what.partition("=")[2]) for one in _said(evidence, PROFILE) if "=" in one.what),
+        values=tuple(sorted(worth, key=lambda pair: -worth[pair])[:MOST_SAID]),
+    )
+    question = subject.question
+    known = -1 if question.whole.users is None else int(question.whole.users[0])
+    profile = question.profile
+    if profile is None and 0 <= known < len(subject.users):
+        profile = {
+            name: value
+            for name, value in subject.users.frame.row(known, named=True).items()
+            if name in subject.users.fields and value is not None
+        }
+    facts = facts_of(lexicon, subject.item, question.whole.histories.items.tolist(), text=question.text, profile=profile)
+    checked = check(reason(told, language), facts)
+    return checked.text, tuple(claim.text for claim in checked.dropped)
+
+
+def _said(evidence: Sequence[Evidence], kind: str) -> list[Evidence]:
+    mine = [one for one in evidence if one.kind == kind and one.lift > LEAST_LIFT]
+    total = sum(one.lift for one in mine)
+    return [one for one in mine if one.lift >= LEAST_SAID * total][:MOST_SAID]
+
+
+def _cited(subject: Subject, other: int, worth: dict[tuple[str, str], float], priors: dict[str, float]) -> Cited:
+    past, item = subject.question.whole.histories, subject.item
+    action = ""
+    if past.actions is not None and len(subject.actions):
+        code = int(past.actions[np.flatnonzero(past.items == other)[-1]])
+        action = subject.actions[code] if 0 <= code < len(subject.actions) else ""
+    tables = subject.chooser.catalogue.priors
+    seen = subject.chooser.task.items.log_seen
+    counted = item < len(seen) and bool(seen[item] > 0)  # what nobody had yet has borrowed counts: nobody had it after anything
+    leads = sum(float(tables[name][other, item]) * (priors.get(name, 0.0) >= LEAST_PRIOR) for name in GRAPH_PARTS if name in tables)
+    near = float(tables[TEXT_PART][other, item]) if priors.get(TEXT_PART, 0.0) >= LEAST_PRIOR and TEXT_PART in tables else 0.0
+    shared = tuple(pair for pair in shared_values(subject.items, item, other, worth) if pair in worth)
+    return Cited(subject.items.ids.ids[other], subject.items.titles()[other], action, shared, counted and leads > 0, near > 0)

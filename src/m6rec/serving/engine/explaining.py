@@ -1,0 +1,116 @@
+"""What the engine knows that explanations need: the request of whoever asks with other words or another profile, and places in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from m6rec.base.contracts import Requests
+from m6rec.base.errors import UsageError
+from m6rec.explanation.evidence import LEAST_LIFT
+from m6rec.explanation.explained import Explanation, Subject
+from m6rec.explanation.explained import explain as explained
+from m6rec.explanation.judged_evidence import JudgedAsk, candidate_rows
+from m6rec.explanation.judged_evidence import answers as judged_answers
+from m6rec.explanation.question import Described, Question
+from m6rec.serving.asked import Ask
+from m6rec.serving.engine.asking import Asking
+from m6rec.serving.engine.judging import context_contents, judge_part, merit, moment, scenario_of, task_named
+from m6rec.tasks.judge_cells import NEW, SHARED
+
+if TYPE_CHECKING:
+    from m6rec.serving.engine.engine import Engine
+
+
+def question_of(
+    engine: Asking, user: str | None, history: Sequence[str] | None, text: str | None, profile: Described, scenario: str | None
+) -> Question:
+    """The question as the model reads it. Raises UnknownUserError, UnknownItemError, UsageError."""
+
+    def asked(text: str | None, profile: Described) -> Requests:
+        return engine._request(user, history, text, profile, scenario)
+
+    return Question(asked(text, profile), text, profile, asked)
+
+
+def explain(
+    engine: Engine,
+    item: str,
+    *,
+    user: str | None,
+    history: Sequence[str] | None,
+    text: str | None,
+    profile: Described,
+    task: str | None,
+    scenario: str | None,
+    context: Mapping[str, Any] | None,
+    time: float | str | datetime | None,
+    k: int,
+    language: str,
+    words: bool,
+    counterfactuals: bool = True,
+) -> Explanation:
+    """See `Recommender.explain`."""
+    if k < 1:
+        raise UsageError(f"k is {k}; ask for a list of 1 or more items")
+    if user is None and history is None and text is None and profile is None:
+        raise UsageError("nobody to explain to; give user, history, text or profile")
+    row = engine._item(item)
+    question = question_of(engine, user, history, text, profile, scenario)
+    past = None if history is None else tuple(history)
+    ask = Ask(user, past, text, profile, None, task, k, scenario, context=context, time=time)
+    judging = engine._judges(task)
+    judged = None if not judging else judged_ask(engine, str(task), scenario, context, time)
+    subject = Subject(
+        scorer=engine.scorer,
+        chooser=engine.scorer if judging else engine._answering(task),
+        question=question,
+        item=row,
+        k=k,
+        places=lambda requests: places(engine, ask, requests, row, everything=not judging),
+        users=engine.users,
+        actions=engine.scorer.dataset.action_names if history is None else (),  # of a history as given, no action is known
+        judged=judged,
+        context=() if judged is None else context_lifts(engine, judged, question, row, context),
+        exclude=engine.scorer.task.config.repeat == "exclude",
+    )
+    return explained(subject, engine.lexicon if words else None, language, counterfactuals=counterfactuals)
+
+
+def places(engine: Engine, ask: Ask, requests: Sequence[Requests], item: int, *, everything: bool) -> list[int]:
+    """The place of the item in the answer to each request, from 1; 0: it is not among the answers. everything: the whole catalogue is ordered."""
+    count = len(engine.items) if everything else None
+    found = engine._answers([ask] * len(requests), [None] * len(requests), [count] * len(requests), requests)
+    return [int(np.flatnonzero(one.items == item)[0]) + 1 if (one.items == item).any() else 0 for one in found]
+
+
+def judged_ask(
+    engine: Engine, task: str, scenario: str | None, context: Mapping[str, Any] | None, time: float | str | datetime | None
+) -> JudgedAsk:
+    """How a task on candidates is asked. Raises UsageError: a task whose labels are no order, or that is not asked in the scenario."""
+    part = judge_part(engine.scorer)
+    merit(part, task_named(part, task), np.zeros(0))
+    name = scenario_of(part, task, scenario, engine.scorer.origin.later)
+    code = -1 if name is None else NEW if name == SHARED else part.judge.sizes.scenarios.index(name)
+    return JudgedAsk(part, task, code, moment(time, engine.newest), context_contents(engine.scorer, part, context))
+
+
+def context_lifts(
+    engine: Engine, judged: JudgedAsk, question: Question, item: int, context: Mapping[str, Any] | None
+) -> tuple[tuple[str, str, float], ...]:
+    """(name=value, the same for people, lift) of what was said of the request."""
+    if not context:
+        return ()
+    rows = candidate_rows(judged, question.whole, np.array([item]))
+    whole = judged_answers(engine.scorer, judged, rows, question.whole, engine.scorer.vectors)[0]
+    found = []
+    for name, value in context.items():
+        less = {other: one for other, one in context.items() if other != name}
+        told = replace(rows, context=context_contents(engine.scorer, judged.part, less))
+        lift = whole - judged_answers(engine.scorer, judged, told, question.whole, engine.scorer.vectors)[0]
+        found.append((f"{name}={value}", f"{name}: {value}", float(lift)))
+    return tuple(one for one in found if abs(one[2]) > LEAST_LIFT)
