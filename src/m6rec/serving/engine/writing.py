@@ -9,17 +9,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from m6rec.base.errors import UsageError, nearest
 from m6rec.base.written import Written
 from m6rec.data.schema import shown
-from m6rec.language_model.plain_decoding import say
-from m6rec.language_model.speaking import WriterSpeaker
+from m6rec.explanation.claims import Facts, check, facts_of
+from m6rec.explanation.lexicon import Lexicon
+from m6rec.language_model.config import Decoding
+from m6rec.language_model.decoding import Speaker, decode, stream
+from m6rec.language_model.masks import Mask
+from m6rec.language_model.spelling import Spelling, ends_sentence
+from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
+from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.turns import reading
+from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
 from m6rec.tasks.write_rows import newest_items
 from m6rec.tasks.write_sources import Known
+from m6rec.tasks.writing_masks import writing_masks
+from m6rec.text.blocked_words import BlockedWords
+
+NO_REPEAT = 4  # runs of so many tokens are written once
 
 
 def write_part(scorer: ServedModel) -> WritePart:
@@ -69,10 +83,24 @@ class HowToWrite:
     banned: Sequence[str] = ()
     language: str | None = None
     n: int = 1
+    check: bool = True
 
 
 class Writing(Changing):
     """What the engine writes."""
+
+    def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise", config: EngineConfig | None = None) -> None:
+        super().__init__(scorer, unknown, config)
+        self._names: ItemNames | None = None
+        self._spells: Spelling | None = None
+        self._lexicon: Lexicon | None = None
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """What sentences may say of the catalogue; made when first asked for, and read on where items were added."""
+        if self._lexicon is None or self._lexicon.items is not self.items:
+            self._lexicon = Lexicon(self.items, self.scorer.catalogue.bag.language, self._lexicon)
+        return self._lexicon
 
     @reading
     def speaker(
@@ -86,7 +114,7 @@ class Writing(Changing):
         profile: Mapping[str, Any] | str | None = None,
         scenario: str | None = None,
         about: Sequence[str] = (),
-    ) -> WriterSpeaker:
+    ) -> Speaker:
         """A Speaker for one text; arguments as in `Recommender.write`.
 
         Raises:
@@ -117,40 +145,96 @@ class Writing(Changing):
 
     def write(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Written:
         """A text, and the others of n; see `Recommender.write`."""
-        speaker = self.speaker(kind, user, item, **about)
-        tokenizer, drawn = self.scorer.reader.tokenizer, []
         with self.turns.reading():
-            for number in range(ask.n):
-                steps = list(self._steps(kind, speaker, ask, number))
-                tokens = [token for token, _ in steps if token != tokenizer.eos_id]
-                drawn.append(Written(tokenizer.decode(tokens).strip(), kind, tokens, sum(value for _, value in steps)))
-        best, *others = sorted(drawn, key=lambda one: -one.log_probability)
-        return replace(best, others=others)
+            speaker = self.speaker(kind, user, item, **about)
+            masks, facts = self._masks(item, about.get("history"), user, ask), self._facts(kind, item, user, ask, about)
+            found = decode(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())[0]
+        written = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in found]
+        if ask.decoding == "beam":
+            written.sort(
+                key=lambda one: (not one.text, len(one.dropped))
+            )  # of texts alike in rank the truer one; the order of the search stays
+        return replace(written[0], others=written[1 : ask.n])
 
     def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
         """The text piece by piece; see `Recommender.write_stream`."""
-        speaker = self.speaker(kind, user, item, **about)
-        tokenizer, tokens, shown_so_far = self.scorer.reader.tokenizer, list[int](), ""
-        for token, _ in self._steps(kind, speaker, ask, 0):
-            if token == tokenizer.eos_id:
-                break
-            tokens.append(token)
-            whole = tokenizer.decode(tokens).lstrip()
-            if not whole.endswith("\ufffd"):
-                yield whole[len(shown_so_far) :]
-                shown_so_far = whole
+        with self.turns.reading():
+            speaker = self.speaker(kind, user, item, **about)
+            masks, facts = self._masks(item, about.get("history"), user, ask), self._facts(kind, item, user, ask, about)
+        pieces = (piece.text for piece in stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling()))
+        begun = False
+        for text in pieces if facts is None else _checked_sentences(pieces, facts):
+            said = text if begun else text.lstrip()
+            if said:
+                begun = True
+                yield said
 
-    def _steps(self, kind: str, speaker: WriterSpeaker, ask: HowToWrite, number: int) -> Iterator[tuple[int, float]]:
-        config, end = write_part(self.scorer).write.configs[kind], self.scorer.reader.tokenizer.eos_id
-        steps = say(
-            speaker,
-            1,
-            config.longest,
-            end,
-            nucleus=ask.decoding == "nucleus",
-            top_p=ask.top_p,
-            temperature=ask.temperature,
-            seed=ask.seed + number,
-        )
-        for tokens, said in steps:
-            yield int(tokens[0]), float(said[0])
+    def _facts(self, kind: str, item: str | None, user: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> Facts | None:
+        """What the text may say of the item; None where nothing is held against it."""
+        if item is None or not ask.check or not write_part(self.scorer).write.configs[kind].check:
+            return None
+        past = self._request(user, about.get("history"), None, None, None).histories.items
+        typed = about.get("text")
+        said = " ".join([*(typed.values() if isinstance(typed, Mapping) else [typed or ""]), *about.get("about", ())])
+        return facts_of(self.lexicon, self._item(item), past.tolist(), text=said, profile=about.get("profile"))
+
+    def _decoding(self, kind: str, ask: HowToWrite) -> Decoding:
+        most = write_part(self.scorer).write.configs[kind].longest
+        method, beams = ask.decoding, max(ask.beams, ask.n)
+        best = beams if method == "beam" else ask.n
+        if method == "greedy" and ask.n > 1:
+            raise UsageError(f"n is {ask.n} and greedy decoding finds one text; say decoding='beam' or 'nucleus'")
+        values = {
+            "method": method,
+            "beams": beams,
+            "top_p": ask.top_p,
+            "temperature": ask.temperature,
+            "seed": ask.seed,
+            "best": ask.n,
+            "most": most,
+        }
+        return Decoding.build(values | {"no_repeat_ngram": NO_REPEAT}, source="write")
+
+    def _spelling(self) -> Spelling:
+        if self._spells is None:
+            self._spells = spelling_of(self.scorer.reader.tokenizer)
+        return self._spells
+
+    def _masks(self, item: str | None, history: Sequence[str] | None, user: str | None, ask: HowToWrite) -> list[Mask]:
+        """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered."""
+        banned = BlockedWords(ask.banned) if ask.banned else None
+        titles, allowed = self._titles(), self._without_gone(None)
+        self._names = ItemNames(titles, self.scorer.reader.tokenizer) if self._names is None else self._names.updated(titles)
+        if item is not None:
+            past = self._request(user, history, None, None, None).histories.items
+            named = np.zeros(len(titles), dtype=bool)
+            named[past] = True
+            named[self._item(item)] = True
+            allowed = named if allowed is None else allowed & named
+        return [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]
+
+
+def _checked(kind: str, text: str, tokens: list[int], log_probability: float, facts: Facts | None) -> Written:
+    if facts is None:
+        return Written(text, kind, tokens, log_probability)
+    found = check(text, facts)
+    return Written(
+        found.text,
+        kind,
+        tokens,
+        log_probability,
+        kept=[claim.text for claim in found.kept],
+        dropped=[claim.text for claim in found.dropped],
+    )
+
+
+def _checked_sentences(pieces: Iterator[str], facts: Facts) -> Iterator[str]:
+    """The pieces, a sentence at a time, without what is not true."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        if ends_sentence(held):
+            yield check(held, facts).text
+            held = ""
+    if held:
+        yield check(held, facts).text
