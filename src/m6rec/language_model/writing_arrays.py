@@ -132,7 +132,7 @@ class WriterArrays:
         width = model.shape.width
         self.embedding = array_of(model.embedding.weight) * np.float32(width**0.5)
         self.lower = [_Layer.of(cast(Block, block)) for block in model.lower.blocks]
-        self.lower_norm, self.head_width = array_of(model.lower.norm.weight), model.lower.head_width
+        self.lower_norm, self.head_width = array_of(cast(RMSNorm, model.lower.norm).weight), model.lower.head_width
         blocks, distances, norm = writer._stack(model)
         self.blocks, self.distances = [_Layer.of(block) for block in blocks], [array_of(distance) for distance in distances]
         norm = cast(RMSNorm, norm)
@@ -227,7 +227,7 @@ class WriterArrays:
             copied = np.bincount(place, attention[row], len(there)).astype(np.float32)
             shares[row, there] += copying[row] * np.maximum(copied - NEVER_COPIED, 0)
         result = np.log(shares, out=shares)
-        for row in np.flatnonzero(~read.real.any(axis=1)) if len(read) > 1 else ():  # rows that have nothing to copy
+        for row in np.flatnonzero(~read.real.any(axis=1)).tolist() if len(read) > 1 else ():  # rows that have nothing to copy
             result[row] = said[row] - np.log(totals[row])
         return result
 

@@ -7,19 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
-from m6rec.base.errors import UsageError, nearest
+import numpy as np
+
+from m6rec.base.errors import ConfigError, UsageError, nearest
 from m6rec.base.written import Written
 from m6rec.data.schema import shown
-from m6rec.language_model.plain_decoding import say
+from m6rec.language_model.config import Decoding
+from m6rec.language_model.decoding import Streamed, decode, stream
+from m6rec.language_model.masks import Mask
+from m6rec.language_model.quick_speaking import Quickening, QuickSpeaker
 from m6rec.language_model.speaking import WriterSpeaker
+from m6rec.language_model.spelling import Spelling
+from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
+from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.turns import reading
+from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
 from m6rec.tasks.write_rows import newest_items
 from m6rec.tasks.write_sources import Known
+from m6rec.tasks.writing_masks import writing_masks
+from m6rec.text.blocked_words import BlockedWords
 
 
 def write_part(scorer: ServedModel) -> WritePart:
@@ -70,9 +83,47 @@ class HowToWrite:
     language: str | None = None
     n: int = 1
 
+    def settings(self, most: int) -> Decoding:
+        """For texts of at most so many tokens. Raises UsageError: a value out of range, or several texts of a method that finds one."""
+        if self.n > 1 and self.decoding == "greedy":
+            raise UsageError(f"n is {self.n} with decoding greedy, which finds one text; use beam or nucleus")
+        values = {
+            "method": self.decoding,
+            "beams": max(self.beams, self.n),
+            "top_p": self.top_p,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "best": self.n,
+            "most": most,
+        }
+        try:
+            return Decoding.build(values, source="decoding")
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What decoding needs, as things stand at the time of asking; the engine may change while it goes on. ids: of the items that `names` are of."""
+
+    speaker: WriterSpeaker | QuickSpeaker
+    decoding: Decoding
+    masks: list[Mask]
+    names: ItemNames
+    ids: list[str]
+
 
 class Writing(Changing):
     """What the engine writes."""
+
+    def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise", config: EngineConfig | None = None) -> None:
+        super().__init__(scorer, unknown, config)
+        self._quickening = Quickening()
+        self._named: ItemNames | None = None
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return spelling_of(self.scorer.reader.tokenizer)
 
     @reading
     def speaker(
@@ -115,42 +166,68 @@ class Writing(Changing):
         at_hand = Known(requests.histories, self.scorer.catalogue.contents, profiles, self.scorer.vectors)
         return part.speaker(self.scorer.model, kind, [request], requests.histories, at_hand)
 
-    def write(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Written:
-        """A text, and the others of n; see `Recommender.write`."""
-        speaker = self.speaker(kind, user, item, **about)
-        tokenizer, drawn = self.scorer.reader.tokenizer, []
-        with self.turns.reading():
-            for number in range(ask.n):
-                steps = list(self._steps(kind, speaker, ask, number))
-                tokens = [token for token, _ in steps if token != tokenizer.eos_id]
-                drawn.append(Written(tokenizer.decode(tokens).strip(), kind, tokens, sum(value for _, value in steps)))
-        best, *others = sorted(drawn, key=lambda one: -one.log_probability)
+    def write(
+        self,
+        kind: str,
+        user: str | None = None,
+        item: str | None = None,
+        *,
+        ask: HowToWrite,
+        allowed: np.ndarray | None = None,
+        **about: Any,
+    ) -> Written:
+        """A text, and the others of n; see `Recommender.write`. allowed bool (N,): items that may be named; None: all that are not gone."""
+        ready = self._ready(kind, user, item, ask, allowed, **about)
+        texts = decode(ready.speaker, ready.decoding, ready.masks, spelling=self._spelling)[0]
+        best, *others = [
+            Written(
+                one.text.strip(),
+                kind,
+                one.tokens.tolist(),
+                one.log_probability,
+                items=[ready.ids[ready.names.meant(span.names)[0]] for span in one.names],
+                finish=one.finish,
+            )
+            for one in texts
+        ]
         return replace(best, others=others)
 
-    def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
+    def write_stream(
+        self,
+        kind: str,
+        user: str | None = None,
+        item: str | None = None,
+        *,
+        ask: HowToWrite,
+        allowed: np.ndarray | None = None,
+        **about: Any,
+    ) -> Iterator[str]:
         """The text piece by piece; see `Recommender.write_stream`."""
-        speaker = self.speaker(kind, user, item, **about)
-        tokenizer, tokens, shown_so_far = self.scorer.reader.tokenizer, list[int](), ""
-        for token, _ in self._steps(kind, speaker, ask, 0):
-            if token == tokenizer.eos_id:
-                break
-            tokens.append(token)
-            whole = tokenizer.decode(tokens).lstrip()
-            if not whole.endswith("\ufffd"):
-                yield whole[len(shown_so_far) :]
-                shown_so_far = whole
+        ready = self._ready(kind, user, item, ask, allowed, **about)
+        return _pieces(stream(ready.speaker, ready.decoding, ready.masks, spelling=self._spelling))
 
-    def _steps(self, kind: str, speaker: WriterSpeaker, ask: HowToWrite, number: int) -> Iterator[tuple[int, float]]:
-        config, end = write_part(self.scorer).write.configs[kind], self.scorer.reader.tokenizer.eos_id
-        steps = say(
-            speaker,
-            1,
-            config.longest,
-            end,
-            nucleus=ask.decoding == "nucleus",
-            top_p=ask.top_p,
-            temperature=ask.temperature,
-            seed=ask.seed + number,
-        )
-        for tokens, said in steps:
-            yield int(tokens[0]), float(said[0])
+    @reading
+    def _ready(self, kind: str, user: str | None, item: str | None, ask: HowToWrite, allowed: np.ndarray | None, **about: Any) -> _Ready:
+        speaker = self._quickening(self.speaker(kind, user, item, **about))
+        most = write_part(self.scorer).write.configs[kind].longest
+        banned, names = BlockedWords(ask.banned), self._item_names()
+        masks = [*writing_masks(ask.words, banned, ask.language), names.mask(self._without_gone(allowed), banned)]
+        return _Ready(speaker, ask.settings(most), masks, names, self.items.ids.ids)
+
+    def _item_names(self) -> ItemNames:
+        """Of the catalogue as it is now."""
+        titles = self._titles()
+        if self._named is None:
+            self._named = ItemNames(titles, self.scorer.reader.tokenizer)
+        self._named = self._named.updated(titles)
+        return self._named
+
+
+def _pieces(streamed: Iterator[Streamed]) -> Iterator[str]:
+    """The texts, without blanks before the first."""
+    begun = False
+    for piece in streamed:
+        text = piece.text if begun else piece.text.lstrip()
+        if text:
+            begun = True
+            yield text
