@@ -45,7 +45,8 @@ class Case:
 
 @dataclass(frozen=True)
 class WritingData:
-    """A data set. facts: item -> features that any text about it names, held-out texts too (the truth); known: those that the catalogue says."""
+    """A data set. facts: item -> features that any text about it names, held-out texts too (the truth); known: those that the
+    catalogue or a training text names. summaries: item -> a summary that can be copied."""
 
     name: str
     kind: str
@@ -55,6 +56,7 @@ class WritingData:
     features: frozenset[str]
     facts: dict[str, set[str]]
     known: dict[str, set[str]]
+    summaries: dict[str, str]
     statement: str
 
     def of(self, part: int) -> list[Case]:
@@ -148,7 +150,8 @@ def _explanations(name: str, rows: list[dict[str, Any]]) -> WritingData:
     for case in cases:
         facts[case.item] |= set(named(case.text, features))
     statement = f"{len(cases):,} explanations as they stand, 2,400 / 300 / 300 by hash of (user, item)"
-    return WritingData(name, "reason", cases, items, users, features, facts, known, statement)
+    summaries = {str(row["iid"]): row["item_summary"] for row in rows}
+    return WritingData(name, "reason", cases, items, users, features, facts, known, summaries, statement)
 
 
 def _reviews(name: str, rows: list[dict[str, Any]]) -> WritingData:
@@ -189,7 +192,8 @@ def _reviews(name: str, rows: list[dict[str, Any]]) -> WritingData:
     known = {item: set(of_item[item]) for item in items}
     sentences = f"the first sentence of {SHORTEST} to {LONGEST} words that names a feature, {len(cases):,} of {len(rows):,} reviews"
     statement = f"{sentences}; 80/10/10 by hash of (user, item)"
-    return WritingData(name, "reason", cases, items, users, features, dict(facts), known, statement)
+    summaries = {row["asin"]: row["summary"] for row, part in zip(rows, parts, strict=True) if part == TRAINING and row["summary"].strip()}
+    return WritingData(name, "reason", cases, items, users, features, dict(facts), known, summaries, statement)
 
 
 def _sentence(text: str, features: frozenset[str]) -> str:

@@ -14,8 +14,6 @@ class Written:
     kind      the write task
     tokens    as they were written            log_probability   of all tokens, natural logarithm
     others    the other texts of n, best first
-    items     ids of the items that are named, in order; of items with one name the first that is allowed
-    finish    "end": it ended by itself; "length": stopped and cut back to a whole sentence or word; "stuck": nothing that is allowed could follow
     kept, dropped  claims of the text that are true of the item and the history, and those that were taken out
     """
 
@@ -26,8 +24,6 @@ class Written:
     others: list[Written] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
-    items: list[str] = field(default_factory=list)
-    finish: str = "end"
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -35,8 +31,6 @@ class Written:
             "text": self.text,
             "kind": self.kind,
             "log_probability": self.log_probability,
-            "items": self.items,
-            "finish": self.finish,
             "others": [other.plain() for other in self.others],
             "claims": {"kept": self.kept, "dropped": self.dropped},
         }

@@ -154,10 +154,9 @@ class Writer(nn.Module):
         """Keys and values of everything that stands before the text."""
         blocks, _, _ = self._stack(model)
         batch = len(sources)
-        tokens = self.source_in(sources.states.to(self.source_in.weight.dtype)) + self.before_in(model.embed(sources.before))
-        if self.words is not None and self.words_before is not None:
-            scale = self.size.width**0.5
-            tokens = tokens + self.words(sources.ids) * scale + self.words_before(self.words(sources.before) * scale)
+        tokens = self.source_in(sources.states.to(self.source_in.weight.dtype)) + self._before(model, sources.before)
+        if self.words is not None:
+            tokens = tokens + self.words(sources.ids) * self.size.width**0.5
         tokens = self.dropout(tokens + self.kinds(sources.kinds))
         slots = self.dropout(self.slot_in(sources.slots.to(self.slot_in.weight.dtype)) + self.kinds(sources.slot_kinds))
         prompts = option.prompts[None].expand(batch, -1, -1)
@@ -246,6 +245,15 @@ class Writer(nn.Module):
     def _nothing(self, read: ReadSources) -> Tensor:
         """(B,): what closes the gate of rows that have nothing to copy."""
         return torch.where(read.real.any(dim=1), 0.0, -1e4)
+
+    def _before(self, model: LanguageModel, ids: Tensor) -> Tensor:
+        """(B, S, W): what the token before says; worked out once for every token of the vocabulary where there are fewer of those."""
+        several = ids.numel() > self.size.vocabulary
+        wanted = torch.arange(self.size.vocabulary, device=ids.device) if several else ids
+        said = cast(Tensor, self.before_in(model.embed(wanted)))
+        if self.words is not None and self.words_before is not None:
+            said = said + self.words_before(self.words(wanted) * self.size.width**0.5)
+        return F.embedding(ids, said) if several else said
 
     def _entering(self, lower: Tensor, ids: Tensor) -> Tensor:
         x = self.token_in(lower.to(self.token_in.weight.dtype))

@@ -14,8 +14,11 @@ from scipy.sparse import csr_array
 from m6rec.base.contracts import Histories
 from m6rec.data.dataset import Dataset
 from m6rec.language_model.config import ModelShape
+from m6rec.language_model.decoding import Speaker
 from m6rec.language_model.model import LanguageModel
+from m6rec.language_model.quick_speaking import QuickSpeaker, may_be_quick
 from m6rec.language_model.speaking import WriterSpeaker
+from m6rec.language_model.writing_arrays import WriterArrays
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import Profiles
@@ -167,10 +170,11 @@ class WriteInputs:
 
 @dataclass
 class WritePart:
-    """What writes. inputs: of the data that the model was trained on."""
+    """What writes, in evaluation mode: its weights are laid out once. inputs: of the data that the model was trained on."""
 
     write: Write
     inputs: WriteInputs
+    _arrays: WriterArrays | None = None
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready facts, from which `of` makes it again."""
@@ -199,9 +203,7 @@ class WritePart:
         return cls(write, WriteInputs.of(dataset, configs, texts, catalogue, profiles, write_rows(dataset, configs)))
 
     @torch.no_grad()
-    def speaker(
-        self, model: LanguageModel, name: str, requests: Sequence[WriteRequest], histories: Histories, known: Known
-    ) -> WriterSpeaker:
+    def speaker(self, model: LanguageModel, name: str, requests: Sequence[WriteRequest], histories: Histories, known: Known) -> Speaker:
         """A Speaker for the texts that are wanted, one row each; row b of `histories` is what the person of request b had.
 
         Args:
@@ -228,4 +230,9 @@ class WritePart:
             write.writing.slots if "history" in config.reads else 0,
         )
         option = write.option(name)
-        return WriterSpeaker(model, write.writer, option, write.writer.read(model, sources(tokens, slots), option), write.bos_id)
+        read = write.writer.read(model, sources(tokens, slots), option)
+        if not may_be_quick(model, write.writer):
+            return WriterSpeaker(model, write.writer, option, read, write.bos_id)
+        if self._arrays is None:
+            self._arrays = WriterArrays(model, write.writer)
+        return QuickSpeaker(self._arrays, option, read, write.bos_id)

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from m6rec.base.errors import ConfigError, UsageError, nearest
+from m6rec.base.errors import UsageError, nearest
 from m6rec.base.written import Written
 from m6rec.data.schema import shown
 from m6rec.language_model.config import Decoding
-from m6rec.language_model.decoding import Streamed, decode, stream
+from m6rec.language_model.decoding import Speaker, decode, stream
 from m6rec.language_model.masks import Mask
-from m6rec.language_model.quick_speaking import Quickening, QuickSpeaker
-from m6rec.language_model.speaking import WriterSpeaker
-from m6rec.language_model.spelling import Spelling
+from m6rec.language_model.quick_speaking import Quickening
+from m6rec.language_model.spelling import Prefix, Spelling
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.turns import reading
-from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
@@ -33,6 +31,8 @@ from m6rec.tasks.write_rows import newest_items
 from m6rec.tasks.write_sources import Known
 from m6rec.tasks.writing_masks import writing_masks
 from m6rec.text.blocked_words import BlockedWords
+
+NO_REPEAT = 4  # runs of so many tokens are written once
 
 
 def write_part(scorer: ServedModel) -> WritePart:
@@ -82,35 +82,7 @@ class HowToWrite:
     banned: Sequence[str] = ()
     language: str | None = None
     n: int = 1
-
-    def settings(self, most: int) -> Decoding:
-        """For texts of at most so many tokens. Raises UsageError: a value out of range, or several texts of a method that finds one."""
-        if self.n > 1 and self.decoding == "greedy":
-            raise UsageError(f"n is {self.n} with decoding greedy, which finds one text; use beam or nucleus")
-        values = {
-            "method": self.decoding,
-            "beams": max(self.beams, self.n),
-            "top_p": self.top_p,
-            "temperature": self.temperature,
-            "seed": self.seed,
-            "best": self.n,
-            "most": most,
-        }
-        try:
-            return Decoding.build(values, source="decoding")
-        except ConfigError as error:
-            raise UsageError(str(error)) from None
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What decoding needs, as things stand at the time of asking; the engine may change while it goes on. ids: of the items that `names` are of."""
-
-    speaker: WriterSpeaker | QuickSpeaker
-    decoding: Decoding
-    masks: list[Mask]
-    names: ItemNames
-    ids: list[str]
+    allowed: np.ndarray | None = None  # bool (N,): items that may be named; None: all that are not gone
 
 
 class Writing(Changing):
@@ -118,12 +90,9 @@ class Writing(Changing):
 
     def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise", config: EngineConfig | None = None) -> None:
         super().__init__(scorer, unknown, config)
-        self._quickening = Quickening()
-        self._named: ItemNames | None = None
-
-    @cached_property
-    def _spelling(self) -> Spelling:
-        return spelling_of(self.scorer.reader.tokenizer)
+        self._names: ItemNames | None = None
+        self._spells: Spelling | None = None
+        self._quicken = Quickening()
 
     @reading
     def speaker(
@@ -137,7 +106,7 @@ class Writing(Changing):
         profile: Mapping[str, Any] | str | None = None,
         scenario: str | None = None,
         about: Sequence[str] = (),
-    ) -> WriterSpeaker:
+    ) -> Speaker:
         """A Speaker for one text; arguments as in `Recommender.write`.
 
         Raises:
@@ -164,70 +133,70 @@ class Writing(Changing):
         request = WriteRequest(place, row, words, described, texts, past, tuple(about), vector)
         profiles = None if self.scorer.profiles is None else self.scorer.profiles.contents
         at_hand = Known(requests.histories, self.scorer.catalogue.contents, profiles, self.scorer.vectors)
-        return part.speaker(self.scorer.model, kind, [request], requests.histories, at_hand)
+        return self._quicken(part.speaker(self.scorer.model, kind, [request], requests.histories, at_hand))
 
-    def write(
-        self,
-        kind: str,
-        user: str | None = None,
-        item: str | None = None,
-        *,
-        ask: HowToWrite,
-        allowed: np.ndarray | None = None,
-        **about: Any,
-    ) -> Written:
-        """A text, and the others of n; see `Recommender.write`. allowed bool (N,): items that may be named; None: all that are not gone."""
-        ready = self._ready(kind, user, item, ask, allowed, **about)
-        texts = decode(ready.speaker, ready.decoding, ready.masks, spelling=self._spelling)[0]
-        best, *others = [
-            Written(
-                one.text.strip(),
-                kind,
-                one.tokens.tolist(),
-                one.log_probability,
-                items=[ready.ids[ready.names.meant(span.names)[0]] for span in one.names],
-                finish=one.finish,
-            )
-            for one in texts
-        ]
-        return replace(best, others=others)
+    def write(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Written:
+        """A text, and the others of n; see `Recommender.write`."""
+        with self.turns.reading():
+            speaker = self.speaker(kind, user, item, **about)
+            masks = self._masks(item, about.get("history"), user, ask)
+            found = decode(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())[0]
+        written = [Written(one.text.strip(), kind, one.tokens.tolist(), one.log_probability) for one in found]
+        return replace(written[0], others=written[1:])
 
-    def write_stream(
-        self,
-        kind: str,
-        user: str | None = None,
-        item: str | None = None,
-        *,
-        ask: HowToWrite,
-        allowed: np.ndarray | None = None,
-        **about: Any,
-    ) -> Iterator[str]:
+    def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
         """The text piece by piece; see `Recommender.write_stream`."""
-        ready = self._ready(kind, user, item, ask, allowed, **about)
-        return _pieces(stream(ready.speaker, ready.decoding, ready.masks, spelling=self._spelling))
+        with self.turns.reading():
+            speaker = self.speaker(kind, user, item, **about)
+            masks = self._masks(item, about.get("history"), user, ask)
+        first = True
+        for piece in stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling()):
+            text = piece.text.lstrip() if first else piece.text
+            if text:
+                first = False
+                yield text
 
-    @reading
-    def _ready(self, kind: str, user: str | None, item: str | None, ask: HowToWrite, allowed: np.ndarray | None, **about: Any) -> _Ready:
-        speaker = self._quickening(self.speaker(kind, user, item, **about))
+    def _decoding(self, kind: str, ask: HowToWrite) -> Decoding:
         most = write_part(self.scorer).write.configs[kind].longest
-        banned, names = BlockedWords(ask.banned), self._item_names()
-        masks = [*writing_masks(ask.words, banned, ask.language), names.mask(self._without_gone(allowed), banned)]
-        return _Ready(speaker, ask.settings(most), masks, names, self.items.ids.ids)
+        method, beams = ask.decoding, max(ask.beams, ask.n)
+        if method == "greedy" and ask.n > 1:
+            raise UsageError(f"n is {ask.n} and greedy decoding finds one text; say decoding='beam' or 'nucleus'")
+        values = {
+            "method": method,
+            "beams": beams,
+            "top_p": ask.top_p,
+            "temperature": ask.temperature,
+            "seed": ask.seed,
+            "best": ask.n,
+            "most": most,
+        }
+        return Decoding.build(values | {"no_repeat_ngram": NO_REPEAT}, source="write")
 
-    def _item_names(self) -> ItemNames:
-        """Of the catalogue as it is now."""
-        titles = self._titles()
-        if self._named is None:
-            self._named = ItemNames(titles, self.scorer.reader.tokenizer)
-        self._named = self._named.updated(titles)
-        return self._named
+    def _spelling(self) -> Spelling:
+        if self._spells is None:
+            self._spells = spelling_of(self.scorer.reader.tokenizer)
+        return self._spells
 
+    def items_named(self, written: Written) -> list[str]:
+        """Ids of the items that a text of this engine names, in order; of items with one name the first."""
+        spelling, names, found = self._spelling(), self._names, list[str]()
+        prefix = Prefix(spelling)
+        for token in written.tokens:
+            if token == spelling.closes and names is not None and (named := names.mask().meant(prefix.named or ())):
+                row = names.meant(named)[0]
+                found += [self.items.ids.ids[row]] if plain_name(names.titles[row]) in written.text else []
+            prefix = prefix.then(token)
+        return list(dict.fromkeys(found))
 
-def _pieces(streamed: Iterator[Streamed]) -> Iterator[str]:
-    """The texts, without blanks before the first."""
-    begun = False
-    for piece in streamed:
-        text = piece.text if begun else piece.text.lstrip()
-        if text:
-            begun = True
-            yield text
+    def _masks(self, item: str | None, history: Sequence[str] | None, user: str | None, ask: HowToWrite) -> list[Mask]:
+        """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered."""
+        banned = BlockedWords(ask.banned) if ask.banned else None
+        titles, allowed = self._titles(), self._without_gone(ask.allowed)
+        self._names = ItemNames(titles, self.scorer.reader.tokenizer) if self._names is None else self._names.updated(titles)
+        if item is not None:
+            past = self._request(user, history, None, None, None).histories.items
+            named = np.zeros(len(titles), dtype=bool)
+            named[past] = True
+            named[self._item(item)] = True
+            allowed = named if allowed is None else allowed & named
+        return [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]

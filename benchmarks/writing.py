@@ -1,0 +1,218 @@
+"""Explanations written for (user, item) pairs: ours beside a PETER-style Transformer, copying the summary, and the nearest known explanation.
+
+    python benchmarks/writing.py --data NAME=FOLDER ... [--work FOLDER] [--held validation|test] [--seed 0] [--set KEY=VALUE ...]
+
+Folders are read as `writing_rows.py` says; needs the extra `bench` (sacrebleu, rouge-score). Every method is run twice: with the feature word of
+the row given, and without. Everything is chosen on the validation rows; the test rows are measured once, by what was chosen. Texts, weights and
+figures that are in the work folder are not made again. Writes writing.md and writing.json there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from m6rec.base.storage import write_json
+from m6rec.language_model.config import Decoding
+from m6rec.language_model.decoding import Decoded, decode
+from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.write import WriteExamples
+from m6rec.tasks.write_rows import naming_most
+from m6rec.tasks.writing_masks import Banned
+from m6rec.text.blocked_words import BlockedWords
+from writing_metrics import METRICS, Measured, compare
+from writing_ours import prepare, speakers, trained, without_features
+from writing_peter import PeterWriter
+from writing_rows import TEST, VALIDATION, WritingData, read_writing, words_of
+
+WAYS: dict[str, dict[str, Any]] = {
+    "greedy": {"method": "greedy", "no_repeat_ngram": 4},
+    "beam 4": {"method": "beam", "beams": 4, "no_repeat_ngram": 4},
+    "agreed of 8": {"method": "nucleus", "best": 8, "temperature": 0.7, "top_p": 0.9, "no_repeat_ngram": 4},
+}
+SETTINGS = [  # for a few thousand texts; what they are was decided by the cost of a step on two busy cores and by the validation rows
+    "text.vocabulary=4096",
+    "pretrain.epochs=1",
+    "train.epochs=4",
+    "train.patience=2",
+    "writing.passes=8",
+    "writing.width=96",
+    "writing.source_tokens=200",
+    "tasks.reason.memory=2",
+]
+
+
+class Ours:
+    """The product, trained on a data set, and how its texts are decoded."""
+
+    def __init__(self, data: WritingData, work: Path, settings: Sequence[str], seed: int) -> None:
+        self.data = data
+        chosen = [*SETTINGS, f"seed={seed}", "train.threads=1", *settings]
+        self.part, self.examples, self.model = trained(prepare(data, work / "data"), work / f"run-{seed}", chosen)
+        self.tokenizer = self.part.inputs.tokenizer
+        self.spelling = spelling_of(self.tokenizer)
+        self.names = ItemNames(self.part.inputs.names, self.tokenizer)
+        self._banned: dict[frozenset[str], BlockedWords] = {}
+
+    def write(self, part: int, way: str, *, given: bool, truth: bool = True) -> list[str]:
+        """The texts of a part. truth: features that nothing known of the item names are not written, unless they are asked for."""
+        examples = self.examples if given else without_features(self.examples)
+        rows = np.flatnonzero(examples.rows.parts == part)
+        decoding = Decoding(most=self.part.write.configs["reason"].longest, **WAYS[way])
+        found: dict[int, str] = {}
+        for some, speaker in speakers(self.part, examples, self.model, rows):
+            own = [self._masks(examples, row, truth) for row in some.tolist()]
+            for row, texts in zip(some.tolist(), decode(speaker, decoding, spelling=self.spelling, rows=len(some), own=own), strict=True):
+                found[row] = agreed(texts)
+        return [found[row] for row in rows.tolist()]
+
+    def _masks(self, examples: WriteExamples, row: int, truth: bool) -> list[Any]:
+        allowed = np.zeros(len(self.names.titles), dtype=bool)
+        item = int(examples.rows.items[row])
+        allowed[[item, *examples.rows.past[row]]] = True
+        masks: list[Any] = [self.names.mask(allowed)]
+        if truth:
+            known = self.data.known[self.data_item(row)] | {examples.rows.about[row]}
+            untrue = frozenset(self.data.features - known)
+            if untrue not in self._banned:
+                self._banned[untrue] = BlockedWords(sorted({form for word in untrue for form in forms(word)}))
+            masks.append(Banned(self._banned[untrue]))
+        return masks
+
+    def data_item(self, row: int) -> str:
+        return self.data.cases[row].item
+
+    def nearest(self, part: int, *, given: bool) -> list[str]:
+        """The known explanation that is read first: about the item by others, or about what resembles it most; with the feature, if one names it."""
+        rows, texts = self.examples.rows, []
+        for row in np.flatnonzero(rows.parts == part).tolist():
+            near = [rows.texts[other] for other in self.examples.memory[row]]
+            if given and rows.about[row]:
+                near = [near[place] for place in naming_most(near, rows.about[row])]
+            texts.append(near[0] if near else "")
+        return texts
+
+
+def agreed(texts: Sequence[Decoded]) -> str:
+    """The text that has the most in common with the others: minimum Bayes risk by the overlap of words and pairs of words; of one it is that one."""
+    if len(texts) == 1:
+        return texts[0].text
+    bags = [set(words := words_of(one.text)) | set(pairwise(words)) for one in texts]
+    likeness = [sum(2 * len(bag & other) / max(len(bag) + len(other), 1) for other in bags) for bag in bags]
+    return texts[int(np.argmax(likeness))].text
+
+
+def forms(word: str) -> list[str]:
+    """A noun and its plurals."""
+    return [word, f"{word}s", f"{word}es", f"{word[:-1]}ies"] if word.endswith("y") else [word, f"{word}s", f"{word}es"]
+
+
+def all_texts(data: WritingData, work: Path, part: int, arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Method -> its texts for the rows of a part."""
+    kept = work / f"texts-{part}.json"
+    texts: dict[str, list[str]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    cases, ours = data.of(part), None
+    for given in (False, True):
+        mark = "feature given" if given else "no feature"
+        ways = list(WAYS) if part == VALIDATION else [arguments.way]
+        wanted = [f"ours, {way}, {mark}" for way in ways] + [f"nearest explanation, {mark}"]
+        if any(name not in texts for name in wanted):
+            ours = ours or Ours(data, work, arguments.set or [], arguments.seed)
+            for way in ways:
+                name = f"ours, {way}, {mark}"
+                if name not in texts:
+                    begun = time.process_time()
+                    texts[name] = ours.write(part, way, given=given)
+                    print(f"{data.name}: {name}: {time.process_time() - begun:.0f} CPU s", flush=True)
+                    write_json(kept, texts)
+            texts[f"nearest explanation, {mark}"] = ours.nearest(part, given=given)
+        name = f"PETER-style, {mark}"
+        if name not in texts:
+            begun = time.process_time()
+            peter = PeterWriter(data, given=given, seed=arguments.seed)
+            both = {VALIDATION: peter.write(data.of(VALIDATION)), TEST: peter.write(data.of(TEST))}
+            write_json(work / f"peter-{given}.json", {"losses": peter.losses, "texts": {str(one): some for one, some in both.items()}})
+            texts[name] = both[part]
+            print(
+                f"{data.name}: {name}: {time.process_time() - begun:.0f} CPU s, validation losses {np.round(peter.losses, 3).tolist()}",
+                flush=True,
+            )
+        write_json(kept, texts)
+    texts["copied summary"] = [data.summaries.get(case.item, "") for case in cases]
+    texts["as people wrote it"] = [case.text for case in cases]
+    write_json(kept, texts)
+    return texts
+
+
+def report(data: WritingData, texts: dict[str, list[str]], part: int, way: str) -> tuple[str, dict[str, Any]]:
+    """Markdown, and the same as values."""
+    measured = {name: Measured(data, part, some) for name, some in texts.items()}
+    columns = [*METRICS, "features a text", "asked feature named"]
+    lines = [f"## {data.name}", "", f"{data.statement}; {len(data.of(part)):,} rows; {len(data.features)} features.", ""]
+    lines += ["| method | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    values: dict[str, Any] = {}
+    for name, one in measured.items():
+        figures, spans = one.figures(), one.intervals()
+        values[name] = {metric: {"value": figures[metric], "interval": spans[metric]} for metric in columns}
+        cells = [
+            f"{figures[m]:.2f} [{spans[m][0]:.2f}, {spans[m][1]:.2f}]"
+            if m not in ("distinct-2", "unique sentences")
+            else f"{figures[m]:.1f}"
+            for m in columns
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += ["", "Ours minus another on the same rows, 95 % interval of the difference by bootstrap over rows:", ""]
+    lines += ["| difference | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 1) + "|"]
+    for mark in ("no feature", "feature given"):
+        mine = measured.get(f"ours, {way}, {mark}")
+        for other in (f"PETER-style, {mark}", f"nearest explanation, {mark}", "copied summary"):
+            if mine is None or other not in measured:
+                continue
+            found = compare(mine, measured[other])
+            values[f"ours ({mark}) minus {other}"] = found
+            lines.append(
+                f"| {mark}: {other} | "
+                + " | ".join(f"{point:+.2f} [{low:+.2f}, {high:+.2f}]" for point, low, high in found.values())
+                + " |"
+            )
+    return "\n".join([*lines, ""]), values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--work", type=Path, default=Path("runs/writing"))
+    parser.add_argument("--held", choices=("validation", "test"), default="validation")
+    parser.add_argument("--way", choices=tuple(WAYS), default="agreed of 8", help="How the test texts are decoded; chosen on validation.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", nargs="*", metavar="KEY=VALUE", help="Changes to the configuration of ours.")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    part = VALIDATION if arguments.held == "validation" else TEST
+    pages, values = [], {}
+    for named in arguments.data:
+        name, _, folder = named.partition("=")
+        data = read_writing(name, Path(folder))
+        work = arguments.work / name
+        work.mkdir(parents=True, exist_ok=True)
+        page, values[name] = report(data, all_texts(data, work, part, arguments), part, arguments.way)
+        pages.append(page)
+    again = "--data " + " ".join(f"{name.partition('=')[0]}=FOLDER" for name in arguments.data)
+    command = f"python benchmarks/writing.py {again} --held {arguments.held} --way '{arguments.way}' --seed {arguments.seed}"
+    head = f"# Writing, {arguments.held} rows\n\n`{command}`\n\n"
+    text = head + "\n".join(pages)
+    (arguments.work / f"writing-{arguments.held}.md").write_text(text, encoding="utf-8")
+    write_json(arguments.work / f"writing-{arguments.held}.json", values)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
