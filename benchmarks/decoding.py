@@ -32,12 +32,13 @@ from m6rec.language_model.decoding import decode, stream
 from m6rec.language_model.layers import initialise
 from m6rec.language_model.masks import Mask
 from m6rec.language_model.model import LanguageModel
-from m6rec.language_model.quick_speaking import Quickening
+from m6rec.language_model.quick_speaking import QuickSpeaker
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.language_model.spelling import Spelling
 from m6rec.language_model.tries import Names, NameTrie
 from m6rec.language_model.writing import Sources, WriteOption, Writer, WriterSize
+from m6rec.language_model.writing_arrays import WriterArrays
 from m6rec.tasks.writing_masks import Banned
 from m6rec.text.blocked_words import BlockedWords
 
@@ -63,7 +64,7 @@ class Small:
         self.spelling = Spelling([b""] * FIRST_WORD + letters, END, OPENS, CLOSES)
         trie = NameTrie([names.integers(FIRST_WORD, vocabulary, names.integers(1, 8)) for _ in range(ITEMS)])
         self.masks: list[Mask] = [Names([trie]), Banned(BlockedWords([f"banned{number}" for number in range(50)]))]
-        self.quicken = Quickening()
+        self.arrays = WriterArrays(self.model, self.writer)
 
     @torch.no_grad()
     def speaker(self, rows: int = 1, quick: bool = True) -> Any:
@@ -82,8 +83,8 @@ class Small:
             there.long(),
             there,
         )
-        speaker = WriterSpeaker(self.model, self.writer, self.option, self.writer.read(self.model, sources, self.option), BOS)
-        return self.quicken(speaker) if quick else speaker
+        read = self.writer.read(self.model, sources, self.option)
+        return QuickSpeaker(self.arrays, self.option, read, BOS) if quick else WriterSpeaker(self.model, self.writer, self.option, read, BOS)
 
 
 def timed(work: Callable[[], int], repeats: int) -> dict[str, float]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from m6rec.language_model.layers import RMSNorm
 from m6rec.language_model.lower import LowerLayers
 from m6rec.language_model.model import LanguageModel
-from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.language_model.writing import ReadSources, WriteOption, Writer
 from m6rec.language_model.writing_arrays import OptionArrays, Read, Said, WriterArrays
 
@@ -60,24 +59,6 @@ class QuickSpeaker:
     def _read(self, owner: np.ndarray) -> Read:
         alone = self.requests == 1 or (len(owner) == self.requests and bool((owner == np.arange(self.requests)).all()))
         return self.read if alone else self.read.rows(owner)
-
-
-class Quickening:
-    """Makes speakers quick; keeps the weights as they were laid out last, for that is the most of the work."""
-
-    def __init__(self) -> None:
-        self._held: tuple[Writer, tuple[int, ...], WriterArrays] | None = None
-
-    def __call__(self, speaker: WriterSpeaker) -> WriterSpeaker | QuickSpeaker:
-        """The same speaker in arrays, or itself where arrays cannot say what it says."""
-        model, writer = speaker.model, speaker.writer
-        if not may_be_quick(model, writer):
-            return speaker
-        changes = tuple(weight._version for weight in (*model.parameters(), *writer.parameters()))
-        held = self._held
-        if held is None or held[0] is not writer or held[1] != changes:
-            held = self._held = writer, changes, WriterArrays(model, writer)
-        return QuickSpeaker(held[2], speaker.option, speaker.read, speaker.bos_id)
 
 
 def may_be_quick(model: LanguageModel, writer: Writer) -> bool:

@@ -17,7 +17,6 @@ from m6rec.data.schema import shown
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Speaker, decode, stream
 from m6rec.language_model.masks import Mask
-from m6rec.language_model.quick_speaking import Quickening
 from m6rec.language_model.spelling import Prefix, Spelling
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
@@ -92,7 +91,6 @@ class Writing(Changing):
         super().__init__(scorer, unknown, config)
         self._names: ItemNames | None = None
         self._spells: Spelling | None = None
-        self._quicken = Quickening()
 
     @reading
     def speaker(
@@ -133,7 +131,7 @@ class Writing(Changing):
         request = WriteRequest(place, row, words, described, texts, past, tuple(about), vector)
         profiles = None if self.scorer.profiles is None else self.scorer.profiles.contents
         at_hand = Known(requests.histories, self.scorer.catalogue.contents, profiles, self.scorer.vectors)
-        return self._quicken(part.speaker(self.scorer.model, kind, [request], requests.histories, at_hand))
+        return part.speaker(self.scorer.model, kind, [request], requests.histories, at_hand)
 
     def write(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Written:
         """A text, and the others of n; see `Recommender.write`."""
