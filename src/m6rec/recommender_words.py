@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m6rec.explanation.interests import Profile
 from m6rec.serving.engine.engine import Engine
+from m6rec.text.constraints import Typed
 
 
 class AnswersInWords:
@@ -31,6 +32,30 @@ class AnswersInWords:
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags; if not, `recommend` has only the rest to go by."""
         return self.engine.understands(text)
+
+    def understand(self, text: str) -> Typed:
+        """What a typed text says, as `recommend` reads it: `wanted` and `unwanted` words, which are scored, `constraints`, which the fields of the
+        items decide exactly ("not horror", "under 50", "for a child", "by Stephen King"), `named` values.
+
+        Raises:
+            UsageError: a text that is too long.
+        """
+        return self.engine.understand(text)
+
+    def why_empty(
+        self,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Why `recommend` has nothing to answer to what was typed: constraints that exclude each other, or that no item meets; "" where some do.
+
+        Raises:
+            UsageError: an unknown field or scenario, a text that is too long.
+        """
+        return self.engine.why_empty(text, profile, scenario=scenario, where=where)
 
     def profile(self, user: str, *, most: int = 5) -> Profile:
         """What is held about a user: interests by weight, time and scenario, with the events behind each.
