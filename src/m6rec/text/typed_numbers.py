@@ -232,8 +232,10 @@ def _patterns(key: _Key) -> _Patterns:
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     """A pattern of a cue file: N and M stand for the sign of a number."""
+    # "20 and over 50": what another number follows belongs to that one.
+    following = rf"(?!\s+{SIGN})" if pattern[0] == "N" and "M" not in pattern else ""
     body = re.sub(r"(?<![A-Za-z])[NM](?![A-Za-z])", SIGN, re.escape(pattern).replace(r"\ ", r"\s+"))
-    return re.compile(_edge(pattern, body))
+    return re.compile(_edge(pattern, body) + following)
 
 
 def _spelled(cues: Cues) -> str:
