@@ -16,6 +16,7 @@ from m6rec.serving.conversation.policy import Person
 from m6rec.serving.conversation.reply import ChatReply, ChatStream
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.writing import HowToWrite
+from m6rec.text.constraints import Typed
 
 
 class AnswersInWords(AnswersUnseen):
@@ -91,6 +92,30 @@ class AnswersInWords(AnswersUnseen):
             words=words,
             counterfactuals=counterfactuals,
         )
+
+    def understand(self, text: str) -> Typed:
+        """What a typed text says, as `recommend` reads it: `wanted` and `unwanted` words, which are scored, `constraints`, which the fields of the
+        items decide exactly ("not horror", "under 50", "for a child", "by Stephen King"), `named` values.
+
+        Raises:
+            UsageError: a text that is too long.
+        """
+        return self.engine.understand(text)
+
+    def why_empty(
+        self,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Why `recommend` has nothing to answer to what was typed: constraints that exclude each other, or that no item meets; "" where some do.
+
+        Raises:
+            UsageError: an unknown field or scenario, a text that is too long.
+        """
+        return self.engine.why_empty(text, profile, scenario=scenario, where=where)
 
     def profile(self, user: str, *, most: int = 5) -> Profile:
         """What is held about a user: interests by weight, time and scenario, with the events behind each.

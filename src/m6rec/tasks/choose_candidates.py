@@ -47,6 +47,7 @@ class Question:
     found       int64 (B, count), nearest to the state, -1 where there are no more
     log_total   float64 (B,): log of the softmax's normaliser
     words       csr (B, N): the text prior of typed words, None where nobody typed
+    against     the same of words that were ruled out, None where none were
     recent      int64 (B, K): newest items first, -1 where there is none
     evidence    float32 (B, M, K)     weights  float32 (B, M, K) of the rows     gates  float32 (B, 1 + M), the softmax first
     """
@@ -55,6 +56,7 @@ class Question:
     found: np.ndarray
     log_total: np.ndarray
     words: csr_array | None
+    against: csr_array | None
     recent: np.ndarray
     evidence: np.ndarray
     weights: np.ndarray
@@ -63,9 +65,9 @@ class Question:
     def row(self, number: int) -> Question:
         """One of the requests."""
         one = slice(number, number + 1)
-        words = None if self.words is None else csr_array(self.words[[number]])
+        words, against = (None if said is None else csr_array(said[[number]]) for said in (self.words, self.against))
         arrays = (self.recent, self.evidence, self.weights, self.gates)
-        return Question(self.states[one], self.found[one], self.log_total[one], words, *(array[one] for array in arrays))
+        return Question(self.states[one], self.found[one], self.log_total[one], words, against, *(array[one] for array in arrays))
 
     @property
     def bytes(self) -> int:
@@ -110,6 +112,8 @@ class ChooseCandidates:
         if typed is not None and TEXT_PART in mixture.catalogue.priors:
             assert requests.texts is not None
             words = self._words(requests.texts)
+        ruled = requests.unwanted is not None and TEXT_PART in mixture.catalogue.priors and "text" not in mixture.switched_off
+        against = self._words(requests.unwanted) if ruled and requests.unwanted is not None else None
         recent, evidence = mixture._recent(requests.histories)
         states = mixture.last_states(requests, typed) if states is None else states
         weights = mixture.task.gate.recency_weights(torch.from_numpy(evidence)).numpy()
@@ -120,7 +124,7 @@ class ChooseCandidates:
         lengths = torch.from_numpy(requests.histories.lengths.copy())
         gates = mixture.task.gate.log_gates(states, torch.from_numpy(told), lengths).exp().numpy()
         found, products = self.search.search(states.numpy(), min(count or self.count, len(mixture.catalogue)))
-        return Question(states, found, self._log_total(states, found, products), words, recent, evidence, weights, gates)
+        return Question(states, found, self._log_total(states, found, products), words, against, recent, evidence, weights, gates)
 
     def candidates(self, question: Question, k: int = 0, allowed: np.ndarray | None = None) -> np.ndarray:
         """int64 (B, C): ascending items of each request, padded with -1 at the end.
@@ -191,6 +195,9 @@ class ChooseCandidates:
                 total += mixture.agreement.gain(counted)
             if typed is not None:
                 total += typed_gain(said)
+            if question.against is not None:
+                ruled, values = _entries(question.against, row)
+                total -= typed_gain(_scattered(place[ruled], values, len(items)))
             scores[row, columns] = total
             for name, values in given.items():
                 shares[name][row, columns] = values

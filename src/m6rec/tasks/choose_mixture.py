@@ -143,7 +143,7 @@ class ChooseMixture(Scorer):
         similar = bool(self.agreement.weight and self.agreement.shares.get(SIMILAR)) and (dense is None or dense.agreed is None)
         typed = "text" not in self.switched_off and requests.texts is not None and any(requests.texts)
         # Typed words and `similar` need the sums of single parts.
-        if len(requests) == 1 or similar or typed:
+        if len(requests) == 1 or similar or typed or requests.unwanted is not None:
             return ChooseMixture.answer(self, requests)[0]
         return self._together(self._ask(requests), dense)
 
@@ -166,6 +166,8 @@ class ChooseMixture(Scorer):
             scores += self.agreement.gain(counted)
         if asked.words is not None:
             scores += typed_gain(asked.words)
+        if (against := self._unwanted(requests)) is not None:
+            scores -= typed_gain(against)
         return scores, parts
 
     def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
@@ -184,6 +186,11 @@ class ChooseMixture(Scorer):
             assert requests.texts is not None
             words = self.catalogue.typed_prior(requests.texts, self.task.config.prior)
         return _Asked(requests, typed, words, *self._events(requests.histories))
+
+    def _unwanted(self, requests: Requests) -> np.ndarray | None:
+        """float32 (B, N): the text prior of the words that were ruled out; None where none were, or nothing looks words up."""
+        looked_up = TEXT_PART in self.catalogue.priors and "text" not in self.switched_off
+        return self.catalogue.typed_prior(requests.unwanted, self.task.config.prior) if looked_up and requests.unwanted else None
 
     def _weighed(self, asked: _Asked) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """The softmax's part of the probability, float32 (B, N); what the recent rows' entries count in it (M, B, K); the gates (B, M)."""

@@ -35,6 +35,7 @@ from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.writing import Writing
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture
 from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.text.constraints import Typed, why_nothing
 
 Repeat = Literal["exclude", "allow", "model"]
 
@@ -80,11 +81,8 @@ class Engine(Writing):
             raise UsageError("nobody to recommend to; give user, history, text or profile")
         if of is not None:
             requests, chooser = self._request(user, history, text, profile, scenario), self._answering(task)
-            where = self._offered(scenario, where)
             exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
-            return self._values(
-                chooser, requests, k, of, self._without_gone(None if where is None else allowed_items(self.items, where)), exclude
-            )
+            return self._values(chooser, requests, k, of, self._without_gone(self._asked_for(text, profile, scenario, where)), exclude)
         told = None if history is None else history if isinstance(history, str) else tuple(history)
         ask = Ask(user, told, text, profile, None, task, k, scenario, where, repeat, context=context, time=time)  # type: ignore[arg-type]
         found = self.answer(ask)
@@ -95,6 +93,35 @@ class Engine(Writing):
             else None
         )
         return self._scored(found.items, found.scores, found.parts, said)
+
+    def _asked_for(
+        self, text: str | None, profile: Mapping[str, Any] | str | None, scenario: str | None, where: Mapping[str, Any] | None
+    ) -> np.ndarray | None:
+        """bool (N,): the items that meet `where`, what the scenario offers and what was typed exactly; None for all."""
+        where = self._offered(scenario, where)
+        met, typed = None if where is None else allowed_items(self.items, where), self._meeting(text, profile)
+        return typed if met is None else met if typed is None else met & typed
+
+    @reading
+    def why_empty(
+        self,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Why no item can be answered; see `Recommender.why_empty`."""
+        constraints = self.understood(text, profile).constraints
+        if not constraints:
+            return ""
+        where = self._offered(scenario, where)
+        return why_nothing(self.items, constraints, self._without_gone(None if where is None else allowed_items(self.items, where)))
+
+    @reading
+    def understand(self, text: str) -> Typed:
+        """What was typed, taken apart; see `Recommender.understand`."""
+        return self.understood(text)
 
     @reading
     def recommend_many(
@@ -226,6 +253,9 @@ class Engine(Writing):
             judged = judge_request(self.scorer, requests, rows, [task_named(part, task)], scenario, context, moment(time, self.newest))
             values = merit(part, task, judged[task])
         order = np.argsort(-values, kind="stable")
+        met = self._meeting(text, profile)
+        if met is not None:  # what is ruled out is ranked all the same, after the rest
+            order = order[np.argsort(~met[rows[order]], kind="stable")]
         labels = self._said(requests, rows[order], include, scenario, context, time)
         return self._scored(rows[order], values[order], {}, labels)
 
