@@ -67,7 +67,7 @@ def placed_units(text: str, language: str = "en") -> list[tuple[str, int, int]]:
     """
     word, character = _patterns()
     found = []
-    for run in (re.finditer(r"[A-Za-z0-9]+", text) if text.isascii() else word.finditer(text)):
+    for run in re.finditer(r"[A-Za-z0-9]+", text) if text.isascii() else word.finditer(text):
         parts = character.finditer(run[0]) if character.match(run[0]) else [run]
         start = run.start() if character.match(run[0]) else 0
         for part in parts:
