@@ -21,11 +21,12 @@ from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Interests, Profile
+from m6rec.explanation.overall import Overall
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.config import EngineConfig
-from m6rec.serving.engine.explaining import explain
+from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
@@ -347,6 +348,11 @@ class Engine(Writing):
             Step(ids[item], titles[item], chance, moment, names[place] if place >= 0 else None)
             for (item, chance, moment), place in zip(steps, usual, strict=True)
         ]
+
+    @reading
+    def explain_overall(self, task: str | None = None, **asked: Any) -> Overall:
+        """What a task goes by; see `Recommender.explain_overall`."""
+        return overall(self, task, **asked)
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:
