@@ -31,6 +31,7 @@ from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
+from m6rec.serving.engine.plausible import score
 from m6rec.serving.engine.rollout import LONGEST, Decoding, Policy, Rollout, Step
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.writing import Writing
@@ -353,6 +354,11 @@ class Engine(Writing):
     def explain_overall(self, task: str | None = None, **asked: Any) -> Overall:
         """What a task goes by; see `Recommender.explain_overall`."""
         return overall(self, task, **asked)
+
+    @reading
+    def plausibility(self, rows: Sequence[str | tuple[str, str] | Mapping[str, Any]], recent: int = 4) -> list[float]:
+        """How well words fit what stands before them; see `Recommender.plausibility`."""
+        return score(self, rows, recent)
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:
