@@ -77,6 +77,7 @@ def tiny_checkpoint(tiny_sample: Path, tmp_path_factory: pytest.TempPathFactory)
     from functools import lru_cache
 
     import polars as pl
+
     from tiny_checkpoints import write_checkpoint
 
     texts = pl.read_parquet(tiny_sample / "items.parquet")["title"].to_list()

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from test_language_model_backbones import built, opened, segments, stirred
-from tiny_checkpoints import reference
 
 from m6rec.base.errors import CheckpointError, ConfigError
 from m6rec.language_model.backbones.peft_files import PeftAdapter, save_adapter
 from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.segments import SegmentBatch
+from test_language_model_backbones import built, opened, segments, stirred
+from tiny_checkpoints import reference
 
 Make = Callable[[str], Path]
 TARGETS = {
@@ -110,7 +110,7 @@ def test_adapters_that_do_not_fit(tiny_checkpoint: Make, tmp_path: Path) -> None
     folder = tmp_path / "qwen3"
     adapted_by_peft("qwen3", folder)
     bert = opened(tiny_checkpoint("bert"))
-    with pytest.raises(CheckpointError, match="changes 'model.layers.0.mlp.down_proj', which model.backbone does not have"):
+    with pytest.raises(CheckpointError, match=r"changes 'model.layers.0.mlp.down_proj', which model.backbone does not have"):
         built(Checkpoint(bert.files, PeftAdapter(folder)), 2)
     path = folder / "adapter_config.json"
     facts = json.loads(path.read_text())

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import LAYERS
 
 from m6rec.base.errors import CheckpointError, ConfigError, M6RecError, MissingExtraError
 from m6rec.language_model.backbones.families import FAMILIES
@@ -20,6 +19,7 @@ from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.config import ModelConfig
 from m6rec.text.pretrained_tokenizer import read_tokenizer
 from m6rec.training.from_checkpoint import check_backbone
+from tiny_checkpoints import LAYERS
 
 Make = Callable[[str], Path]
 

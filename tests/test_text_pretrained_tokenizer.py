@@ -34,7 +34,9 @@ def test_ids_are_those_of_the_library(folder: Path, tokenizer: Tokenizer) -> Non
     for text, plain, framed in zip(TEXTS[:4], tokenizer.encode_batch(TEXTS[:4]), tokenizer.framed(TEXTS[:4], 500), strict=True):
         assert plain.tolist() == engine.encode(text, add_special_tokens=False).ids
         assert framed.tolist() == engine.encode(text).ids
-    special = {number for number, token in engine.get_added_tokens_decoder().items() if token.content != "[UNK]" and token.content != "<unk>"}
+    special = {
+        number for number, token in engine.get_added_tokens_decoder().items() if token.content != "[UNK]" and token.content != "<unk>"
+    }
     assert special
     assert not special & set(tokenizer.encode(TEXTS[4]).tolist())
 
@@ -59,7 +61,8 @@ def test_special_ids_have_a_place(folder: Path, tokenizer: Tokenizer) -> None:
     }[folder.name]
     engine = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert {name: engine.id_to_token(getattr(tokenizer, name)) for name in wanted} == wanted
-    assert len(tokenizer.reserved_ids) == 11
+    assert len(set(tokenizer.reserved_ids)) == 11
+    assert not {tokenizer.bos_id, tokenizer.eos_id, tokenizer.mask_id} & set(tokenizer.reserved_ids)
     assert all(0 <= number < tokenizer.size for number in (*tokenizer.reserved_ids, tokenizer.mask_id, tokenizer.bos_id))
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from answers_alike import assert_alike
 from safetensors.torch import load_file
 
+from answers_alike import assert_alike
 from m6rec import Recommender
 from m6rec.config import M6RecConfig, load_config
 from m6rec.language_model.backbones.adapt import is_adapter
@@ -83,7 +83,10 @@ def test_pretraining_goes_on_from_it(
     family: str, tiny_checkpoint: Make, tiny_sample: Path, tiny_config: Callable[..., M6RecConfig], tmp_path: Path
 ) -> None:
     config = tiny_config(
-        f"model.backbone=hf:{tiny_checkpoint(family)}", "model.width=null", "pretrain.from_checkpoint=continue", "pretrain.checkpoint_rate=1e-3"
+        f"model.backbone=hf:{tiny_checkpoint(family)}",
+        "model.width=null",
+        "pretrain.from_checkpoint=continue",
+        "pretrain.checkpoint_rate=1e-3",
     )
     train(config, tiny_sample, tmp_path / "run", until="pretrain")
     bench = open_run(tmp_path / "run")

@@ -19,7 +19,14 @@ _PLAIN: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "max_position_embeddings": 70,
 }
-_T5: dict[str, Any] = {"vocab_size": VOCABULARY, "d_model": WIDTH, "d_ff": 48, "num_layers": LAYERS, "num_decoder_layers": 1, "num_heads": 4}
+_T5: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "d_model": WIDTH,
+    "d_ff": 48,
+    "num_layers": LAYERS,
+    "num_decoder_layers": 1,
+    "num_heads": 4,
+}
 _STRETCHED = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -38,7 +45,11 @@ KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"vocab_size": VOCABULARY, "dim": WIDTH, "n_layers": LAYERS, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 70},
         "DistilBertModel",
     ),
-    "gpt2": ("GPT2Config", {"vocab_size": VOCABULARY, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": 4, "n_positions": 70}, "GPT2LMHeadModel"),
+    "gpt2": (
+        "GPT2Config",
+        {"vocab_size": VOCABULARY, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": 4, "n_positions": 70},
+        "GPT2LMHeadModel",
+    ),
     "llama": ("LlamaConfig", {**_PLAIN, "num_key_value_heads": 2, "rope_parameters": _STRETCHED}, "LlamaForCausalLM"),
     "mistral": ("MistralConfig", {**_PLAIN, "num_key_value_heads": 1, "head_dim": 16}, "MistralForCausalLM"),
     "qwen2": ("Qwen2Config", {**_PLAIN, "num_key_value_heads": 2, "tie_word_embeddings": True}, "Qwen2ForCausalLM"),

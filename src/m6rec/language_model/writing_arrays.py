@@ -132,7 +132,7 @@ class WriterArrays:
         width = model.shape.width
         self.embedding = array_of(model.embedding.weight) * np.float32(width**0.5)
         self.lower = [_Layer.of(cast(Block, block)) for block in model.lower.blocks]
-        self.lower_norm, self.head_width = array_of(model.lower.norm.weight), model.lower.head_width
+        self.lower_norm, self.head_width = array_of(cast(RMSNorm, model.lower.norm).weight), model.lower.head_width
         blocks, distances, norm = writer._stack(model)
         self.blocks, self.distances = [_Layer.of(block) for block in blocks], [array_of(distance) for distance in distances]
         norm = cast(RMSNorm, norm)

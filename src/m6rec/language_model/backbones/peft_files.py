@@ -56,7 +56,9 @@ class PeftAdapter:
         except FileNotFoundError:
             raise CheckpointError(f"{folder} has no {CONFIG}; give a folder that peft's save_pretrained wrote") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{folder / CONFIG} is no adapter's configuration ({' '.join(str(error).split())}); save it again") from None
+            raise CheckpointError(
+                f"{folder / CONFIG} is no adapter's configuration ({' '.join(str(error).split())}); save it again"
+            ) from None
         for name, values in UNDERSTOOD.items():
             if name in facts and facts[name] not in values:
                 raise CheckpointError(f"{folder / CONFIG} says {name} is {facts[name]!r}; understood is plain LoRA ({name}: {values[0]!r})")
@@ -68,7 +70,9 @@ class PeftAdapter:
     def _tensors(self) -> dict[str, Tensor]:
         path = self.folder / WEIGHTS
         if not path.exists():
-            raise CheckpointError(f"{self.folder} has no {WEIGHTS} (pickled adapters are not read); save it again with peft's save_pretrained")
+            raise CheckpointError(
+                f"{self.folder} has no {WEIGHTS} (pickled adapters are not read); save it again with peft's save_pretrained"
+            )
         try:
             with safe_open(path, framework="pt") as file:
                 names = list(file.keys())
@@ -83,7 +87,9 @@ class PeftAdapter:
     def change(self, module: str) -> Tensor | None:
         """(outputs, inputs) that the matrix of `module` is changed by; None: not at all. A name may stand with or without its prefix."""
         for name in self._tensors:
-            if name.endswith(A) and (f".{name.removesuffix(A)}".endswith(f".{module}") or f".{module}".endswith(f".{name.removesuffix(A)}")):
+            if name.endswith(A) and (
+                f".{name.removesuffix(A)}".endswith(f".{module}") or f".{module}".endswith(f".{name.removesuffix(A)}")
+            ):
                 changed = name.removesuffix(A)
                 self.used.add(changed)
                 alpha = next((value for key, value in self.alphas.items() if f".{changed}".endswith(f".{key}")), self.alpha)
@@ -94,7 +100,9 @@ class PeftAdapter:
         """Raises CheckpointError: it changes matrices that were not asked for: it is of another model."""
         left = {name.removesuffix(A) for name in self._tensors if name.endswith(A)} - self.used
         if left:
-            raise CheckpointError(f"{self.folder} changes '{min(left)}', which model.backbone does not have here; give an adapter of that checkpoint")
+            raise CheckpointError(
+                f"{self.folder} changes '{min(left)}', which model.backbone does not have here; give an adapter of that checkpoint"
+            )
 
 
 def save_adapter(model: LanguageModel, folder: Path, base: str) -> bool:
