@@ -110,7 +110,7 @@ def test_adapters_that_do_not_fit(tiny_checkpoint: Make, tmp_path: Path) -> None
     folder = tmp_path / "qwen3"
     adapted_by_peft("qwen3", folder)
     bert = opened(tiny_checkpoint("bert"))
-    with pytest.raises(CheckpointError, match="changes 'model.layers.0.mlp.down_proj', which model.backbone does not have"):
+    with pytest.raises(CheckpointError, match=r"changes 'model.layers.0.mlp.down_proj', which model.backbone does not have"):
         built(Checkpoint(bert.files, PeftAdapter(folder)), 2)
     path = folder / "adapter_config.json"
     facts = json.loads(path.read_text())

@@ -78,6 +78,32 @@ def test_judging_beside_it(judged_sample: Path, tiny_checkpoint: Make, tmp_path:
     assert rec.classify("what a calm and lovely thing", task="sentiment")
 
 
+@pytest.mark.parametrize(
+    ("family", "settings"), [("gpt2", ["writing.layers=0"]), ("t5", ["writing.layers=1", "model.lower_layers=3", "model.width=16"])]
+)
+def test_writing_beside_it(family: str, settings: list[str], judged_sample: Path, tiny_checkpoint: Make, tmp_path: Path) -> None:
+    """A write task learns over a checkpoint's layers, saved and loaded; words are written by the layers above or by the writer's own."""
+    config = load_config(
+        judged_sample / "config.yaml",
+        [
+            *QUICK,
+            *settings,
+            f"model.backbone=hf:{tiny_checkpoint(family)}",
+            "writing.passes=1",
+            "tasks={next: {}, say: {answer: write, from: review}}",
+        ],
+    )
+    train(config, judged_sample, tmp_path / "run")
+    rec = Recommender.from_pretrained(tmp_path / "run")
+    items = pl.read_parquet(judged_sample / "items.parquet")["item_id"].to_list()
+    said = rec.write("say", user="u01", item=items[0], decoding="greedy", words=(1, 8))
+    assert said.kind == "say"
+    assert (
+        Recommender.from_pretrained(tmp_path / "run").write("say", user="u01", item=items[0], decoding="greedy", words=(1, 8)).text
+        == said.text
+    )
+
+
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_pretraining_goes_on_from_it(
     family: str, tiny_checkpoint: Make, tiny_sample: Path, tiny_config: Callable[..., M6RecConfig], tmp_path: Path
