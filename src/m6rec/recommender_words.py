@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 from m6rec.base.written import Written
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Profile
+from m6rec.explanation.overall import Overall
 from m6rec.recommender_unseen import AnswersUnseen
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation, Talker
@@ -58,6 +59,7 @@ class AnswersInWords(AnswersUnseen):
         language: str = "en",
         words: bool = True,
         counterfactuals: bool = True,
+        gradients: bool = False,
     ) -> Explanation:
         """Why `item` stands where it stands for somebody: evidence, a reason in words that names it, and what would have been without it.
 
@@ -68,7 +70,8 @@ class AnswersInWords(AnswersUnseen):
             k: how long the list is that the item may leave.
             language: of the words, "en" or "zh" (one file each in explanation/languages).
             words: whether a reason in words is wanted.
-            counterfactuals: whether the places without events are wanted; they take most of the time.
+            counterfactuals: whether the places without events are wanted.
+            gradients: whether integrated gradients of the events are wanted too (needs the extra "explain").
 
         Returns:
             An `Explanation`. Its lifts are exact: `rank` answers with the score less the lift when the event is not in the history.
@@ -90,7 +93,35 @@ class AnswersInWords(AnswersUnseen):
             language=language,
             words=words,
             counterfactuals=counterfactuals,
+            gradients=gradients,
         )
+
+    def explain_overall(
+        self,
+        task: str | None = None,
+        *,
+        people: int = 200,
+        scenario: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        time: float | str | datetime | None = None,
+        seed: int = 0,
+    ) -> Overall:
+        """What a task goes by over a sample of people: fields of the items, profiles, kinds of events, parts of the mixture, statistics.
+
+        Each is taken away for everybody and the model asked again about the items at the head of each person's list.
+
+        Args:
+            task: a choose task or one that judges candidates; None: the choose task that reads histories.
+            people: drawn by `seed` among those with an event.
+            scenario, context, time: as in `rank`.
+
+        Returns:
+            An `Overall`: what moves the scores most first, with intervals.
+
+        Raises:
+            UsageError: an unknown task or scenario, fewer than one person.
+        """
+        return self.engine.explain_overall(task, people=people, scenario=scenario, context=context, time=time, seed=seed)
 
     def profile(self, user: str, *, most: int = 5) -> Profile:
         """What is held about a user: interests by weight, time and scenario, with the events behind each.

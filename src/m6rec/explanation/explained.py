@@ -30,6 +30,7 @@ from m6rec.explanation.evidence import (
     person_lifts,
     value_lifts,
 )
+from m6rec.explanation.gradients import attributions
 from m6rec.explanation.item_values import ItemValue
 from m6rec.explanation.judged_evidence import JudgedAsk, judged_scores, judged_value_lifts, statistic_lifts
 from m6rec.explanation.lexicon import Lexicon
@@ -58,7 +59,7 @@ class Explanation:
     cited_drop what the score loses without all of them together
     without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
     said       `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
-    attributions  integrated gradients of the events where they were asked for, item id -> share of the log probability
+    attributions  integrated gradients of the items of the history where they were asked for, id -> part of the log probability
     """
 
     item_id: str
@@ -136,7 +137,9 @@ class Subject:
         return own - np.partition(scores, scores.shape[1] - last, axis=1)[:, scores.shape[1] - last]
 
 
-def explain(subject: Subject, lexicon: Lexicon | None, language: str = "en", *, counterfactuals: bool = True) -> Explanation:
+def explain(
+    subject: Subject, lexicon: Lexicon | None, language: str = "en", *, counterfactuals: bool = True, gradients: bool = False
+) -> Explanation:
     """The whole explanation. lexicon: of the catalogue, for the reason in words; None: none is wanted."""
     question, items, item = subject.question, subject.items, subject.item
     ids, titles = items.ids.ids, items.titles()
@@ -183,7 +186,19 @@ def explain(subject: Subject, lexicon: Lexicon | None, language: str = "en", *, 
         dropping=dropping,
         said=tuple(said),
         dropped=dropped,
+        attributions=_gradients(subject) if gradients else {},
     )
+
+
+def _gradients(subject: Subject) -> dict[str, float]:
+    """Integrated gradients of the items of the history, the largest first."""
+    past = subject.question.whole.histories
+    found, _ = attributions(subject.chooser, subject.question.whole, subject.item)
+    summed: dict[str, float] = {}
+    for item, value in zip(past.items[len(past.items) - len(found) :].tolist(), found.tolist(), strict=True):
+        name = subject.items.ids.ids[item]
+        summed[name] = summed.get(name, 0.0) + value
+    return dict(sorted(summed.items(), key=lambda pair: -pair[1]))
 
 
 def _of_parts(found: Lifts) -> list[Evidence]:

@@ -21,11 +21,12 @@ from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Interests, Profile
+from m6rec.explanation.overall import Overall
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.config import EngineConfig
-from m6rec.serving.engine.explaining import explain
+from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
@@ -280,6 +281,11 @@ class Engine(Writing):
     def explain(self, item: str, **asked: Any) -> Explanation:
         """Why an item stands where it stands for somebody; see `Recommender.explain`."""
         return explain(self, item, **asked)
+
+    @reading
+    def explain_overall(self, task: str | None = None, **asked: Any) -> Overall:
+        """What a task goes by; see `Recommender.explain_overall`."""
+        return overall(self, task, **asked)
 
     @reading
     def continue_sequence(

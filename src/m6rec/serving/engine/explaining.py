@@ -16,6 +16,7 @@ from m6rec.explanation.explained import Explanation, Subject
 from m6rec.explanation.explained import explain as explained
 from m6rec.explanation.judged_evidence import JudgedAsk, candidate_rows
 from m6rec.explanation.judged_evidence import answers as judged_answers
+from m6rec.explanation.overall import Overall, of_choice, of_judging
 from m6rec.explanation.question import Described, Question
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Asking
@@ -53,6 +54,7 @@ def explain(
     language: str,
     words: bool,
     counterfactuals: bool = True,
+    gradients: bool = False,
 ) -> Explanation:
     """See `Recommender.explain`."""
     if k < 1:
@@ -64,6 +66,8 @@ def explain(
     past = None if history is None else tuple(history)
     ask = Ask(user, past, text, profile, None, task, k, scenario, context=context, time=time)
     judging = engine._judges(task)
+    if judging and gradients:
+        raise UsageError(f"integrated gradients are of a choose task, '{task}' judges candidates; leave gradients out")
     judged = None if not judging else judged_ask(engine, str(task), scenario, context, time)
     subject = Subject(
         scorer=engine.scorer,
@@ -78,7 +82,35 @@ def explain(
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
     )
-    return explained(subject, engine.lexicon if words else None, language, counterfactuals=counterfactuals)
+    return explained(subject, engine.lexicon if words else None, language, counterfactuals=counterfactuals, gradients=gradients)
+
+
+def overall(
+    engine: Engine,
+    task: str | None,
+    *,
+    people: int,
+    scenario: str | None,
+    context: Mapping[str, Any] | None,
+    time: float | str | datetime | None,
+    seed: int,
+) -> Overall:
+    """See `Recommender.explain_overall`."""
+    if people < 1:
+        raise UsageError(f"people is {people}; ask for a sample of 1 or more")
+    histories = engine.histories.compact()
+    had = np.flatnonzero(histories.lengths > 0)
+    if not len(had):
+        raise UsageError("nobody has an event, so there is nobody to look at; add events first")
+    chosen = np.sort(np.random.default_rng(seed).permutation(had)[:people])
+    scenarios = np.full(len(chosen), engine._scenario(scenario), dtype=np.int64)
+    requests = Requests(engine.histories.many(chosen), users=chosen, scenarios=scenarios)
+    actions = engine.scorer.dataset.action_names
+    if engine._judges(task):
+        return of_judging(engine.scorer, judged_ask(engine, str(task), scenario, context, time), requests, actions)
+    chooser = engine._answering(task)
+    name = task or next(iter(engine.choosing), "")
+    return of_choice(chooser, requests, engine.users, actions, engine.scorer.task.config.repeat == "exclude", name)
 
 
 def places(engine: Engine, ask: Ask, requests: Sequence[Requests], item: int, *, everything: bool) -> list[int]:
