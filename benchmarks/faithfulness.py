@@ -100,7 +100,10 @@ def summary(cases: list[dict[str, float]]) -> dict[str, Any]:
         ratios = [ratio(table["cited"][row], table[name][row]) for row in rows]
         found[name] = {
             "drop": interval(table[name], rows),
-            "ratio": [ratio(table["cited"], table[name]), *(float(value) for value in np.nanquantile(ratios, [0.025, 0.975]))],
+            "ratio": [
+                ratio(table["cited"], table[name]),
+                *(float(value) for value in np.quantile(ratios, [0.025, 0.975], method="nearest")),
+            ],
             "more often": float(np.mean(table["cited"][known] > table[name][known])),
         }
     return found

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 import torch
 from scipy.sparse import csr_array
+from scipy.special import logsumexp
 
 from m6rec.base.contracts import Histories, Requests
 from m6rec.data.dataset import FieldType, Table
@@ -214,8 +215,9 @@ def _fields(items: Table) -> list[str]:
 
 
 def _listed(scores: np.ndarray, requests: Requests, exclude: bool) -> np.ndarray:
-    """float64 (B, N); what was had already is at the end where lists leave it out."""
+    """float64 (B, N): log probabilities that add up to one; what was had already is at the end where lists leave it out."""
     scores = scores.astype(np.float64)
+    scores -= logsumexp(scores, axis=1, keepdims=True)  # a gain that all items get moves nothing
     if exclude:
         past = requests.histories
         rows = np.repeat(np.arange(len(past)), past.lengths)
