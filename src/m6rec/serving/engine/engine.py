@@ -314,6 +314,11 @@ class Engine(Writing):
         return explain(self, item, **asked)
 
     @reading
+    def explain_overall(self, task: str | None = None, **asked: Any) -> Overall:
+        """What a task goes by; see `Recommender.explain_overall`."""
+        return overall(self, task, **asked)
+
+    @reading
     def continue_sequence(
         self,
         user: str | None = None,
