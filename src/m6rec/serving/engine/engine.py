@@ -30,6 +30,7 @@ from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
+from m6rec.serving.engine.plausible import score
 from m6rec.serving.engine.rollout import LONGEST, Decoding, Policy, Rollout, Step
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.writing import Writing
@@ -347,6 +348,11 @@ class Engine(Writing):
             Step(ids[item], titles[item], chance, moment, names[place] if place >= 0 else None)
             for (item, chance, moment), place in zip(steps, usual, strict=True)
         ]
+
+    @reading
+    def plausibility(self, rows: Sequence[str | tuple[str, str] | Mapping[str, Any]], recent: int = 4) -> list[float]:
+        """How well words fit what stands before them; see `Recommender.plausibility`."""
+        return score(self, rows, recent)
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:
