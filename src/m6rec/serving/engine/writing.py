@@ -190,7 +190,7 @@ class Writing(Changing):
             "top_p": ask.top_p,
             "temperature": ask.temperature,
             "seed": ask.seed,
-            "best": ask.n,
+            "best": best,
             "most": most,
         }
         return Decoding.build(values | {"no_repeat_ngram": NO_REPEAT}, source="write")
