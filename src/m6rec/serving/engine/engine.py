@@ -356,11 +356,6 @@ class Engine(Writing):
         ]
 
     @reading
-    def explain_overall(self, task: str | None = None, **asked: Any) -> Overall:
-        """What a task goes by; see `Recommender.explain_overall`."""
-        return overall(self, task, **asked)
-
-    @reading
     def plausibility(self, rows: Sequence[str | tuple[str, str] | Mapping[str, Any]], recent: int = 4) -> list[float]:
         """How well words fit what stands before them; see `Recommender.plausibility`."""
         return score(self, rows, recent)
