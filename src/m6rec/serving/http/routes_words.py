@@ -153,8 +153,8 @@ def add_word_routes(app: FastAPI, service: Service, calls: Calls) -> None:
         choice = {"index": 0, "message": message, "finish_reason": talked.finish}
         return send(request, {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(talked), "m6rec": _told(talked)})
 
-    route(app, "POST", "/v1/write", write, role="read", tag=TAG, reply=WriteReplyOut, also=(404, 409))
-    route(app, "POST", "/v1/chat/completions", chat_completions, role="read", tag=TAG, reply=ChatReplyOut, also=(404, 409))
+    route(app, "POST", "/v1/write", write, role="read", tag=TAG, reply=WriteReplyOut, also=(404, 409), streams=True)
+    route(app, "POST", "/v1/chat/completions", chat_completions, role="read", tag=TAG, reply=ChatReplyOut, also=(404, 409), streams=True)
 
 
 async def _text_events(request: Request, calls: Calls, version: str, texts: Iterator[str]) -> AsyncIterator[bytes]:
