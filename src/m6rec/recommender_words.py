@@ -126,6 +126,7 @@ class AnswersInWords(AnswersUnseen):
         words: tuple[int, int] | None = None,
         banned: Sequence[str] = (),
         n: int = 1,
+        check: bool = True,
     ) -> Written:
         """Write a text: a reason, a query, a title, a review in somebody's manner.
 
@@ -140,11 +141,12 @@ class AnswersInWords(AnswersUnseen):
             decoding: beam: the likeliest found by `beams` side by side; greedy: the likeliest word each time; nucleus: drawn by `seed` among the
                 likeliest words that hold `top_p` of the probability, at `temperature`.
             words: least and most words.  banned: words that must not be written.  n: texts, the others in `others`.
+            check: whether what is said of the item is held against the item and the history; what is not true is taken out and stands in `dropped`.
 
         Raises:
             UsageError: no such write task, nothing to write about.  UnknownUserError, UnknownItemError: an id nobody has seen.
         """
-        ask = HowToWrite(decoding, beams, top_p, temperature, seed, words, banned, language, n)
+        ask = HowToWrite(decoding, beams, top_p, temperature, seed, words, banned, language, n, check)
         return self.engine.write(kind, user, item, history=history, text=text, profile=profile, scenario=scenario, about=about, ask=ask)
 
     def write_stream(
@@ -165,9 +167,10 @@ class AnswersInWords(AnswersUnseen):
         seed: int = 0,
         words: tuple[int, int] | None = None,
         banned: Sequence[str] = (),
+        check: bool = True,
     ) -> Iterator[str]:
-        """As `write`, piece by piece while it is written."""
-        ask = HowToWrite(decoding, 1, top_p, temperature, seed, words, banned, language)
+        """As `write`, piece by piece while it is written; where what it says of an item is checked, a sentence at a time."""
+        ask = HowToWrite(decoding, 1, top_p, temperature, seed, words, banned, language, check=check)
         return self.engine.write_stream(
             kind, user, item, history=history, text=text, profile=profile, scenario=scenario, about=about, ask=ask
         )

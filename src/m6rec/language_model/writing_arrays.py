@@ -266,6 +266,7 @@ class OptionArrays:
 def _head(model: LanguageModel, writer: Writer) -> tuple[np.ndarray | None, np.ndarray]:
     """Between states and words: a matrix (W, D) and the table (D, V), or None and a table (W, V)."""
     if writer.words is None:
+        assert writer.head is not None, "it has no words of its own"
         return _turned(writer.head.weight), _turned(model.embedding.weight)
     if writer.head is None:
         return None, _turned(writer.words.weight)

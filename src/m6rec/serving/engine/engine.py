@@ -21,7 +21,6 @@ from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Interests, Profile
-from m6rec.explanation.lexicon import Lexicon
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
@@ -54,7 +53,6 @@ class Engine(Writing):
         self._directions: tuple[Tensor, ExactIndex] | None = None
         self._profiler: Interests | None = None
         self._field_values: tuple[Table, dict[str, FieldValues]] | None = None
-        self._lexicon: Lexicon | None = None
         self._rollout: Rollout | None = None
 
     @reading
@@ -277,13 +275,6 @@ class Engine(Writing):
         if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
             self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
         return self._profiler.of(row, self.histories.row(row))
-
-    @property
-    def lexicon(self) -> Lexicon:
-        """What sentences may say of the catalogue; made when first asked for, and read on where items were added."""
-        if self._lexicon is None or self._lexicon.items is not self.items:
-            self._lexicon = Lexicon(self.items, self.scorer.catalogue.bag.language, self._lexicon)
-        return self._lexicon
 
     @reading
     def explain(self, item: str, **asked: Any) -> Explanation:

@@ -14,10 +14,12 @@ import numpy as np
 from m6rec.base.errors import UsageError, nearest
 from m6rec.base.written import Written
 from m6rec.data.schema import shown
+from m6rec.explanation.claims import Facts, check, facts_of
+from m6rec.explanation.lexicon import Lexicon
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Speaker, decode, stream
 from m6rec.language_model.masks import Mask
-from m6rec.language_model.spelling import Prefix, Spelling
+from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
@@ -81,6 +83,7 @@ class HowToWrite:
     banned: Sequence[str] = ()
     language: str | None = None
     n: int = 1
+    check: bool = True
     allowed: np.ndarray | None = None  # bool (N,): items that may be named; None: all that are not gone
 
 
@@ -91,6 +94,14 @@ class Writing(Changing):
         super().__init__(scorer, unknown, config)
         self._names: ItemNames | None = None
         self._spells: Spelling | None = None
+        self._lexicon: Lexicon | None = None
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """What sentences may say of the catalogue; made when first asked for, and read on where items were added."""
+        if self._lexicon is None or self._lexicon.items is not self.items:
+            self._lexicon = Lexicon(self.items, self.scorer.catalogue.bag.language, self._lexicon)
+        return self._lexicon
 
     @reading
     def speaker(
@@ -137,26 +148,41 @@ class Writing(Changing):
         """A text, and the others of n; see `Recommender.write`."""
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
-            masks = self._masks(item, about.get("history"), user, ask)
+            masks, facts = self._masks(item, about.get("history"), user, ask), self._facts(kind, item, user, ask, about)
             found = decode(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())[0]
-        written = [Written(one.text.strip(), kind, one.tokens.tolist(), one.log_probability) for one in found]
-        return replace(written[0], others=written[1:])
+        written = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in found]
+        if ask.decoding == "beam":
+            written.sort(
+                key=lambda one: (not one.text, len(one.dropped))
+            )  # of texts alike in rank the truer one; the order of the search stays
+        return replace(written[0], others=written[1 : ask.n])
 
     def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
         """The text piece by piece; see `Recommender.write_stream`."""
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
-            masks = self._masks(item, about.get("history"), user, ask)
-        first = True
-        for piece in stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling()):
-            text = piece.text.lstrip() if first else piece.text
-            if text:
-                first = False
-                yield text
+            masks, facts = self._masks(item, about.get("history"), user, ask), self._facts(kind, item, user, ask, about)
+        pieces = (piece.text for piece in stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling()))
+        begun = False
+        for text in pieces if facts is None else _checked_sentences(pieces, facts):
+            said = text if begun else text.lstrip()
+            if said:
+                begun = True
+                yield said
+
+    def _facts(self, kind: str, item: str | None, user: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> Facts | None:
+        """What the text may say of the item; None where nothing is held against it."""
+        if item is None or not ask.check or not write_part(self.scorer).write.configs[kind].check:
+            return None
+        past = self._request(user, about.get("history"), None, None, None).histories.items
+        typed = about.get("text")
+        said = " ".join([*(typed.values() if isinstance(typed, Mapping) else [typed or ""]), *about.get("about", ())])
+        return facts_of(self.lexicon, self._item(item), past.tolist(), text=said, profile=about.get("profile"))
 
     def _decoding(self, kind: str, ask: HowToWrite) -> Decoding:
         most = write_part(self.scorer).write.configs[kind].longest
         method, beams = ask.decoding, max(ask.beams, ask.n)
+        best = beams if method == "beam" else ask.n
         if method == "greedy" and ask.n > 1:
             raise UsageError(f"n is {ask.n} and greedy decoding finds one text; say decoding='beam' or 'nucleus'")
         values = {
@@ -165,7 +191,7 @@ class Writing(Changing):
             "top_p": ask.top_p,
             "temperature": ask.temperature,
             "seed": ask.seed,
-            "best": ask.n,
+            "best": best,
             "most": most,
         }
         return Decoding.build(values | {"no_repeat_ngram": NO_REPEAT}, source="write")
@@ -198,3 +224,29 @@ class Writing(Changing):
             named[self._item(item)] = True
             allowed = named if allowed is None else allowed & named
         return [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]
+
+
+def _checked(kind: str, text: str, tokens: list[int], log_probability: float, facts: Facts | None) -> Written:
+    if facts is None:
+        return Written(text, kind, tokens, log_probability)
+    found = check(text, facts)
+    return Written(
+        found.text,
+        kind,
+        tokens,
+        log_probability,
+        kept=[claim.text for claim in found.kept],
+        dropped=[claim.text for claim in found.dropped],
+    )
+
+
+def _checked_sentences(pieces: Iterator[str], facts: Facts) -> Iterator[str]:
+    """The pieces, a sentence at a time, without what is not true."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        if ends_sentence(held):
+            yield check(held, facts).text
+            held = ""
+    if held:
+        yield check(held, facts).text

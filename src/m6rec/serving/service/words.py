@@ -33,6 +33,7 @@ from m6rec.text.phrases import said
 from m6rec.text.tokenizer import Tokenizer
 
 HELD = "this text waits for a person to look at it (review {number})"
+OPENING = " “‘\"'([「『（"  # what must not stand at the end of a reply that was cut
 CHAT, WRITTEN = "chat", "written"  # kinds of reviews
 
 
@@ -251,5 +252,5 @@ def _shortened(tokenizer: Tokenizer, text: str, most: int | None) -> tuple[str, 
         return text, len(tokens), "stop"
     cut = tokenizer.decode(tokens[:most]).rstrip("\ufffd")
     end = last_sentence(cut)
-    cut = cut[: end if end >= 0 else last_word(cut)]
+    cut = cut[: end if end >= 0 else last_word(cut)].rstrip(OPENING)
     return cut, len(tokenizer.encode(cut)), "length"

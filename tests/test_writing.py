@@ -1,0 +1,251 @@
+"""Writing end to end: trained beside the other tasks, saved and loaded, resumed to the same bits, asked by the library and the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from m6rec.base.errors import ConfigError, DataError, Interrupted, UnknownItemError, UsageError
+from m6rec.language_model.quick_speaking import QuickSpeaker
+from m6rec.language_model.speaking import WriterSpeaker
+from m6rec.recommender import Recommender
+from m6rec.tasks.write import VALIDATION, Write, WriteBatch
+from m6rec.tasks.write_part import WriteRequest
+from m6rec.tasks.write_sources import Known
+from m6rec.training.loop import Loop
+from m6rec.training.pipeline import open_run
+from m6rec.training.task_checks import check_tasks
+from m6rec.training.workbench import Workbench
+
+if TYPE_CHECKING:
+    from conftest import CommandLine
+
+@pytest.fixture(scope="module")
+def sample(writing_sample: Path) -> Path:
+    return writing_sample
+
+
+@pytest.fixture(scope="module")
+def run(writing_run: Path) -> Path:
+    return writing_run
+
+
+@pytest.fixture(scope="module")
+def rec(run: Path) -> Recommender:
+    return Recommender.from_pretrained(run)
+
+
+@pytest.fixture(scope="module")
+def bench(run: Path) -> Workbench:
+    return open_run(run)
+
+
+def test_texts_are_learned_and_the_log_says_how_well(run: Path, bench: Workbench) -> None:
+    rows = [json.loads(line) for line in next((run / "stages").glob("fit-*/log.jsonl")).read_text(encoding="utf-8").splitlines()]
+    assert rows[-1]["search perplexity"] < rows[0]["search perplexity"] < bench.tokenizer.size / 2
+    assert rows[-1]["reason log likelihood"] == pytest.approx(-np.log(rows[-1]["reason perplexity"]))
+
+
+def test_what_is_loaded_says_what_was_trained(bench: Workbench, rec: Recommender) -> None:
+    trained, loaded = bench.fitted().writing, rec.engine.scorer.writing
+    assert trained is not None
+    assert loaded is not None
+    assert bench.writing is not None
+    examples = bench.writing.examples(bench)
+    found = []
+    for part, model in ((trained, bench.model), (loaded, rec.engine.scorer.model)):
+        part.write.bind(examples)
+        found.append(part.write.measure(model, VALIDATION)["reason"][0])
+    assert found[0] == found[1]
+    assert loaded.inputs.rows.texts == trained.inputs.rows.texts
+
+
+def test_a_request_reads_what_a_training_row_reads(bench: Workbench, rec: Recommender) -> None:
+    """A held-out text asked for again, with what was before it: the same pieces and slots, so the same first word."""
+    scorer, writing = rec.engine.scorer, bench.writing
+    part = scorer.writing
+    assert part is not None
+    assert writing is not None
+    examples, rows = writing.examples(bench), writing.rows
+    part.write.bind(examples)
+    chosen = np.flatnonzero((rows.parts == VALIDATION) & (rows.task == 0))[:4]
+    with torch.no_grad():
+        read = part.write.read(scorer.model, WriteBatch("reason", chosen, -1))
+        expected, _ = WriterSpeaker(scorer.model, part.write.writer, part.write.option("reason"), read, part.write.bos_id).start(
+            len(chosen)
+        )
+    histories, titles = bench.dataset.histories, bench.dataset.items.titles()
+    before = [np.arange(rows.starts[row], rows.ends[row]) for row in chosen.tolist()]
+    past = histories.pick(np.concatenate(before), np.cumsum([0, *map(len, before)]))
+    requests = [
+        WriteRequest(
+            item=int(rows.items[row]),
+            user=int(rows.users[row]),
+            words=part.inputs.item_words[rows.items[row]],
+            profile=part.inputs.user_words[rows.users[row]],
+            past=[titles[item] for item in rows.past[row]],
+            vector=scorer.catalogue.vectors[[int(rows.items[row])]],
+        )
+        for row in chosen.tolist()
+    ]
+    profiles = None if scorer.profiles is None else scorer.profiles.contents
+    speaker = part.speaker(scorer.model, "reason", requests, past, Known(past, scorer.catalogue.contents, profiles, scorer.vectors))
+    assert isinstance(speaker, QuickSpeaker)
+    torch.testing.assert_close(speaker.start(len(chosen))[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_writing_is_the_same_twice_and_keeps_to_what_was_asked(rec: Recommender) -> None:
+    one, two = (rec.write("reason", "u01", "i01", decoding="nucleus", seed=5, n=3) for _ in range(2))
+    assert one == two
+    assert len({one.text, *(other.text for other in one.others)}) > 1
+    best = rec.write("reason", "u01", "i01", words=(2, 6), banned=["the"])
+    assert len(best.text.split()) <= 6
+    assert "the" not in best.text.lower().split()
+    assert rec.write("search", "u02").kind == "search"
+    streamed = "".join(rec.write_stream("search", "u02", decoding="greedy"))
+    assert streamed.strip() == rec.write("search", "u02", decoding="greedy").text
+
+
+def test_names_are_those_of_the_item_and_the_history(rec: Recommender) -> None:
+    engine = rec.engine
+    titles = engine._titles()
+    allowed = {titles[engine._item("i03")], *(titles[item] for item in engine._request("u01", None, None, None, None).histories.items)}
+    others = {title for title in titles if len(title) > 3} - allowed
+    for seed in range(5):
+        text = rec.write("reason", "u01", "i03", decoding="nucleus", seed=seed, temperature=1.5, top_p=1.0).text
+        assert not [title for title in others if title in text]
+
+
+def test_a_stranger_an_added_item_and_a_described_person(rec: Recommender, run: Path) -> None:
+    import polars as pl
+
+    fresh = Recommender.from_pretrained(run)
+    fresh.add_items(pl.DataFrame({"item_id": ["new"], "title": ["Blue lantern"], "description": ["A lamp for camping."]}))
+    assert fresh.write("reason", None, "new").text
+    assert fresh.write("search", profile="likes hiking").text
+    assert fresh.write("reason", None, "new", history=["i01", "i02"], about=["lamp"]).kind == "reason"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("reasn", "u01", "i01"), "no write task 'reasn'; did you mean 'reason'"),
+        (("reason",), "nothing to write about"),
+    ],
+)
+def test_wrong_questions_are_one_line(rec: Recommender, arguments: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        rec.write(*arguments)
+
+
+def test_more_wrong_questions(rec: Recommender, tiny_run: Path) -> None:
+    with pytest.raises(UnknownItemError):
+        rec.write("reason", "u01", "i99999")
+    with pytest.raises(UsageError, match="give a list of words"):
+        rec.write("reason", "u01", "i01", about="battery")
+    with pytest.raises(UsageError, match="reads no 'plot'"):
+        rec.write("reason", "u01", "i01", text={"plot": "x"})
+    with pytest.raises(UsageError, match="greedy decoding finds one text"):
+        rec.write("reason", "u01", "i01", decoding="greedy", n=2)
+    with pytest.raises(UsageError, match="no task that writes"):
+        Recommender.from_pretrained(tiny_run).write("reason", "u01")
+
+
+def test_a_model_of_before_has_nothing_that_writes_and_loads(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(tiny_run / "model", folder)
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    facts.pop("writing", None)
+    (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+    assert Recommender.from_pretrained(folder).engine.scorer.writing is None
+
+
+def test_killed_and_resumed_ends_with_the_same_bits(bench: Workbench, tmp_path: Path) -> None:
+    def loop(folder: Path) -> Loop:
+        assert bench.writing is not None
+        task = bench.new_task()
+        write = bench.writing.new_task(bench, task)
+        write.bind(bench.writing.examples(bench), 0.7)
+        config = bench.config.train.model_copy(update={"checkpoint_seconds": 1e-9, "epochs": 2})
+        return Loop(bench.model, {"write": write}, config, weights={"reason": 1.0, "search": 1.0}, seed=1, folder=folder)
+
+    whole = loop(tmp_path / "whole")
+    whole.run()
+    killed = loop(tmp_path / "killed")
+    step, taken = killed._step, [0]
+
+    def stopping(*arguments: Any) -> Any:
+        taken[0] += 1
+        if taken[0] == 4:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    killed._step = stopping  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        killed.run()
+    torch.manual_seed(99)
+    resumed = loop(tmp_path / "killed")
+    resumed.run()
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, resumed.module.state_dict()[name]), name
+
+
+def test_an_option_alone_learns_on_what_is_frozen(bench: Workbench) -> None:
+    """No layers of the writer's own: the upper layers stay as they are, soft prompts and the adapter learn."""
+    assert bench.writing is not None
+    settings = bench.config.writing.model_copy(update={"layers": 0, "own_words": False, "copy_words": False, "dropout": 0.0})
+    from m6rec.tasks.write import WriteSizes
+
+    sizes = WriteSizes.settle(bench.fit_shape, settings, bench.writing.configs)
+    task = Write(bench.writing.configs, settings, bench.fit_shape, sizes, bench.new_task(), bench.tokenizer.bos_id, bench.tokenizer.eos_id)
+    task.initialise(torch.Generator().manual_seed(1), bench.model)
+    task.bind(bench.writing.examples(bench))
+    trained = [name for name, parameter in task.named_parameters() if parameter.requires_grad]
+    assert trained
+    assert all(name.startswith("options.") for name in trained)
+    before = {name: value.clone() for name, value in bench.model.state_dict().items()}
+    optimizer = torch.optim.Adam([value for value in task.parameters() if value.requires_grad], 1e-2)
+    losses = []
+    for _ in range(6):
+        for batch in list(task.batches(np.random.default_rng(0)))[:4]:
+            loss = sum(task.loss(bench.model, batch).values())
+            assert isinstance(loss, torch.Tensor)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.3
+    assert all(torch.equal(value, before[name]) for name, value in bench.model.state_dict().items())
+
+
+def test_a_task_without_its_texts_is_refused_before_training(bench: Workbench) -> None:
+    config = bench.config.model_copy(
+        update={"tasks": {**bench.config.tasks, "x": bench.config.writes["reason"].model_copy(update={"from_": ["poem"]})}}
+    )
+    with pytest.raises(DataError, match="no text of the kind 'poem'"):
+        check_tasks(bench.dataset, config)
+
+
+def test_the_command_line_writes(m6rec: Callable[..., CommandLine], run: Path) -> None:
+    told = m6rec("write", run, "reason", "--user", "u01", "--item", "i01", "--json").json()
+    assert told["kind"] == "reason"
+    assert set(told["claims"]) == {"kept", "dropped"}
+    assert m6rec("write", run, "search", "--user", "u01", "--stream", "--decoding", "greedy").out.strip()
+    assert len(m6rec("write", run, "search", "--user", "u01", "--decoding", "nucleus", "-n", "3").out.splitlines()) == 3
+    assert "--words 'few'" in m6rec("write", run, "search", "--user", "u01", "--words", "few").error(2)
+    assert "--stream prints one text" in m6rec("write", run, "search", "--user", "u01", "--stream").error(2)
+    assert "not in the catalogue" in m6rec("write", run, "reason", "--item", "nothing").error(1)
+
+
+def test_configuration_errors_name_the_key() -> None:
+    from m6rec.tasks.config import WriteConfig
+
+    with pytest.raises(ConfigError, match="unknown key 'form'; did you mean"):
+        WriteConfig.build({"form": "review"})
