@@ -35,7 +35,7 @@ from m6rec.explanation.reasons import LEAST_PRIOR, Worded, Writer, by_template, 
 from m6rec.explanation.subject import Subject
 
 MOST_CITED = 3  # events that a sentence names
-LEAST_CITED = 0.25  # of what the first event named lowers the score: a further one that adds less is not named
+LEAST_CITED = 0.5  # of what the first event named lowers the score: a further one that adds less is not named
 
 
 @dataclass(frozen=True)
