@@ -59,6 +59,7 @@ class AnswersInWords(AnswersUnseen):
         k: int = 10,
         language: str = "en",
         words: bool = True,
+        by: str | None = None,
         counterfactuals: bool = True,
         gradients: bool = False,
     ) -> Explanation:
@@ -71,6 +72,8 @@ class AnswersInWords(AnswersUnseen):
             k: how long the list is that the item may leave.
             language: of the words, "en" or "zh" (one file each in explanation/languages).
             words: whether a reason in words is wanted.
+            by: the write task whose sentence is used, held against the facts; None: one that learned from texts of the kind "reason" where there is
+                one, else templates; "template": those. What a sentence cites is what it names.
             counterfactuals: whether the places without events are wanted.
             gradients: whether integrated gradients of the events are wanted too (needs the extra "explain").
 
@@ -93,6 +96,7 @@ class AnswersInWords(AnswersUnseen):
             k=k,
             language=language,
             words=words,
+            by=by,
             counterfactuals=counterfactuals,
             gradients=gradients,
         )

@@ -41,6 +41,7 @@ def explain(
     scenario: Annotated[str | None, typer.Option("--scenario", help="The scenario that asks.")] = None,
     k: Answers = 10,
     language: Annotated[str, typer.Option("--language", help="Language of the words: en, zh, or another that has a file.")] = "en",
+    by: Annotated[str | None, typer.Option("--by", metavar="TASK", help="The write task that words it, or: template.")] = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Integrated gradients of the events beside the exact evidence.")] = False,
     everybody: Annotated[
         bool, typer.Option("--global", help="What the task goes by over a sample of people, instead of one item.")
@@ -77,6 +78,7 @@ def explain(
         scenario=scenario,
         k=k,
         language=language,
+        by=by,
         gradients=gradients,
     )
     if as_json:

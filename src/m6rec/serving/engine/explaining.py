@@ -12,19 +12,25 @@ import numpy as np
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
 from m6rec.explanation.evidence import LEAST_LIFT
-from m6rec.explanation.explained import Explanation, Subject
+from m6rec.explanation.explained import Explanation
 from m6rec.explanation.explained import explain as explained
 from m6rec.explanation.judged_evidence import JudgedAsk, candidate_rows
 from m6rec.explanation.judged_evidence import answers as judged_answers
 from m6rec.explanation.overall import Overall, of_choice, of_judging
 from m6rec.explanation.question import Described, Question
+from m6rec.explanation.reasons import Writer
+from m6rec.explanation.subject import Subject
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Asking
 from m6rec.serving.engine.judging import context_contents, judge_part, merit, moment, scenario_of, task_named
+from m6rec.serving.engine.writing import HowToWrite, kind_named, write_part
 from m6rec.tasks.judge_cells import NEW, SHARED
 
 if TYPE_CHECKING:
     from m6rec.serving.engine.engine import Engine
+
+TEMPLATES = "template"  # in place of a write task
+REASON = "reason"  # the kind of texts from which a task learns to give reasons
 
 
 def question_of(
@@ -53,6 +59,7 @@ def explain(
     k: int,
     language: str,
     words: bool,
+    by: str | None = None,
     counterfactuals: bool = True,
     gradients: bool = False,
 ) -> Explanation:
@@ -82,7 +89,32 @@ def explain(
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
     )
-    return explained(subject, engine.lexicon if words else None, language, counterfactuals=counterfactuals, gradients=gradients)
+    writer = _writer(engine, by, item, user=user, history=history, profile=profile, scenario=scenario) if words else None
+    lexicon = engine.lexicon if words else None
+    return explained(subject, lexicon, language, writer=writer, counterfactuals=counterfactuals, gradients=gradients)
+
+
+def _writer(engine: Engine, by: str | None, item: str, **reader: Any) -> Writer | None:
+    """What writes the reason: the write task `by`, or None: one that learned from texts of the kind "reason", where there is one.
+
+    Raises:
+        UsageError: no such write task.
+    """
+    part = engine.scorer.writing
+    if by == TEMPLATES or (by is None and part is None):
+        return None
+    if by is None:
+        assert part is not None
+        by = next((name for name, config in part.write.configs.items() if REASON in config.from_), None)
+        if by is None:
+            return None
+    name = kind_named(write_part(engine.scorer), by)
+
+    def write(about: Sequence[str]) -> str:
+        # It is held against the facts where it is cited, with what was typed among them.
+        return engine.write(name, item=item, ask=HowToWrite(check=False), about=tuple(about), **reader).text
+
+    return write
 
 
 def overall(
