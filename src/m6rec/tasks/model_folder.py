@@ -5,6 +5,7 @@ model.safetensors    weights of the language model and of the task
 tokenizer.json       bag.json       profile_bag.json (where users have fields)
 item_states.safetensors   user_states.safetensors   frozen text summaries
 last_states.safetensors  what the model knows of each user after the newest event (where serving need not read histories anew)
+interest.safetensors, interest_bag.json   the interest vector of what people say, and what was written about the items, where learned
 statistics.safetensors, context_bag.json   what judging candidates counts and reads, where tasks do
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
@@ -48,6 +49,7 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
+from m6rec.tasks.interest_part import InterestPart, load_interest, save_interest
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge_part import JudgeInputs, JudgePart, TextPart
 from m6rec.tasks.model_card import model_card
@@ -64,6 +66,7 @@ TEMPLATES = "templates.yaml"
 TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES, LAST_STATES = "item_states.safetensors", "user_states.safetensors", "last_states.safetensors"
 CONTEXT_BAG, STATISTICS = "context_bag.json", "statistics.safetensors"
+INTEREST, INTEREST_BAG = "interest.safetensors", "interest_bag.json"
 DATA, INDEX, CARD, FUSION = "data", "index", "README.md", "fusion"
 PARTS = {
     CONFIG,
@@ -82,6 +85,8 @@ PARTS = {
     FUSION,
     CONTEXT_BAG,
     STATISTICS,
+    INTEREST,
+    INTEREST_BAG,
 }
 JUDGING = "judging."  # prefix of the weights of what judges candidates
 TEXTS = "texts."  # and of what judges texts
@@ -112,9 +117,9 @@ class ChooseScorer(ServedModel):
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
         parts = _load(Path(folder))
-        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts")}
+        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts", "interest")}
         scorer = cls(**parts, folder=Path(folder))
-        scorer.basket, scorer.judging, scorer.texts = beside.values()
+        scorer.basket, scorer.judging, scorer.texts, scorer.interest = beside.values()
         return scorer
 
 
@@ -134,6 +139,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         "baskets": scorer.basket is not None,
         "judging": None if scorer.judging is None else scorer.judging.plain(),
         "judging_texts": None if scorer.texts is None else scorer.texts.plain(),
+        "interest": None if scorer.interest is None else scorer.interest.plain(),
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -159,6 +165,8 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         if scorer.profiles is not None:
             scorer.profiles.bag.save(temporary / PROFILE_BAG)
             save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
+        if scorer.interest is not None:
+            save_interest(scorer.interest, temporary / INTEREST, temporary / INTEREST_BAG, belongs)
         if scorer.judging is not None:
             _save_inputs(scorer.judging.inputs, temporary, belongs)
         graph = _graph_tensors(catalogue.priors)
@@ -213,6 +221,17 @@ def _judging_texts(folder: Path, facts: dict[str, Any], shape: ModelShape, weigh
     return part
 
 
+def _interest(folder: Path, facts: dict[str, Any]) -> InterestPart | None:
+    told = facts.get("interest")
+    if told is None:
+        return None
+    bag, tensors = Bag.load(folder / INTEREST_BAG), _tensors(folder / INTEREST, facts)
+    try:
+        return load_interest(told, bag, tensors, folder / INTEREST)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{folder / INTEREST} is not what {CONFIG} describes ({_one_line(error)}); {TOGETHER}") from None
+
+
 def _fingerprint(weights: dict[str, torch.Tensor]) -> str:
     """Of the weights themselves: states are of these weights and no others."""
     digest = hashlib.blake2b(digest_size=8)
@@ -264,6 +283,7 @@ def _load(folder: Path) -> dict[str, Any]:
     return {
         "judging": _judging(folder, facts, dataset, task, tensors),
         "texts": _judging_texts(folder, facts, shape, tensors),
+        "interest": _interest(folder, facts),
         "basket": basket,
         "model": model,
         "task": task,
