@@ -68,8 +68,8 @@ def test_writing_has_the_logits_of_the_library(tiny_checkpoint: Make, family: st
     """Lower and upper layers together are the whole model, wherever it is split."""
     checkpoint, given = opened(tiny_checkpoint(family)), segments(causal=True)
     batch = SegmentBatch.padded(given)
-    for lower in (1, 2):
-        model = built(checkpoint, lower)
+    for lower, way in ((1, "lora"), (2, "prefix")):
+        model = stirred(built(checkpoint, lower, adapt=way))  # what adapts the layers to slots is left out
         with torch.inference_mode():
             states = model.write_states(batch, model.encode(batch), torch.ones(len(given), dtype=torch.bool))
             logits = model.logits(states)

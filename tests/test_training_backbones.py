@@ -29,7 +29,6 @@ QUICK = ["train.epochs=1", "train.threads=1", "model.history=12", "evaluation.re
     [
         ("bert", ["model.adapt=prefix"]),
         ("qwen3", ["model.lower_layers=1", "model.adapt={way: lora, rank: 4}"]),
-        ("t5", ["model.lower_layers=3", "model.width=16"]),
     ],
 )
 def test_train_recommend_save_load(

@@ -116,7 +116,8 @@ class LanguageModel(nn.Module):
             M W, in the order of the wanted tokens in the rows.
         """
         rows, place = batch.one_a_row(self.to_slots(states), written)  # G' S W
-        return cast(Tensor, self.upper(rows))[place[:, 0], place[:, 1]]
+        told = self.upper.tokens(rows) if isinstance(self.upper, BackboneUpper) and self.upper.shape.causal else self.upper(rows)
+        return cast(Tensor, told)[place[:, 0], place[:, 1]]
 
     def logits(self, states: Tensor) -> Tensor:
         """... W -> ... V by the head; for training use `linear_cross_entropy` with `spoken` and `table`, which never holds all of them."""

@@ -47,6 +47,7 @@ def read_tokenizer(folder: Path, name: str) -> Tokenizer:
     mask = named.get("mask", spare.pop() if spare else named.get("unk", end))
     lacking = max(len(SPECIAL_TOKENS) - 5 - len(spare), 0)
     engine.add_special_tokens([tokenizers.AddedToken(f"<reserved-{number}>", normalized=False) for number in range(lacking)])
+    last = max(vocabulary.values())
     vocabulary = engine.get_vocab(with_added_tokens=True)
     spare += [vocabulary[f"<reserved-{number}>"] for number in range(lacking)]
     return Tokenizer(
@@ -58,7 +59,7 @@ def read_tokenizer(folder: Path, name: str) -> Tokenizer:
             mask=mask,
             sep=named.get("sep", end),
             reserved=tuple(spare[: len(SPECIAL_TOKENS) - 5]),
-            added=lacking,
+            added=max(vocabulary.values()) - last,
             before=before,
             after=after,
             never=tuple(sorted(_special(engine) - {named.get("unk", -1)})),

@@ -43,7 +43,7 @@ class Specials:
     after: tuple[int, ...] = ()
     never: tuple[int, ...] = ()  # left out of what a text gives: some vocabularies have "</s>" among their pieces of words
     longest: int = LONGEST_TOKEN  # characters that one token can stand for
-    added: int = 0  # of the reserved ones, those that the checkpoint did not have
+    added: int = 0  # ids behind the checkpoint's own, for reserved tokens that it lacked
 
 
 class Tokenizer:

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m6rec.language_model.backbones.adapt import adapt_layers, is_adapter
+from m6rec.language_model.backbones.adapt import adapt_layers, is_adapter, without_changes
 from m6rec.language_model.backbones.config import BackboneShape
 from m6rec.language_model.backbones.parts import BackboneBlock, backbone_rotation, make_norm, relative_bucket
-from m6rec.language_model.layers import KeysValues, Rotation, append_past
+from m6rec.language_model.layers import Attention, KeysValues, Rotation, append_past
 from m6rec.language_model.lower import sight
 from m6rec.language_model.upper import UpperLayers
 
@@ -96,6 +96,23 @@ class BackboneUpper(UpperLayers):
     def rotation(self, positions: Tensor) -> Rotation | None:
         """Rotary positions, where the checkpoint has them."""
         return backbone_rotation(self.shape, positions)
+
+    def tokens(self, states: Tensor) -> Tensor:
+        """Token states (B, T, D) from left to right through these layers as the checkpoint was trained: nothing of slots, nothing that adapts.
+
+        So that what a GPT-like checkpoint says of a text stays what it said, whatever the tasks taught these layers.
+        """
+        length = states.shape[1]
+        place = torch.arange(length, device=states.device)
+        rotation, visible = self.rotation(place[None]), place <= place[:, None]  # T T
+        with without_changes(self):
+            for layer in self.layers:
+                block = cast(BackboneBlock, layer)
+                normed = block.attention_norm(states)
+                keys_values = block.attention.keys_values(normed, rotation)
+                told = Attention.attend(block.attention, block.attention.queries(normed, rotation), keys_values, visible)  # past the prefix
+                states = block.feed_forward(block.joined(states, told))
+            return self.norm(states)
 
     def trained(self, wanted: bool = True) -> None:
         """Let what adapts these layers train, or not: the biases of slots, and by `adapt.way` the low-rank changes, the prefix, or all."""
