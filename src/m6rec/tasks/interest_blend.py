@@ -72,7 +72,7 @@ def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> I
         known = [number for number, one in enumerate(found) if one is not None]
         if kind == "words" or not known:
             continue
-        best = []
+        best: list[tuple[float, float]] = []
         for number in range(len(EVENTS)):
             # What neighbouring numbers of events show counts half: single ones are noisy.
             near = [(one, 1.0 if at == number else 0.5) for at, one in enumerate(found) if one is not None and abs(at - number) <= 1]

@@ -52,8 +52,8 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
-from m6rec.tasks.folder_parts import judge_part, tensors_of, text_part, write_part
-from m6rec.tasks.interest_part import InterestPart, load_interest, save_interest
+from m6rec.tasks.folder_parts import interest_part, judge_part, tensors_of, text_part, write_part
+from m6rec.tasks.interest_part import save_interest
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge_part import JudgeInputs, JudgePart
 from m6rec.tasks.model_card import model_card
@@ -212,17 +212,6 @@ def _judging(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose
     return judge_part(folder / CONFIG, told, arrays, bag, dataset, task, tensors_of(weights, JUDGING), folder / WEIGHTS)
 
 
-def _interest(folder: Path, facts: dict[str, Any]) -> InterestPart | None:
-    told = facts.get("interest")
-    if told is None:
-        return None
-    bag, tensors = Bag.load(folder / INTEREST_BAG), _tensors(folder / INTEREST, facts)
-    try:
-        return load_interest(told, bag, tensors, folder / INTEREST)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{folder / INTEREST} is not what {CONFIG} describes ({_one_line(error)}); {TOGETHER}") from None
-
-
 def _fingerprint(weights: dict[str, torch.Tensor]) -> str:
     """Of the weights themselves: states are of these weights and no others."""
     digest = hashlib.blake2b(digest_size=8)
@@ -283,7 +272,7 @@ def _load(folder: Path) -> dict[str, Any]:
             tensors_of(tensors, WRITING),
             folder / WEIGHTS,
         ),
-        "interest": _interest(folder, facts),
+        "interest": interest_part(folder / INTEREST, folder / INTEREST_BAG, facts.get("interest"), lambda path: _tensors(path, facts)),
         "basket": basket,
         "model": model,
         "task": task,
