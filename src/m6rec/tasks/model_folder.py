@@ -73,25 +73,8 @@ CONTEXT_BAG, STATISTICS = "context_bag.json", "statistics.safetensors"
 DATA, INDEX, CARD, FUSION, ADAPTER = "data", "index", "README.md", "fusion", "adapter"
 INTEREST, INTEREST_BAG = "interest.safetensors", "interest_bag.json"
 PARTS = {
-    CONFIG,
-    WEIGHTS,
-    GRAPH,
-    TEMPLATES,
-    TOKENIZER,
-    BAG,
-    PROFILE_BAG,
-    ITEM_STATES,
-    USER_STATES,
-    LAST_STATES,
-    DATA,
-    INDEX,
-    CARD,
-    FUSION,
-    ADAPTER,
-    CONTEXT_BAG,
-    STATISTICS,
-    INTEREST,
-    INTEREST_BAG,
+    *(CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, LAST_STATES, DATA, INDEX, CARD, FUSION),
+    *(ADAPTER, CONTEXT_BAG, STATISTICS, INTEREST, INTEREST_BAG),
 }
 JUDGING = "judging."  # prefix of the weights of what judges candidates
 TEXTS = "texts."  # and of what judges texts
