@@ -43,7 +43,10 @@ class ChooseSizes:
 
 @dataclass(frozen=True)
 class ChooseExamples:
-    """What the task trains on. Rows of `histories` are users; `wanted` bool (E,) are the events that are targets."""
+    """What the task trains on. Rows of `histories` are users; `wanted` bool (E,) are the events that are targets.
+
+    typed: what was typed before the first event, a row a user; None: in a share of the rows words of an item stand for it.
+    """
 
     histories: Histories
     wanted: np.ndarray
@@ -51,6 +54,7 @@ class ChooseExamples:
     contents: Contents
     profiles: Contents | None
     batch_targets: int
+    typed: Contents | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ class Choose(OverHistories):
 
         Args:
             gate: weighs the priors against the softmax.
-            question: (W,), added to the states where something else is asked than what comes next.
+            question: (W,) or one row a target (R, W), added to the states where something else is asked than what comes next.
         """
         examples, windows = bound.examples, bound.windows
         first, last, begin = windows.first[batch], windows.last[batch], windows.begin[batch]
@@ -198,10 +202,15 @@ class Choose(OverHistories):
         start = self.start.expand(batch, -1)
         if profiles is not None and self.profile is not None:
             start = start + self.profile(profiles)
-        if typed is not None and self.items.content is not None:
-            said = (typed.offsets[1:] > typed.offsets[:-1]).to(start.dtype)[:, None]  # B 1: 0 where nothing known was typed
-            start = start + said * (self.typed + self.items.content(typed))
-        return start
+        return start if typed is None else start + self._typed(typed)
+
+    def _typed(self, typed: Contents) -> Tensor:
+        """(B, W): what was typed, zeros where nothing known was."""
+        if self.items.content is None:
+            return self.start.new_zeros(len(typed), self.shape.width)
+        said = (typed.offsets[1:] > typed.offsets[:-1]).to(self.start.dtype)[:, None]  # B 1
+        read: Tensor = said * (self.typed + self.items.content(typed))
+        return read
 
     def states(self, model: LanguageModel, vectors: Tensor, slots: Slots) -> Tensor:
         """(B, 1 + S, W): the state after the start slot and after each event."""
@@ -262,7 +271,9 @@ class Choose(OverHistories):
         if profiles is not None and self.profile is not None:
             kept = (torch.rand(batch, 1) >= self.config.profile_dropout).to(start.dtype)
             start = start + kept * self.profile(profiles)
-        if self.items.content is not None and self.config.typed:
+        if examples.typed is not None:
+            start = start + self._typed(examples.typed.rows(torch.from_numpy(users)))
+        elif self.items.content is not None and self.config.typed:
             start = start + self._as_if_typed(examples, first, last)
         return gather_slots(start, histories, inputs)
 

@@ -59,7 +59,7 @@ class Turn:
     """What a person said, understood. Items are rows of the catalogue.
 
     about     items a question is about        asked   fields it asks for        values  values it asks after ("is it a comedy?")
-    wish      the words that say what is wanted and what is not, "" for none
+    wish      the words that say what is wanted and what is not, "" for none      words  all words but the names of items
     """
 
     intent: Intent
@@ -73,6 +73,7 @@ class Turn:
     asked: tuple[str, ...] = ()
     values: tuple[Named, ...] = ()
     wish: str = ""
+    words: str = ""
     question: bool = False
     cut: bool = False
 
@@ -148,6 +149,7 @@ def understand(
         "refused": feelings[REFUSED],
         "had": feelings[HAD],
         "wish": wish,
+        "words": " ".join(word for place, word in enumerate(words.words) if not _in_name(place, named)),
         "question": question,
         "cut": cut,
     }
