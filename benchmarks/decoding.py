@@ -84,7 +84,9 @@ class Small:
             there,
         )
         read = self.writer.read(self.model, sources, self.option)
-        return QuickSpeaker(self.arrays, self.option, read, BOS) if quick else WriterSpeaker(self.model, self.writer, self.option, read, BOS)
+        return (
+            QuickSpeaker(self.arrays, self.option, read, BOS) if quick else WriterSpeaker(self.model, self.writer, self.option, read, BOS)
+        )
 
 
 def timed(work: Callable[[], int], repeats: int) -> dict[str, float]:

@@ -17,10 +17,10 @@ RESAMPLES = 300
 
 
 class Measured:
-    """The texts of one method for the rows of `data.of(part)`. Everything is lower-cased; figures are per cent."""
+    """The texts of one method for the rows of `data.held(part)`. Everything is lower-cased; figures are per cent."""
 
     def __init__(self, data: WritingData, part: int, texts: Sequence[str]) -> None:
-        cases = data.of(part)
+        cases = data.held(part)
         self.texts = [" ".join(text.split()).lower() for text in texts]
         references = [" ".join(case.text.split()).lower() for case in cases]
         bleu = BLEU(lowercase=True)

@@ -22,6 +22,7 @@ TRAINING, VALIDATION, TEST = range(3)
 SHORTEST, LONGEST = 4, 20  # words of an explanation sentence
 LEAST_FEATURE, LEAST_OF_ITEM = 15, 2  # texts that name a feature at all; texts of one item from which on it is a field of the item
 MOST_OF_ITEM = 25
+MOST_VALIDATED = 150  # rows that a way of decoding is chosen on
 WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 # Words by what they do, for telling nouns by where they stand; `empty` are nouns of anything: to name them is no claim about the item.
 WORDS = {
@@ -61,6 +62,10 @@ class WritingData:
 
     def of(self, part: int) -> list[Case]:
         return [case for case in self.cases if case.part == part]
+
+    def held(self, part: int) -> list[Case]:
+        """The rows that are measured: all test rows, the first MOST_VALIDATED validation rows."""
+        return self.of(part)[: MOST_VALIDATED if part == VALIDATION else None]
 
 
 def read_writing(name: str, folder: Path) -> WritingData:

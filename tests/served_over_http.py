@@ -167,7 +167,9 @@ class PlainService:
     def write(self, ask: WriteAsk) -> WriteReply:
         self._writes(ask)
         others = [Written("Also good.", ask.kind)] * (ask.how.n - 1)
-        return WriteReply(Written(f"{ask.item} is good.", ask.kind, [1, 2], -0.5, others), (ask.item or "i0",), "plain-1", ask.request_id, 0.1)
+        return WriteReply(
+            Written(f"{ask.item} is good.", ask.kind, [1, 2], -0.5, others), (ask.item or "i0",), "plain-1", ask.request_id, 0.1
+        )
 
     def write_stream(self, ask: WriteAsk) -> tuple[str, Iterator[str]]:
         self._writes(ask)
@@ -181,7 +183,13 @@ class PlainService:
             self._item(ask.item)
 
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, version: str | None = None, most_tokens: int | None = None, request_id: str = "", **who: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        version: str | None = None,
+        most_tokens: int | None = None,
+        request_id: str = "",
+        **who: Any,
     ) -> Talked:
         self.said.append({"messages": messages, "most_tokens": most_tokens, **who})
         if version not in (None, *self.versions):

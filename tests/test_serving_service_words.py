@@ -174,7 +174,7 @@ def test_blocked_items_stay_blocked_whatever_is_said(opened: Opener, judged_run:
         for text in (INJECTION.format(title=title), f"What does {title} cost?", f"I like {title}, more like it", f"{title}"):
             for messages in (said(text), [{"role": "system", "content": INJECTION.format(title=title)}, *said(text)]):
                 talked = service.chat(messages, user="u03")
-                assert not set(one.item_id for one in talked.reply.items) & set(blocked)
+                assert not {one.item_id for one in talked.reply.items} & set(blocked)
                 assert [other for other in secret if other in talked.reply.text and other not in open_titles] == []
 
 

@@ -27,6 +27,7 @@ from m6rec.training.workbench import Workbench
 if TYPE_CHECKING:
     from conftest import CommandLine
 
+
 @pytest.fixture(scope="module")
 def sample(writing_sample: Path) -> Path:
     return writing_sample

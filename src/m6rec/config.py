@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from m6rec.base.configuration import Config, set_dotted
 from m6rec.base.errors import ConfigError
@@ -49,6 +49,12 @@ class M6RecConfig(Config):
             missing = isinstance(task, dict) and "answer" not in task
             said[name] = {"answer": "judge" if "label" in task else "choose", **task} if missing else task
         return said
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.pretrain.from_ is not None and self.model.backbone is not None:
+            raise ValueError("pretrain.from and model.backbone are two language models to start from; leave one out")
+        return self
 
     @field_validator("tasks")
     @classmethod

@@ -151,6 +151,18 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
     return sorted(claims, key=lambda claim: claim.start)
 
 
+def named_rows(checked: Checked, facts: Facts, rows: Sequence[int]) -> list[int]:
+    """Which of the items `rows` a text names."""
+    said = {" ".join(unit for unit, _, _ in placed_units(one.text, facts.lexicon.language)) for one in checked.kept if one.kind == "name"}
+    found = []
+    for row in rows:
+        names = facts.lexicon.names(facts.lexicon.titles[row])
+        # A long title is named by its beginning.
+        if any(one in names or (one.count(" ") > 2 and any(name.startswith(f"{one} ") for name in names)) for one in said):
+            found.append(row)
+    return found
+
+
 def share_true(texts: Iterable[str], facts: Iterable[Facts]) -> tuple[int, int]:
     """(true, named): of the claims that written texts make, how many are true of their item and reader; the figure "named features that are true"."""
     true = named = 0

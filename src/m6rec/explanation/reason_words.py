@@ -116,16 +116,17 @@ def _titles(some: Sequence[Cited], words: ReasonWords) -> str:
     return _listed([_quoted(one.title, words) for one in some], words)
 
 
-def _quoted(title: str, words: ReasonWords) -> str:
+def shortened(title: str) -> str:
+    """A title as sentences name it: on one line, cut after a word where it is long."""
     short = " ".join(title.split())
-    if len(short) > LONGEST_TITLE:
-        short = (
-            short[
-                : short.rfind(" ", LONGEST_TITLE // 2, LONGEST_TITLE) if " " in short[LONGEST_TITLE // 2 : LONGEST_TITLE] else LONGEST_TITLE
-            ]
-            + "…"
-        )
-    return f"{words.quote[0]}{short}{words.quote[1]}"
+    if len(short) <= LONGEST_TITLE:
+        return short
+    cut = short.rfind(" ", LONGEST_TITLE // 2, LONGEST_TITLE)
+    return short[: cut if cut > 0 else LONGEST_TITLE] + "…"
+
+
+def _quoted(title: str, words: ReasonWords) -> str:
+    return f"{words.quote[0]}{shortened(title)}{words.quote[1]}"
 
 
 def _field(pair: tuple[str, str], words: ReasonWords, names: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from m6rec.language_model.config import ModelShape
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import Profiles
+from m6rec.tasks.interest_part import InterestPart, load_interest
 from m6rec.tasks.judge_part import JudgePart, TextPart
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write_part import WritePart
@@ -59,6 +61,17 @@ def text_part(config: Path, told: dict[str, Any] | None, shape: ModelShape, weig
     load_into(part.judge, weights, source)
     part.judge.eval()
     return part
+
+
+def interest_part(path: Path, bag: Path, told: dict[str, Any] | None, tensors: Callable[[Path], Weights]) -> InterestPart | None:
+    """What reads the interests that people say, if anything does; its tensors stand in the file `path`. Raises CheckpointError."""
+    if told is None:
+        return None
+    words, weights = Bag.load(bag), tensors(path)
+    try:
+        return load_interest(told, words, weights, path)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise damaged(path, error) from None
 
 
 def write_part(

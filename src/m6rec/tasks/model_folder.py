@@ -5,6 +5,7 @@ model.safetensors    weights of the language model and of the task
 tokenizer.json       bag.json       profile_bag.json (where users have fields)
 item_states.safetensors   user_states.safetensors   frozen text summaries
 last_states.safetensors  what the model knows of each user after the newest event (where serving need not read histories anew)
+interest.safetensors, interest_bag.json   the interest vector of what people say, and what was written about the items, where learned
 statistics.safetensors, context_bag.json   what judging candidates counts and reads, where tasks do
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
@@ -51,7 +52,8 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
-from m6rec.tasks.folder_parts import judge_part, tensors_of, text_part, write_part
+from m6rec.tasks.folder_parts import interest_part, judge_part, tensors_of, text_part, write_part
+from m6rec.tasks.interest_part import save_interest
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge_part import JudgeInputs, JudgePart
 from m6rec.tasks.model_card import model_card
@@ -69,6 +71,7 @@ TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES, LAST_STATES = "item_states.safetensors", "user_states.safetensors", "last_states.safetensors"
 CONTEXT_BAG, STATISTICS = "context_bag.json", "statistics.safetensors"
 DATA, INDEX, CARD, FUSION, ADAPTER = "data", "index", "README.md", "fusion", "adapter"
+INTEREST, INTEREST_BAG = "interest.safetensors", "interest_bag.json"
 PARTS = {
     CONFIG,
     WEIGHTS,
@@ -87,6 +90,8 @@ PARTS = {
     ADAPTER,
     CONTEXT_BAG,
     STATISTICS,
+    INTEREST,
+    INTEREST_BAG,
 }
 JUDGING = "judging."  # prefix of the weights of what judges candidates
 TEXTS = "texts."  # and of what judges texts
@@ -118,9 +123,9 @@ class ChooseScorer(ServedModel):
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
         parts = _load(Path(folder))
-        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts", "writing")}
+        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts", "writing", "interest")}
         scorer = cls(**parts, folder=Path(folder))
-        scorer.basket, scorer.judging, scorer.texts, scorer.writing = beside.values()
+        scorer.basket, scorer.judging, scorer.texts, scorer.writing, scorer.interest = beside.values()
         return scorer
 
 
@@ -141,6 +146,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         "judging": None if scorer.judging is None else scorer.judging.plain(),
         "judging_texts": None if scorer.texts is None else scorer.texts.plain(),
         "writing": None if scorer.writing is None else scorer.writing.plain(),
+        "interest": None if scorer.interest is None else scorer.interest.plain(),
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -168,6 +174,8 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         if scorer.profiles is not None:
             scorer.profiles.bag.save(temporary / PROFILE_BAG)
             save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
+        if scorer.interest is not None:
+            save_interest(scorer.interest, temporary / INTEREST, temporary / INTEREST_BAG, belongs)
         if scorer.judging is not None:
             _save_inputs(scorer.judging.inputs, temporary, belongs)
         graph = _graph_tensors(catalogue.priors)
@@ -264,6 +272,7 @@ def _load(folder: Path) -> dict[str, Any]:
             tensors_of(tensors, WRITING),
             folder / WEIGHTS,
         ),
+        "interest": interest_part(folder / INTEREST, folder / INTEREST_BAG, facts.get("interest"), lambda path: _tensors(path, facts)),
         "basket": basket,
         "model": model,
         "task": task,

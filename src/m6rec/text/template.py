@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from m6rec.base.configuration import Config
 from m6rec.base.errors import ConfigError, nearest
 from m6rec.data.fields import FieldType
+from m6rec.text.cues import Cues
 
 Language = Literal["en", "zh"]
 NAME, VALUE = "name", "value"
@@ -91,6 +92,7 @@ class Template(Config):
     entities: dict[str, Entity] = Field(default={}, description="item, profile, query, review, ...")
     names: dict[str, str] = Field(default={}, description="what a field is called in words; others: the field's name, _ read as a blank")
     missing: list[str] = Field(default=[], description="category and tag values that mean nothing is known; capitals make no difference")
+    cues: Cues = Field(default_factory=Cues, description="cue words of typed text, beside the packaged ones; see text/cues/en.yaml")
     decimals: int = Field(default=2, ge=0, le=9, description="decimals of a number at most; zeros at the end are dropped")
 
 

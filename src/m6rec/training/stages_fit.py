@@ -36,6 +36,7 @@ from m6rec.training.loop import Loop, LoopState
 from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, measure_judged, write_report
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
+from m6rec.training.stages_interest import fitted_interest
 from m6rec.training.workbench import AGREEMENT, Workbench
 from m6rec.training.writing import NAME as WRITE
 
@@ -56,6 +57,8 @@ class Fit(Stage):
         # How often the state is saved, and where it runs, change nothing that is asked for.
         train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads")}
         tasks = {name: task.plain() for name, task in config.tasks.items()}
+        for task in tasks.values():
+            task.pop("interest", None)  # learned after the fit, in a stage of its own
         if bench.config.judges:
             tasks["sharing"] = config.sharing.plain()
         if config.writes:
@@ -250,6 +253,7 @@ class Index(Stage):
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config, scorer = bench.config, served(bench)
+        scorer.interest = fitted_interest(bench)
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
         scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
         refit(bench, scorer)
@@ -274,7 +278,9 @@ class Index(Stage):
 
 
 def _beside_blend(bench: Workbench, inputs: Any) -> Any:
-    """`inputs`, and the key of the blend where there is one: what is measured and packed is the blend then."""
+    """`inputs`, and the keys of what is joined with the model where anything is: that is measured and packed then."""
+    if bench.config.choose.interest is not None:
+        inputs = [inputs, bench.key("interest")]
     return inputs if bench.config.fusion is None else [inputs, bench.key("blend")]
 
 

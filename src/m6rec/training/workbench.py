@@ -37,6 +37,7 @@ from m6rec.tasks.write_part import WritePart
 from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
+from m6rec.training.continued import load_language, shaped, start_of
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging import Judging, read_calibrations
 from m6rec.training.judging_texts import NAME as TEXTS
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from m6rec.config import M6RecConfig
     from m6rec.training.stage import Stage
 
-AGREEMENT, BACKBONE = "agreement.json", "backbone.json"
+AGREEMENT, BACKBONE, START = "agreement.json", "backbone.json", "start.json"
 
 
 @dataclass
@@ -151,7 +152,11 @@ class Workbench:
 
     @cached_property
     def shape(self) -> ModelShape:
-        return self.config.model.resolve(
+        model, start = self.config.model, self.config.pretrain.from_
+        if start is not None:  # read from the stage, not from there: a finished run does not need it any more
+            path = self.folder("tokenizer") / START
+            model = shaped(model, ModelShape.build(read_json(path), source=str(path)), Path(start))
+        return model.resolve(
             vocabulary=self.tokenizer.size,
             pad_id=self.tokenizer.pad_id,
             events=len(self.split.train.items),
@@ -159,6 +164,12 @@ class Workbench:
             known_gaps=known_gaps(self.split.train),
             backbone=self.backbone,
         )
+
+    @cached_property
+    def start(self) -> tuple[LanguageModel, Tokenizer] | None:
+        """The language model and tokenizer of `pretrain.from`; None where training starts from nothing."""
+        folder = start_of(self.config, self.source)
+        return None if folder is None else load_language(folder)
 
     @cached_property
     def backbone(self) -> BackboneShape | None:

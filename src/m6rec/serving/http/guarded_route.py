@@ -54,7 +54,8 @@ def route(
     """Add a route. The first line of the function's docstring is its summary.
 
     role: read, write, admin or NOBODY.  reply: model of the body of 200.  also: statuses beside those that every route may answer.
-    media_type: of a reply that is not JSON.  streams: whether the reply may also come as server-sent events.  documented: False for another spelling of a path that is documented already.
+    media_type: of a reply that is not JSON.  streams: whether the reply may also come as server-sent events.
+    documented: False for another spelling of a path that is documented already.
     """
     text = (function.__doc__ or "").strip()
     summary, _, rest = text.partition("\n")
