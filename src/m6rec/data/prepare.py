@@ -22,7 +22,7 @@ from m6rec.data.cleaning import drop_rare, drop_repeats, drop_unlisted
 from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig
 from m6rec.data.dataset import Dataset, Table, Vocabulary
-from m6rec.data.dialogues import dialogue_texts, read_dialogues
+from m6rec.data.dialogues import CONTEXT, dialogue_texts, read_dialogues
 from m6rec.data.events import read_events
 from m6rec.data.exposure_columns import Wanted
 from m6rec.data.exposure_files import (
@@ -99,7 +99,8 @@ def prepare(
         raise DataError(f"the catalogue has one item ('{items.ids.ids[0]}'): there is nothing to choose from; at least two are needed")
     histories, orders, actions, scenario_names = _histories(events, exposures, users, items)
     rows = None if exposures is None else _exposures(exposures, users, items, scenario_names, histories, orders, wanted)
-    texts = read_texts(data, folder, account=account, labels=labels.get("text", ()))
+    told = [name for name in labels.get("text", ()) if data.dialogues is None or name != CONTEXT]  # dialogues bring their own
+    texts = read_texts(data, folder, account=account, labels=told)
     relations = read_relations(data, folder, account=account)
     dialogues = read_dialogues(data, folder, items.ids, account=account)
     faq = read_faq(data, folder, account=account)

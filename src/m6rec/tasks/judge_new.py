@@ -15,7 +15,9 @@ from torch import Tensor
 from m6rec.data.statistics import Statistics
 from m6rec.tasks.judge_cells import NEW
 
-LEAST_SHARE = 0.01  # of the log; the rows of a smaller scenario change what is counted of users and items too little to count all again without
+LEAST_SHARE = (
+    0.01  # of the log; the rows of a smaller scenario change what is counted of users and items too little to count all again without
+)
 
 
 def as_new(codes: np.ndarray, share: float, ranks: Tensor | None, elsewhere: Tensor | None) -> tuple[np.ndarray, Tensor | None]:
