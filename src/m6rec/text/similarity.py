@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_array
 
-from m6rec.text.postings import Postings, mix
+from m6rec.text.postings import Postings, mix, signatures
 
 # Entries of a product held at once, at most (12 bytes each): bounds the memory whatever N is.
 PRODUCT_ENTRIES = 1 << 23
@@ -77,9 +77,15 @@ def text_neighbours(
 
 def neighbour_rows(vectors: csr_array, rows: np.ndarray, *, keep: int = 50, power: float = 1.0) -> csr_array:
     """The rows `rows` int64 (R,) of `text_neighbours`, everything compared; float32 (N, N), the other rows empty."""
-    vectors = csr_array(vectors)
+    vectors, rows = csr_array(vectors), np.asarray(rows, dtype=np.int64)
     items, keep = vectors.shape[0], min(keep, max(vectors.shape[0], 1))
-    return _weighed(_neighbours(Postings(vectors), None, keep, only=np.asarray(rows, dtype=np.int64)), items, keep, power)
+    product, marks = csr_array(vectors[rows] @ vectors.T), signatures(vectors)  # R N
+    spans = [slice(product.indptr[place], product.indptr[place + 1]) for place in range(len(rows))]
+    found = (
+        (item, *_nearest(product.indices[span], product.data[span], item, keep, marks))
+        for item, span in zip(rows.tolist(), spans, strict=True)
+    )
+    return _weighed(found, items, keep, power)
 
 
 def _weighed(found: Iterator[tuple[int, np.ndarray, np.ndarray]], items: int, keep: int, power: float) -> csr_array:
