@@ -52,6 +52,7 @@ def test_long_titles_are_cut_after_a_word() -> None:
     assert shortened(title) == "word " * 15 + "word…"
     assert shortened("a\nb\tc") == "a b c"
     assert len(shortened("x" * 500)) == 81
+    assert shortened("boots\x1b[31m\x00") == "boots [31m"
 
 
 def test_every_language_has_every_phrase_and_place() -> None:

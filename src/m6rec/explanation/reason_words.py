@@ -117,8 +117,8 @@ def _titles(some: Sequence[Cited], words: ReasonWords) -> str:
 
 
 def shortened(title: str) -> str:
-    """A title as sentences name it: on one line, cut after a word where it is long."""
-    short = " ".join(title.split())
+    """A title as sentences name it: on one line, without signs that steer a terminal, cut after a word where it is long."""
+    short = " ".join("".join(sign if sign.isprintable() else " " for sign in title[: 10 * LONGEST_TITLE]).split())
     if len(short) <= LONGEST_TITLE:
         return short
     cut = short.rfind(" ", LONGEST_TITLE // 2, LONGEST_TITLE)
@@ -133,7 +133,7 @@ def _fields(pairs: Sequence[tuple[str, str]], words: ReasonWords, names: dict[st
     """Values of one field together: "category home and tags seeds, plants"."""
     values: dict[str, list[str]] = {}
     for field, value in pairs:
-        values.setdefault(field, []).append(value)
+        values.setdefault(field, []).append(shortened(value))
     said = [
         words.field.format(name=names.get(field, field.replace("_", " ")), value=words.separator.join(some))
         for field, some in values.items()
