@@ -118,7 +118,8 @@ def measures(small: Small, repeats: int) -> Iterator[tuple[str, dict[str, float]
     yield "greedy, one text", timed(whole(greedy, 1, True), repeats)
     yield "nucleus, one text", timed(whole(nucleus, 1, True), repeats)
     yield "beam of 4, one text", timed(whole(Decoding(method="beam", beams=4, **exactly), 1, True), repeats)
-    yield "greedy, batch of 8", timed(whole(greedy, 8, True), repeats)
+    for rows in (8, 16, 32):
+        yield f"greedy, batch of {rows}", timed(whole(greedy, rows, True), repeats)
     yield "greedy, one text, tensors", timed(whole(greedy, 1, False), max(repeats // 3, 1))
 
     def first() -> int:

@@ -183,11 +183,11 @@ class WriterArrays:
     def _own_attention(self, x: np.ndarray, layer: _Layer, said: Said, number: int, place: int) -> np.ndarray:
         """(B, W): a lower layer's attention to the tokens said, with positions turned into the vectors."""
         batch = len(x)
-        query, key, value = (_normed(x, self.eps) @ layer.qkv).reshape(batch, 3, layer.heads, -1).transpose(1, 0, 2, 3)  # B H C
-        cosine, sine = self._turn(place)
+        made = (_normed(x, self.eps) @ layer.qkv).reshape(batch, 3, layer.heads, -1)
+        turned = _rotated(made[:, :2], *self._turn(place))  # B 2 H C: query and key
         keys, values = said.keys[number][:, :, : place + 1], said.values[number][:, :, : place + 1]
-        keys[:, :, place], values[:, :, place] = _rotated(key, cosine, sine), value
-        scores = keys @ _rotated(query, cosine, sine)[:, :, :, None]  # B H T 1
+        keys[:, :, place], values[:, :, place] = turned[:, 1], made[:, 2]
+        scores = keys @ turned[:, 0, :, :, None]  # B H T 1
         weights = _softmax(scores[:, :, :, 0])
         return np.asarray((weights[:, :, None] @ values).reshape(batch, -1))
 
@@ -278,10 +278,13 @@ def _turned(weight: torch.Tensor) -> np.ndarray:
 
 
 def _rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
-    """As `layers.rotate`, of B H C at one position."""
-    half = x.shape[2] // 2
-    first, second = x[:, :, :half], x[:, :, half:]
-    return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=2)
+    """As `layers.rotate`, of (..., C) at one position."""
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    result = np.empty_like(x)
+    np.subtract(first * cosine, second * sine, out=result[..., :half])
+    np.add(first * sine, second * cosine, out=result[..., half:])
+    return result
 
 
 def _normed(x: np.ndarray, eps: float) -> np.ndarray:
