@@ -154,13 +154,14 @@ class Choose(OverHistories):
         return {"choose": self.mixture_loss(model, self.bound, batch, self.gate)}
 
     def mixture_loss(
-        self, model: LanguageModel, bound: Bound, batch: np.ndarray, gate: PriorGate, question: Tensor | None = None
+        self, model: LanguageModel, bound: Bound, batch: np.ndarray, gate: PriorGate, question: Tensor | None = None, frozen: bool = False
     ) -> Tensor:
         """The loss of a batch of `bound`'s windows, per target.
 
         Args:
             gate: weighs the priors against the softmax.
             question: (W,) or one row a target (R, W), added to the states where something else is asked than what comes next.
+            frozen: whether the model and the item vectors are read as they are, and only what is asked, and the gate, learn.
         """
         examples, windows = bound.examples, bound.windows
         first, last, begin = windows.first[batch], windows.last[batch], windows.begin[batch]
@@ -170,10 +171,11 @@ class Choose(OverHistories):
         wanted = real & examples.wanted[events]
         chosen = events[wanted]  # R
         targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))
-        touched = None if self._sampler is None else self._touched(self._sampler, examples, events, targets)
-        vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents))) if touched is None else touched.vectors
-        slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last, events)
-        states = self.states(model, vectors, slots if touched is None else replace(slots, items=touched.place(slots.items)))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            touched = None if self._sampler is None else self._touched(self._sampler, examples, events, targets)
+            vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents))) if touched is None else touched.vectors
+            slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last, events)
+            states = self.states(model, vectors, slots if touched is None else replace(slots, items=touched.place(slots.items)))
         if self.asked is not None and examples.histories.scenarios is not None:
             # Half of the histories are asked "what next, in this scenario", the other half "what next, anywhere".
             asking = torch.from_numpy(examples.histories.scenarios[events].astype(np.int64))

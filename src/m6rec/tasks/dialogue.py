@@ -102,12 +102,16 @@ class Dialogue(OverHistories):
         self._said = None if examples is None else examples.said
 
     def loss(self, model: LanguageModel, batch: np.ndarray) -> dict[str, Tensor]:
-        """{"dialogue": the loss of the choose task over the batch's rows}, each of which has one target, its last event."""
+        """{"dialogue": the loss of the choose task over the batch's rows}, each of which has one target, its last event.
+
+        The shared model learns from events alone: a few thousand dialogues would be known by heart before they taught it anything, and the gates
+        would trust it as nobody else may.
+        """
         assert self.bound is not None
         assert self._said is not None
         rows = torch.from_numpy(self.bound.windows.user[batch])
         question = self.question.asked + self.question.read(self._said.rows(rows))
-        return {"dialogue": self._reader[0].mixture_loss(model, self.bound, batch, self.question.gate, question)}
+        return {"dialogue": self._reader[0].mixture_loss(model, self.bound, batch, self.question.gate, question, frozen=True)}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from m6rec.tasks.dialogue import DialoguePart, DialogueQuestion
 from m6rec.tasks.dialogue_neighbours import DialogueNeighbours
 
 FACTS, TENSORS = "dialogue.json", "dialogue.safetensors"
+FILES = (FACTS, TENSORS)
 QUESTION, NEIGHBOURS, PRIOR = "question.", "neighbours.", "prior."
 
 

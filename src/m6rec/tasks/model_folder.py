@@ -52,7 +52,7 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
-from m6rec.tasks.dialogue_folder import FACTS as SAID_FACTS
+from m6rec.tasks.dialogue_folder import FILES as SAID_FILES
 from m6rec.tasks.dialogue_folder import TENSORS as SAID
 from m6rec.tasks.dialogue_folder import load_dialogue, save_dialogue
 from m6rec.tasks.folder_parts import (
@@ -86,7 +86,7 @@ DATA, INDEX, CARD, FUSION, ADAPTER = "data", "index", "README.md", "fusion", "ad
 INTEREST, INTEREST_BAG = "interest.safetensors", "interest_bag.json"
 PARTS = {
     *(CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, LAST_STATES, DATA, INDEX, CARD, FUSION),
-    *(ADAPTER, CONTEXT_BAG, STATISTICS, INTEREST, INTEREST_BAG, SAID, SAID_FACTS),
+    *(ADAPTER, CONTEXT_BAG, STATISTICS, INTEREST, INTEREST_BAG, *SAID_FILES),
 }
 JUDGING = "judging."  # prefix of the weights of what judges candidates
 TEXTS = "texts."  # and of what judges texts

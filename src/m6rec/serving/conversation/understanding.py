@@ -177,9 +177,11 @@ def _intent(
     told = None if judged is None else judged.intent(words.text)
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
-    felt = bool(facts["liked"] or facts["refused"] or facts["had"])
-    if has["anger"] or _shouted(words.text):
+    felt = felt_of_items(facts)
+    if has["anger"] or _shouted(words.text) or told == "anger":
         return "anger"
+    if told == "faq" and not felt_of_items(facts):
+        return "question"
     if question and about and (asked or wanted) and not facts["had"]:
         return "ask_item"
     wishes = bool(facts["wish"]) and not (strange and not has["recommend"])
@@ -208,6 +210,11 @@ def _intent(
     if has["anything"] or has["yes"] or has["more"]:
         return "anything"
     return "unclear"
+
+
+def felt_of_items(facts: dict[str, object]) -> bool:
+    """Whether a turn says what is thought of items."""
+    return bool(facts["liked"] or facts["refused"] or facts["had"])
 
 
 def _shouted(text: str) -> bool:
