@@ -36,7 +36,7 @@ from text_rows import baseline, read_corpus
 from texts import at_random, fewer_labels, ours, reader_of
 
 RECENCIES = (0.65, 0.8, 0.9, 1.0)
-CHOOSING = 2_000
+CHOOSING = 1_000
 SHARES = (0.05,)
 METRICS = ("hit_rate@10", "hit_rate@50", "ndcg@10")
 

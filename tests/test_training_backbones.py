@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,7 @@ def test_writing_beside_it(family: str, settings: list[str], judged_sample: Path
     items = pl.read_parquet(judged_sample / "items.parquet")["item_id"].to_list()
     said = rec.write("say", user="u01", item=items[0], decoding="greedy", words=(1, 8))
     assert said.kind == "say"
+    assert all(map(math.isfinite, rec.plausibility(["quiet morning", "morning quiet"])))
     assert (
         Recommender.from_pretrained(tmp_path / "run").write("say", user="u01", item=items[0], decoding="greedy", words=(1, 8)).text
         == said.text

@@ -59,10 +59,11 @@ class M6RecConfig(Config):
     @field_validator("tasks")
     @classmethod
     def _names_fit(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
-        for of, least, wanted in (("next", 1, "exactly one, e.g. next: {answer: choose}"), ("basket", 0, "at most one")):
+        counts = (("next", 1, "exactly one, e.g. next: {answer: choose}"), ("basket", 0, "at most one"), ("dialogue", 0, "at most one"))
+        for of, least, wanted in counts:
             found = [name for name, task in tasks.items() if isinstance(task, ChooseConfig) and task.of == of]
             if not least <= len(found) <= 1:
-                said = "answer: choose" if of == "next" else "answer: choose, of: basket"
+                said = "answer: choose" if of == "next" else f"answer: choose, of: {of}"
                 raise ValueError(f"{len(found)} tasks with {said} are declared ({', '.join(found) or 'none'}); declare {wanted}")
         for name, task in tasks.items():
             if not isinstance(task, JudgeConfig) or task.after is None:
@@ -91,6 +92,11 @@ class M6RecConfig(Config):
     def basket(self) -> ChooseConfig | None:
         """The settings of the task that completes baskets, if any. What it shares with `choose` is as set there."""
         return next((task for task in self.tasks.values() if isinstance(task, ChooseConfig) and task.of == "basket"), None)
+
+    @property
+    def dialogue(self) -> ChooseConfig | None:
+        """The settings of the task that names items in dialogues, if any. What it shares with `choose` is as set there."""
+        return next((task for task in self.tasks.values() if isinstance(task, ChooseConfig) and task.of == "dialogue"), None)
 
     @property
     def judges(self) -> dict[str, JudgeConfig]:

@@ -23,6 +23,7 @@ DENIED_WITHIN = 3  # units between "not" and what it denies
 MOST_TEXT = 100_000  # characters that are read; nobody writes a longer reason
 MOST_ROUNDS = 50
 QUOTED = re.compile('[“"《「]([^”"》」\n]{2,400})[”"》」]')
+NEGATIVE = re.compile(r"(?:^|[^\w)])[-−]$")  # a minus, and no hyphen
 PAIRS = {"(": ")", "（": "）", "[": "]"}
 
 
@@ -270,6 +271,8 @@ def _number_true(
         fields |= {name for name in facts.lexicon.number_fields if " ".join(_units(name, facts.lexicon.language)) in words.money}
     values = [value for name, value in known if not fields or name in fields]
     first, second = float(low.replace(",", "")), None if high is None else float(high.replace(",", ""))
+    if second is None and NEGATIVE.search(text[: span[0]]):
+        first = -first
     if second is not None:
         return any(first <= value <= second for value in values) or all(
             _near(number, one, values) for number, one in ((low, first), (str(high), second))

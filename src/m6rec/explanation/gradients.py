@@ -65,7 +65,7 @@ def presence_score(scorer: ChooseMixture, requests: Requests, item: int) -> Call
     with torch.no_grad():
         start = task.start_slot(1, scorer.profile_contents(requests), scorer._typed_contents(requests, asked.typed))
         embedded, times = task.embed(vectors, gather_slots(start, window, np.arange(events)[None]))  # 1 1+E W
-        average = vectors.mean(dim=0) * task.shape.width**0.5
+        average = vectors.mean(dim=0) * task.shape.slot_scale
         base = torch.cat([embedded[:, :1], average.expand(1, events, -1)], dim=1)
         evidence = torch.from_numpy(asked.evidence)[0]  # M K
         weights = gate.recency_weights(evidence[None])[0]

@@ -58,9 +58,10 @@ class ChooseConfig(Config):
     """A `tasks:` entry that chooses an item out of the catalogue."""
 
     answer: Literal["choose"] = Field("choose", description="The kind of answer.")
-    of: Literal["next", "basket"] = Field(
+    of: Literal["next", "basket", "dialogue"] = Field(
         "next",
-        description="next: what follows a history; basket: what else belongs to a basket (beside a task of next, whose model it shares).",
+        description="next: what follows a history; basket: what else belongs to a basket; dialogue: the item that an assistant should name, learned "
+        "from data.dialogues (the last two beside a task of next, whose model they share).",
     )
     within: float = Field(0.0, ge=0, description="of: basket: seconds between neighbouring events of one basket at most.")
     positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from m6rec.base.errors import CheckpointError, ConfigError
@@ -99,3 +102,24 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
     """The error of a file that does not hold what it should."""
     line = " ".join(str(error).split()) or type(error).__name__
     return CheckpointError(f"{path} is damaged ({line}); restore it from a copy or train again")
+
+
+def fingerprint_of(weights: dict[str, torch.Tensor]) -> str:
+    """Of the weights themselves: states are of these weights and no others."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:
+    return {key: tensor for name, table in priors.items() for key, tensor in csr_tensors(name, table).items()}
+
+
+def csr_tensors(name: str, table: csr_array) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.data": torch.from_numpy(table.data.astype(np.float32)),
+        f"{name}.indices": torch.from_numpy(table.indices.astype(np.int32)),
+        f"{name}.indptr": torch.from_numpy(table.indptr.astype(np.int64)),
+    }

@@ -61,7 +61,7 @@ class BlendCases:
 
 
 def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> InterestBlend:
-    """The weights for each kind that give the highest mean NDCG@k, of those that differ by less than noise the likeliest.
+    """The weights for each kind that give the highest mean NDCG@k; of those that differ by less than noise the highest.
 
     cases: (kind, number of events) -> validation cases, None where there are too few.
     """
@@ -87,17 +87,10 @@ def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> I
     return InterestBlend(interest, match)
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """What each pair of weights gave on some cases: quality and likelihood, each float (matches, interests)."""
-
-    quality: np.ndarray
-    likelihood: np.ndarray
-
-
-def _tried(cases: BlendCases, k: int) -> _Tried:
+def _tried(cases: BlendCases, k: int) -> np.ndarray:
+    """float (matches, interests): mean NDCG@k under each pair of weights."""
     rows, matches = np.arange(len(cases.targets)), (0.0,) if cases.match is None else MATCH
-    quality, likelihood = np.full((len(MATCH), len(INTEREST)), -np.inf), np.full((len(MATCH), len(INTEREST)), -np.inf)
+    quality = np.full((len(MATCH), len(INTEREST)), -np.inf)
     for i, m in enumerate(matches):
         base = cases.scores if cases.match is None else cases.scores + np.float32(m) * cases.match
         for j, w in enumerate(INTEREST):
@@ -105,20 +98,17 @@ def _tried(cases: BlendCases, k: int) -> _Tried:
             own = scores[rows, cases.targets][:, None]
             above = (scores > own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
             quality[i, j] = np.where(above < k, 1 / np.log2(above + 2), 0.0).mean()
-            top = scores.max(axis=1, keepdims=True)
-            likelihood[i, j] = (own - top - np.log(np.exp(scores - top).sum(axis=1, keepdims=True))).mean()
-    return _Tried(quality, likelihood)
+    return quality
 
 
-def _best(tried: list[tuple[_Tried, float]]) -> tuple[float, float]:
-    """(interest, match): near the highest quality the likeliest; where nothing beats leaving words out, nothing."""
+def _best(tried: list[tuple[np.ndarray, float]]) -> tuple[float, float]:
+    """(interest, match): the highest weight of the interest vector whose quality is as good as the best: what is said is there to be heard."""
     weights = sum(weight for _, weight in tried)
-    quality = sum(weight * one.quality for one, weight in tried) / weights
-    likelihood = sum(weight * one.likelihood for one, weight in tried) / weights
+    quality = sum(weight * one for one, weight in tried) / weights
     assert isinstance(quality, np.ndarray)
-    assert isinstance(likelihood, np.ndarray)
-    good = quality >= quality.max() - NOISE * max(quality.max(), 1e-9)
-    i, j = np.unravel_index(np.argmax(np.where(good, likelihood, -np.inf)), quality.shape)
+    good = quality >= quality.max() * (1 - NOISE)
+    preferred = np.array(INTEREST)[None, :] - 0.01 * np.array(MATCH)[:, None]
+    i, j = np.unravel_index(np.argmax(np.where(good, preferred, -np.inf)), quality.shape)
     return INTEREST[j], MATCH[i]
 
 

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from m6rec.base.contracts import Requests
+from m6rec.base.errors import CheckpointError, ConfigError
 from m6rec.data.dataset import Table
 from m6rec.language_model.checkpoint import load_into, save_weights
 from m6rec.tasks.agreement import TYPED_FLOOR
@@ -168,12 +169,16 @@ def save_interest(part: InterestPart, weights: Path, bag: Path, metadata: dict[s
 
 
 def load_interest(plain: dict[str, Any], bag: Bag, tensors: dict[str, Tensor], source: Path) -> InterestPart:
-    """What `save_interest` wrote. Raises KeyError, TypeError, ValueError, ConfigError, CheckpointError where the parts do not fit."""
-    documents = None
-    if "documents.indptr" in tensors:
-        data, indices, indptr = (tensors[f"documents.{name}"].numpy() for name in ("data", "indices", "indptr"))
-        documents = csr_array((data, indices, indptr), shape=(len(indptr) - 1, bag.size))
-        documents.check_format(full_check=True)
-    part = InterestPart.of(plain, bag, documents)
+    """What `save_interest` wrote. Raises CheckpointError where the parts do not fit."""
+    try:
+        documents = None
+        if "documents.indptr" in tensors:
+            data, indices, indptr = (tensors[f"documents.{name}"].numpy() for name in ("data", "indices", "indptr"))
+            documents = csr_array((data, indices, indptr), shape=(len(indptr) - 1, bag.size))
+            documents.check_format(full_check=True)
+        part = InterestPart.of(plain, bag, documents)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{source} is not what its folder describes ({reason}); keep the files of one folder together") from None
     load_into(part.task, {name.removeprefix("task."): value for name, value in tensors.items() if name.startswith("task.")}, source)
     return part

@@ -29,6 +29,8 @@ from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
+from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
+from m6rec.training.dialogues import NAME as DIALOGUE
 from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
@@ -104,6 +106,15 @@ class Fit(Stage):
             weights |= {name: settings.weight for name, settings in documents.configs.items()}
             watched |= documents.watched()
             validations.append(lambda: documents.validate(bench, reading))
+        talking = bench.talking
+        if talking is not None:
+            assert config.dialogue is not None
+            dialogue = talking.new_task(task)
+            dialogue.bind(talking.examples())
+            tasks[DIALOGUE], weights[DIALOGUE] = dialogue, config.dialogue.weight
+            watched |= talking.watched()
+            validations.append(lambda: talking.validate(dialogue, scorer))
+            bench.progress.say(f"  {talking.statement}")
         writing = bench.writing
         if writing is not None:
             write = writing.new_task(bench, task)
@@ -131,6 +142,10 @@ class Fit(Stage):
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
+        if talking is not None:
+            dialogue.bind(None)
+            with torch.no_grad():
+                write_json(bench.folder(self.name) / DIALOGUE_AGREEMENT, talking.calibrated(dialogue, scorer).plain())
         if documents is not None:
             with torch.no_grad():
                 reading.fit_mixing(model)
@@ -262,6 +277,8 @@ class Index(Stage):
             scorer.basket = replace(
                 scorer.basket, priors=bench.basket_priors(all_baskets(bench.dataset.histories, config.basket.within, config.seed))
             )
+        if scorer.dialogue is not None and bench.talking is not None:
+            scorer.dialogue = bench.talking.everything(scorer.dialogue)
         if config.index.user_states:
             scorer.packed = pack_states(scorer, bench.dataset.histories, config.index.user_states)
         if scorer.blend is not None or len(scorer.catalogue) < config.index.exact_below:

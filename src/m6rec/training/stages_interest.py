@@ -132,14 +132,19 @@ def trained_texts(bench: Workbench, texts: pl.DataFrame) -> pl.DataFrame:
 
 def documents_of(bench: Workbench, texts: pl.DataFrame | None) -> tuple[Bag, csr_array]:
     """The bag of what may be said, and each item's features with what people wrote about it: csr (N, F)."""
-    items, language = bench.dataset.items, bench.config.text.language
+    return Bag.fit_matrix(raw_documents(bench, texts), bench.config.text.language)
+
+
+def raw_documents(bench: Workbench, texts: pl.DataFrame | None) -> Table:
+    """The items, with what training users wrote about each as one more field, where anybody did."""
+    items = bench.dataset.items
     if texts is None:
-        return Bag.fit_matrix(items, language)
+        return items
     written = trained_texts(bench, texts).group_by("item", maintain_order=True).agg(pl.col("text").str.join(" ").str.head(MOST_WORDS))
     column = (
         pl.DataFrame({"item": np.arange(len(items))}).join(written, on="item", how="left", maintain_order="left")["text"].alias(WRITTEN)
     )
-    return Bag.fit_matrix(Table(items.ids, items.frame.with_columns(column), {**items.fields, WRITTEN: FieldType.TEXT}), language)
+    return Table(items.ids, items.frame.with_columns(column), {**items.fields, WRITTEN: FieldType.TEXT})
 
 
 def by_user(bag: Bag, texts: pl.DataFrame | None) -> dict[int, tuple[np.ndarray, csr_array]] | None:

@@ -304,7 +304,8 @@ class Answering(Asking):
         tasks = self.choosing
         if task not in tasks:
             raise UsageError(f"there is no choose task {shown(task)}{nearest(task, list(tasks))}; choose tasks: {', '.join(tasks)}")
-        return self.scorer.completing if tasks[task].get("of") == "basket" else self.scorer
+        of = tasks[task].get("of")
+        return self.scorer.completing if of == "basket" else self.scorer.talking if of == "dialogue" else self.scorer
 
     @property
     def choosing(self) -> dict[str, Any]:

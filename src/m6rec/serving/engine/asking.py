@@ -102,6 +102,8 @@ class Asking:
         for name, value in told.items():
             if fields[name] == FieldType.NUMBER and value is not None and not _is_number(value):
                 raise UsageError(f"'{name}' of a profile is a number, got '{value}'")
+            if fields[name] == FieldType.NUMBER and value is not None:
+                self._in_range(name, float(value))
         rest = {name: value for name, value in profile.items() if name not in fields}
         wording = self.scorer.reader.wording
         said = [wording.profile(told, fields) if told else "", wording.profile(rest) if rest else ""]
@@ -109,6 +111,14 @@ class Asking:
         several = {name: value if isinstance(value, list | tuple | set) else [value] for name, value in told.items() if value is not None}
         said += [f"{name} {one}" for name, values in several.items() for one in values]
         return "; ".join(part for part in said if part)
+
+    def _in_range(self, name: str, value: float) -> None:
+        """Raises UsageError: a number that lies further outside what the users have than they lie apart."""
+        known = self.users.frame[name].to_numpy().astype(np.float64)
+        known = known[np.isfinite(known)]
+        if not math.isfinite(value) or (len(known) and not 2 * known.min() - known.max() <= value <= 2 * known.max() - known.min()):
+            said = f"; the users' is from {known.min():g} to {known.max():g}" if len(known) else ""
+            raise UsageError(f"'{name}' of a profile is {value:g}{said}")
 
     def _interests(self, profile: Mapping[str, Any] | str | None) -> str:
         """What a profile says about tastes, as if the person had typed it: words, tags, and what is no field of the users; not age or gender."""

@@ -124,11 +124,11 @@ def rank(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
     )
 
 
-def explain(model: LoadedModel, ask: Ask) -> Explanation:
-    """Why the first of `ask.items` stands where it stands for whoever asks."""
+def explain(model: LoadedModel, ask: Ask, language: str | None = None) -> Explanation:
+    """Why the first of `ask.items` stands where it stands for whoever asks, with words in a language."""
     item = model.check_item((ask.items or ("",))[0])
     check_somebody(ask, "explain to")
-    return evidence.explain(model.engine, known_person(model, ask), item)
+    return evidence.explain(model.engine, known_person(model, ask), item, language=language)
 
 
 def similar(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
