@@ -77,4 +77,4 @@ class WriterSpeaker:
             segments = [Segment(row.numpy().astype(np.int32), True) for row in ids]
             lower = self.model.encode(SegmentBatch.padded(segments, self.model.shape.pad_id))[:, -1:]
         states, past = self.writer.step(self.model, read, past, lower, ids[:, -1:], self.option)
-        return self.writer.log_probabilities(self.model, read, states), SaidSoFar(owner, read, ids, past, kept)
+        return self.writer.log_probabilities(self.model, read, states, ids[:, -1]), SaidSoFar(owner, read, ids, past, kept)
