@@ -147,6 +147,40 @@ def judged_run(judged_sample: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return run
 
 
+WRITING = (
+    *("model.width=16", "model.history=12", "pretrain.epochs=1", "text.vocabulary=700", "text.segment_tokens=24"),
+    *("train.epochs=2", "train.threads=1", "evaluation.resamples=100", "evaluation.baselines=[]", "writing.width=32", "writing.passes=6"),
+    *("writing.source_tokens=64", "writing.batch_rows=16", "tasks.next.prior.graph=false"),
+)
+WRITE_TASKS = """  reason: {answer: write, from: reason, memory: 1, longest: 24}
+  search: {answer: write, from: [query], reads: [history, profile], memory: 0, own: 0, longest: 12}
+"""
+
+
+@pytest.fixture(scope="session")
+def writing_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small sample that talks, whose config.yaml has two write tasks: reason, search. Read only."""
+    from m6rec.data.sample import write_sample
+
+    folder = tmp_path_factory.mktemp("writing")
+    write_sample(folder, users=60, items=40, events_per_user=8.0, talk=True)
+    config = folder / "config.yaml"
+    lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "on: text" not in line) + WRITE_TASKS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def writing_run(writing_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `writing_sample`, trained once a session. Read only."""
+    from m6rec.config import load_config
+    from m6rec.training.pipeline import train
+
+    run = tmp_path_factory.mktemp("runs") / "writing"
+    train(load_config(writing_sample / "config.yaml", WRITING), writing_sample, run)
+    return run
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A running PostgreSQL of the session's own; `postgres.new_database()` is the URL of an empty database."""

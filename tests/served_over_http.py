@@ -20,10 +20,13 @@ from fastapi import FastAPI
 
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, StorageError, UnknownItemError, UnknownUserError, UsageError
+from m6rec.base.written import Written
 from m6rec.serving.asked import Ask, Reason, Reply
 from m6rec.serving.config import ServeConfig
+from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.http.app import create_app
 from m6rec.serving.http.listening import uvicorn_settings
+from m6rec.serving.service.words import Talked, WriteAsk, WriteReply
 from m6rec.serving.store.records import Event, Key, Receipt, StoredEvent
 
 READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
@@ -116,6 +119,8 @@ class PlainService:
         self.events: list[Event] = []
         self.receipts: dict[str, Receipt] = {}
         self.asked: list[Ask] = []
+        self.wanted: list[WriteAsk] = []
+        self.said: list[dict[str, Any]] = []
         self.wait: threading.Event | None = None
         self.good = (True, "")
 
@@ -158,6 +163,41 @@ class PlainService:
 
     def explain(self, user: str | None = None, item: str = "", scenario: str | None = None, **who: Any) -> Explanation:
         return Explanation(self._item(item), (Reason("prior", "graph", "often next", 1.0),))
+
+    def write(self, ask: WriteAsk) -> WriteReply:
+        self._writes(ask)
+        others = [Written("Also good.", ask.kind)] * (ask.how.n - 1)
+        return WriteReply(
+            Written(f"{ask.item} is good.", ask.kind, [1, 2], -0.5, others), (ask.item or "i0",), "plain-1", ask.request_id, 0.1
+        )
+
+    def write_stream(self, ask: WriteAsk) -> tuple[str, Iterator[str]]:
+        self._writes(ask)
+        return "plain-1", iter([f"{ask.item}", " is", " good."])
+
+    def _writes(self, ask: WriteAsk) -> None:
+        self.wanted.append(ask)
+        if ask.kind != "reason":
+            raise UsageError(f"there is no write task '{ask.kind[:80]}'; those: reason")
+        if ask.item is not None:
+            self._item(ask.item)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        version: str | None = None,
+        most_tokens: int | None = None,
+        request_id: str = "",
+        **who: Any,
+    ) -> Talked:
+        self.said.append({"messages": messages, "most_tokens": most_tokens, **who})
+        if version not in (None, *self.versions):
+            raise UsageError(f"no model '{(version or '')[:80]}' is loaded; loaded: {', '.join(self.versions)[:200]}")
+        if messages[-1]["role"] != "user":
+            raise UsageError("the last message is not the user's")
+        reply = ChatReply("How about “Item 1”?", [Scored("i1", 0.5, "Item 1")], "recommend")
+        return Talked(reply, "plain-1", request_id, 0.1, (5, 4))
 
     def add_events(self, events: Sequence[Event], key: str | None = None) -> Receipt:
         self.store._here()

@@ -13,7 +13,7 @@ from m6rec.base.errors import DataError
 from m6rec.data.account import Account
 from m6rec.data.config import DataConfig
 from m6rec.data.dataset import Vocabulary
-from m6rec.data.dialogues import CONTEXT, dialogue_parts, dialogue_texts, read_dialogues
+from m6rec.data.dialogues import CONTEXT, dialogue_parts, dialogue_texts, read_dialogues, with_known_items
 from m6rec.data.importers.importer import import_data
 from m6rec.data.side_tables import read_faq
 
@@ -34,9 +34,9 @@ def read(folder: Path, *dialogues: Any) -> tuple[pl.DataFrame, Account]:
     lines = (line if isinstance(line, str) else json.dumps(line) for line in dialogues)
     (folder / "talk.jsonl").write_text("\n".join(lines), encoding="utf-8")
     account = Account()
-    frame = read_dialogues(DataConfig(events="e.csv", dialogues="talk.jsonl"), folder, ITEMS, account=account)
+    frame = read_dialogues(DataConfig(events="e.csv", dialogues="talk.jsonl"), folder, account=account)
     assert frame is not None
-    return frame, account
+    return with_known_items(frame, ITEMS, account), account
 
 
 def test_one_row_a_message_in_order_and_strange_items_are_counted(tmp_path: Path) -> None:

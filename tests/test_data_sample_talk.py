@@ -146,6 +146,7 @@ def test_the_written_folder_is_read_with_its_labels(tmp_path: Path, language: La
     told = write_sample(tmp_path, users=30, items=40, talk=True, tasks=True, language=language, format="jsonl")
     config = load_config(tmp_path / "config.yaml")
     assert {"intent", "hand_over", "sentiment"} <= set(config.judges)
+    assert set(config.writes) == {"reason", "review", "query", "reply"}
     data, _ = prepare(config.data, config.fields, config.scenarios, tmp_path, labels=config.label_columns)
     assert data.texts is not None
     assert len(data.texts) == told["files"]["writings.jsonl"]

@@ -92,6 +92,15 @@ def test_what_was_typed_may_be_repeated() -> None:
     assert [claim.text for claim in check("This is a drama.", facts).dropped] == ["drama"]
 
 
+def test_a_limit_may_be_said_as_the_profile_has_it() -> None:
+    facts = facts_of(Lexicon(table()), 0, profile={"age": "under 18"})
+    assert check("Your profile speaks for it: age under 18.", facts).dropped == ()
+    assert [claim.text for claim in check("For people under 5.", facts).dropped] == ["5"]
+    cold = facts_of(Lexicon(table()), 0, profile={"warmth": -5})
+    assert check("Your profile speaks for it: warmth -5.", cold).dropped == ()
+    assert [claim.text for claim in check("It is 5.", cold).dropped] == ["5"]
+
+
 def test_the_items_own_texts_support_what_they_say() -> None:
     facts = facts_of(Lexicon(table(["A family film", *TITLES[1:]])), 0)
     assert check("A film for the family.", facts).dropped == ()  # "family" is no tag of it, but its title says so

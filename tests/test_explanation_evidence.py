@@ -220,3 +220,35 @@ def test_added_items_are_explained_too(judged_run: Path) -> None:
     assert FieldType.TAGS in rec.engine.items.fields.values()
     assert found.dropped == ()
     assert "what others had after" not in found.reason  # nobody had it yet
+
+
+def test_a_written_reason_is_held_against_the_facts_and_cites_what_it_names(rec: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = dict(zip(rec.engine.items.ids.ids, rec.engine.items.titles(), strict=True))
+    asked: list[list[str]] = []
+
+    def write(about: list[str]) -> str:
+        asked.append(list(about))
+        return f"You liked {titles['i07']}. You liked {titles['i33']}. It suits you."
+
+    monkeypatch.setattr("m6rec.serving.engine.explaining._writer", lambda *given, **reader: write)
+    found = rec.explain(history=HISTORY, item="i20")
+    assert found.reason == f"You liked {titles['i07']}. It suits you."  # i33 is in no history here
+    assert found.dropped == (titles["i33"],)
+    assert found.cited == ("i07",)
+    less = [one for one in HISTORY if one != "i07"]
+    scores = [rec.rank(items=["i20"], history=history)[0].score for history in (HISTORY, less)]
+    assert found.cited_drop == pytest.approx(scores[0] - scores[1], abs=1e-4)
+    assert found.without is not None
+    assert found.without.without == ("i07",)
+    assert asked
+    assert set(asked[0]) <= {value.value for value in values_of(rec.engine.items, rec.engine.items.ids.dense("i20"))}
+    monkeypatch.setattr("m6rec.serving.engine.explaining._writer", lambda *given, **reader: lambda about: f"You liked {titles['i33']}.")
+    empty = rec.explain(history=HISTORY, item="i20")
+    assert empty.reason.startswith("Because you had “")  # nothing true was left of it
+    assert empty.dropped == (titles["i33"],)
+
+
+def test_a_model_without_a_writer_says_so(rec: Recommender) -> None:
+    with pytest.raises(UsageError, match="this model has no task that writes"):
+        rec.explain(history=HISTORY, item="i20", by="reason")
+    assert rec.explain(history=HISTORY, item="i20", by="template").reason

@@ -211,6 +211,27 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) ->
         find_checkpoint("hf:other/model", tmp_path, download=True)
 
 
+def test_fetching_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Only where it is allowed; what goes wrong is one line."""
+    hub = pytest.importorskip("huggingface_hub")
+    asked: list[tuple[Any, ...]] = []
+
+    def fetch(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        if name == "some/model":
+            return str(folder)
+        raise hub.errors.LocalEntryNotFoundError("no connection\nat all")
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    assert find_checkpoint("hf:some/model@v2", tmp_path, download=True).folder == folder
+    assert asked[0][:2] == ("some/model", "v2")
+    assert not any("bin" in pattern or "pt" in pattern for pattern in asked[0][2])  # nothing pickled is even fetched
+    with pytest.raises(ConfigError, match=r"other/model can't be fetched \(no connection at all\)"):
+        find_checkpoint("hf:other/model", tmp_path, download=True)
+    assert len(asked) == 2
+
+
 def test_names_that_are_none() -> None:
     for name in ("bert", "hf:", "hf: "):
         with pytest.raises(ConfigError, match="write hf: and a folder or a name"):

@@ -68,8 +68,8 @@ def test_writing_has_the_logits_of_the_library(tiny_checkpoint: Make, family: st
     """Lower and upper layers together are the whole model, wherever it is split."""
     checkpoint, given = opened(tiny_checkpoint(family)), segments(causal=True)
     batch = SegmentBatch.padded(given)
-    for lower in (1, 2):
-        model = built(checkpoint, lower)
+    for lower, way in ((1, "lora"), (2, "prefix")):
+        model = stirred(built(checkpoint, lower, adapt=way))  # what adapts the layers to slots is left out
         with torch.inference_mode():
             states = model.write_states(batch, model.encode(batch), torch.ones(len(given), dtype=torch.bool))
             logits = model.logits(states)
@@ -86,6 +86,22 @@ def test_written_segments_are_read_from_left_to_right(tiny_checkpoint: Make, fam
         whole = model.encode(SegmentBatch.padded([Segment(ids, True)]))[0]
         torch.testing.assert_close(model.encode(SegmentBatch.padded([Segment(ids[:5], True)]))[0], whole[:5], atol=1e-5, rtol=0)
         assert not torch.allclose(model.encode(SegmentBatch.padded([Segment(ids)]))[0][:5], whole[:5], atol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet", "gpt2", "llama", "t5"])
+def test_texts_being_written_are_read_on_token_by_token(tiny_checkpoint: Make, family: str) -> None:
+    """What `encode` gives for causal segments, from kept keys and values."""
+    model = built(opened(tiny_checkpoint(family)), 2)
+    ids = segments()[1].ids
+    with torch.inference_mode():
+        whole = model.encode(SegmentBatch.padded([Segment(ids, True)]))[0]
+        embedded = model.embed(torch.from_numpy(ids.astype(np.int64))[None])
+        first, kept = model.lower.extend(embedded[:, :5])
+        parts = [first[0]]
+        for place in range(5, len(ids)):
+            told, kept = model.lower.extend(embedded[:, place : place + 1], kept)
+            parts.append(told[0])
+        torch.testing.assert_close(torch.cat(parts), whole, atol=2e-5, rtol=0)
 
 
 def history() -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from m6rec.serving.experiments.config import Experiment
 from m6rec.serving.store.records import Shown
 
 PAGES = (
-    *("/", "/try", "/try?user=u03&k=3", "/try?text=running+shoes", "/catalogue", "/catalogue?q=a", "/catalogue/item?id=i03"),
+    *("/", "/try", "/chat", "/try?user=u03&k=3", "/try?text=running+shoes", "/catalogue", "/catalogue?q=a", "/catalogue/item?id=i03"),
     *("/catalogue/item?id=i03&who=1", "/quality", "/training", "/training?run=next", "/experiments", "/moderation"),
     *("/moderation/reviews", "/moderation/audit", "/settings"),
 )

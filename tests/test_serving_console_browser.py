@@ -28,7 +28,7 @@ FLAGS = [
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 VENDOR = Path(__file__).parents[1] / "src" / "m6rec" / "serving" / "console" / "static" / "vendor"
 PAGES = (
-    *("/", "/try", "/try?user=u03&k=3&like=i05&against=next", "/catalogue?q=a", "/catalogue/new", "/catalogue/item?id=i03&who=1"),
+    *("/", "/try", "/chat", "/try?user=u03&k=3&like=i05&against=next", "/catalogue?q=a", "/catalogue/new", "/catalogue/item?id=i03&who=1"),
     *("/quality", "/training", "/experiments", "/experiments/new", "/experiments/one?name=variety", "/moderation", "/moderation/reviews"),
     *("/moderation/audit", "/settings", "/nothing"),
 )
@@ -316,6 +316,60 @@ def test_everything_works_without_script(visit: Callable[..., Any], served: Serv
     page.get_by_role("searchbox").fill("i05")
     page.get_by_role("button", name="搜索").click()
     assert page.locator("tbody tr").count() == 1
+
+
+def say(page: Any, text: str, turns: int) -> None:
+    """Type a message and wait until the reply stands there: so many turns in all."""
+    page.locator("#text").fill(text)
+    page.keyboard.press("Enter")
+    until(page, f"document.querySelectorAll('.turn input').length === {turns} && !document.querySelector('#send').disabled")
+
+
+@pytest.mark.parametrize(("locale", "like", "dislike"), [("en-GB", "I like it", "Not for me"), ("zh-CN", "喜欢", "不适合我")])
+def test_a_conversation_in_the_browser(visit: Callable[..., Any], served: Served, locale: str, like: str, dislike: str) -> None:
+    page = visit(locale=locale)
+    page.goto(f"{served.url}/chat")
+    page.locator("#user").fill("u03")
+    texts = ["Recommend me something", "Anything is fine", "Surprise me"] if locale == "en-GB" else ["推荐点什么", "都可以", "随便"]
+    turns = 0
+    for text in texts:
+        turns += 2
+        say(page, text, turns)
+        if page.locator(".answer").count():
+            break
+    offered = titles(page)
+    assert offered
+    assert all(title in page.locator(".turn.theirs .words").last.inner_text() for title in offered)
+    assert page.locator(".reasons li").count() > 0
+    assert serious(page) == []
+    refused = page.locator(".answer").first.get_attribute("data-item")
+    page.get_by_role("button", name=dislike, exact=False).first.click()
+    until(page, f"document.querySelectorAll('.turn input').length === {turns + 2} && !document.querySelector('#send').disabled")
+    assert offered[0] in page.locator(".turn.mine .words").last.inner_text()
+    for _ in range(2):
+        turns += 2
+        shown = page.locator(".turn").last.locator(".answer").evaluate_all("(all) => all.map((one) => one.dataset.item)")
+        assert refused not in shown
+        if shown:
+            page.get_by_role("button", name=like, exact=False).first.click()
+            until(page, f"document.querySelectorAll('.turn input').length === {turns + 2} && !document.querySelector('#send').disabled")
+    say(page, "   ", page.locator(".turn input").count())
+    assert page.locator("#talk-problem").is_visible()
+
+
+def test_a_conversation_without_script(visit: Callable[..., Any], served: Served) -> None:
+    page = visit(java_script_enabled=False)
+    page.goto(f"{served.url}/chat?user=u03")
+    for text in ("Recommend me something", "Anything is fine", "Surprise me"):
+        page.get_by_label("Your message").fill(text)
+        page.get_by_role("button", name="Send").click()
+        if page.locator(".answer").count():
+            break
+    offered = titles(page)
+    assert offered
+    page.get_by_role("button", name=f"Not for me: {offered[0]}", exact=True).click()
+    assert offered[0] not in titles(page)
+    assert offered[0] in page.locator(".turn.mine .words").last.inner_text()
 
 
 def test_what_one_chose_is_kept(visit: Callable[..., Any], served: Served) -> None:

@@ -59,6 +59,10 @@ def test_a_person_from_first_click_to_forgotten(client: httpx.Client, service: S
     assert any(reason["what"] == item for one in said["answers"] for reason in one["reasons"])
     assert client.get("/v1/users/brand%20new").json()["user"]["events"][0]["item_id"] == item
     assert client.post("/v1/explain", json={"user": "brand new", "item": said["answers"][0]["item_id"]}).json()["explanation"]["rank"] >= 1
+    told = client.post("/v1/explain", json={"history": ["i03", "i07"], "item": "i12", "language": "zh"}).json()["explanation"]
+    assert set(told["cited"]) <= {"i03", "i07"}
+    assert told["reason"].endswith("。")
+    assert client.post("/v1/explain", json={"history": ["i03"], "item": "i12", "language": "xx"}).status_code in (400, 422)
     assert client.delete("/v1/users/brand%20new").json()["gone"]["events"] == 1
     assert client.post("/v1/recommend", json={"user": "brand new"}).status_code == 404
 

@@ -91,7 +91,7 @@ def test_the_audit_waits_for_a_store_that_is_away_and_keeps_its_order(monkeypatc
     assert 0 < log.lost <= 15 - len(told)
     last = store.rows[-1]
     assert (last.user_id, last.scenario, last.propensity, last.experiment, last.variant) == ("u", "shop", 0.5, "e", "a")
-    assert last.why == {"score": -1.0, "parts": {"model": 0.1235}}
+    assert last.why == {"score": -1.0, "parts": {"model": 0.1235}, "took_ms": 1.0}
 
 
 def shown(experiment: str, people: int, harm: str) -> pl.DataFrame:
@@ -109,6 +109,8 @@ def shown(experiment: str, people: int, harm: str) -> pl.DataFrame:
                 "propensity": 1.0,
                 "experiment": experiment,
                 "variant": arm,
+                "took_ms": 5.0,
+                "unit": None,
                 "actions": [] if arm == harm or number % 10 == 1 else ["click"],
                 "value": None,
             }

@@ -61,7 +61,8 @@ def test_special_ids_have_a_place(folder: Path, tokenizer: Tokenizer) -> None:
     }[folder.name]
     engine = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert {name: engine.id_to_token(getattr(tokenizer, name)) for name in wanted} == wanted
-    assert len(tokenizer.reserved_ids) == 11
+    assert len(set(tokenizer.reserved_ids)) == 11
+    assert not {tokenizer.bos_id, tokenizer.eos_id, tokenizer.mask_id} & set(tokenizer.reserved_ids)
     assert all(0 <= number < tokenizer.size for number in (*tokenizer.reserved_ids, tokenizer.mask_id, tokenizer.bos_id))
 
 

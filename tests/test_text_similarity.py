@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from m6rec.text.postings import TURNS, Postings
-from m6rec.text.similarity import query_similarity, similarity_vectors, text_neighbours
+from m6rec.text.similarity import neighbour_rows, query_similarity, similarity_vectors, text_neighbours
 
 
 def random_bag(seed: int, items: int = 60, features: int = 20) -> csr_array:
@@ -51,6 +51,14 @@ def test_equals_the_dense_definition(seed: int, keep: int, power: float) -> None
         if len(chosen):
             weights = dense[row, chosen] ** power
             np.testing.assert_allclose(found.data[found.indptr[row] : found.indptr[row + 1]], weights / weights.sum(), rtol=1e-4)
+
+
+def test_some_rows_alone_are_those_of_all() -> None:
+    vectors, rows = unit(random_bag(3)), np.array([0, 7, 31])
+    whole, some = text_neighbours(vectors, keep=5, power=2), neighbour_rows(vectors, rows, keep=5, power=2)
+    assert some.shape == whole.shape
+    np.testing.assert_array_equal(some[rows].toarray(), whole[rows].toarray())
+    assert some.nnz == whole[rows].nnz
 
 
 def test_planted_topics() -> None:

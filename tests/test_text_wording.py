@@ -228,3 +228,21 @@ def test_twenty_thousand_items_take_seconds_at_most() -> None:
     start = time.process_time()
     assert len(Wording().items(table)) == count
     assert time.process_time() - start < 4
+
+
+def test_a_file_adds_a_language(tmp_path: Path) -> None:
+    from m6rec.base.errors import ConfigError
+    from m6rec.text.config import TextConfig
+
+    file = tmp_path / "de.yaml"
+    file.write_text(
+        "entities: {profile: {parts: [{field: age, say: '{value} Jahre alt'}]}}\nnames: {category: Kategorie}\n", encoding="utf-8"
+    )
+    settled = TextConfig.build({"language": "de", "templates": str(file)})
+    wording = Wording(settled.language, file)
+    assert wording.profile({"age": 30}, {"age": "number"}) == "30 Jahre alt"
+    assert wording.item({"category": "Stiefel"}, {"category": "category"}) == "Kategorie Stiefel"
+    with pytest.raises(ConfigError, match="wording is built in for en, zh; for another language name a file of your own"):
+        TextConfig.build({"language": "de"})
+    with pytest.raises(ConfigError, match="no wording for language 'de'"):
+        Wording("de")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,6 @@ QUICK = ["train.epochs=1", "train.threads=1", "model.history=12", "evaluation.re
     [
         ("bert", ["model.adapt=prefix"]),
         ("qwen3", ["model.lower_layers=1", "model.adapt={way: lora, rank: 4}"]),
-        ("t5", ["model.lower_layers=3", "model.width=16"]),
     ],
 )
 def test_train_recommend_save_load(
@@ -76,6 +76,33 @@ def test_judging_beside_it(judged_sample: Path, tiny_checkpoint: Make, tmp_path:
     alone = {one.item_id: one.score for one in ranked}
     assert [alone[item] for item in items] == pytest.approx(together, abs=2e-5)
     assert rec.classify("what a calm and lovely thing", task="sentiment")
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"), [("gpt2", ["writing.layers=0"]), ("t5", ["writing.layers=1", "model.lower_layers=3", "model.width=16"])]
+)
+def test_writing_beside_it(family: str, settings: list[str], judged_sample: Path, tiny_checkpoint: Make, tmp_path: Path) -> None:
+    """A write task learns over a checkpoint's layers, saved and loaded; words are written by the layers above or by the writer's own."""
+    config = load_config(
+        judged_sample / "config.yaml",
+        [
+            *QUICK,
+            *settings,
+            f"model.backbone=hf:{tiny_checkpoint(family)}",
+            "writing.passes=1",
+            "tasks={next: {}, say: {answer: write, from: review}}",
+        ],
+    )
+    train(config, judged_sample, tmp_path / "run")
+    rec = Recommender.from_pretrained(tmp_path / "run")
+    items = pl.read_parquet(judged_sample / "items.parquet")["item_id"].to_list()
+    said = rec.write("say", user="u01", item=items[0], decoding="greedy", words=(1, 8))
+    assert said.kind == "say"
+    assert all(map(math.isfinite, rec.plausibility(["quiet morning", "morning quiet"])))
+    assert (
+        Recommender.from_pretrained(tmp_path / "run").write("say", user="u01", item=items[0], decoding="greedy", words=(1, 8)).text
+        == said.text
+    )
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])

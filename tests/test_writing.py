@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from m6rec.base.errors import ConfigError, DataError, Interrupted, UnknownItemError, UsageError
-from m6rec.config import load_config
 from m6rec.language_model.quick_speaking import QuickSpeaker
 from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.recommender import Recommender
@@ -21,40 +20,22 @@ from m6rec.tasks.write import VALIDATION, Write, WriteBatch
 from m6rec.tasks.write_part import WriteRequest
 from m6rec.tasks.write_sources import Known
 from m6rec.training.loop import Loop
-from m6rec.training.pipeline import open_run, train
+from m6rec.training.pipeline import open_run
 from m6rec.training.task_checks import check_tasks
 from m6rec.training.workbench import Workbench
 
 if TYPE_CHECKING:
     from conftest import CommandLine
 
-SETTINGS = (
-    *("model.width=16", "model.history=12", "pretrain.epochs=1", "text.vocabulary=700", "text.segment_tokens=24"),
-    *("train.epochs=2", "train.threads=1", "evaluation.resamples=100", "evaluation.baselines=[]", "writing.width=32", "writing.passes=6"),
-    *("writing.source_tokens=64", "writing.batch_rows=16", "tasks.next.prior.graph=false"),
-)
-TASKS = """  reason: {answer: write, from: reason, memory: 1, longest: 24}
-  search: {answer: write, from: [query], reads: [history, profile], memory: 0, own: 0, longest: 12}
-"""
+
+@pytest.fixture(scope="module")
+def sample(writing_sample: Path) -> Path:
+    return writing_sample
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from m6rec.data.sample import write_sample
-
-    folder = tmp_path_factory.mktemp("writing")
-    write_sample(folder, users=60, items=40, events_per_user=8.0, talk=True)
-    config = folder / "config.yaml"
-    lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
-    config.write_text("".join(line for line in lines if "on: text" not in line) + TASKS, encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "writing"
-    train(load_config(sample / "config.yaml", SETTINGS), sample, folder)
-    return folder
+def run(writing_run: Path) -> Path:
+    return writing_run
 
 
 @pytest.fixture(scope="module")

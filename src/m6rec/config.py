@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from m6rec.base.configuration import Config, set_dotted
 from m6rec.base.errors import ConfigError
@@ -50,13 +50,20 @@ class M6RecConfig(Config):
             said[name] = {"answer": "judge" if "label" in task else "choose", **task} if missing else task
         return said
 
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.pretrain.from_ is not None and self.model.backbone is not None:
+            raise ValueError("pretrain.from and model.backbone are two language models to start from; leave one out")
+        return self
+
     @field_validator("tasks")
     @classmethod
     def _names_fit(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
-        for of, least, wanted in (("next", 1, "exactly one, e.g. next: {answer: choose}"), ("basket", 0, "at most one")):
+        counts = (("next", 1, "exactly one, e.g. next: {answer: choose}"), ("basket", 0, "at most one"), ("dialogue", 0, "at most one"))
+        for of, least, wanted in counts:
             found = [name for name, task in tasks.items() if isinstance(task, ChooseConfig) and task.of == of]
             if not least <= len(found) <= 1:
-                said = "answer: choose" if of == "next" else "answer: choose, of: basket"
+                said = "answer: choose" if of == "next" else f"answer: choose, of: {of}"
                 raise ValueError(f"{len(found)} tasks with {said} are declared ({', '.join(found) or 'none'}); declare {wanted}")
         for name, task in tasks.items():
             if not isinstance(task, JudgeConfig) or task.after is None:
@@ -85,6 +92,11 @@ class M6RecConfig(Config):
     def basket(self) -> ChooseConfig | None:
         """The settings of the task that completes baskets, if any. What it shares with `choose` is as set there."""
         return next((task for task in self.tasks.values() if isinstance(task, ChooseConfig) and task.of == "basket"), None)
+
+    @property
+    def dialogue(self) -> ChooseConfig | None:
+        """The settings of the task that names items in dialogues, if any. What it shares with `choose` is as set there."""
+        return next((task for task in self.tasks.values() if isinstance(task, ChooseConfig) and task.of == "dialogue"), None)
 
     @property
     def judges(self) -> dict[str, JudgeConfig]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import polars as pl
+
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.rollout import Step
 
@@ -59,6 +61,27 @@ class AnswersUnseen:
             top_p=top_p,
             seed=seed,
         )
+
+    def plausibility(self, rows: pl.DataFrame | Sequence[str | tuple[str, str] | Mapping[str, Any]], *, recent: int = 4) -> list[float]:
+        """How plausible worded events and statements are, by the language model alone: nothing was trained to answer this.
+
+            mean over tokens of log p(token | context) - log p(token | the same wording without context)
+
+        so that words which are rare everywhere are no less plausible for it (`m6rec.tasks.plausibility`). For ordering alternatives, not as a
+        probability: a trained task knows better.
+
+        Args:
+            rows: texts (their mean log probability), pairs (context, text), or rows (dicts, a frame) that say what is judged, `item_id` or
+                `text`, and of what stands before any of `context` (words), `user_id` or `history` (item ids), `profile`, `scenario`, `action`.
+            recent: newest events of a history that are worded.
+
+        Returns:
+            Nats a token, a number for each row; above 0 where the context makes the words more likely.
+
+        Raises:
+            UsageError: a row that says nothing to judge, or something unknown.  UnknownUserError, UnknownItemError: an id nobody has seen.
+        """
+        return self.engine.plausibility(rows.to_dicts() if isinstance(rows, pl.DataFrame) else rows, recent)
 
     def add_scenario(self, name: str) -> None:
         """A place that training had no rows of may be asked about: `scenario=name` then means what all scenarios share.

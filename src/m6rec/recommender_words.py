@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 from m6rec.base.written import Written
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Profile
+from m6rec.explanation.overall import Overall
 from m6rec.recommender_unseen import AnswersUnseen
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation, Talker
@@ -16,6 +17,7 @@ from m6rec.serving.conversation.policy import Person
 from m6rec.serving.conversation.reply import ChatReply, ChatStream
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.writing import HowToWrite
+from m6rec.text.constraints import Typed
 
 
 class AnswersInWords(AnswersUnseen):
@@ -57,7 +59,9 @@ class AnswersInWords(AnswersUnseen):
         k: int = 10,
         language: str = "en",
         words: bool = True,
+        by: str | None = None,
         counterfactuals: bool = True,
+        gradients: bool = False,
     ) -> Explanation:
         """Why `item` stands where it stands for somebody: evidence, a reason in words that names it, and what would have been without it.
 
@@ -68,7 +72,10 @@ class AnswersInWords(AnswersUnseen):
             k: how long the list is that the item may leave.
             language: of the words, "en" or "zh" (one file each in explanation/languages).
             words: whether a reason in words is wanted.
-            counterfactuals: whether the places without events are wanted; they take most of the time.
+            by: the write task whose sentence is used, held against the facts; None: one that learned from texts of the kind "reason" where there is
+                one, else templates; "template": those. What a sentence cites is what it names.
+            counterfactuals: whether the places without events are wanted.
+            gradients: whether integrated gradients of the events are wanted too (needs the extra "explain").
 
         Returns:
             An `Explanation`. Its lifts are exact: `rank` answers with the score less the lift when the event is not in the history.
@@ -89,8 +96,61 @@ class AnswersInWords(AnswersUnseen):
             k=k,
             language=language,
             words=words,
+            by=by,
             counterfactuals=counterfactuals,
+            gradients=gradients,
         )
+
+    def understand(self, text: str) -> Typed:
+        """What a typed text says, as `recommend` reads it: `wanted` and `unwanted` words, which are scored, `constraints`, which the fields of the
+        items decide exactly ("not horror", "under 50", "for a child", "by Stephen King"), `named` values.
+
+        Raises:
+            UsageError: a text that is too long.
+        """
+        return self.engine.understand(text)
+
+    def why_empty(
+        self,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Why `recommend` has nothing to answer to what was typed: constraints that exclude each other, or that no item meets; "" where some do.
+
+        Raises:
+            UsageError: an unknown field or scenario, a text that is too long.
+        """
+        return self.engine.why_empty(text, profile, scenario=scenario, where=where)
+
+    def explain_overall(
+        self,
+        task: str | None = None,
+        *,
+        people: int = 200,
+        scenario: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        time: float | str | datetime | None = None,
+        seed: int = 0,
+    ) -> Overall:
+        """What a task goes by over a sample of people: fields of the items, profiles, kinds of events, parts of the mixture, statistics.
+
+        Each is taken away for everybody and the model asked again about the items at the head of each person's list.
+
+        Args:
+            task: a choose task or one that judges candidates; None: the choose task that reads histories.
+            people: drawn by `seed` among those with an event.
+            scenario, context, time: as in `rank`.
+
+        Returns:
+            An `Overall`: what moves the scores most first, with intervals.
+
+        Raises:
+            UsageError: an unknown task or scenario, fewer than one person.
+        """
+        return self.engine.explain_overall(task, people=people, scenario=scenario, context=context, time=time, seed=seed)
 
     def profile(self, user: str, *, most: int = 5) -> Profile:
         """What is held about a user: interests by weight, time and scenario, with the events behind each.

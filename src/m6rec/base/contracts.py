@@ -94,6 +94,7 @@ class Requests:
 
     users  int64 (B,): dense row of the users table, -1 for nobody we know.
     texts  what a person typed, "" for nothing.
+    unwanted  words that a person ruled out, "" for none.
     now    float64 (B,): the time of asking in seconds, NaN unknown.
     profiles  worded profile text for people not in the users table, "" for none.
     """
@@ -104,6 +105,7 @@ class Requests:
     profiles: list[str] | None = None
     now: np.ndarray | None = None
     scenarios: np.ndarray | None = None
+    unwanted: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -117,6 +119,7 @@ class Requests:
             profiles=None if self.profiles is None else [self.profiles[i] for i in positions],
             now=None if self.now is None else self.now[positions],
             scenarios=None if self.scenarios is None else self.scenarios[positions],
+            unwanted=None if self.unwanted is None else [self.unwanted[i] for i in positions],
         )
 
 

@@ -87,7 +87,8 @@ def recommend(
     if text is not None and not recommender.understands(text):
         print("m6rec: note: no word of the text stands in any item; the list goes by everything else", file=sys.stderr)
     if not answers:
-        print("m6rec: note: no item is left; loosen --where, or see --repeat", file=sys.stderr)
+        why = recommender.why_empty(text, described, scenario=scenario, where=filters or None)
+        print(f"m6rec: note: {why or 'no item is left; loosen --where, or see --repeat'}", file=sys.stderr)
     show_items(answers, as_json)
 
 

@@ -85,7 +85,7 @@ def _section(owner: type[Config], path: str, level: int, about: type | None = No
         return "\n".join([*lines, "No options.", ""])
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, field in owner.model_fields.items():
-        cells = (f"`{name}`", _value(field), _default(field), field.description or "")
+        cells = (f"`{field.alias or name}`", _value(field), _default(field), field.description or "")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 

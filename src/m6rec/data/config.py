@@ -37,7 +37,10 @@ class DataConfig(Config):
     * a missing number: its own "unknown" bucket; a missing vector: no vector.
     """
 
-    events: str | list[str] = Field(description="Event file, or several (each one a scenario named by the file, unless a column names it).")
+    events: str | list[str] | None = Field(
+        None,
+        description="Event file, or several (each one a scenario named by the file, unless a column names it); null: what dialogues name are the events.",
+    )
     exposures: str | list[str] | None = Field(
         None,
         description="What was shown and what came of it: user_id, item_id, time or order, label columns; if known scenario, position, propensity, "
@@ -111,6 +114,12 @@ class DataConfig(Config):
         return value
 
     @model_validator(mode="after")
+    def _something_happened(self) -> Self:
+        if self.events is None and self.dialogues is None:
+            raise ValueError("events is required: name the file of what happened, for example events: events.parquet (or dialogues)")
+        return self
+
+    @model_validator(mode="after")
     def _outcomes_are_no_events_yet(self) -> Self:
         if self.history_labels and self.exposures is None:
             raise ValueError(
@@ -119,7 +128,7 @@ class DataConfig(Config):
         return self
 
     def event_files(self) -> list[str]:
-        return [self.events] if isinstance(self.events, str) else list(self.events)
+        return [] if self.events is None else [self.events] if isinstance(self.events, str) else list(self.events)
 
     def exposure_files(self) -> list[str]:
         return [] if self.exposures is None else [self.exposures] if isinstance(self.exposures, str) else list(self.exposures)

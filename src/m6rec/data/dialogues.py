@@ -53,10 +53,10 @@ DIALOGUE_KEYS = (ID, Columns.USER, Columns.LANG, Columns.TIME, Columns.SPLIT, "m
 MESSAGE_KEYS = (ROLE, Columns.TEXT, ITEMS, LIKED, REFUSED)
 
 
-def read_dialogues(data: DataConfig, folder: Path, items: Vocabulary, *, account: Account) -> pl.DataFrame | None:
+def read_dialogues(data: DataConfig, folder: Path, *, account: Account) -> pl.DataFrame | None:
     """The dialogues of `data.dialogues` as a frame of `SCHEMA`, one row a message; None where no file is named.
 
-    Ids that are not in the catalogue are left out of a message and counted; so is a dialogue in which nobody says anything.
+    A dialogue in which nobody says anything is left out and counted.
 
     Raises:
         DataError: a line that is no dialogue, with its number; an id twice.
@@ -65,7 +65,7 @@ def read_dialogues(data: DataConfig, folder: Path, items: Vocabulary, *, account
         return None
     rows: list[dict[str, Any]] = []
     known: dict[str, str] = {}
-    strange = empty = 0
+    empty = 0
     for file in data.dialogue_files():
         for place, value in _lines(folder / file, file, data.encoding):
             messages = _dialogue(value, place)
@@ -78,18 +78,26 @@ def read_dialogues(data: DataConfig, folder: Path, items: Vocabulary, *, account
                 continue
             for message in messages:
                 message[Columns.TEXT] = message[Columns.TEXT][: data.max_text_characters]
-                for column in (ITEMS, LIKED, REFUSED):
-                    kept = [item for item in message[column] if item in items]
-                    strange += len(message[column]) - len(kept)
-                    message[column] = kept
             rows += messages
     if not rows:
         raise DataError(f"{', '.join(data.dialogue_files())} hold no dialogue in which anybody says anything; give at least one")
     frame = pl.DataFrame(rows, schema=SCHEMA)
     account.add("dialogues read", frame[ID].n_unique(), ", ".join(data.dialogue_files()))
     account.add("dialogues dropped", empty, "nobody says anything")
-    account.add("items of dialogues dropped", strange, "ids that are not in the catalogue")
     return frame
+
+
+def with_known_items(frame: pl.DataFrame, items: Vocabulary, account: Account) -> pl.DataFrame:
+    """The dialogues without ids that are not in the catalogue, which are counted."""
+    strange = 0
+    columns = []
+    for name in (ITEMS, LIKED, REFUSED):
+        held = frame[name].to_list()
+        kept = [[item for item in one if item in items] for one in held]
+        strange += sum(map(len, held)) - sum(map(len, kept))
+        columns.append(pl.Series(name, kept, dtype=pl.List(pl.String)))
+    account.add("items of dialogues dropped", strange, "ids that are not in the catalogue")
+    return frame.with_columns(columns)
 
 
 def dialogue_parts(frame: pl.DataFrame) -> np.ndarray:

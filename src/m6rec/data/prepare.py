@@ -22,7 +22,8 @@ from m6rec.data.cleaning import drop_rare, drop_repeats, drop_unlisted
 from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig
 from m6rec.data.dataset import Dataset, Table, Vocabulary
-from m6rec.data.dialogues import dialogue_texts, read_dialogues
+from m6rec.data.dialogue_rows import named_events
+from m6rec.data.dialogues import CONTEXT, dialogue_texts, read_dialogues, with_known_items
 from m6rec.data.events import read_events
 from m6rec.data.exposure_columns import Wanted
 from m6rec.data.exposure_files import (
@@ -74,8 +75,14 @@ def prepare(
     items = _read_entities(data, "items", data.items, fields.items, folder, account)
     users = _read_entities(data, "users", data.users, fields.users, folder, account)
     require_fields(items, labels.get("item", ()), data.items)
-    in_events = data.exposures is None and len(wanted.labels) > 0  # the events are the exposures too
-    events = read_events(data, scenarios, folder, now=now, account=account, wanted=wanted if in_events else None)
+    in_events = data.exposures is None and data.events is not None and len(wanted.labels) > 0  # the events are the exposures too
+    dialogues = read_dialogues(data, folder, account=account)
+    if data.events is None:
+        assert dialogues is not None  # else the configuration is refused
+        events = named_events(dialogues)
+        account.add("events made of dialogues", events.height, "items that training dialogues name, one user a dialogue")
+    else:
+        events = read_events(data, scenarios, folder, now=now, account=account, wanted=wanted if in_events else None)
     sequence = Columns.ORDER if Columns.ORDER in events.columns else Columns.TIME
     listed = None if items is None else items.frame[Columns.ITEM]
     exposures = None
@@ -99,9 +106,11 @@ def prepare(
         raise DataError(f"the catalogue has one item ('{items.ids.ids[0]}'): there is nothing to choose from; at least two are needed")
     histories, orders, actions, scenario_names = _histories(events, exposures, users, items)
     rows = None if exposures is None else _exposures(exposures, users, items, scenario_names, histories, orders, wanted)
-    texts = read_texts(data, folder, account=account, labels=labels.get("text", ()))
+    beside = [name for name in labels.get("text", ()) if dialogues is None or name != CONTEXT]  # dialogues bring that column with them
+    texts = read_texts(data, folder, account=account, labels=beside)
     relations = read_relations(data, folder, account=account)
-    dialogues = read_dialogues(data, folder, items.ids, account=account)
+    if dialogues is not None:
+        dialogues = with_known_items(dialogues, items.ids, account)
     faq = read_faq(data, folder, account=account)
     if dialogues is not None:
         texts = with_dialogues(texts, dialogue_texts(dialogues))

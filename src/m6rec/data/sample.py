@@ -289,7 +289,7 @@ def _configuration(sample: Sample, format: str, seed: int, tasks: bool) -> str:
     exposures = f"\n  exposures: exposures.{format}" if tasks else ""
     context = f"\n  context: {fields(CONTEXT_FIELDS)}" if tasks else ""
     split = "\nsplit: {protocol: time}" if tasks else ""
-    texts = f"writings.{format}" if sample.talk else f"texts.{format}"
+    texts = f"texts.{format}" if sample.talk is None else f"writings.{format}\n  dialogues: {DIALOGUES}\n  faq: {FAQ}"
     return f"""{MARK} ({len(sample.users)} users, {len(sample.items)} items, {len(sample.events)} events, seed {seed}).
 # Train on it with: m6rec train config.yaml
 data:

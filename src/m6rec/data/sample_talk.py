@@ -65,5 +65,9 @@ def talk_tasks() -> str:
     lines = [
         "intent: {answer: judge, on: text, label: intent, texts: [turn]}",
         "hand_over: {answer: judge, on: text, label: hand_over, texts: [turn]}",
+        "reason: {answer: write, from: reason}",
+        "review: {answer: write, from: review}",
+        "query: {answer: write, from: query, reads: [history, item]}",
+        "reply: {answer: write, from: dialogue, reads: [history, item, context]}",
     ]
     return "".join(f"  {line}\n" for line in lines)

@@ -23,6 +23,7 @@ DENIED_WITHIN = 3  # units between "not" and what it denies
 MOST_TEXT = 100_000  # characters that are read; nobody writes a longer reason
 MOST_ROUNDS = 50
 QUOTED = re.compile('[“"《「]([^”"》」\n]{2,400})[”"》」]')
+NEGATIVE = re.compile(r"(?:^|[^\w)])[-−]$")  # a minus, and no hyphen
 PAIRS = {"(": ")", "（": "）", "[": "]"}
 
 
@@ -151,6 +152,18 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
     return sorted(claims, key=lambda claim: claim.start)
 
 
+def named_rows(checked: Checked, facts: Facts, rows: Sequence[int]) -> list[int]:
+    """Which of the items `rows` a text names."""
+    said = {" ".join(unit for unit, _, _ in placed_units(one.text, facts.lexicon.language)) for one in checked.kept if one.kind == "name"}
+    found = []
+    for row in rows:
+        names = facts.lexicon.names(facts.lexicon.titles[row])
+        # A long title is named by its beginning.
+        if any(one in names or (one.count(" ") > 2 and any(name.startswith(f"{one} ") for name in names)) for one in said):
+            found.append(row)
+    return found
+
+
 def share_true(texts: Iterable[str], facts: Iterable[Facts]) -> tuple[int, int]:
     """(true, named): of the claims that written texts make, how many are true of their item and reader; the figure "named features that are true"."""
     true = named = 0
@@ -258,6 +271,8 @@ def _number_true(
         fields |= {name for name in facts.lexicon.number_fields if " ".join(_units(name, facts.lexicon.language)) in words.money}
     values = [value for name, value in known if not fields or name in fields]
     first, second = float(low.replace(",", "")), None if high is None else float(high.replace(",", ""))
+    if second is None and NEGATIVE.search(text[: span[0]]):
+        first = -first
     if second is not None:
         return any(first <= value <= second for value in values) or all(
             _near(number, one, values) for number, one in ((low, first), (str(high), second))

@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from m6rec.base.contracts import Requests
-from m6rec.data.dataset import FieldType, Table
-from m6rec.explanation.claims import check, facts_of
-from m6rec.explanation.counterfactual import Counterfactual, Places, dropping_events, greedy_events
+from m6rec.explanation.counterfactual import Counterfactual, dropping_events, greedy_events
 from m6rec.explanation.evidence import (
     CONTEXT,
     LEAST_LIFT,
@@ -24,27 +21,21 @@ from m6rec.explanation.evidence import (
     VALUE,
     Evidence,
     Lifts,
-    Scores,
-    chosen,
     lifts_of,
     person_lifts,
     value_lifts,
 )
+from m6rec.explanation.gradients import attributions
 from m6rec.explanation.item_values import ItemValue
-from m6rec.explanation.judged_evidence import JudgedAsk, judged_scores, judged_value_lifts, statistic_lifts
+from m6rec.explanation.judged_evidence import judged_value_lifts, statistic_lifts
 from m6rec.explanation.lexicon import Lexicon
-from m6rec.explanation.question import EVENT, PROFILE, TYPED, WORD, Question, parts_of
-from m6rec.explanation.reason_words import Cited, Told, counterfactual_words, dropping_words, reason, shared_values
-from m6rec.tasks.choose_mixture import ChooseMixture
-from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
-from m6rec.tasks.served_model import ServedModel
+from m6rec.explanation.question import EVENT, PROFILE, TYPED, WORD, parts_of
+from m6rec.explanation.reason_words import counterfactual_words, dropping_words
+from m6rec.explanation.reasons import LEAST_PRIOR, Worded, Writer, by_template, by_writer, told_of
+from m6rec.explanation.subject import Subject
 
 MOST_CITED = 3  # events that a sentence names
-LEAST_CITED = 0.25  # of what the first event named lowers the score: a further one that adds less is not named
-LEAST_SAID = 0.1  # share of the lifts of its kind from which a word, a field or a value is said
-MOST_SAID = 3
-LEAST_PRIOR = 0.01  # of the probability, from which a part of the mixture is told
-SAID_KINDS = (FieldType.CATEGORY, FieldType.TAGS, FieldType.ID)
+LEAST_CITED = 0.5  # of what the first event named lowers the score: a further one that adds less is not named
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Explanation:
     cited_drop what the score loses without all of them together
     without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
     said       `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
-    attributions  integrated gradients of the events where they were asked for, item id -> share of the log probability
+    attributions  integrated gradients of the items of the history where they were asked for, id -> part of the log probability
     """
 
     item_id: str
@@ -88,56 +79,16 @@ class Explanation:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is explained to whom: the model, the question, the item (its row), how long the list is, and what the engine knows of places.
-
-    places  the item's place in the answer to each of several requests
-    judged  how a task on candidates is asked; None: a choose task
-    actions names of the codes of the events' actions; empty where those of the events are not known
-    """
-
-    scorer: ServedModel
-    chooser: ChooseMixture
-    question: Question
-    item: int
-    k: int
-    places: Places
-    users: Table
-    actions: Sequence[str]
-    judged: JudgedAsk | None = None
-    context: tuple[tuple[str, str, float], ...] = ()
-    exclude: bool = True
-
-    @property
-    def items(self) -> Table:
-        return self.scorer.catalogue.items
-
-    @property
-    def scores(self) -> Scores:
-        """Of the task that is asked."""
-        return chosen(self.chooser.answer) if self.judged is None else judged_scores(self.scorer, self.judged)
-
-    def score(self, requests: Requests) -> np.ndarray:
-        """float64 (B,): of the item."""
-        return self.scores(requests, np.array([self.item]))[0][:, 0]
-
-    def margin(self, requests: Requests) -> np.ndarray:
-        """float64 (B,): by how much the item stands above the last place of the list; of a task on candidates its score."""
-        if self.judged is not None:
-            return self.score(requests)
-        scores = self.chooser.answer(requests)[0]
-        own = scores[:, self.item].astype(np.float64)
-        histories = requests.histories
-        if self.exclude:
-            scores[np.repeat(np.arange(len(histories)), histories.lengths), histories.items] = -np.inf
-        scores[:, self.item] = -np.inf
-        last = min(self.k, scores.shape[1] - 1)
-        return own - np.partition(scores, scores.shape[1] - last, axis=1)[:, scores.shape[1] - last]
-
-
-def explain(subject: Subject, lexicon: Lexicon | None, language: str = "en", *, counterfactuals: bool = True) -> Explanation:
-    """The whole explanation. lexicon: of the catalogue, for the reason in words; None: none is wanted."""
+def explain(
+    subject: Subject,
+    lexicon: Lexicon | None,
+    language: str = "en",
+    *,
+    writer: Writer | None = None,
+    counterfactuals: bool = True,
+    gradients: bool = False,
+) -> Explanation:
+    """The whole explanation. lexicon: of the catalogue, for the reason in words; None: none is wanted.  writer: None: templates word it."""
     question, items, item = subject.question, subject.items, subject.item
     ids, titles = items.ids.ids, items.titles()
     parts = [part for part in parts_of(question, ids, titles) if subject.judged is None or part.kind in (EVENT, PROFILE)]
@@ -154,9 +105,13 @@ def explain(subject: Subject, lexicon: Lexicon | None, language: str = "en", *, 
     priors = {name: float(share[0]) for name, share in found.given.items()}
     evidence += [Evidence(PRIOR, name, PRIORS.get(name, name), share, share) for name, share in priors.items() if share >= LEAST_PRIOR]
     cited, drops = greedy_events(subject.score, question, MOST_CITED, LEAST_CITED)
-    told_words, dropped = "", tuple[str, ...]()
+    worded = Worded("", tuple(cited))
     if lexicon is not None:
-        told_words, dropped = _worded(subject, lexicon, evidence, cited, values, priors, language)
+        facts = told_of(subject, evidence, cited, values, priors)
+        worded = by_template(subject, lexicon, facts, language) if writer is None else by_writer(subject, lexicon, facts, language, writer)
+        if worded.cited != tuple(cited):
+            cited = list(worded.cited)
+            drops = [float((subject.score(question.whole) - subject.score(question.without_items(cited)))[0])] if cited else []
     without = dropping = None
     if counterfactuals:
         without = _without(subject, cited) if cited else None
@@ -176,14 +131,26 @@ def explain(subject: Subject, lexicon: Lexicon | None, language: str = "en", *, 
         rank=subject.places([question.whole])[0],
         evidence=tuple(evidence),
         parts=priors,
-        reason=told_words,
+        reason=worded.text,
         cited=tuple(ids[one] for one in cited),
         cited_drop=drops[-1] if drops else 0.0,
         without=without,
         dropping=dropping,
         said=tuple(said),
-        dropped=dropped,
+        dropped=worded.dropped,
+        attributions=_gradients(subject) if gradients else {},
     )
+
+
+def _gradients(subject: Subject) -> dict[str, float]:
+    """Integrated gradients of the items of the history, the largest first."""
+    past = subject.question.whole.histories
+    found, _ = attributions(subject.chooser, subject.question.whole, subject.item)
+    summed: dict[str, float] = {}
+    for item, value in zip(past.items[len(past.items) - len(found) :].tolist(), found.tolist(), strict=True):
+        name = subject.items.ids.ids[item]
+        summed[name] = summed.get(name, 0.0) + value
+    return dict(sorted(summed.items(), key=lambda pair: -pair[1]))
 
 
 def _of_parts(found: Lifts) -> list[Evidence]:
@@ -220,55 +187,3 @@ def _without(subject: Subject, removed: Sequence[int]) -> Counterfactual:
         float(subject.score(less)[0]),
         subject.places([less])[0],
     )
-
-
-def _worded(
-    subject: Subject,
-    lexicon: Lexicon,
-    evidence: Sequence[Evidence],
-    cited: Sequence[int],
-    values: Sequence[tuple[ItemValue, float]],
-    priors: dict[str, float],
-    language: str,
-) -> tuple[str, tuple[str, ...]]:
-    """The reason, and what was taken out of it as untrue (nothing, unless a template says more than it was told)."""
-    worth = {(value.field, value.value): lift for value, lift in values if value.kind in SAID_KINDS and value.value and lift > LEAST_LIFT}
-    told = Told(
-        events=tuple(_cited(subject, one, worth, priors) for one in cited),
-        typed=tuple(one.what for one in _said(evidence, WORD)),
-        person=tuple((one.what.partition("=")[0], one.what.partition("=")[2]) for one in _said(evidence, PROFILE) if "=" in one.what),
-        values=tuple(sorted(worth, key=lambda pair: -worth[pair])[:MOST_SAID]),
-    )
-    question = subject.question
-    known = -1 if question.whole.users is None else int(question.whole.users[0])
-    profile = question.profile
-    if profile is None and 0 <= known < len(subject.users):
-        profile = {
-            name: value
-            for name, value in subject.users.frame.row(known, named=True).items()
-            if name in subject.users.fields and value is not None
-        }
-    facts = facts_of(lexicon, subject.item, question.whole.histories.items.tolist(), text=question.text, profile=profile)
-    checked = check(reason(told, language), facts)
-    return checked.text, tuple(claim.text for claim in checked.dropped)
-
-
-def _said(evidence: Sequence[Evidence], kind: str) -> list[Evidence]:
-    mine = [one for one in evidence if one.kind == kind and one.lift > LEAST_LIFT]
-    total = sum(one.lift for one in mine)
-    return [one for one in mine if one.lift >= LEAST_SAID * total][:MOST_SAID]
-
-
-def _cited(subject: Subject, other: int, worth: dict[tuple[str, str], float], priors: dict[str, float]) -> Cited:
-    past, item = subject.question.whole.histories, subject.item
-    action = ""
-    if past.actions is not None and len(subject.actions):
-        code = int(past.actions[np.flatnonzero(past.items == other)[-1]])
-        action = subject.actions[code] if 0 <= code < len(subject.actions) else ""
-    tables = subject.chooser.catalogue.priors
-    seen = subject.chooser.task.items.log_seen
-    counted = item < len(seen) and bool(seen[item] > 0)  # what nobody had yet has borrowed counts: nobody had it after anything
-    leads = sum(float(tables[name][other, item]) * (priors.get(name, 0.0) >= LEAST_PRIOR) for name in GRAPH_PARTS if name in tables)
-    near = float(tables[TEXT_PART][other, item]) if priors.get(TEXT_PART, 0.0) >= LEAST_PRIOR and TEXT_PART in tables else 0.0
-    shared = tuple(pair for pair in shared_values(subject.items, item, other, worth) if pair in worth)
-    return Cited(subject.items.ids.ids[other], subject.items.titles()[other], action, shared, counted and leads > 0, near > 0)

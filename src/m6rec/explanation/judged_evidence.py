@@ -47,14 +47,17 @@ def judged_scores(scorer: ServedModel, asked: JudgedAsk) -> Callable[[Requests, 
 
 def candidate_rows(asked: JudgedAsk, requests: Requests, items: np.ndarray) -> JudgeRows:
     """Every item for every request, request by request: X rows."""
-    places = np.repeat(np.arange(len(requests)), len(items))
+    return pair_rows(asked, requests, np.repeat(np.arange(len(requests)), len(items)), np.tile(items.astype(np.int64), len(requests)))
+
+
+def pair_rows(asked: JudgedAsk, requests: Requests, places: np.ndarray, items: np.ndarray) -> JudgeRows:
+    """Pairs of requests (their rows int64 (X,)) and items int64 (X,) as rows."""
     users = np.full(len(places), -1, dtype=np.int64) if requests.users is None else requests.users[places]
-    candidates = np.tile(items.astype(np.int64), len(requests))
     scenarios = np.full(len(places), asked.scenario, dtype=np.int64) if asked.part.judge.sizes.scenarios else None
     times, cuts = np.full(len(places), asked.now), requests.histories.offsets[1:][places]
-    statistics = asked.part.inputs.counts(users, candidates, scenarios, times, requests.histories, places, cuts)
+    statistics = asked.part.inputs.counts(users, items, scenarios, times, requests.histories, places, cuts)
     context = None if asked.context is None else asked.context.rows(torch.zeros(len(places), dtype=torch.int64))
-    return JudgeRows(places, candidates, cuts, scenarios, times, statistics=statistics, context=context)
+    return JudgeRows(places, items, cuts, scenarios, times, statistics=statistics, context=context)
 
 
 def answers(scorer: ServedModel, asked: JudgedAsk, rows: JudgeRows, requests: Requests, vectors: torch.Tensor) -> np.ndarray:

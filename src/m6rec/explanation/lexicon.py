@@ -13,7 +13,7 @@ from typing import Any
 
 from m6rec.data.dataset import FieldType, Table
 from m6rec.explanation.phrases import language_of
-from m6rec.text.template import built_in
+from m6rec.text.template import base_template
 from m6rec.text.words import placed_units, units
 
 NAME = ""  # the field of an item's name
@@ -64,7 +64,7 @@ class Lexicon:
         self.items, self.language = items, language
         self.words = language_of(language).claims
         self.common = {unit for word in self.words.common for unit in units(word, language)}
-        self.missing = {" ".join(units(word, language)) for word in built_in(language).missing}
+        self.missing = {" ".join(units(word, language)) for word in base_template(language).missing}
         self.articles = {unit for word in self.words.articles for unit in units(word, language)}
         self.number_fields = [name for name, kind in items.fields.items() if kind == FieldType.NUMBER]
         self.value_fields = [name for name, kind in items.fields.items() if kind in (FieldType.CATEGORY, FieldType.TAGS, FieldType.ID)]

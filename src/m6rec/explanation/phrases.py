@@ -53,6 +53,8 @@ class ReasonWords(Config):
     separator: str = Field(description="between things of a list")
     last: str = Field(description="before the last thing of a list")
     lead: str = Field(description="between what was had and what follows from it")
+    did_also: str = Field(description="between several things done")
+    also: str = Field(description="between several things that follow from them")
     end: str = Field(description="ends a sentence")
     next: str = Field(description="between sentences")
     without: str = Field(description="the place {rank} that the item would have had without {titles}")

@@ -64,9 +64,9 @@ def reason(told: Told, language: str = "en") -> str:
     if told.typed:
         found.append(words.typed.format(words=_listed([_quoted(word, words) for word in told.typed], words)))
     if told.person:
-        found.append(words.person.format(values=_listed([_field(pair, words, names) for pair in told.person], words)))
+        found.append(words.person.format(values=_fields(told.person, words, names)))
     if told.values and not (told.events and any(one.shared for one in told.events)):
-        found.append(words.values.format(values=_listed([_field(pair, words, names) for pair in told.values], words)))
+        found.append(words.values.format(values=_fields(told.values, words, names)))
     found = found or [words.nothing]
     return words.next.join(f"{sentence}{words.end}" for sentence in found)
 
@@ -89,12 +89,12 @@ def _of_events(told: Told, words: ReasonWords, names: dict[str, str]) -> str:
     for one in told.events:
         by_verb.setdefault(words.verbs.get(one.action.casefold(), words.verbs.get("", "")), []).append(one)
     did = [words.did.format(verb=verb, titles=_titles(some, words)) for verb, some in by_verb.items()]
-    said = words.events.format(did=_listed(did, words))
+    said = words.events.format(did=words.did_also.join(did))
     why = []
     shared = next((one.shared for one in told.events if one.shared), ())[:MOST_SHARED]
     if shared:
         having = [one for one in told.events if set(shared) <= set(one.shared)]
-        values = _listed([_field(pair, words, names) for pair in shared], words)
+        values = _fields(shared, words, names)
         why.append(words.shared.format(values=values, titles=_spoken(having, told, words)))
     counted = [one for one in told.events if one.counted]
     if counted:
@@ -102,7 +102,7 @@ def _of_events(told: Told, words: ReasonWords, names: dict[str, str]) -> str:
     alike = [one for one in told.events if one.alike and not one.shared and not one.counted]
     if alike:
         why.append(words.alike.format(titles=_spoken(alike, told, words)))
-    return said + (words.lead + _listed(why, words) if why else "")
+    return said + (words.lead + words.also.join(why) if why else "")
 
 
 def _spoken(some: Sequence[Cited], told: Told, words: ReasonWords) -> str:
@@ -116,21 +116,29 @@ def _titles(some: Sequence[Cited], words: ReasonWords) -> str:
     return _listed([_quoted(one.title, words) for one in some], words)
 
 
+def shortened(title: str) -> str:
+    """A title as sentences name it: on one line, without signs that steer a terminal, cut after a word where it is long."""
+    short = " ".join("".join(sign if sign.isprintable() else " " for sign in title[: 10 * LONGEST_TITLE]).split())
+    if len(short) <= LONGEST_TITLE:
+        return short
+    cut = short.rfind(" ", LONGEST_TITLE // 2, LONGEST_TITLE)
+    return short[: cut if cut > 0 else LONGEST_TITLE] + "…"
+
+
 def _quoted(title: str, words: ReasonWords) -> str:
-    short = " ".join(title.split())
-    if len(short) > LONGEST_TITLE:
-        short = (
-            short[
-                : short.rfind(" ", LONGEST_TITLE // 2, LONGEST_TITLE) if " " in short[LONGEST_TITLE // 2 : LONGEST_TITLE] else LONGEST_TITLE
-            ]
-            + "…"
-        )
-    return f"{words.quote[0]}{short}{words.quote[1]}"
+    return f"{words.quote[0]}{shortened(title)}{words.quote[1]}"
 
 
-def _field(pair: tuple[str, str], words: ReasonWords, names: dict[str, str]) -> str:
-    field, value = pair
-    return words.field.format(name=names.get(field, field.replace("_", " ")), value=value)
+def _fields(pairs: Sequence[tuple[str, str]], words: ReasonWords, names: dict[str, str]) -> str:
+    """Values of one field together: "category home and tags seeds, plants"."""
+    values: dict[str, list[str]] = {}
+    for field, value in pairs:
+        values.setdefault(field, []).append(shortened(value))
+    said = [
+        words.field.format(name=names.get(field, field.replace("_", " ")), value=words.separator.join(some))
+        for field, some in values.items()
+    ]
+    return _listed(said, words)
 
 
 def _listed(things: Sequence[str], words: ReasonWords) -> str:

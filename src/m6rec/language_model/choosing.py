@@ -97,9 +97,9 @@ class Choice:
         """A draw from the nucleus (Holtzman et al., arXiv 1904.09751): as if what is not accepted had never been in it."""
         if not np.isfinite(scores.max()):
             return NOTHING
-        shares = np.exp((scores - scores.max()).astype(np.float64) / self.decoding.temperature)
+        shares = np.exp((scores - scores.max()) / np.float32(self.decoding.temperature))
         places = _nucleus(shares, self.decoding.top_p)
-        chances = shares[places]
+        chances = shares[places].astype(np.float64)
         while len(places):
             drawn = int(np.searchsorted(np.cumsum(chances), self.generator.random() * chances.sum(), side="right"))
             drawn = min(drawn, len(places) - 1)
@@ -110,17 +110,20 @@ class Choice:
 
 
 def _nucleus(shares: np.ndarray, top_p: float) -> np.ndarray:
-    """Places of the fewest tokens whose shares (unnormalised) reach `top_p` of all, likeliest first."""
-    wanted = top_p * shares.sum()
-    if len(shares) > LIKELY:
-        top = np.argpartition(shares, len(shares) - LIKELY)[-LIKELY:]
-        top = top[np.lexsort((top, -shares[top]))]
-        reached = np.cumsum(shares[top])
-        if reached[-1] >= wanted and shares[top[-1]] < shares[top[0]]:
+    """Places of the fewest tokens whose shares (unnormalised) reach `top_p` of all, likeliest first, equal ones by place."""
+    wanted = top_p * float(shares.sum(dtype=np.float64))
+    for size in (LIKELY, LIKELY * LIKELY // 4):
+        if size >= len(shares):
+            break
+        bound = np.partition(shares, len(shares) - size)[len(shares) - size]
+        top = np.flatnonzero(shares > bound)  # those equal to the bound come in the full order below
+        top = top[np.argsort(-shares[top], kind="stable")]
+        reached = np.cumsum(shares[top], dtype=np.float64)
+        if len(top) and reached[-1] >= wanted:
             return top[: int(np.searchsorted(reached, wanted)) + 1]
     order = np.argsort(-shares, kind="stable")
     order = order[shares[order] > 0]
-    return order[: int(np.searchsorted(np.cumsum(shares[order]), wanted)) + 1]
+    return order[: int(np.searchsorted(np.cumsum(shares[order], dtype=np.float64), wanted)) + 1]
 
 
 def _best(scores: np.ndarray, accepts: Callable[[int], bool]) -> int:

@@ -22,7 +22,7 @@ from m6rec.language_model.beam import beam_search
 from m6rec.language_model.choosing import Choice, log_normaliser
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.masks import Length, Mask, Readable
-from m6rec.language_model.spelling import Prefix, Spelling, inside_word, last_sentence, last_word, whole_bytes
+from m6rec.language_model.spelling import Prefix, Spelling, last_sentence, last_word, whole_bytes
 from m6rec.language_model.tries import Names
 
 
@@ -136,9 +136,7 @@ def _streamed(speaker: Speaker, decoding: Decoding, masks: Sequence[Mask], spell
         if prefix.opened >= 0:
             continue
         text = prefix.text
-        ready = len(text)
-        while ready > given and (inside_word(text[:ready]) or text[ready - 1].isspace()):
-            ready -= 1
+        ready = last_word(text)  # what stands before the last word is whole: something followed it
         if ready > given:
             spans = _names(prefix, rules)
             yield Streamed(text[given:ready], tuple(span.names for span in spans[named:]), len(prefix) - tokens)

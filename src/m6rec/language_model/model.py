@@ -75,6 +75,18 @@ class LanguageModel(nn.Module):
         embedded = cast(Tensor, self.embedding(ids))
         return embedded if self.shape.backbone is not None else embedded * self.shape.width**0.5
 
+    def even_words(self) -> Tensor:
+        """(V, D) float32: the token table with rows of about unit length, as the compact model's are and a checkpoint's need not be."""
+        words = self.embedding.weight.detach().float()
+        return words if self.shape.backbone is None else words / words.norm(dim=1).mean()
+
+    def word_vectors(self, ids: Tensor) -> Tensor:
+        """int64 ... -> ... D, each about unit variance, for whoever reads tokens without the layers."""
+        if self.shape.backbone is None:
+            return self.embed(ids)
+        embedded = self.embed(ids)
+        return embedded * embedded.float().square().mean(dim=-1, keepdim=True).add(1e-9).rsqrt().to(embedded.dtype)
+
     def encode(self, batch: SegmentBatch) -> Tensor:
         """Token states of packed segments, each read alone: R T D (meaningless at padding); the upper layers take these as they are."""
         return cast(Tensor, self.lower(self.embed(batch.ids), batch.segment, batch.position, batch.causal))
@@ -104,7 +116,8 @@ class LanguageModel(nn.Module):
             M W, in the order of the wanted tokens in the rows.
         """
         rows, place = batch.one_a_row(self.to_slots(states), written)  # G' S W
-        return cast(Tensor, self.upper(rows))[place[:, 0], place[:, 1]]
+        told = self.upper.tokens(rows) if isinstance(self.upper, BackboneUpper) and self.upper.shape.causal else self.upper(rows)
+        return cast(Tensor, told)[place[:, 0], place[:, 1]]
 
     def logits(self, states: Tensor) -> Tensor:
         """... W -> ... V by the head; for training use `linear_cross_entropy` with `spoken` and `table`, which never holds all of them."""

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from m6rec.base.contracts import Segment
 from m6rec.language_model.layers import KeysValues
-from m6rec.language_model.lower import LowerLayers
 from m6rec.language_model.model import LanguageModel
-from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.writing import ReadSources, WriteOption, Writer
 
 
@@ -25,7 +21,7 @@ class SaidSoFar:
 
     owner  int64 (B,)    whose sources each row reads            read  those sources, row by row
     ids    int64 (B, T)  the beginning and what was said         past  keys and values of it, layer by layer
-    lower  the same of the lower layers, None where they cannot go on from kept ones and read all again
+    lower  the same of the lower layers
     """
 
     owner: Tensor
@@ -71,10 +67,7 @@ class WriterSpeaker:
     def _say(
         self, owner: Tensor, read: ReadSources, ids: Tensor, past: list[KeysValues] | None, kept: list[KeysValues] | None
     ) -> tuple[Tensor, SaidSoFar]:
-        if isinstance(self.model.lower, LowerLayers):
-            lower, kept = self.model.lower.extend(self.model.embed(ids[:, -1:]), kept)
-        else:
-            segments = [Segment(row.numpy().astype(np.int32), True) for row in ids]
-            lower = self.model.encode(SegmentBatch.padded(segments, self.model.shape.pad_id))[:, -1:]
+        states, kept = self.model.lower.extend(self.model.embed(ids[:, -1:]), kept)
+        lower = self.model.reading(states)
         states, past = self.writer.step(self.model, read, past, lower, ids[:, -1:], self.option)
         return self.writer.log_probabilities(self.model, read, states, ids[:, -1]), SaidSoFar(owner, read, ids, past, kept)

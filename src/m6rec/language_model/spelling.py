@@ -123,11 +123,6 @@ def ends_sentence(text: str) -> bool:
     return _SENTENCE_END.search(text.rstrip()[-40:]) is not None
 
 
-def inside_word(text: str) -> bool:
-    """Whether a further letter would belong to the last word of the text (never in scripts without spaces)."""
-    return _LAST_WORD.search(text[-40:]) is not None
-
-
 def last_sentence(text: str) -> int:
     """Characters up to the end of the last sentence that is over, if that keeps half of the text; else -1."""
     for end in range(len(text), len(text) // 2, -1):

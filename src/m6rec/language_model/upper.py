@@ -96,7 +96,7 @@ class UpperLayers(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(blocks or (Block(width, heads, dropout) for _ in range(layers)))
         self.biases = nn.ModuleList(SlotBias(heads) for _ in self.layers)
-        self.norm = RMSNorm(width) if norm is None else norm
+        self.norm = RMSNorm(width) if norm is None else cast(RMSNorm, norm)  # where layers are plain it is one
 
     def rotation(self, positions: Tensor) -> Rotation | None:
         """What positions (B, S) do to queries and keys besides the bias: nothing here."""

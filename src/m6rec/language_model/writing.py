@@ -27,7 +27,10 @@ from m6rec.language_model.upper import DISTANCE_BUCKETS, SlotBias, distance_buck
 
 @dataclass(frozen=True)
 class WriterSize:
-    """What the writer's weights are cut from. kinds: of slots and source segments. layers 0: the model's own upper layers are passed."""
+    """What the writer's weights are cut from. kinds: of slots and source segments. layers 0: the model's own upper layers are passed.
+
+    model_width  of token states     slot_width  of slots; 0: the same
+    """
 
     model_width: int
     vocabulary: int
@@ -38,6 +41,7 @@ class WriterSize:
     dropout: float
     copy: bool
     own_words: bool
+    slot_width: int = 0
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,7 +123,7 @@ class Writer(nn.Module):
         self.token_in = nn.Linear(model_width, width, bias=False)
         self.source_in = nn.Linear(model_width, width, bias=False)
         self.before_in = nn.Linear(model_width, width, bias=False)
-        self.slot_in = nn.Linear(model_width, width, bias=False)
+        self.slot_in = nn.Linear(size.slot_width or model_width, width, bias=False)
         self.words = nn.Embedding(size.vocabulary, width) if size.own_words else None
         self.words_before = nn.Linear(width, width, bias=False) if size.own_words else None
         self.kinds = nn.Embedding(size.kinds, width)
@@ -150,7 +154,7 @@ class Writer(nn.Module):
                     0
                 ]  # W D, or W W where W < D
                 spread = turn.T if turn.shape[1] == self.size.model_width else torch.eye(self.size.model_width, self.size.width)
-                part.weight.copy_(model.embedding.weight.float() @ spread)
+                part.weight.copy_(model.even_words() @ spread)
             elif isinstance(part, nn.Embedding):
                 part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * 0.5)
 
@@ -192,7 +196,7 @@ class Writer(nn.Module):
             own = _falling_bias(distance, falling).expand(len(ids), -1, -1, -1)  # B H T T
             bias = torch.cat([read.bias.expand(-1, -1, ids.shape[1], -1), own], dim=3)
             both = torch.cat([keys, own_keys], dim=2), torch.cat([values, own_values], dim=2)
-            x = x + block.dropout(block.attention.attend(block.attention.queries(normed), both, bias))
+            x = block.joined(x, block.attention.attend(block.attention.queries(normed), both, bias))
             x = block.feed_forward(x)
         return option(cast(Tensor, norm(x)))
 
@@ -215,8 +219,8 @@ class Writer(nn.Module):
             own = F.embedding(falling, distance).T[None, :, None].expand(len(ids), -1, -1, -1)  # B H 1 T
             bias = torch.cat([read.bias, own], dim=3)
             both = torch.cat([keys, own_keys], dim=2), torch.cat([values, own_values], dim=2)
-            x = x + block.attention.attend(block.attention.queries(normed), both, bias)
-            x = x + block.mlp(block.mlp_norm(x))
+            x = block.joined(x, block.attention.attend(block.attention.queries(normed), both, bias), dropped=False)
+            x = block.feed_forward(x, dropped=False)
         return option(cast(Tensor, norm(x)))[:, 0], kept
 
     def log_likelihood(self, model: LanguageModel, read: ReadSources, states: Tensor, targets: Tensor, ids: Tensor) -> Tensor:
@@ -257,7 +261,7 @@ class Writer(nn.Module):
         """(B, S, W): what the token before says; worked out once for every token of the vocabulary where there are fewer of those."""
         several = ids.numel() > self.size.vocabulary
         wanted = torch.arange(self.size.vocabulary, device=ids.device) if several else ids
-        said = cast(Tensor, self.before_in(model.embed(wanted)))
+        said = cast(Tensor, self.before_in(model.word_vectors(wanted)))
         if self.words is not None and self.words_before is not None:
             said = said + self.words_before(self.words(wanted) * self.size.width**0.5)
         return F.embedding(ids, said) if several else said
@@ -271,7 +275,7 @@ class Writer(nn.Module):
         return states if self.head is None else cast(Tensor, self.head(states))
 
     def _table(self, model: LanguageModel) -> Tensor:
-        return model.embedding.weight if self.words is None else self.words.weight
+        return model.table if self.words is None else self.words.weight
 
     def _stack(self, model: LanguageModel) -> tuple[list[Block], list[Tensor], nn.Module]:
         """Blocks, distance biases and last norm: the writer's own, or those of the model."""

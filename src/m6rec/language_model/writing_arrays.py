@@ -10,6 +10,7 @@ language model, W of the writer, H heads, C = W / H, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ import torch
 from m6rec.language_model.layers import Block, RMSNorm, rotation_of
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.upper import distance_bucket
-from m6rec.language_model.upper_arrays import array_of, folded, normed, silu
+from m6rec.language_model.upper_arrays import array_of, folded
 from m6rec.language_model.writing import ReadSources, WriteOption, Writer
 
 ROOM = 32  # tokens by which a buffer grows
@@ -49,9 +50,14 @@ class _Layer:
         )
 
     def mlp(self, x: np.ndarray, eps: float) -> np.ndarray:
-        both = normed(x, eps) @ self.gate_up
-        half = both.shape[1] // 2
-        return np.asarray((silu(both[:, :half]) * both[:, half:]) @ self.down)
+        both = _normed(x, eps) @ self.gate_up
+        gate, up = both[:, : both.shape[1] // 2], both[:, both.shape[1] // 2 :]
+        up *= gate  # silu(gate) * up: no overflow is spoken of, for x / inf is what it should be
+        np.negative(gate, out=gate)
+        np.exp(gate, out=gate)
+        gate += 1
+        up /= gate
+        return np.asarray(up @ self.down)
 
 
 class Said:
@@ -137,7 +143,7 @@ class WriterArrays:
         width = model.shape.width
         self.embedding = array_of(model.embedding.weight) * np.float32(width**0.5)
         self.lower = [_Layer.of(cast(Block, block)) for block in model.lower.blocks]
-        self.lower_norm, self.head_width = array_of(model.lower.norm.weight), model.lower.head_width
+        self.lower_norm, self.head_width = array_of(cast(RMSNorm, model.lower.norm).weight), model.lower.head_width
         blocks, distances, norm = writer._stack(model)
         self.blocks, self.distances = [_Layer.of(block) for block in blocks], [array_of(distance) for distance in distances]
         norm = cast(RMSNorm, norm)
@@ -159,31 +165,34 @@ class WriterArrays:
     def step(self, tokens: np.ndarray, said: Said, read: Read, option: OptionArrays) -> tuple[np.ndarray, Said]:
         """log p (B, V) of what follows after one more token int64 (B,), and what is said then. `read` has B rows, or one for all."""
         said = said.longer()
+        with np.errstate(over="ignore"):
+            return self._said_next(tokens, said, read, option), said
+
+    def _said_next(self, tokens: np.ndarray, said: Said, read: Read, option: OptionArrays) -> np.ndarray:
         place = said.length - 1
         x = self.embedding[tokens]
         for number, layer in enumerate(self.lower):
-            x = x + self._own_attention(x, layer, said, number, place) @ layer.out
-            x = x + layer.mlp(x, self.eps)
-        x = normed(x, self.eps) * self.lower_norm
+            x += self._own_attention(x, layer, said, number, place) @ layer.out
+            x += layer.mlp(x, self.eps)
+        x = _normed(x, self.eps) * self.lower_norm
         x = x @ self.token_in
         if self.words is not None:
             x += self.words[tokens]
         buckets = self._falling(said.length)
         for number, layer in enumerate(self.blocks):
             bias = self.distances[number][buckets].T  # H T
-            x = x + self._attention(x, layer, said, len(self.lower) + number, place, read, number, bias) @ layer.out
-            x = x + layer.mlp(x, self.eps)
-        states = option(normed(x, self.eps) * self.norm)
-        return self._log_probabilities(states, read, tokens), said
+            x += self._attention(x, layer, said, len(self.lower) + number, place, read, number, bias) @ layer.out
+            x += layer.mlp(x, self.eps)
+        return self._log_probabilities(option(_normed(x, self.eps) * self.norm), read, tokens)
 
     def _own_attention(self, x: np.ndarray, layer: _Layer, said: Said, number: int, place: int) -> np.ndarray:
         """(B, W): a lower layer's attention to the tokens said, with positions turned into the vectors."""
         batch = len(x)
-        query, key, value = (normed(x, self.eps) @ layer.qkv).reshape(batch, 3, layer.heads, -1).transpose(1, 0, 2, 3)  # B H C
-        cosine, sine = self._turn(place)
+        made = (_normed(x, self.eps) @ layer.qkv).reshape(batch, 3, layer.heads, -1)
+        turned = _rotated(made[:, :2], *self._turn(place))  # B 2 H C: query and key
         keys, values = said.keys[number][:, :, : place + 1], said.values[number][:, :, : place + 1]
-        keys[:, :, place], values[:, :, place] = _rotated(key, cosine, sine), value
-        scores = keys @ _rotated(query, cosine, sine)[:, :, :, None]  # B H T 1
+        keys[:, :, place], values[:, :, place] = turned[:, 1], made[:, 2]
+        scores = keys @ turned[:, 0, :, :, None]  # B H T 1
         weights = _softmax(scores[:, :, :, 0])
         return np.asarray((weights[:, :, None] @ values).reshape(batch, -1))
 
@@ -192,7 +201,7 @@ class WriterArrays:
     ) -> np.ndarray:
         """(B, W): a writer's block looks at what is read and at what was said, in one softmax."""
         batch, before = len(x), read.bias.shape[2]
-        query, key, value = (normed(x, self.eps) @ layer.qkv).reshape(batch, 3, layer.heads, -1).transpose(1, 0, 2, 3)  # B H C
+        query, key, value = (_normed(x, self.eps) @ layer.qkv).reshape(batch, 3, layer.heads, -1).transpose(1, 0, 2, 3)  # B H C
         keys, values = said.keys[number][:, :, : place + 1], said.values[number][:, :, : place + 1]
         keys[:, :, place], values[:, :, place] = key, value
         scores = np.empty((batch, layer.heads, before + place + 1), np.float32)
@@ -221,8 +230,7 @@ class WriterArrays:
             said -= np.log(totals)
             return said
         ask, gate, offset = self.copying
-        with np.errstate(over="ignore"):
-            copying = (1 / (1 + np.exp(-(states @ gate + np.float32(offset)))))[:, None]  # B 1
+        copying = (1 / (1 + np.exp(-(states @ gate + np.float32(offset)))))[:, None]  # B 1
         scores = ((states @ ask)[:, None] @ read.copied)[:, 0] if len(read) > 1 else (states @ ask) @ read.copied[0]
         scores = scores + read.copy_bias + self.copy_match * (read.before == tokens[:, None])
         attention = _softmax(scores) * read.real  # B S
@@ -233,7 +241,7 @@ class WriterArrays:
             copied = np.bincount(place, attention[row], len(there)).astype(np.float32)
             shares[row, there] += copying[row] * np.maximum(copied - NEVER_COPIED, 0)
         result = np.log(shares, out=shares)
-        for row in np.flatnonzero(~read.real.any(axis=1)) if len(read) > 1 else ():  # rows that have nothing to copy
+        for row in np.flatnonzero(~read.real.any(axis=1)).tolist() if len(read) > 1 else ():  # rows that have nothing to copy
             result[row] = said[row] - np.log(totals[row])
         return result
 
@@ -276,14 +284,26 @@ def _turned(weight: torch.Tensor) -> np.ndarray:
 
 
 def _rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
-    """As `layers.rotate`, of B H C at one position."""
-    half = x.shape[2] // 2
-    first, second = x[:, :, :half], x[:, :, half:]
-    return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=2)
+    """As `layers.rotate`, of (..., C) at one position."""
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    result = np.empty_like(x)
+    np.subtract(first * cosine, second * sine, out=result[..., :half])
+    np.add(first * sine, second * cosine, out=result[..., half:])
+    return result
+
+
+def _normed(x: np.ndarray, eps: float) -> np.ndarray:
+    """x / rms(x), (B, .); one row by a product with itself, which is quicker."""
+    if len(x) == 1:
+        return np.asarray(x * np.float32(1 / math.sqrt(float(x[0] @ x[0]) / x.shape[1] + eps)))
+    scale = np.einsum("ij,ij->i", x, x) / x.shape[1] + np.float32(eps)
+    return np.asarray(x / np.sqrt(scale)[:, None])
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
-    return np.asarray(weights)
+    """Over the last axis, in place."""
+    scores -= scores.max(axis=-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return scores

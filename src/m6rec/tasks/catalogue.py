@@ -93,14 +93,19 @@ class Catalogue:
     def typed_prior(self, texts: list[str], config: PriorConfig) -> np.ndarray:
         """float32 (B, N): the text prior of typed words; rows sum to 1, or are empty where no word is known."""
         bag, vectors = self.search
-        cosine = query_similarity(vectors, similarity_vectors(bag.texts(texts), bag.idf)).astype(np.float64)
-        best = cosine.max(axis=1, initial=0.0, keepdims=True)
-        weights = (cosine / np.where(best > 0, best, 1.0)) ** config.sharpness
-        if len(self) > config.similar:
-            bound = -np.partition(-weights, config.similar - 1, axis=1)[:, config.similar - 1 : config.similar]
-            weights[weights < bound] = 0.0
-        total = weights.sum(axis=1, keepdims=True)
-        return (weights / np.where(total > 0, total, 1.0)).astype(np.float32)
+        return sharpened(query_similarity(vectors, similarity_vectors(bag.texts(texts), bag.idf)), config)
+
+
+def sharpened(cosine: np.ndarray, config: PriorConfig) -> np.ndarray:
+    """float32 (B, N): cosines to a power, the `similar` largest of each row, made to sum to 1 (rows without any stay empty)."""
+    cosine = cosine.astype(np.float64)
+    best = cosine.max(axis=1, initial=0.0, keepdims=True)
+    weights = (cosine / np.where(best > 0, best, 1.0)) ** config.sharpness
+    if cosine.shape[1] > config.similar:
+        bound = -np.partition(-weights, config.similar - 1, axis=1)[:, config.similar - 1 : config.similar]
+        weights[weights < bound] = 0.0
+    total = weights.sum(axis=1, keepdims=True)
+    return (weights / np.where(total > 0, total, 1.0)).astype(np.float32)
 
 
 def vector_fields(table: Table) -> Tensor:

@@ -43,7 +43,10 @@ class ChooseSizes:
 
 @dataclass(frozen=True)
 class ChooseExamples:
-    """What the task trains on. Rows of `histories` are users; `wanted` bool (E,) are the events that are targets."""
+    """What the task trains on. Rows of `histories` are users; `wanted` bool (E,) are the events that are targets.
+
+    typed: what was typed before the first event, a row a user; None: in a share of the rows words of an item stand for it.
+    """
 
     histories: Histories
     wanted: np.ndarray
@@ -51,6 +54,7 @@ class ChooseExamples:
     contents: Contents
     profiles: Contents | None
     batch_targets: int
+    typed: Contents | None = None
 
 
 @dataclass(frozen=True)
@@ -150,13 +154,14 @@ class Choose(OverHistories):
         return {"choose": self.mixture_loss(model, self.bound, batch, self.gate)}
 
     def mixture_loss(
-        self, model: LanguageModel, bound: Bound, batch: np.ndarray, gate: PriorGate, question: Tensor | None = None
+        self, model: LanguageModel, bound: Bound, batch: np.ndarray, gate: PriorGate, question: Tensor | None = None, frozen: bool = False
     ) -> Tensor:
         """The loss of a batch of `bound`'s windows, per target.
 
         Args:
             gate: weighs the priors against the softmax.
-            question: (W,), added to the states where something else is asked than what comes next.
+            question: (W,) or one row a target (R, W), added to the states where something else is asked than what comes next.
+            frozen: whether the model and the item vectors are read as they are, and only what is asked, and the gate, learn.
         """
         examples, windows = bound.examples, bound.windows
         first, last, begin = windows.first[batch], windows.last[batch], windows.begin[batch]
@@ -166,10 +171,11 @@ class Choose(OverHistories):
         wanted = real & examples.wanted[events]
         chosen = events[wanted]  # R
         targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))
-        touched = None if self._sampler is None else self._touched(self._sampler, examples, events, targets)
-        vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents))) if touched is None else touched.vectors
-        slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last, events)
-        states = self.states(model, vectors, slots if touched is None else replace(slots, items=touched.place(slots.items)))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            touched = None if self._sampler is None else self._touched(self._sampler, examples, events, targets)
+            vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents))) if touched is None else touched.vectors
+            slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last, events)
+            states = self.states(model, vectors, slots if touched is None else replace(slots, items=touched.place(slots.items)))
         if self.asked is not None and examples.histories.scenarios is not None:
             # Half of the histories are asked "what next, in this scenario", the other half "what next, anywhere".
             asking = torch.from_numpy(examples.histories.scenarios[events].astype(np.int64))
@@ -198,10 +204,15 @@ class Choose(OverHistories):
         start = self.start.expand(batch, -1)
         if profiles is not None and self.profile is not None:
             start = start + self.profile(profiles)
-        if typed is not None and self.items.content is not None:
-            said = (typed.offsets[1:] > typed.offsets[:-1]).to(start.dtype)[:, None]  # B 1: 0 where nothing known was typed
-            start = start + said * (self.typed + self.items.content(typed))
-        return start
+        return start if typed is None else start + self._typed(typed)
+
+    def _typed(self, typed: Contents) -> Tensor:
+        """(B, W): what was typed, zeros where nothing known was."""
+        if self.items.content is None:
+            return self.start.new_zeros(len(typed), self.shape.width)
+        said = (typed.offsets[1:] > typed.offsets[:-1]).to(self.start.dtype)[:, None]  # B 1
+        read: Tensor = said * (self.typed + self.items.content(typed))
+        return read
 
     def states(self, model: LanguageModel, vectors: Tensor, slots: Slots) -> Tensor:
         """(B, 1 + S, W): the state after the start slot and after each event."""
@@ -262,7 +273,9 @@ class Choose(OverHistories):
         if profiles is not None and self.profile is not None:
             kept = (torch.rand(batch, 1) >= self.config.profile_dropout).to(start.dtype)
             start = start + kept * self.profile(profiles)
-        if self.items.content is not None and self.config.typed:
+        if examples.typed is not None:
+            start = start + self._typed(examples.typed.rows(torch.from_numpy(users)))
+        elif self.items.content is not None and self.config.typed:
             start = start + self._as_if_typed(examples, first, last)
         return gather_slots(start, histories, inputs)
 

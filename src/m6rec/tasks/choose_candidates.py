@@ -28,6 +28,7 @@ from m6rec.tasks.agreement import typed_gain
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, ChooseMixture
 from m6rec.tasks.cold_transfer import SIMILAR
+from m6rec.tasks.interest_part import Lift
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.text.similarity import similarity_vectors
 
@@ -47,6 +48,8 @@ class Question:
     found       int64 (B, count), nearest to the state, -1 where there are no more
     log_total   float64 (B,): log of the softmax's normaliser
     words       csr (B, N): the text prior of typed words, None where nobody typed
+    against     the same of words that were ruled out, None where none were
+    lift        what an interest vector makes of the words, in place of both; None where none was learned, or nothing is said
     recent      int64 (B, K): newest items first, -1 where there is none
     evidence    float32 (B, M, K)     weights  float32 (B, M, K) of the rows     gates  float32 (B, 1 + M), the softmax first
     """
@@ -55,6 +58,8 @@ class Question:
     found: np.ndarray
     log_total: np.ndarray
     words: csr_array | None
+    against: csr_array | None
+    lift: Lift | None
     recent: np.ndarray
     evidence: np.ndarray
     weights: np.ndarray
@@ -63,9 +68,10 @@ class Question:
     def row(self, number: int) -> Question:
         """One of the requests."""
         one = slice(number, number + 1)
-        words = None if self.words is None else csr_array(self.words[[number]])
+        words, against = (None if said is None else csr_array(said[[number]]) for said in (self.words, self.against))
         arrays = (self.recent, self.evidence, self.weights, self.gates)
-        return Question(self.states[one], self.found[one], self.log_total[one], words, *(array[one] for array in arrays))
+        lift = None if self.lift is None else self.lift.row(number)
+        return Question(self.states[one], self.found[one], self.log_total[one], words, against, lift, *(array[one] for array in arrays))
 
     @property
     def bytes(self) -> int:
@@ -110,6 +116,14 @@ class ChooseCandidates:
         if typed is not None and TEXT_PART in mixture.catalogue.priors:
             assert requests.texts is not None
             words = self._words(requests.texts)
+        lift = mixture.lift(requests)
+        ruled = (
+            mixture.interest is None
+            and requests.unwanted is not None
+            and TEXT_PART in mixture.catalogue.priors
+            and "text" not in mixture.switched_off
+        )
+        against = self._words(requests.unwanted) if ruled and requests.unwanted is not None else None
         recent, evidence = mixture._recent(requests.histories)
         states = mixture.last_states(requests, typed) if states is None else states
         weights = mixture.task.gate.recency_weights(torch.from_numpy(evidence)).numpy()
@@ -119,8 +133,10 @@ class ChooseCandidates:
             np.maximum(newest, np.log1p(words.sum(axis=1)), out=newest)
         lengths = torch.from_numpy(requests.histories.lengths.copy())
         gates = mixture.task.gate.log_gates(states, torch.from_numpy(told), lengths).exp().numpy()
-        found, products = self.search.search(states.numpy(), min(count or self.count, len(mixture.catalogue)))
-        return Question(states, found, self._log_total(states, found, products), words, recent, evidence, weights, gates)
+        found, products = self.search.search(_sought(states, lift), min(count or self.count, len(mixture.catalogue)))
+        if lift is not None:
+            products = _products(states, mixture.vectors, found)
+        return Question(states, found, self._log_total(states, found, products), words, against, lift, recent, evidence, weights, gates)
 
     def candidates(self, question: Question, k: int = 0, allowed: np.ndarray | None = None) -> np.ndarray:
         """int64 (B, C): ascending items of each request, padded with -1 at the end.
@@ -132,13 +148,15 @@ class ChooseCandidates:
         wider = min(max(question.found.shape[1], 2 * k), len(self.mixture.catalogue))
         more = np.zeros((len(question.recent), 0), dtype=np.int64)
         if allowed is not None or wider > question.found.shape[1]:
-            more, _ = self.search.search(question.states.numpy(), wider, allowed)
+            more, _ = self.search.search(_sought(question.states, question.lift), wider, allowed)
         marked = np.zeros(len(self.mixture.catalogue), dtype=bool)
         rows = []
         for row in range(len(question.recent)):
             named = [question.found[row], more[row], *(part.items for part in self._named(question, row).values())]
             if question.words is not None:
                 named.append(_entries(question.words, row)[0])
+            if question.lift is not None and question.lift.match is not None:
+                named.append(np.flatnonzero(question.lift.match[row] > 0))
             for items in named:
                 marked[items[items >= 0]] = True
             chosen = np.flatnonzero(marked if allowed is None else marked & allowed)
@@ -191,6 +209,11 @@ class ChooseCandidates:
                 total += mixture.agreement.gain(counted)
             if typed is not None:
                 total += typed_gain(said)
+            if question.lift is not None:
+                total += question.lift.of(row, items, mixture.vectors)
+            if question.against is not None:
+                ruled, values = _entries(question.against, row)
+                total -= typed_gain(_scattered(place[ruled], values, len(items)))
             scores[row, columns] = total
             for name, values in given.items():
                 shares[name][row, columns] = values
@@ -270,6 +293,16 @@ def sample_states(mixture: ChooseMixture, histories: Histories, count: int, seed
     """float32 (at most `count`, W): states of users drawn by seed, what an index will be asked."""
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(histories.lengths > 0))[:count]
     return mixture.last_states(Requests(histories.rows(np.sort(rows)), users=np.sort(rows))).numpy()
+
+
+def _sought(states: Tensor, lift: Lift | None) -> np.ndarray:
+    """What the search is asked: the states, moved by what was said."""
+    return (states if lift is None else states + lift.query).numpy()
+
+
+def _products(states: Tensor, vectors: Tensor, found: np.ndarray) -> np.ndarray:
+    """float32 (B, count): states times the vectors of what was found; rows of nothing (-1) are whatever they are."""
+    return torch.einsum("bw,bcw->bc", states, vectors[torch.from_numpy(np.maximum(found, 0))]).numpy()
 
 
 def _entries(table: csr_array, row: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ Dimension keys: B requests, N items, W width, M priors, K recent events, S slots
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,24 +21,19 @@ from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose, gather_slots
 from m6rec.tasks.cold_transfer import SIMILAR, said_of_similar
 from m6rec.tasks.history_batches import timed_rows
+from m6rec.tasks.interest_part import InterestPart
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
 from m6rec.tasks.prior_sums import MOST_DENSE, DenseTables, add_rows, bag_sum, sum_rows
+from m6rec.tasks.reads_words import Profiles, ReadsWords
 from m6rec.tasks.state_cache import PackedStates, StateCache, keys_of
 from m6rec.tasks.text_reader import TextReader
-from m6rec.text.bag import Bag
+
+__all__ = ["ChooseMixture", "Profiles"]
 
 SOFTMAX_PART = "model"
 ROWS_TOGETHER = 64  # histories read at a time
 LEAST = 1e-30  # probability of what no part knows: keeps the logarithm finite and the order of the rest
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """What is known of U users beside their events: `contents` (U rows), and the bag that reads a described person."""
-
-    contents: Contents
-    bag: Bag
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class _Asked:
     evidence: np.ndarray
 
 
-class ChooseMixture(Scorer):
+class ChooseMixture(ReadsWords, Scorer):
     """Scores of the generative model; `ChooseScorer` in model_folder.py adds how it is saved and loaded.
 
     question: what is asked instead of "what comes next" (a basket to complete); the catalogue's priors are those counted for it then.
@@ -86,6 +81,7 @@ class ChooseMixture(Scorer):
         self.packed: PackedStates | None = None
         self._states = StateCache()
         self._dense: tuple[Catalogue, Agreement, DenseTables] | None = None
+        self.interest: InterestPart | None = None
 
     def refresh(self) -> None:
         """Forget the item vectors and the states made of them: the weights or the catalogue changed."""
@@ -143,7 +139,7 @@ class ChooseMixture(Scorer):
         similar = bool(self.agreement.weight and self.agreement.shares.get(SIMILAR)) and (dense is None or dense.agreed is None)
         typed = "text" not in self.switched_off and requests.texts is not None and any(requests.texts)
         # Typed words and `similar` need the sums of single parts.
-        if len(requests) == 1 or similar or typed:
+        if len(requests) == 1 or similar or typed or requests.unwanted is not None or (self.interest is not None and requests.profiles):
             return ChooseMixture.answer(self, requests)[0]
         return self._together(self._ask(requests), dense)
 
@@ -164,8 +160,12 @@ class ChooseMixture(Scorer):
             if self.agreement.shares.get(SIMILAR):
                 counted |= self._similar(counted)
             scores += self.agreement.gain(counted)
-        if asked.words is not None:
+        if self.interest is not None:
+            self._add_interest(requests, scores, self.vectors)
+        elif asked.words is not None:
             scores += typed_gain(asked.words)
+        if self.interest is None and (against := self._unwanted(requests)) is not None:
+            scores -= typed_gain(against)
         return scores, parts
 
     def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
@@ -355,40 +355,6 @@ class ChooseMixture(Scorer):
             off = {name for part in self.switched_off for name in ({"graph": GRAPH_PARTS, "text": (TEXT_PART,)}.get(part, ()))}
             evidence[:, [name in off for name in self.task.parts]] = 0.0
         return recent, masses, evidence
-
-    def profile_contents(self, requests: Requests) -> Contents | None:
-        """Profiles of known users, and of people described in words; None where nobody has one."""
-        if self.profiles is None or self.task.profile is None:
-            return None
-        bag, contents = self.profiles.bag, self.profiles.contents
-        described = requests.profiles is not None and any(requests.profiles)
-        if described:
-            assert requests.profiles is not None
-            rows = Contents.build(
-                self.reader.read(requests.profiles), bag.texts(requests.profiles), torch.zeros(len(requests), contents.vectors.shape[1])
-            )
-            if requests.users is None:
-                return rows
-        if requests.users is None or not len(contents):
-            return None
-        known = contents.rows(torch.from_numpy(np.maximum(requests.users, 0)))
-        if not described and (requests.users >= 0).all():
-            return known
-        keep = torch.from_numpy(requests.users >= 0)
-        known = replace(known, summaries=known.summaries * keep[:, None], vectors=known.vectors * keep[:, None])
-        known = known.thinned(torch.repeat_interleave(keep, known.offsets[1:] - known.offsets[:-1]))
-        return known if not described else rows.or_else(known)
-
-    def _typed_rows(self, requests: Requests) -> csr_array | None:
-        """csr (B, F): bag rows of what was typed."""
-        return self.catalogue.bag.texts(requests.texts) if requests.texts is not None and any(requests.texts) else None
-
-    def _typed_contents(self, requests: Requests, typed: csr_array | None) -> Contents | None:
-        if typed is None or self.task.items.content is None:
-            return None
-        assert requests.texts is not None
-        summaries = self.reader.read(requests.texts)
-        return Contents.build(summaries, typed, torch.zeros(len(requests), self.catalogue.contents.vectors.shape[1]))
 
 
 def _blend(from_events: np.ndarray, from_words: np.ndarray) -> np.ndarray:

@@ -37,13 +37,31 @@ class PriorConfig(Config):
     folds: int = Field(8, ge=2, description="Folds of users: a training user is scored by the transitions of the other folds.")
 
 
+class InterestConfig(Config):
+    """What somebody says of themselves, learned: the interest vector, and how much it counts beside behaviour (docs/open.md)."""
+
+    heads: int = Field(4, ge=1, description="Heads of the attention pooling over what is said; a divisor of the model's width.")
+    epochs: int = Field(10, ge=1, description="Passes over the training users at most.")
+    patience: int = Field(3, ge=1, description="Stop after this many passes without a new best on the validation users.")
+    batch: int = Field(128, ge=1, description="Users of a step.")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
+    most_users: int = Field(20_000, ge=1, description="Users of a pass at most, drawn anew for each.")
+    negatives: int = Field(20_000, ge=1, description="Items that the softmax runs over at most.")
+    profiles: float = Field(0.7, ge=0, le=1, description="Share of the users whose profile is said too, where people have fields.")
+    written: float = Field(
+        0.3, ge=0, le=1, description="Share of what is said that is a text of theirs (a review), where there are such texts."
+    )
+    cases: int = Field(400, ge=1, description="Validation cases, for each number of events, that the weights are fitted on.")
+
+
 class ChooseConfig(Config):
     """A `tasks:` entry that chooses an item out of the catalogue."""
 
     answer: Literal["choose"] = Field("choose", description="The kind of answer.")
-    of: Literal["next", "basket"] = Field(
+    of: Literal["next", "basket", "dialogue"] = Field(
         "next",
-        description="next: what follows a history; basket: what else belongs to a basket (beside a task of next, whose model it shares).",
+        description="next: what follows a history; basket: what else belongs to a basket; dialogue: the item that an assistant should name, learned "
+        "from data.dialogues (the last two beside a task of next, whose model they share).",
     )
     within: float = Field(0.0, ge=0, description="of: basket: seconds between neighbouring events of one basket at most.")
     positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
@@ -71,6 +89,11 @@ class ChooseConfig(Config):
     own_share: float = Field(1.0, ge=0, description="Weight of the softmax's own likelihood beside that of the mixture.")
     repeat: Literal["exclude", "allow"] = Field("exclude", description="Whether consumed items may be recommended again.")
     prior: PriorConfig = Field(default_factory=PriorConfig, description="Counted priors of the mixture.")
+    interest: InterestConfig | None = Field(
+        None,
+        description="Learn what typed words, tags and described people ask for, in a stage of its own after the fit ({} for the defaults); "
+        "null: typed words enter as a slot and by what they match.",
+    )
 
     def drawn(self, seen_items: int) -> int | None:
         """How many negatives a step draws; None: the softmax runs over the whole catalogue."""

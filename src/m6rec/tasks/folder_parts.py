@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from m6rec.base.errors import CheckpointError, ConfigError
@@ -15,6 +19,7 @@ from m6rec.language_model.config import ModelShape
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import Profiles
+from m6rec.tasks.interest_part import InterestPart, load_interest
 from m6rec.tasks.judge_part import JudgePart, TextPart
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write_part import WritePart
@@ -61,6 +66,17 @@ def text_part(config: Path, told: dict[str, Any] | None, shape: ModelShape, weig
     return part
 
 
+def interest_part(path: Path, bag: Path, told: dict[str, Any] | None, tensors: Callable[[Path], Weights]) -> InterestPart | None:
+    """What reads the interests that people say, if anything does; its tensors stand in the file `path`. Raises CheckpointError."""
+    if told is None:
+        return None
+    words, weights = Bag.load(bag), tensors(path)
+    try:
+        return load_interest(told, words, weights, path)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise damaged(path, error) from None
+
+
 def write_part(
     config: Path,
     told: dict[str, Any] | None,
@@ -86,3 +102,24 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
     """The error of a file that does not hold what it should."""
     line = " ".join(str(error).split()) or type(error).__name__
     return CheckpointError(f"{path} is damaged ({line}); restore it from a copy or train again")
+
+
+def fingerprint_of(weights: dict[str, torch.Tensor]) -> str:
+    """Of the weights themselves: states are of these weights and no others."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:
+    return {key: tensor for name, table in priors.items() for key, tensor in csr_tensors(name, table).items()}
+
+
+def csr_tensors(name: str, table: csr_array) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.data": torch.from_numpy(table.data.astype(np.float32)),
+        f"{name}.indices": torch.from_numpy(table.indices.astype(np.int32)),
+        f"{name}.indptr": torch.from_numpy(table.indptr.astype(np.int64)),
+    }

@@ -19,6 +19,7 @@ def model_card(facts: dict[str, Any], scorer: ServedModel) -> str:
         f"- catalogue: {len(dataset.items):,} items; people: {len(dataset.users):,}; events: {len(dataset.histories.items):,}",
         f"- model: width {shape['width']}, {shape['lower_layers']} + {shape['upper_layers']} layers, history of {shape['history']} events; "
         f"{counts['total']:,} weights in the language model, {counts['task']:,} in the task",
+        *_checkpoint(shape, scorer),
         f"- parts of the answer: softmax over the catalogue{''.join(', ' + name for name in scorer.task.parts)}",
         f"- trained with: {facts['statement']}",
         f"- data fingerprint {facts['data']}, tokenizer {facts['tokenizer']}, written by m6rec {facts['written_by']}",
@@ -32,3 +33,13 @@ def model_card(facts: dict[str, Any], scorer: ServedModel) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _checkpoint(shape: dict[str, Any], scorer: ServedModel) -> list[str]:
+    """Where the layers come from, if not from here."""
+    if shape.get("backbone") is None:
+        return []
+    name = (scorer.origin.training.get("model") or {}).get("backbone")
+    return [
+        f"- layers and tokenizer of the pretrained checkpoint {name} (family {shape['backbone']['family']}), whose licence applies to them"
+    ]

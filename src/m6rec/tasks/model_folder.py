@@ -5,7 +5,9 @@ model.safetensors    weights of the language model and of the task
 tokenizer.json       bag.json       profile_bag.json (where users have fields)
 item_states.safetensors   user_states.safetensors   frozen text summaries
 last_states.safetensors  what the model knows of each user after the newest event (where serving need not read histories anew)
+interest.safetensors, interest_bag.json   the interest vector of what people say, and what was written about the items, where learned
 statistics.safetensors, context_bag.json   what judging candidates counts and reads, where tasks do
+dialogue.json, dialogue.safetensors   what names items in dialogues, where a task does
 graph.safetensors    the counted priors, compressed rows
 data/                items, users, newest histories
 adapter/             the low-rank changes of a checkpoint's upper layers in peft's files, where there are some (a copy; nothing reads it here)
@@ -17,7 +19,6 @@ README.md            the model card
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -51,7 +52,20 @@ from m6rec.tasks.catalogue import Catalogue, vector_fields
 from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import ChooseConfig
-from m6rec.tasks.folder_parts import judge_part, tensors_of, text_part, write_part
+from m6rec.tasks.dialogue_folder import FILES as SAID_FILES
+from m6rec.tasks.dialogue_folder import TENSORS as SAID
+from m6rec.tasks.dialogue_folder import load_dialogue, save_dialogue
+from m6rec.tasks.folder_parts import (
+    csr_tensors,
+    fingerprint_of,
+    graph_tensors,
+    interest_part,
+    judge_part,
+    tensors_of,
+    text_part,
+    write_part,
+)
+from m6rec.tasks.interest_part import save_interest
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge_part import JudgeInputs, JudgePart
 from m6rec.tasks.model_card import model_card
@@ -69,24 +83,10 @@ TOKENIZER, BAG, PROFILE_BAG = "tokenizer.json", "bag.json", "profile_bag.json"
 ITEM_STATES, USER_STATES, LAST_STATES = "item_states.safetensors", "user_states.safetensors", "last_states.safetensors"
 CONTEXT_BAG, STATISTICS = "context_bag.json", "statistics.safetensors"
 DATA, INDEX, CARD, FUSION, ADAPTER = "data", "index", "README.md", "fusion", "adapter"
+INTEREST, INTEREST_BAG = "interest.safetensors", "interest_bag.json"
 PARTS = {
-    CONFIG,
-    WEIGHTS,
-    GRAPH,
-    TEMPLATES,
-    TOKENIZER,
-    BAG,
-    PROFILE_BAG,
-    ITEM_STATES,
-    USER_STATES,
-    LAST_STATES,
-    DATA,
-    INDEX,
-    CARD,
-    FUSION,
-    ADAPTER,
-    CONTEXT_BAG,
-    STATISTICS,
+    *(CONFIG, WEIGHTS, GRAPH, TEMPLATES, TOKENIZER, BAG, PROFILE_BAG, ITEM_STATES, USER_STATES, LAST_STATES, DATA, INDEX, CARD, FUSION),
+    *(ADAPTER, CONTEXT_BAG, STATISTICS, INTEREST, INTEREST_BAG, *SAID_FILES),
 }
 JUDGING = "judging."  # prefix of the weights of what judges candidates
 TEXTS = "texts."  # and of what judges texts
@@ -118,9 +118,9 @@ class ChooseScorer(ServedModel):
             CheckpointError: missing, truncated, from a newer version, or its parts do not belong together.
         """
         parts = _load(Path(folder))
-        beside = {name: parts.pop(name) for name in ("basket", "judging", "texts", "writing")}
+        beside = {name: parts.pop(name) for name in ("basket", "dialogue", "judging", "texts", "writing", "interest")}
         scorer = cls(**parts, folder=Path(folder))
-        scorer.basket, scorer.judging, scorer.texts, scorer.writing = beside.values()
+        scorer.basket, scorer.dialogue, scorer.judging, scorer.texts, scorer.writing, scorer.interest = beside.values()
         return scorer
 
 
@@ -141,6 +141,7 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
         "judging": None if scorer.judging is None else scorer.judging.plain(),
         "judging_texts": None if scorer.texts is None else scorer.texts.plain(),
         "writing": None if scorer.writing is None else scorer.writing.plain(),
+        "interest": None if scorer.interest is None else scorer.interest.plain(),
         "tokenizer": reader.tokenizer.fingerprint(),
         "data": dataset.fingerprint,
         "statement": scorer.origin.statement,
@@ -158,22 +159,26 @@ def _save(folder: Path, scorer: ServedModel, beside: Callable[[Path], None] | No
             weights |= {WRITING + name: value for name, value in scorer.writing.write.state_dict().items()}
         if scorer.basket is not None:
             weights |= {BASKET + name: value for name, value in scorer.basket.question.state_dict().items()}
-        made_by = {"weights": _fingerprint(weights)}
+        made_by = {"weights": fingerprint_of(weights)}
         save_weights(temporary / WEIGHTS, weights, belongs | made_by)
         if scorer.packed is not None:
             save_weights(temporary / LAST_STATES, scorer.packed.tensors(), belongs | made_by)
         reader.tokenizer.save(temporary / TOKENIZER)
         catalogue.bag.save(temporary / BAG)
-        save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries, **_csr_tensors("bag", catalogue.matrix)}, belongs)
+        save_weights(temporary / ITEM_STATES, {"summaries": catalogue.contents.summaries, **csr_tensors("bag", catalogue.matrix)}, belongs)
         if scorer.profiles is not None:
             scorer.profiles.bag.save(temporary / PROFILE_BAG)
             save_weights(temporary / USER_STATES, {"summaries": scorer.profiles.contents.summaries}, belongs)
+        if scorer.interest is not None:
+            save_interest(scorer.interest, temporary / INTEREST, temporary / INTEREST_BAG, belongs)
         if scorer.judging is not None:
             _save_inputs(scorer.judging.inputs, temporary, belongs)
-        graph = _graph_tensors(catalogue.priors)
+        graph = graph_tensors(catalogue.priors)
         if scorer.basket is not None:
-            graph |= {BASKET + name: table for name, table in _graph_tensors(scorer.basket.priors).items()}
+            graph |= {BASKET + name: table for name, table in graph_tensors(scorer.basket.priors).items()}
         save_weights(temporary / GRAPH, graph, belongs)
+        if scorer.dialogue is not None:
+            save_dialogue(scorer.dialogue, temporary, belongs)
         save_dataset(dataset, temporary / DATA, exposures=False)
         if scorer.blend is not None:
             (temporary / FUSION).mkdir()
@@ -202,15 +207,6 @@ def _judging(folder: Path, facts: dict[str, Any], dataset: Dataset, task: Choose
     bag = Bag.load(folder / CONTEXT_BAG) if told["context_fields"] else None
     arrays = {name: tensor.numpy() for name, tensor in _tensors(folder / STATISTICS, facts).items()} if told["statistics"] else {}
     return judge_part(folder / CONFIG, told, arrays, bag, dataset, task, tensors_of(weights, JUDGING), folder / WEIGHTS)
-
-
-def _fingerprint(weights: dict[str, torch.Tensor]) -> str:
-    """Of the weights themselves: states are of these weights and no others."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _load(folder: Path) -> dict[str, Any]:
@@ -264,7 +260,9 @@ def _load(folder: Path) -> dict[str, Any]:
             tensors_of(tensors, WRITING),
             folder / WEIGHTS,
         ),
+        "interest": interest_part(folder / INTEREST, folder / INTEREST_BAG, facts.get("interest"), lambda path: _tensors(path, facts)),
         "basket": basket,
+        "dialogue": load_dialogue(folder, _tensors(folder / SAID, facts), task, len(dataset.items)) if (folder / SAID).exists() else None,
         "model": model,
         "task": task,
         "catalogue": catalogue,
@@ -311,18 +309,6 @@ def _priors(folder: Path, facts: dict[str, Any], parts: list[str], size: int, pr
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{folder / GRAPH} is not the graph of this model ({_one_line(error)}); {TOGETHER}") from None
     return priors
-
-
-def _graph_tensors(priors: dict[str, csr_array]) -> dict[str, torch.Tensor]:
-    return {key: tensor for name, table in priors.items() for key, tensor in _csr_tensors(name, table).items()}
-
-
-def _csr_tensors(name: str, table: csr_array) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.data": torch.from_numpy(table.data.astype(np.float32)),
-        f"{name}.indices": torch.from_numpy(table.indices.astype(np.int32)),
-        f"{name}.indptr": torch.from_numpy(table.indptr.astype(np.int64)),
-    }
 
 
 def _bag_rows(path: Path, facts: dict[str, Any], shape: tuple[int, int]) -> csr_array | None:

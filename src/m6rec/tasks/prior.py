@@ -120,18 +120,18 @@ def training_values(histories: Histories, tables: dict[str, csr_array], config: 
     evidence = np.zeros((events, len(names), config.recent), dtype=np.float32)
     event_user = np.repeat(np.arange(len(histories)), histories.lengths)  # E
     if config.text:
-        _fill(values, evidence, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
+        fill(values, evidence, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
     if config.graph:
         folds = user_folds(len(histories), config.folds, seed)
         others = (leaving_folds_out(histories, items, folds, **how) for how in countings(config))
         for fold, (near, wide) in enumerate(zip(*others, strict=True)):
             rows = np.flatnonzero(folds[event_user] == fold)
             for name, table in graph_tables(near, wide, config).items():
-                _fill(values, evidence, names.index(name), rows, histories, table)
+                fill(values, evidence, names.index(name), rows, histories, table)
     return PriorValues(values, evidence)
 
 
-def _fill(values: np.ndarray, evidence: np.ndarray, part: int, rows: np.ndarray, histories: Histories, table: csr_array) -> None:
+def fill(values: np.ndarray, evidence: np.ndarray, part: int, rows: np.ndarray, histories: Histories, table: csr_array) -> None:
     """Look up P[item k events before, item of the event] for the events `rows`."""
     begin = np.repeat(histories.offsets[:-1], histories.lengths)[rows]
     targets = histories.items[rows]

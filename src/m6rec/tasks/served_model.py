@@ -19,6 +19,7 @@ from m6rec.tasks.blended import Blender
 from m6rec.tasks.catalogue import Catalogue, grown
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.config import PriorConfig
+from m6rec.tasks.dialogue import DialoguePart, DialogueScorer, talking
 from m6rec.tasks.item_encoder import ContentEncoder
 from m6rec.tasks.judge_part import JudgePart, TextPart
 from m6rec.tasks.judge_request import ReadHistory, RequestJudge
@@ -65,11 +66,12 @@ class BasketPart:
 
 @dataclass(frozen=True)
 class Grown:
-    """A catalogue with items more, what completes baskets with it, and its vectors (N, W)."""
+    """A catalogue with items more, what completes baskets and names items in dialogues with it, and its vectors (N, W)."""
 
     catalogue: Catalogue
     basket: BasketPart | None
     vectors: torch.Tensor
+    dialogue: DialoguePart | None = None
 
 
 class BasketScorer(ChooseMixture):
@@ -103,10 +105,12 @@ class ServedModel(ChooseMixture):
         self.dataset, self.origin, self.folder = dataset, origin, folder
         self.blend: Blender | None = None  # answers in place of the model, which is one of its members
         self.basket: BasketPart | None = None
+        self.dialogue: DialoguePart | None = None
         self.judging: JudgePart | None = None
         self.texts: TextPart | None = None
         self.writing: WritePart | None = None
         self._completing: ChooseMixture | None = None
+        self._talking: DialogueScorer | None = None
         self._request_judge: RequestJudge | None = None
         self._slot_reader: SlotReader | None = None
         self._read_histories = BytesCache[ReadHistory](MOST_HISTORY_BYTES)
@@ -136,7 +140,8 @@ class ServedModel(ChooseMixture):
         """The catalogue with the items of `new`; nothing of what answers changes. Raises DataError: an id that the catalogue has already."""
         catalogue = self.catalogue.appended(new, self.reader, self.task.config.prior)
         basket = None if self.basket is None else self.basket.grown(len(new), catalogue.priors, self.task.config.prior)
-        return Grown(catalogue, basket, self._grown_vectors(catalogue, len(new)))
+        dialogue = None if self.dialogue is None else self.dialogue.grown(len(new), catalogue.priors, self.task.config.prior)
+        return Grown(catalogue, basket, self._grown_vectors(catalogue, len(new)), dialogue)
 
     def _grown_vectors(self, catalogue: Catalogue, extra: int) -> torch.Tensor:
         """(N + extra, W): the vectors of the older items, and those of the last ones, which have no id."""
@@ -148,8 +153,8 @@ class ServedModel(ChooseMixture):
 
     def take(self, grown: Grown) -> None:
         """Answer with a grown catalogue from now on. What was read of people stays: the vectors of the older items are what they were."""
-        self.catalogue, self.basket, self._vectors = grown.catalogue, grown.basket, grown.vectors
-        self._completing = None
+        self.catalogue, self.basket, self._vectors, self.dialogue = grown.catalogue, grown.basket, grown.vectors, grown.dialogue
+        self._completing = self._talking = None
         if self.blend is not None:
             self.blend.extend(self.catalogue.items)
 
@@ -169,6 +174,17 @@ class ServedModel(ChooseMixture):
             parts = (self.model, self.task, catalogue, self.reader, self.profiles)
             self._completing = BasketScorer(*parts, question=self.basket.question)
         return self._completing
+
+    @property
+    def talking(self) -> DialogueScorer:
+        """What names items in dialogues. Raises UsageError where no such task was trained."""
+        if self.dialogue is None:
+            raise UsageError(
+                "this model was not trained on dialogues; give data.dialogues, a task {answer: choose, of: dialogue}, and train again"
+            )
+        if self._talking is None:
+            self._talking = talking(self.dialogue, self, self.catalogue)
+        return self._talking
 
     @property
     def request_judge(self) -> RequestJudge:
@@ -285,7 +301,7 @@ class ServedModel(ChooseMixture):
 
     def refresh(self) -> None:
         super().refresh()
-        self._completing = None
+        self._completing = self._talking = None
         self._request_judge = self._slot_reader = None
         if self.blend is not None:
             self.blend.extend(self.catalogue.items)

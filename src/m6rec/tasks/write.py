@@ -67,7 +67,16 @@ class WriteSizes:
         columns = list(dict.fromkeys(name for config in configs.values() for name in config.columns))
         kinds = len(KIND_NAMES) + len(columns)
         size = WriterSize(
-            shape.width, shape.vocabulary, width, heads, writing.layers, kinds, writing.dropout, writing.copy_words, writing.own_words
+            shape.read_width,
+            shape.vocabulary,
+            width,
+            heads,
+            writing.layers,
+            kinds,
+            writing.dropout,
+            writing.copy_words,
+            writing.own_words,
+            slot_width=0 if shape.width == shape.read_width else shape.width,
         )
         return cls(size, columns)
 
@@ -272,7 +281,7 @@ class Write(Task):
         segments = [Segment(row[:length].numpy().astype(np.int32), True) for row, length in zip(ids, lengths, strict=True)]
         batch = SegmentBatch.padded(segments, self.shape.pad_id)
         with torch.set_grad_enabled(torch.is_grad_enabled() and model.embedding.weight.requires_grad):
-            return model.encode(batch)
+            return model.reading(model.encode(batch))
 
     # ---- validation
 

@@ -53,7 +53,7 @@ def read_pieces(model: LanguageModel, pieces: Sequence[Sequence[Piece]], most: i
     shape = (len(pieces), width)
     ids = torch.full(shape, pad_id, dtype=torch.int64)
     before, kinds = torch.full(shape, bos_id, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
-    real, states = torch.zeros(shape, dtype=torch.bool), torch.zeros(*shape, model.shape.width)
+    real, states = torch.zeros(shape, dtype=torch.bool), torch.zeros(*shape, model.shape.read_width)
     if segments:
         batch = SegmentBatch.padded(segments, pad_id)
         token = batch.real
@@ -66,7 +66,7 @@ def read_pieces(model: LanguageModel, pieces: Sequence[Sequence[Piece]], most: i
         real[row, column] = True
         shifted = torch.roll(batch.ids, 1, dims=1)
         before[row, column] = torch.where(batch.position == 0, bos_id, shifted)[token]
-        states = states.index_put((row, column), model.encode(batch)[token].to(states.dtype))
+        states = states.index_put((row, column), model.reading(model.encode(batch))[token].to(states.dtype))
     return {"ids": ids, "before": before, "states": states, "kinds": kinds, "real": real}
 
 
@@ -111,7 +111,7 @@ def read_slots(
         slots.append(states.gather(1, newest[:, :, None].expand(-1, -1, width)))
         kinds.append(torch.full(newest.shape, HISTORY))
         real.append(there)
-    slots.append(vectors(np.maximum(items, 0) if (items >= 0).any() else None, batch)[:, None] * width**0.5)
+    slots.append(vectors(np.maximum(items, 0) if (items >= 0).any() else None, batch)[:, None] * reader.shape.slot_scale)
     kinds.append(torch.full((batch, 1), ITEM_VECTOR))
     real.append(torch.from_numpy(items >= 0)[:, None])
     return {"slots": torch.cat(slots, dim=1), "slot_kinds": torch.cat(kinds, dim=1), "slot_real": torch.cat(real, dim=1)}

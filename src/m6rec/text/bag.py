@@ -179,6 +179,18 @@ class Bag:
                     found.update(self._bucket(name, float(number)))
         return found
 
+    def without_names(self, text: str) -> list[str]:
+        """The words of a typed text, in order, that are no part of the name of a category or tag value."""
+        sequence = units(text, self.language)
+        left, start = [], 0
+        while start < len(sequence):
+            longest = min(LONGEST_NAME, len(sequence) - start)
+            length = next((size for size in range(longest, 0, -1) if tuple(sequence[start : start + size]) in self._names), 0)
+            if not length:
+                left.append(sequence[start])
+            start += max(1, length)
+        return left
+
     def _bucket(self, name: str, value: float) -> list[Feature]:
         if value != value or name not in self.edges:
             return []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from m6rec.base.configuration import Config
 
@@ -34,8 +35,10 @@ class AugmentConfig(Config):
 class TextConfig(Config):
     """How rows become words and words become token ids."""
 
-    language: Literal["en", "zh"] = Field(
-        default="en", description="language of the wording templates: en or zh; the data may mix languages"
+    language: str = Field(
+        default="en",
+        pattern="^[a-z]{2,3}(-[A-Za-z]+)?$",
+        description="language of the wording templates: en, zh, or one that `templates` is written in; the data may mix languages",
     )
     vocabulary: int | None = Field(
         default=None,
@@ -48,6 +51,17 @@ class TextConfig(Config):
     )
     templates: str | None = Field(
         default=None,
-        description="file of your own wording templates, relative to the configuration file; what it leaves out is built in",
+        description="file of your own wording templates, relative to the configuration file; what it leaves out is built in, in English for a "
+        "language that is not",
     )
     augment: AugmentConfig = Field(default_factory=AugmentConfig, description="Copies of labelled texts that say the same otherwise.")
+
+    @model_validator(mode="after")
+    def _worded(self) -> Self:
+        packaged = sorted(path.stem for path in (Path(__file__).parent / "templates").glob("*.yaml"))
+        if self.templates is None and self.language not in packaged:
+            raise ValueError(
+                f"text.language is '{self.language}': wording is built in for {', '.join(packaged)}; for another language name a file of your own, "
+                f"text.templates: {self.language}.yaml, in the form of m6rec/text/templates/en.yaml"
+            )
+        return self

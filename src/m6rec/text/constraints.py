@@ -27,6 +27,8 @@ from m6rec.text.word_spans import Span
 
 Operation = Literal["in", "not in", "<", "<=", ">", ">="]
 MOST_TYPED = 20_000  # characters of what somebody types: a long review; more would keep the caller waiting
+MOST_REQUESTED = 500  # characters of a request; a longer text tells a story, in which "not" and "under 50" decide nothing exactly
+CONTROLS = frozenset({"Cc", "Cf"})
 STOPS = frozenset(".;!?:\n，。；！？：…")
 LIST_PIECE = 3  # words of one piece of a list like "horror, war or westerns"
 
@@ -71,7 +73,8 @@ def understand(text: str, fields: FieldNames | Table, spans: Sequence[Span] = ()
     """Take a typed text apart.
 
     Args:
-        text: at most `MOST_TYPED` characters; control characters are read as blanks.
+        text: at most `MOST_TYPED` characters; control characters are read as blanks. One of more than `MOST_REQUESTED` is no request but a story
+            (a review): all of it is wanted, and scored.
         fields: names in the catalogue; made once for a catalogue (`FieldNames`), or here of a table.
         spans: labelled words of the text, of a task that labels them; a label that is the name of a field says that its value must be met.
         cues: cue words; None: all packaged languages.
@@ -84,7 +87,10 @@ def understand(text: str, fields: FieldNames | Table, spans: Sequence[Span] = ()
     if len(text) > MOST_TYPED:
         raise UsageError(f"the text has {len(text):,} characters; at most {MOST_TYPED:,} are read: shorten it")
     names = fields if isinstance(fields, FieldNames) else FieldNames(fields)
-    return _Reading(_plain(text), names, built_in_cues() if cues is None else cues, spans).typed()
+    text = _plain(text)
+    if len(text) > MOST_REQUESTED:
+        return Typed(text, "", (), text)
+    return _Reading(text, names, built_in_cues() if cues is None else cues, spans).typed()
 
 
 def meets(items: Table, constraints: Sequence[Constraint]) -> np.ndarray:
@@ -159,7 +165,7 @@ def _met(items: Table, constraint: Constraint) -> np.ndarray:
 def _plain(text: str) -> str:
     """NFKC, control and format characters as blanks, one kind of apostrophe; blanks collapsed but for line breaks, capitals kept."""
     text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'")
-    text = "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else " " for c in text)
+    text = "".join(c if c == "\n" or unicodedata.category(c) not in CONTROLS else " " for c in text)
     return "\n".join(" ".join(line.split()) for line in text.split("\n"))
 
 

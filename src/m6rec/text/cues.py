@@ -92,6 +92,16 @@ def built_in_cues() -> Cues:
     return found
 
 
+@cache
+def _with_own(own: str) -> Cues:
+    return built_in_cues().joined(Cues.model_validate_json(own))
+
+
+def cues_with(own: Cues) -> Cues:
+    """The packaged cue words with a user's own."""
+    return built_in_cues() if own == Cues() else _with_own(own.model_dump_json(by_alias=True))
+
+
 def _merged(first: Any, second: Any) -> Any:
     if isinstance(first, dict) and isinstance(second, dict):
         return {**first, **{key: _merged(first[key], value) if key in first else value for key, value in second.items()}}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from m6rec.data.dataset import FieldType, Table
 from m6rec.text.words import normalise, singular, units, words
@@ -179,10 +180,11 @@ class FieldNames:
 
 
 def _counted(items: Table, name: str) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for cell in items.frame[name].to_list():
-        counts.update(_several(cell))
-    return counts
+    column = items.frame[name]
+    if items.fields[name] == FieldType.TAGS:
+        column = column.list.explode()
+    counts = column.drop_nulls().cast(pl.String).value_counts()
+    return Counter(dict(zip(counts[name].to_list(), counts["count"].to_list(), strict=True)))
 
 
 def _several(cell: object) -> list[str]:

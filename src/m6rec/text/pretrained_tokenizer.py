@@ -1,6 +1,7 @@
 """The tokenizer of a pretrained checkpoint: its tokenizer.json, and what its special tokens are to us.
 
-A model of another kind has no mask, or no token for the start of a text; what it lacks is stood in for by the nearest it has.
+A model of another kind has no mask, or no token for the start of a text; what it lacks is stood in for by the nearest it has. Reserved tokens
+that it lacks are added behind its own.
 """
 
 from __future__ import annotations
@@ -43,17 +44,22 @@ def read_tokenizer(folder: Path, name: str) -> Tokenizer:
     end = named.get("eos", named.get("sep", named.get("pad", 0)))
     start = named.get("bos", named.get("cls", end))
     spare = sorted(number for token, number in vocabulary.items() if SPARE.fullmatch(token))
-    room = len(SPECIAL_TOKENS) - 5
-    separate = named.get("sep", end)
+    mask = named.get("mask", spare.pop() if spare else named.get("unk", end))
+    lacking = max(len(SPECIAL_TOKENS) - 5 - len(spare), 0)
+    engine.add_special_tokens([tokenizers.AddedToken(f"<reserved-{number}>", normalized=False) for number in range(lacking)])
+    last = max(vocabulary.values())
+    vocabulary = engine.get_vocab(with_added_tokens=True)
+    spare += [vocabulary[f"<reserved-{number}>"] for number in range(lacking)]
     return Tokenizer(
         engine,
         Specials(
             pad=named.get("pad", named.get("unk", end)),
             bos=start,
             eos=end,
-            mask=named.get("mask", spare[-1] if spare else named.get("unk", end)),
-            sep=separate,
-            reserved=tuple((spare + [separate] * room)[:room]),
+            mask=mask,
+            sep=named.get("sep", end),
+            reserved=tuple(spare[: len(SPECIAL_TOKENS) - 5]),
+            added=max(vocabulary.values()) - last,
             before=before,
             after=after,
             never=tuple(sorted(_special(engine) - {named.get("unk", -1)})),

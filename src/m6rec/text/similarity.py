@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_array
 
-from m6rec.text.postings import Postings, mix
+from m6rec.text.postings import Postings, mix, signatures
 
 # Entries of a product held at once, at most (12 bytes each): bounds the memory whatever N is.
 PRODUCT_ENTRIES = 1 << 23
@@ -72,30 +72,43 @@ def text_neighbours(
     items, keep = vectors.shape[0], min(keep, max(vectors.shape[0], 1))
     postings = Postings(vectors)
     limit = None if postings.whole_work <= exact_work else _eased(postings, recall)
-    return _weighed(_neighbours(postings, limit, keep, chunk=chunk), items, keep, power)
+    columns, weights = np.zeros((items, keep), dtype=np.int32), np.zeros((items, keep), dtype=np.float32)
+    counts = np.zeros(items, dtype=np.int64)
+    for item, chosen, cosine in _neighbours(postings, limit, keep, chunk=chunk):
+        if len(chosen):
+            columns[item, : len(chosen)], weights[item, : len(chosen)] = chosen, _weights(cosine, power)
+            counts[item] = len(chosen)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    taken = np.arange(keep) < counts[:, None]
+    return _rows_of(weights[taken], columns[taken], offsets)
 
 
 def neighbour_rows(vectors: csr_array, rows: np.ndarray, *, keep: int = 50, power: float = 1.0) -> csr_array:
     """The rows `rows` int64 (R,) of `text_neighbours`, everything compared; float32 (N, N), the other rows empty."""
-    vectors = csr_array(vectors)
-    items, keep = vectors.shape[0], min(keep, max(vectors.shape[0], 1))
-    return _weighed(_neighbours(Postings(vectors), None, keep, only=np.asarray(rows, dtype=np.int64)), items, keep, power)
-
-
-def _weighed(found: Iterator[tuple[int, np.ndarray, np.ndarray]], items: int, keep: int, power: float) -> csr_array:
-    """Neighbours as rows of weights that sum to 1: float32 (N, N)."""
-    columns, weights = np.zeros((items, keep), dtype=np.int32), np.zeros((items, keep), dtype=np.float32)
-    counts = np.zeros(items, dtype=np.int64)
-    for item, chosen, cosine in found:
+    vectors, rows = csr_array(vectors), np.unique(np.asarray(rows, dtype=np.int64))
+    product, marks = csr_array(vectors[rows] @ vectors.T), signatures(vectors)  # R N
+    counts = np.zeros(vectors.shape[0], dtype=np.int64)
+    columns, weights = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.float32)]
+    for place, item in enumerate(rows.tolist()):
+        span = slice(product.indptr[place], product.indptr[place + 1])
+        chosen, cosine = _nearest(product.indices[span], product.data[span], item, min(keep, len(counts)), marks)
         if len(chosen):
-            # Relative to the largest: a high power of small cosines must not vanish.
-            weight = (cosine.astype(np.float64) / cosine[0]) ** power
-            columns[item, : len(chosen)], weights[item, : len(chosen)] = chosen, weight / weight.sum()
+            columns.append(chosen.astype(np.int32))
+            weights.append(_weights(cosine, power).astype(np.float32))
             counts[item] = len(chosen)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    taken = np.arange(keep) < counts[:, None]
-    size = np.int32 if offsets[-1] < 2**31 else np.int64
-    result = csr_array((weights[taken], columns[taken].astype(size), offsets.astype(size)), shape=(items, items))
+    return _rows_of(np.concatenate(weights), np.concatenate(columns), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _weights(cosine: np.ndarray, power: float) -> np.ndarray:
+    """Weights of neighbours that sum to 1, from their cosines, largest first. Relative to the largest: a high power must not vanish."""
+    weight = (cosine.astype(np.float64) / cosine[0]) ** power
+    return np.asarray(weight / weight.sum())
+
+
+def _rows_of(weights: np.ndarray, columns: np.ndarray, offsets: np.ndarray) -> csr_array:
+    """float32 (N, N), sorted; indices as wide as the number of entries asks for."""
+    size, items = np.int32 if offsets[-1] < 2**31 else np.int64, len(offsets) - 1
+    result = csr_array((weights, columns.astype(size), offsets.astype(size)), shape=(items, items))
     result.sort_indices()
     return result
 

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from m6rec.base.configuration import Config
 from m6rec.base.errors import ConfigError, nearest
 from m6rec.data.fields import FieldType
+from m6rec.text.cues import Cues
 
-Language = Literal["en", "zh"]
 NAME, VALUE = "name", "value"
 
 
@@ -91,6 +91,7 @@ class Template(Config):
     entities: dict[str, Entity] = Field(default={}, description="item, profile, query, review, ...")
     names: dict[str, str] = Field(default={}, description="what a field is called in words; others: the field's name, _ read as a blank")
     missing: list[str] = Field(default=[], description="category and tag values that mean nothing is known; capitals make no difference")
+    cues: Cues = Field(default_factory=Cues, description="cue words of typed text, beside the packaged ones; see text/cues/en.yaml")
     decimals: int = Field(default=2, ge=0, le=9, description="decimals of a number at most; zeros at the end are dropped")
 
 
@@ -110,10 +111,23 @@ def placeholders(words: str) -> list[str]:
 def built_in(language: str) -> Template:
     """The template packaged for a language. Raises ConfigError for a language without one."""
     folder = resources.files("m6rec.text") / "templates"
-    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if language not in known:
-        raise ConfigError(f"no wording for language '{language}'; there are: {', '.join(known)}")
+    if language not in packaged():
+        raise ConfigError(
+            f"no wording for language '{language}'; there are: {', '.join(packaged())}; another one is a file of yours: text.templates"
+        )
     return Template.build(yaml.safe_load((folder / f"{language}.yaml").read_text(encoding="utf-8")), f"templates/{language}.yaml")
+
+
+def base_template(language: str) -> Template:
+    """The packaged template of a language, the English one for a language that a user's own file adds."""
+    return built_in(language if language in packaged() else "en")
+
+
+@cache
+def packaged() -> tuple[str, ...]:
+    """Languages with a packaged template: one file each."""
+    folder = resources.files("m6rec.text") / "templates"
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
 def load_template(path: Path | str | None, language: str) -> tuple[Template, set[str]]:
@@ -123,7 +137,7 @@ def load_template(path: Path | str | None, language: str) -> tuple[Template, set
     Raises:
         ConfigError: the file is missing, not YAML, or says something a template can't say.
     """
-    base = built_in(language)
+    base = built_in(language) if path is None else base_template(language)
     if path is None:
         return base, set()
     own = Template.build(_read(Path(path)), str(path))

@@ -43,6 +43,7 @@ class Specials:
     after: tuple[int, ...] = ()
     never: tuple[int, ...] = ()  # left out of what a text gives: some vocabularies have "</s>" among their pieces of words
     longest: int = LONGEST_TOKEN  # characters that one token can stand for
+    added: int = 0  # ids behind the checkpoint's own, for reserved tokens that it lacked
 
 
 class Tokenizer:
@@ -63,7 +64,7 @@ class Tokenizer:
         self.pad_id, self.bos_id, self.eos_id, self.mask_id, self.sep_id = told.pad, told.bos, told.eos, told.mask, told.sep
         self.reserved_ids, self._before, self._after, self._longest = told.reserved, told.before, told.after, told.longest
         self.name_open_id, self.name_close_id = told.reserved[:2]  # around the name of an item in text that is written
-        self._never = np.array(told.never, dtype=np.int32)
+        self._never, self.added = np.array(told.never, dtype=np.int32), told.added
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int | None = None) -> Self:
@@ -205,8 +206,9 @@ class Tokenizer:
 
 def _specials(saved: dict[str, Any], path: Path | str) -> Specials:
     try:
-        told = saved["specials"]
-        return Specials(**{name: tuple(value) if isinstance(value, list) else int(value) for name, value in told.items()})
+        told: dict[str, Any] = saved["specials"]
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else int(value) for name, value in told.items()}
+        return Specials(**values)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CheckpointError(f"{path} does not say which of its tokens are special; train again or restore the file") from None
 

@@ -17,6 +17,7 @@ from m6rec.text.words import SPACELESS
 
 FLIPPED: dict[Bound, Bound] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 NAMED_WITHIN = 24  # characters before a bound in which its field may be named
+SIGN = "\ue000"  # of the private use area: nothing that is typed
 RECENT = 30  # "90s" is a decade of the twentieth century from here on, "10s" one of this century below
 
 
@@ -32,11 +33,32 @@ class NumberSpan:
 
 @dataclass(frozen=True)
 class _Patterns:
+    """Compiled cues. In what the patterns of `bounds`, `years` and `ages` read, every number with its unit is one sign."""
+
     bounds: tuple[tuple[Bound, re.Pattern[str]], ...]
     years: tuple[tuple[Bound, re.Pattern[str]], ...]
-    decades: tuple[re.Pattern[str], ...]
     ages: tuple[re.Pattern[str], ...]
+    decades: tuple[re.Pattern[str], ...]
     number: re.Pattern[str]
+    unit: re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class _Number:
+    value: float
+    unit: str | None
+
+
+@dataclass(frozen=True)
+class _Signs:
+    """A text with every number as one sign: `places` are the characters of the original each sign begins at, with the end as the last."""
+
+    text: str
+    places: list[int]
+    numbers: dict[int, _Number]  # by position of the sign
+
+    def inside(self, match: re.Match[str]) -> list[_Number]:
+        return [self.numbers[at] for at in range(match.start(), match.end()) if at in self.numbers]
 
 
 def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple[int, int]] = ()) -> list[NumberSpan]:
@@ -46,10 +68,10 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
     patterns = _patterns(_Key(cues))
     if not names.numbers or not patterns.number.search(text):
         return found
+    signs = _signs(text, patterns, cues)
     year = names.number_field(cues.year_fields)
 
-    def take(match: re.Match[str], field: str | None, bounds: Sequence[tuple[Bound, float]]) -> None:
-        start, end = match.start(), match.end()
+    def take(start: int, end: int, field: str | None, bounds: Sequence[tuple[Bound, float]]) -> None:
         if field is not None and not any(start < last and end > first for first, last in busy):
             start = _with_name(text, start, field)
             busy.append((start, end))
@@ -61,33 +83,37 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
             for match in decades.finditer(text):
                 first = _decade(match["d"])
                 if first is not None and low - 10 <= first <= high + 10:
-                    take(match, year, [(">=", first), ("<=", first + 9)])
+                    take(match.start(), match.end(), year, [(">=", first), ("<=", first + 9)])
         for bound, pattern in patterns.years:
-            for match in pattern.finditer(text):
-                value = _value(match["n"], cues)
-                if value is not None and _like_year(value, names.numbers[year]):
-                    take(match, year, [(bound, value)] if bound != "=" else [(">=", value), ("<=", value)])
+            for match in pattern.finditer(signs.text):
+                (number,) = signs.inside(match)
+                if _like_year(number.value, names.numbers[year]):
+                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, number.value, number.value))
     for bound, pattern in patterns.bounds:
-        for match in pattern.finditer(text):
-            value = _value(match["n"], cues)
-            other = _value(match["m"], cues) if bound == "between" else value
-            if value is None or other is None:
-                continue
-            unit = next((match[name] for name in ("u1", "u2", "u3", "u4") if name in match.groupdict() and match[name]), None)
-            sure = bound != "between" or match.group()[:1].isalpha()
-            take(match, _field(text, match, unit, (value, other), names, cues, sure=sure), _said(bound, value, other))
+        for match in pattern.finditer(signs.text):
+            numbers = signs.inside(match)
+            start, end = signs.places[match.start()], signs.places[match.end()]
+            unit = next((number.unit for number in numbers if number.unit is not None), None)
+            following = None if unit is not None else patterns.unit.match(text, end)  # "4+ stars"
+            if following is not None:
+                unit, end = following[1], following.end()
+            values = (numbers[0].value, numbers[-1].value)
+            sure = bound != "between" or match.group()[:1] != SIGN
+            take(start, end, _field(text, start, end, unit, values, names, cues, sure=sure), _said(bound, *values))
     return sorted(found, key=lambda span: span.start)
 
 
 def ages(text: str, cues: Cues) -> list[tuple[int, int, float]]:
     """(start, end, years) of the ages of people that `text` names."""
-    found = []
-    for pattern in _patterns(_Key(cues)).ages:
-        for match in pattern.finditer(text):
-            value = _value(match["n"], cues)
-            if value is not None:
-                found.append((match.start(), match.end(), value))
-    return found
+    patterns = _patterns(_Key(cues))
+    if not patterns.number.search(text):
+        return []
+    signs = _signs(text, patterns, cues)
+    return [
+        (signs.places[match.start()], signs.places[match.end()], signs.inside(match)[0].value)
+        for pattern in patterns.ages
+        for match in pattern.finditer(signs.text)
+    ]
 
 
 def _said(bound: Bound, value: float, other: float) -> list[tuple[Bound, float]]:
@@ -97,17 +123,15 @@ def _said(bound: Bound, value: float, other: float) -> list[tuple[Bound, float]]
 
 
 def _field(
-    text: str, match: re.Match[str], unit: str | None, values: tuple[float, float], names: FieldNames, cues: Cues, *, sure: bool
+    text: str, start: int, end: int, unit: str | None, values: tuple[float, float], names: FieldNames, cues: Cues, *, sure: bool
 ) -> str | None:
     """The number field that a bound is of, None where none can be meant."""
     if unit is not None:
         return names.number_field(cues.units[unit])
-    before = text[max(0, match.start() - NAMED_WITHIN) : match.start()]
+    before = text[max(0, start - NAMED_WITHIN) : start]
     for field in names.numbers:
         called = re.escape(field.casefold().replace("_", " "))
-        if re.search(rf"(?<!\w){called}\W{{0,3}}(?:is |of |was |are )?$", before) or re.match(
-            rf"\W{{0,2}}{called}(?!\w)", text[match.end() :]
-        ):
+        if re.search(rf"(?<!\w){called}\W{{0,3}}(?:is |of |was |are )?$", before) or re.match(rf"\W{{0,2}}{called}(?!\w)", text[end:]):
             return field
     year = names.number_field(cues.year_fields)
     if year is not None and all(_like_year(value, names.numbers[year]) for value in values):
@@ -164,33 +188,54 @@ class _Key:
         return isinstance(other, _Key) and other.cues is self.cues
 
 
+def _signs(text: str, patterns: _Patterns, cues: Cues) -> _Signs:
+    said: list[str] = []
+    places: list[int] = []
+    numbers: dict[int, _Number] = {}
+    last = 0
+    for match in patterns.number.finditer(text):
+        value = _value(match["n"], cues)
+        if value is None:
+            continue
+        said += text[last : match.start()]
+        places += range(last, match.start())
+        numbers[len(said)] = _Number(value, match["before"] or match["after"])
+        said.append(SIGN)
+        places.append(match.start())
+        last = match.end()
+    said += text[last:]
+    places += range(last, len(text) + 1)
+    return _Signs("".join(said), places, numbers)
+
+
 @cache
 def _patterns(key: _Key) -> _Patterns:
     cues = key.cues
-    units = sorted(cues.units, key=len, reverse=True)
-    bounds = [(bound, _compiled(pattern, cues, units)) for bound, some in cues.numbers.items() for pattern in some]
-    years = [(bound, _compiled(pattern, cues, ())) for bound, some in cues.years.items() for pattern in some]
+    bounds = [(bound, _compiled(pattern)) for bound, some in cues.numbers.items() for pattern in some]
+    years = [(bound, _compiled(pattern)) for bound, some in cues.years.items() for pattern in some]
     # Both ends first, then the longest words: "no more than 50" is not "more than 50".
     bounds.sort(key=lambda pair: (pair[0] != "between", -len(pair[1].pattern)))
     years.sort(key=lambda pair: (pair[0] == "=", -len(pair[1].pattern)))
-    decades = tuple(
-        re.compile(_edge(pattern, pattern.replace("D", r"(?<!her )(?<!his )(?<!my )'?(?P<d>\d{4}|\d{2})"))) for pattern in cues.decades
-    )
-    ages = tuple(_compiled(pattern, cues, ()) for pattern in cues.ages)
-    return _Patterns(tuple(bounds), tuple(years), decades, ages, re.compile(rf"\d|{_spelled(cues)}"))
-
-
-def _compiled(pattern: str, cues: Cues, units: Sequence[str]) -> re.Pattern[str]:
-    """A pattern of a cue file: N and M are numbers with an optional unit on either side."""
-    number = rf"\d[\d,]*(?:\.\d+)?k?(?!\d)|{_spelled(cues)}"
+    decade = r"(?<!her )(?<!his )(?<!my )'?(?P<d>\d{4}|\d{2})"
+    units = sorted(cues.units, key=len, reverse=True)
     unit = "|".join(re.escape(one) + ("" if _spaceless(one) or not one[-1].isalnum() else r"(?!\w)") for one in units) or r"(?!)"
-    body = re.escape(pattern).replace(r"\ ", r"\s+")
-    for place, (name, before, after) in enumerate((("n", "u1", "u2"), ("m", "u3", "u4"))):
-        said = rf"(?:(?P<{before}>{unit})\s*)?(?P<{name}>{number})(?:\s*-?\s*(?P<{after}>{unit}))?" if units else rf"(?P<{name}>{number})"
-        body = re.sub(rf"(?<![A-Za-z?<]){'NM'[place]}(?![A-Za-z>])", said.replace("\\", r"\\"), body)
-    if units and "u4" not in body:
-        body += rf"(?:\s*-?\s*(?P<u3>{unit}))?"  # "4+ stars"
-    return re.compile(_edge(pattern, body))
+    number = rf"(?:(?P<before>{unit})\s*)?(?P<n>\d[\d,]*(?:\.\d+)?k?(?!\d)|{_spelled(cues)})(?:\s*-?\s*(?P<after>{unit}))?"
+    return _Patterns(
+        tuple(bounds),
+        tuple(years),
+        tuple(_compiled(pattern) for pattern in cues.ages),
+        tuple(re.compile(_edge(pattern, pattern.replace("D", decade))) for pattern in cues.decades),
+        re.compile(number),
+        re.compile(rf"\s*-?\s*({unit})"),
+    )
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern of a cue file: N and M stand for the sign of a number."""
+    # "20 and over 50": what another number follows belongs to that one.
+    following = rf"(?!\s+{SIGN})" if pattern[0] == "N" and "M" not in pattern else ""
+    body = re.sub(r"(?<![A-Za-z])[NM](?![A-Za-z])", SIGN, re.escape(pattern).replace(r"\ ", r"\s+"))
+    return re.compile(_edge(pattern, body) + following)
 
 
 def _spelled(cues: Cues) -> str:
@@ -203,8 +248,8 @@ def _spelled(cues: Cues) -> str:
 
 def _edge(pattern: str, body: str) -> str:
     """Words begin and end where words do; what is written without blanks may stand anywhere."""
-    head = "" if _spaceless(pattern[0]) else r"(?<![\d.])" if pattern[0] in "ND" else rf"(?<![^\W{SPACELESS}])"
-    tail = rf"(?![^\W{SPACELESS}])" if pattern[-1].isalnum() and not _spaceless(pattern[-1]) else ""
+    head = "" if _spaceless(pattern[0]) else r"(?<![\d.])" if pattern[0] in "ND" else r"(?<!\w)"
+    tail = r"(?!\w)" if pattern[-1].isalnum() and not _spaceless(pattern[-1]) and pattern[-1] not in "NM" else ""
     return head + body + tail
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from m6rec.base.errors import ConfigError, DataError, nearest
 from m6rec.data.dataset import Table
 from m6rec.data.fields import FieldType
+from m6rec.text.cues import Cues, cues_with
 from m6rec.text.template import NAME, VALUE, Bands, Entity, Part, load_template, placeholders
 
 ROUND_STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
@@ -36,6 +37,11 @@ class Wording:
         self.template, self._own = load_template(templates, language)
         self._source = str(templates) if templates is not None else f"templates/{language}.yaml"
         self._missing = {value.casefold() for value in self.template.missing}
+
+    @property
+    def cues(self) -> Cues:
+        """Cue words of typed text: the packaged ones, and those of the user's own template file."""
+        return cues_with(self.template.cues)
 
     def items(self, table: Table) -> list[str]:
         """The words of every item, in the order of the table; a fixed phrase for an item with nothing known, never its id."""

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from m6rec.data.splits import Cases
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.tasks.agreement import Agreement, choose_agreement
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.training.shortlists import Shortlists, make_shortlists
-from m6rec.training.workbench import Workbench
+
+if TYPE_CHECKING:
+    from m6rec.training.workbench import Workbench
 
 MOST_SCORES = 20_000_000  # cases x items held at a time, a few matrices of 80 MB
 MOST_CASES = 5_000
 LISTED_CASES = 500  # over a catalogue too large for that many whole rows, so many cases are looked at by their shortlists
 
 
-def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float]:
-    """The agreement that serves the validation cases best, and the validation metric with it on the cases looked at (drawn by seed)."""
-    cases, config = bench.split.validation, bench.config.measured
+def calibrate(bench: Workbench, scorer: ChooseMixture, cases: Cases | None = None) -> tuple[Agreement, float]:
+    """The agreement that serves the validation cases best, and the validation metric with it on the cases looked at (drawn by seed).
+
+    cases: of another task, whose whole rows are looked at; None: those of the split.
+    """
+    own, config = cases, bench.config.measured
+    cases = bench.split.validation if own is None else own
     whole = MOST_SCORES // len(bench.dataset.items)  # cases whose whole rows can be held
-    count = min(len(cases), MOST_CASES, max(whole, LISTED_CASES))
+    count = min(len(cases), MOST_CASES, max(whole, LISTED_CASES if own is None else 1))
     rows = np.sort(np.random.default_rng([bench.config.seed, 2]).choice(len(cases), count, replace=False))
     requests, targets = cases.requests.rows(rows), cases.targets.rows(rows)
     excluded = requests.histories if config.exclude_history else None

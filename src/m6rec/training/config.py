@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from m6rec.base.configuration import Config
 from m6rec.base.errors import nearest
@@ -170,8 +170,16 @@ class TrainConfig(LoopConfig):
 class PretrainConfig(LoopConfig):
     """The `pretrain:` section: the language model learns the words of the data before the tasks."""
 
+    model_config = ConfigDict(populate_by_name=True)
     section: ClassVar[str] = "pretrain"
 
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="Start from the language model and tokenizer of this folder (of `m6rec pretrain`, a model folder or a run), relative to the "
+        "configuration file; null: from nothing.",
+    )
+    continued_rate: float = Field(1e-3, gt=0, description="Peak learning rate where training goes on from the folder of `from`.")
     epochs: int | None = Field(3, ge=0, description="Passes over all text; 0 leaves the lower layers as they start.")
     batch_targets: int | None = Field(4000, ge=1, description="Tokens in a step.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")

@@ -39,7 +39,8 @@ def check_backbone(config: M6RecConfig, folder: Path) -> None:
     checkpoint = Checkpoint.find(config.model, folder)
     config.model.split_of(checkpoint.shape)
     checkpoint.check_length(config.text.segment_tokens)
-    checkpoint.check_tokens(read_tokenizer(checkpoint.files.folder, checkpoint.files.name).size)
+    tokenizer = read_tokenizer(checkpoint.files.folder, checkpoint.files.name)
+    checkpoint.check_tokens(tokenizer.size - tokenizer.added)
 
 
 def take_tokenizer(bench: Workbench, checkpoint: Checkpoint, texts: list[str]) -> Tokenizer:
@@ -49,7 +50,7 @@ def take_tokenizer(bench: Workbench, checkpoint: Checkpoint, texts: list[str]) -
         CheckpointError: the tokenizer is missing, damaged, or not of the weights.
     """
     tokenizer = read_tokenizer(checkpoint.files.folder, checkpoint.files.name)
-    checkpoint.check_tokens(tokenizer.size)
+    checkpoint.check_tokens(tokenizer.size - tokenizer.added)
     shape = checkpoint.shape.model_copy(update={"slot_scale": slot_scale(bench, checkpoint, tokenizer, texts)})
     write_json(bench.folder("tokenizer") / BACKBONE, shape.plain())
     return tokenizer

@@ -21,13 +21,15 @@ from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import BlendMembers, check_fusion
 from m6rec.training.stages_data import Encode, Prepare, Pretrain, TrainTokenizer
 from m6rec.training.stages_fit import Evaluate, Fit, Index, Report
+from m6rec.training.stages_interest import LearnInterest
 from m6rec.training.workbench import Workbench
 
 
-def stages(fusion: bool = False) -> dict[str, Stage]:
-    """Every stage by name, in order. fusion: with the one that makes a blend."""
+def stages(fusion: bool = False, interest: bool = False) -> dict[str, Stage]:
+    """Every stage by name, in order. fusion: with the one that makes a blend; interest: with the one that learns what people say."""
     blend: list[Stage] = [BlendMembers()] if fusion else []
-    listed: list[Stage] = [Prepare(), TrainTokenizer(), Pretrain(), Encode(), Fit(), *blend, Evaluate(), Index(), Report()]
+    said: list[Stage] = [LearnInterest()] if interest else []
+    listed: list[Stage] = [Prepare(), TrainTokenizer(), Pretrain(), Encode(), Fit(), *said, *blend, Evaluate(), Index(), Report()]
     return {stage.name: stage for stage in listed}
 
 
@@ -113,7 +115,9 @@ def set_threads(threads: int | None) -> None:
 
 def workbench(config: M6RecConfig, folder: Path, run: Path, progress: Progress) -> Workbench:
     """One training of `config` in a run folder; `folder` is what the paths in the configuration are relative to."""
-    return Workbench(config, Path(folder), RunFolder(Path(run)), stages(config.fusion is not None), progress)
+    return Workbench(
+        config, Path(folder), RunFolder(Path(run)), stages(config.fusion is not None, config.choose.interest is not None), progress
+    )
 
 
 def _is_done(bench: Workbench, stage: Stage) -> bool:

@@ -14,17 +14,19 @@ from m6rec.data.dialogues import KIND, dialogue_parts
 from m6rec.data.prepare import prepare, save_dataset
 from m6rec.data.row_splits import TEST, VALIDATION, split_texts
 from m6rec.data.splits import held_out_users
+from m6rec.language_model.checkpoint import WEIGHTS, load_into
 from m6rec.language_model.precision import statement
 from m6rec.language_model.store import ItemStates
 from m6rec.tasks.infill import Infill
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
+from m6rec.training.continued import TOKENIZER, keep_weights, language_folder, start_of
 from m6rec.training.from_checkpoint import MEASURED_TEXTS, freeze_adapters, keep, settled_for, take_tokenizer
 from m6rec.training.loop import Loop
 from m6rec.training.run_folder import file_digest
 from m6rec.training.stage import Stage
-from m6rec.training.workbench import Workbench, has_words
+from m6rec.training.workbench import START, Workbench, has_words
 
 MOST_TOKENIZER_TEXTS = 1_000_000  # merges are decided by frequent pairs, which a part of so much text shows as well
 
@@ -71,13 +73,19 @@ class TrainTokenizer(Stage):
         # What held-out users wrote must not be read, so there the split decides what text there is; nor held-out texts that are judged.
         users = [config.split.plain(), config.seed] if config.split.protocol == "cold_users" else None
         inputs = [text, templates, users, judges_texts(config)]
-        return inputs if bench.checkpoint is None else [*inputs, bench.checkpoint.fingerprint, config.model.lower_layers]
+        start = start_of(config, bench.source)
+        if start is not None:
+            inputs.append(file_digest(language_folder(start) / TOKENIZER))
+        return inputs if bench.checkpoint is None else [*inputs, bench.checkpoint.files.fingerprint, config.model.lower_layers]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         folder = bench.folder(self.name)
         texts = all_texts(bench)
         if bench.checkpoint is not None:
             tokenizer = take_tokenizer(bench, bench.checkpoint, some_of(texts, MEASURED_TEXTS, bench.config.seed))
+        elif bench.start is not None:
+            tokenizer = bench.start[1]
+            write_json(folder / START, bench.start[0].shape.plain())
         else:
             tokenizer = Tokenizer.train(some_of(texts, MOST_TOKENIZER_TEXTS, bench.config.seed), bench.config.text.vocabulary)
         tokenizer.save(folder / "tokenizer.json")
@@ -101,9 +109,11 @@ class Pretrain(Stage):
     def inputs(self, bench: Workbench) -> Any:
         # The shape depends on the training events, so the split belongs here too.
         config = bench.config
-        pretrain = {k: v for k, v in config.pretrain.plain().items() if k != "checkpoint_seconds"}
+        pretrain = {k: v for k, v in config.pretrain.plain().items() if k not in ("checkpoint_seconds", "from_", "continued_rate")}
         model = {k: v for k, v in config.model.plain().items() if k != "history"}  # segments know no history
-        return [model, pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
+        inputs = [model, pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
+        start = start_of(config, bench.source)
+        return inputs if start is None else [*inputs, file_digest(language_folder(start) / WEIGHTS), config.pretrain.continued_rate]
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config = bench.config.pretrain if bench.checkpoint is None else settled_for(bench.config.pretrain, bench.checkpoint)
@@ -113,6 +123,12 @@ class Pretrain(Stage):
             if config.from_checkpoint == "skip" or config.epochs == 0:
                 return keep(model, bench.folder(self.name), bench.checkpoint)
             freeze_adapters(model)
+        if bench.start is not None:
+            load_into(model, bench.start[0].state_dict(), str(start_of(bench.config, bench.source)))
+            if config.epochs == 0:
+                keep_weights(model, bench.folder(self.name))
+                return {"weights": str(bench.config.pretrain.from_)}
+            config = config.model_copy(update={"learning_rate": config.continued_rate})
         if config.epochs == 0:
             return {"skipped": "pretrain.epochs is 0"}
         bench.progress.say(f"  {statement(bench.config.model.autocast)}")
@@ -120,7 +136,7 @@ class Pretrain(Stage):
         texts = some_of(sorted(set(all_texts(bench))), config.most_texts, bench.config.seed)
         tokenizer = bench.tokenizer
         segments = reader.segments(texts)
-        if config.objective.spectral_start and bench.checkpoint is None:
+        if config.objective.spectral_start and bench.checkpoint is None and bench.start is None:
             model.start_from_text(segments, bench.config.seed)
         task = Infill(
             config.objective,

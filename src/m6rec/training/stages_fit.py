@@ -29,6 +29,8 @@ from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
+from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
+from m6rec.training.dialogues import NAME as DIALOGUE
 from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
@@ -36,6 +38,7 @@ from m6rec.training.loop import Loop, LoopState
 from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, measure_judged, write_report
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
+from m6rec.training.stages_interest import fitted_interest
 from m6rec.training.workbench import AGREEMENT, Workbench
 from m6rec.training.writing import NAME as WRITE
 
@@ -56,6 +59,8 @@ class Fit(Stage):
         # How often the state is saved, and where it runs, change nothing that is asked for.
         train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads")}
         tasks = {name: task.plain() for name, task in config.tasks.items()}
+        for task in tasks.values():
+            task.pop("interest", None)  # learned after the fit, in a stage of its own
         if bench.config.judges:
             tasks["sharing"] = config.sharing.plain()
         if config.writes:
@@ -101,6 +106,15 @@ class Fit(Stage):
             weights |= {name: settings.weight for name, settings in documents.configs.items()}
             watched |= documents.watched()
             validations.append(lambda: documents.validate(bench, reading))
+        talking = bench.talking
+        if talking is not None:
+            assert config.dialogue is not None
+            dialogue = talking.new_task(task)
+            dialogue.bind(talking.examples())
+            tasks[DIALOGUE], weights[DIALOGUE] = dialogue, config.dialogue.weight
+            watched |= talking.watched()
+            validations.append(lambda: talking.validate(dialogue, scorer))
+            bench.progress.say(f"  {talking.statement}")
         writing = bench.writing
         if writing is not None:
             write = writing.new_task(bench, task)
@@ -128,6 +142,10 @@ class Fit(Stage):
         with torch.no_grad():
             agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
+        if talking is not None:
+            dialogue.bind(None)
+            with torch.no_grad():
+                write_json(bench.folder(self.name) / DIALOGUE_AGREEMENT, talking.calibrated(dialogue, scorer).plain())
         if documents is not None:
             with torch.no_grad():
                 reading.fit_mixing(model)
@@ -250,6 +268,7 @@ class Index(Stage):
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config, scorer = bench.config, served(bench)
+        scorer.interest = fitted_interest(bench)
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
         scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
         refit(bench, scorer)
@@ -258,6 +277,8 @@ class Index(Stage):
             scorer.basket = replace(
                 scorer.basket, priors=bench.basket_priors(all_baskets(bench.dataset.histories, config.basket.within, config.seed))
             )
+        if scorer.dialogue is not None and bench.talking is not None:
+            scorer.dialogue = bench.talking.everything(scorer.dialogue)
         if config.index.user_states:
             scorer.packed = pack_states(scorer, bench.dataset.histories, config.index.user_states)
         if scorer.blend is not None or len(scorer.catalogue) < config.index.exact_below:
@@ -274,7 +295,9 @@ class Index(Stage):
 
 
 def _beside_blend(bench: Workbench, inputs: Any) -> Any:
-    """`inputs`, and the key of the blend where there is one: what is measured and packed is the blend then."""
+    """`inputs`, and the keys of what is joined with the model where anything is: that is measured and packed then."""
+    if bench.config.choose.interest is not None:
+        inputs = [inputs, bench.key("interest")]
     return inputs if bench.config.fusion is None else [inputs, bench.key("blend")]
 
 

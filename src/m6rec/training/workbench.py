@@ -37,6 +37,10 @@ from m6rec.tasks.write_part import WritePart
 from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
+from m6rec.training.continued import load_language, shaped, start_of
+from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
+from m6rec.training.dialogues import NAME as DIALOGUE
+from m6rec.training.dialogues import Talking
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging import Judging, read_calibrations
 from m6rec.training.judging_texts import NAME as TEXTS
@@ -51,7 +55,7 @@ if TYPE_CHECKING:
     from m6rec.config import M6RecConfig
     from m6rec.training.stage import Stage
 
-AGREEMENT, BACKBONE = "agreement.json", "backbone.json"
+AGREEMENT, BACKBONE, START = "agreement.json", "backbone.json", "start.json"
 
 
 @dataclass
@@ -104,6 +108,11 @@ class Workbench:
         return None if wanted is None else split_baskets(self.dataset.histories, self.config.split, wanted.within, self.config.seed)
 
     @cached_property
+    def talking(self) -> Talking | None:
+        """The task that names items in dialogues; None where there is none."""
+        return None if self.config.dialogue is None else Talking.of(self)
+
+    @cached_property
     def checked(self) -> Checked:
         """Labels and parts of the judge tasks."""
         return check_tasks(self.dataset, self.config)
@@ -151,7 +160,11 @@ class Workbench:
 
     @cached_property
     def shape(self) -> ModelShape:
-        return self.config.model.resolve(
+        model, start = self.config.model, self.config.pretrain.from_
+        if start is not None:  # read from the stage, not from there: a finished run does not need it any more
+            path = self.folder("tokenizer") / START
+            model = shaped(model, ModelShape.build(read_json(path), source=str(path)), Path(start))
+        return model.resolve(
             vocabulary=self.tokenizer.size,
             pad_id=self.tokenizer.pad_id,
             events=len(self.split.train.items),
@@ -159,6 +172,12 @@ class Workbench:
             known_gaps=known_gaps(self.split.train),
             backbone=self.backbone,
         )
+
+    @cached_property
+    def start(self) -> tuple[LanguageModel, Tokenizer] | None:
+        """The language model and tokenizer of `pretrain.from`; None where training starts from nothing."""
+        folder = start_of(self.config, self.source)
+        return None if folder is None else load_language(folder)
 
     @cached_property
     def backbone(self) -> BackboneShape | None:
@@ -251,6 +270,7 @@ class Workbench:
         judge = None if self.judging is None else self.judging.new_judge(self, task)
         texts = None if self.judging_texts is None else self.judging_texts.new_task(self)
         write = None if self.writing is None else self.writing.new_task(self, task)
+        dialogue = None if self.talking is None else self.talking.new_task(task)
         modules = {
             "model": self.model,
             "task_choose": task,
@@ -258,6 +278,7 @@ class Workbench:
             f"task_{JUDGE}": judge,
             f"task_{TEXTS}": texts,
             f"task_{WRITE}": write,
+            f"task_{DIALOGUE}": dialogue,
         }
         parts = {f"{name}.": module for name, module in modules.items() if module is not None}
         for prefix, module in parts.items():
@@ -272,6 +293,9 @@ class Workbench:
             scorer.judging = JudgePart(judge.eval(), self.judging.inputs, read_calibrations(self.folder("fit")))
         if write is not None and self.writing is not None:
             scorer.writing = WritePart(write.eval(), self.writing.inputs)
+        if dialogue is not None and self.talking is not None:
+            agreed = Agreement(**read_json(self.folder("fit") / DIALOGUE_AGREEMENT))
+            scorer.dialogue = self.talking.part(dialogue.eval(), agreed)
         return scorer
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self, cast
 
 import torch
@@ -29,8 +30,11 @@ class AdaptedLinear(nn.Linear):
         self.lora_down = nn.Parameter(torch.zeros(rank, inputs))
         self.lora_up = nn.Parameter(torch.zeros(outputs, rank))
         self.register_buffer("joined", None, persistent=False)
+        self.left_out = False
 
     def forward(self, input: Tensor) -> Tensor:  # the name is torch's
+        if self.left_out:
+            return super().forward(input)
         if self.joined is not None:
             return F.linear(input, self.joined, self.bias)
         return super().forward(input) + F.linear(F.linear(input, self.lora_down), self.lora_up) * (self.alpha / self.rank)
@@ -63,6 +67,19 @@ def adapt_layers(layers: Iterable[nn.Module], config: AdaptConfig) -> None:
             old = cast(nn.Linear, getattr(getattr(block, owner), name))
             new = AdaptedLinear(old.in_features, old.out_features, old.bias is not None, config.rank, config.alpha)
             setattr(getattr(block, owner), name, new)
+
+
+@contextmanager
+def without_changes(module: nn.Module) -> Iterator[None]:
+    """Within it the matrices below `module` are the checkpoint's own."""
+    changed = [part for part in module.modules() if isinstance(part, AdaptedLinear)]
+    for part in changed:
+        part.left_out = True
+    try:
+        yield
+    finally:
+        for part in changed:
+            part.left_out = False
 
 
 def is_adapter(name: str) -> bool:

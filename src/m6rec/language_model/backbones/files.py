@@ -89,7 +89,7 @@ class CheckpointFiles:
             raise CheckpointError(f"{self.name} has no tensor '{name}'; its weights and its {CONFIG} are not of one model")
         try:
             with safe_open(path, framework="pt") as file:
-                return file.get_tensor(name).to(torch.float32)  # type: ignore[no-any-return]
+                return file.get_tensor(name).to(torch.float32)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} can't be read ({' '.join(str(error).split())}); fetch {self.name} again") from None
 

@@ -124,9 +124,9 @@ class BackboneMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.gated:
-            return self.down(activate(self.activation, self.gate_up(x)))  # type: ignore[no-any-return]
+            return self.down(activate(self.activation, self.gate_up(x)))
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(activate(self.activation, gate) * up)  # type: ignore[no-any-return]
+        return self.down(activate(self.activation, gate) * up)
 
 
 class BackboneBlock(nn.Module):
@@ -150,9 +150,9 @@ class BackboneBlock(nn.Module):
 
     def joined(self, x: Tensor, told: Tensor, *, dropped: bool = True) -> Tensor:
         """x with what its attention told it."""
-        return self.after_attention(x + (self.dropout(told) if dropped else told))  # type: ignore[no-any-return]
+        return self.after_attention(x + (self.dropout(told) if dropped else told))
 
     def feed_forward(self, x: Tensor, *, dropped: bool = True) -> Tensor:
         """The second half."""
         told = self.mlp(self.mlp_norm(x))
-        return self.after_mlp(x + (self.dropout(told) if dropped else told))  # type: ignore[no-any-return]
+        return self.after_mlp(x + (self.dropout(told) if dropped else told))

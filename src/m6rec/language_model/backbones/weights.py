@@ -72,7 +72,7 @@ class Checkpoint:
         return told + change
 
     def check_tokens(self, size: int) -> None:
-        """Raises CheckpointError: a tokenizer with so many ids has some that the weights do not know."""
+        """Raises CheckpointError: a tokenizer with so many ids of its own has some that the weights do not know."""
         if size > self.rows:
             raise CheckpointError(
                 f"the tokenizer of {self.files.name} has {size} tokens, its weights know {self.rows}; they are not of one model: fetch it again"
@@ -93,7 +93,7 @@ class Checkpoint:
         """
         shape = model.shape.backbone
         assert shape is not None
-        self._put(model.embedding.weight, self._rows(self._embedding, len(model.embedding.weight)), self._embedding)
+        self._put(model.embedding.weight, _rows(self.tensor(self._embedding), model.shape.vocabulary), self._embedding)
         lower = cast(BackboneLower, model.lower)
         if lower.positions is not None:
             self._put(lower.positions.weight, self._positions(), f"{self.family.positions}.weight")
@@ -118,7 +118,7 @@ class Checkpoint:
         if self.adapter is not None and len(lower.blocks) + above == shape.layers:
             self.adapter.check_used()
         if model.head is not None and self._head is not None:
-            self._put(model.head.weight, self.files.tensor(self._head)[: len(model.head.weight)], self._head)
+            self._put(model.head.weight, _rows(self.files.tensor(self._head), model.shape.vocabulary), self._head)
 
     def _fill_layer(self, block: nn.Module, number: int, shape: BackboneShape) -> None:
         for part, names in self.family.layer.items():
@@ -152,10 +152,6 @@ class Checkpoint:
         if not bool(torch.isfinite(told).all()):
             raise CheckpointError(f"{self.files.name}: tensor '{name}' has values that are no finite numbers; fetch it again")
         ours.copy_(told)
-
-    def _rows(self, name: str, count: int) -> Tensor:
-        self.check_tokens(count)
-        return self.tensor(name)[:count]
 
     def _positions(self) -> Tensor:
         """A token's type is always the first one here, so its vector stands in the position's."""
@@ -207,6 +203,12 @@ def slot_distances(relative: Tensor, shape: BackboneShape) -> Tensor:
     share = (bucket - EXACT_DISTANCES).clamp(min=0) / (DISTANCE_BUCKETS - EXACT_DISTANCES)
     distance = torch.where(bucket < EXACT_DISTANCES, bucket, (EXACT_DISTANCES * (LONGEST_DISTANCE / EXACT_DISTANCES) ** share).long())
     return relative[relative_bucket(-distance, shape.relative_buckets, shape.relative_distance)]
+
+
+def _rows(table: Tensor, count: int) -> Tensor:
+    """The first `count` rows; tokens that were added to the checkpoint's own start from the mean of all."""
+    added = max(count - len(table), 0)
+    return torch.cat([table[:count], table.mean(dim=0, keepdim=True).expand(added, -1)])
 
 
 def _tied(facts: Facts) -> bool:

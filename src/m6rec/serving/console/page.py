@@ -26,7 +26,7 @@ STATIC = Path(__file__).parent / "static"
 BROWSER_FILES = frozenset(("htmx.min.js", "echarts.min.js"))
 THEMES = ("auto", "light", "dark")
 LANGUAGE_COOKIE, THEME_COOKIE = "m6rec_language", "m6rec_theme"
-SECTIONS = ("overview", "try", "catalogue", "quality", "training", "experiments", "moderation", "settings")
+SECTIONS = ("overview", "try", "chat", "catalogue", "quality", "training", "experiments", "moderation", "settings")
 LONGEST_VALUE = 20_000  # characters of one value of a form
 
 
@@ -54,6 +54,10 @@ class Page:
 
     def show(self, template: str, status: int = 200, **values: Any) -> Response:
         """The page made of `template`.html.jinja."""
+        return HTMLResponse(self.part(template, **values), status)
+
+    def part(self, template: str, **values: Any) -> str:
+        """The text made of `template`.html.jinja."""
         done = self.request.query_params.get("done", "")
         standing: Mapping[str, Any] = {
             "t": self.t,
@@ -69,7 +73,7 @@ class Page:
             "here": self.here(),
             "done": self.t.known(f"done.{done}", "") if done else "",
         }
-        return HTMLResponse(_templates().get_template(f"{template}.html.jinja").render({**standing, **values}), status)
+        return _templates().get_template(f"{template}.html.jinja").render({**standing, **values})
 
     def go(self, path: str, **query: str) -> Response:
         """Off to another page of the console, after a form."""

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from m6rec.base.errors import M6RecError, StorageError, UnknownItemError, UnknownUserError
 from m6rec.serving.config import ServeConfig
-from m6rec.serving.console import catalogue, experiments, moderation, overview, quality, settings, sign_in, training, try_it
+from m6rec.serving.console import catalogue, chat, experiments, moderation, overview, quality, settings, sign_in, training, try_it
 from m6rec.serving.console.access import COOKIE, HOURS, Access
 from m6rec.serving.console.page import ROOT, STATIC, Page, Refused
 
@@ -47,7 +47,7 @@ def mount(app: FastAPI, service: Service, config: ServeConfig) -> FastAPI:
     console.state.access = Access(service.store, config.http.host)
     console.state.language = lambda: service.store.setting(settings.LANGUAGE, "")
     console.state.doorkeeper = app.state.doorkeeper
-    for room in (overview, try_it, catalogue, quality, training, experiments, moderation, settings, sign_in):
+    for room in (overview, try_it, chat, catalogue, quality, training, experiments, moderation, settings, sign_in):
         console.include_router(room.router)
     console.mount("/static", StaticFiles(directory=STATIC), name="static")
     console.middleware("http")(_guarded)

@@ -12,7 +12,7 @@ import numpy as np
 from m6rec.base.errors import UsageError
 from m6rec.data.schema import shown
 from m6rec.serving.conversation.config import ConversationConfig
-from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.faq import Faq, with_asked
 from m6rec.serving.conversation.judged import TaskJudge
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.policy import Person, Policy
@@ -95,7 +95,11 @@ class Talker:
         if self.config.faq is not None:
             return Faq.read(Path(self.config.faq), states, self.config.faq_precision, plain)
         frame = self.engine.dataset.faq
-        return None if frame is None or not frame.height else Faq(frame, states, self.config.faq_precision, plain)
+        if frame is None or not frame.height:
+            return None
+        dialogues = self.engine.dataset.dialogues
+        asked = frame if dialogues is None else with_asked(frame, dialogues)
+        return Faq(asked, states, self.config.faq_precision, plain)
 
 
 class Conversation:

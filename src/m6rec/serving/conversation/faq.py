@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from m6rec.data.columns import Columns
+from m6rec.data.dialogues import ASSISTANT, ROLE, USER, conversations, dialogue_parts
 from m6rec.data.side_tables import faq_table
 from m6rec.text.ngrams import NGrams
-from m6rec.text.words import singular, words
+from m6rec.text.words import normalise, singular, words
 
 States = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 (T, L), text states
 SHARES = (0.0, 0.15, 0.3, 0.5)  # of the model's reading beside the n-grams: tried, and the best on the known questions kept
@@ -173,3 +175,22 @@ def _threshold(known: np.ndarray, right: np.ndarray, unknown: np.ndarray, precis
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
     found: np.ndarray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
     return found
+
+
+def with_asked(faq: pl.DataFrame, dialogues: pl.DataFrame) -> pl.DataFrame:
+    """The known questions, and how people asked them: what was said right before an assistant of a training dialogue gave one of the answers."""
+    answers = {normalise(answer): answer for answer in faq[Columns.ANSWER].to_list()}
+    rows: dict[tuple[str, str], None] = {}
+    part = dialogue_parts(dialogues) == 0
+    for _, messages in conversations(dialogues.filter(pl.Series(part))):
+        for before, after in pairwise(messages):
+            answer = answers.get(normalise(after[Columns.TEXT]))
+            if answer is not None and after[ROLE] == ASSISTANT and before[ROLE] == USER and before[Columns.TEXT].strip():
+                rows[before[Columns.TEXT], answer] = None
+    known = set(zip(faq[Columns.QUESTION].to_list(), faq[Columns.ANSWER].to_list(), strict=True))
+    fresh = [
+        {Columns.QUESTION: question, Columns.ANSWER: answer, Columns.LANG: None}
+        for question, answer in rows
+        if (question, answer) not in known
+    ]
+    return faq if not fresh else pl.concat([faq, pl.DataFrame(fresh, schema=faq.schema)])

@@ -9,6 +9,9 @@ from m6rec.base.errors import UsageError, nearest
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.engine.engine import Engine
 
+HAND_OVER = "hand_over"
+PASSED_ON = ("hand_over", "person", "human", "agent", "outside", "out_of_scope", "转人工")  # labels of intents that a person should answer
+YES = ("yes", "true", "1")
 NEGATIVE = ("negative", "neg", "angry", "anger", "bad", "消极", "负面", "差评")
 INTENT, SENTIMENT = "intent", "sentiment"
 
@@ -21,11 +24,17 @@ class TaskJudge:
         self._engine, self._config = engine, config
         self._intent = _task(engine, config.intent, INTENT)
         self._sentiment = _task(engine, config.sentiment, SENTIMENT)
+        self._hand_over = _task(engine, None, HAND_OVER)
 
     def intent(self, text: str) -> str | None:
-        """The likeliest label of the intent task where it is sure enough."""
+        """The likeliest label of the intent task where it is sure enough; hand_over for labels that mean so, and where a task of that name says yes."""
+        yes = self._ask(self._hand_over, text)
+        if sum(share for label, share in yes.items() if label.casefold() in YES) >= self._config.sure:
+            return HAND_OVER
         label, share = _best(self._ask(self._intent, text))
-        return label if share >= self._config.sure else None
+        if label is None or share < self._config.sure:
+            return None
+        return HAND_OVER if label.casefold() in PASSED_ON else label
 
     def angry(self, text: str) -> bool:
         """Whether the sentiment task is sure that the text is negative."""

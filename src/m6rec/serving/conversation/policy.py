@@ -160,11 +160,17 @@ class Policy:
         return unseen
 
     def _ask(self, state: State, person: Person) -> Ask:
+        """The request for a list; by the task that names items in dialogues where the model has one."""
         ids = self.engine.items.ids.ids
+        task = next((name for name, facts in self.engine.choosing.items() if facts.get("of") == "dialogue"), None)
+        task = None if self.engine.scorer.dialogue is None else task
+        history = [*state.had, *state.liked] if task is None else [item for item in state.named if item not in state.refused]
+        text = state.wanted if task is None else " ".join(state.said)
         return Ask(
             user=person.user,
-            history=tuple(ids[item] for item in [*state.had, *state.liked]),
-            text=state.wanted or None,
+            history=tuple(ids[item] for item in history),
+            text=text or None,
+            task=task,
             disliked=tuple(ids[item] for item in state.refused),
             scenario=person.scenario,
             k=CONSIDERED,

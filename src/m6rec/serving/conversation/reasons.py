@@ -6,13 +6,16 @@ from collections.abc import Collection
 
 import numpy as np
 
-from m6rec.serving.asked import Ask, Reason
+from m6rec.explanation.evidence import Evidence, chosen, lifts_of, ordered
+from m6rec.explanation.question import parts_of
+from m6rec.serving.asked import Ask
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.engine.engine import Engine
-from m6rec.serving.service.evidence import reasons_for
+from m6rec.serving.engine.explaining import question_of
 from m6rec.text.phrases import Phrases, said
 
 MOST = 2
+EVERY = 4  # pieces of evidence of a kind that are looked at
 LEAST_SHARE = 0.1  # of what lifts a score, for a reason to be said
 GRAPH = ("next", "forward", "backward")
 
@@ -24,18 +27,27 @@ def reasons(
 
     wanted: (field, value) that the person asked for.  liked: items they said they like.
     """
-    evidence = reasons_for(engine, ask, items) if len(items) else []
+    evidence = _evidence(engine, ask, items) if len(items) else []
     return [
         phrases.values["sayings"]["reason_join"].join(_said(engine, facts, item, told, wanted, liked, phrases)[:MOST])
         for item, told in zip(items.tolist(), evidence, strict=True)
     ]
 
 
+def _evidence(engine: Engine, ask: Ask, items: np.ndarray) -> list[list[Evidence]]:
+    """What lifts each of the items, by the task that recommended it."""
+    question = question_of(engine, ask.user, ask.history, ask.text, ask.profile, ask.scenario)
+    answer = engine._answering(ask.task).answer
+    found = lifts_of(chosen(answer), question, parts_of(question, engine.items.ids.ids, engine._titles()), items)
+    shares = [{name: float(share[place]) for name, share in found.given.items()} for place in range(len(items))]
+    return [ordered(found.parts, found.lifts[:, place], shares[place], EVERY) for place in range(len(items))]
+
+
 def _said(
     engine: Engine,
     facts: ItemFacts,
     item: int,
-    told: tuple[Reason, ...],
+    told: list[Evidence],
     wanted: list[tuple[str, str]],
     liked: Collection[int],
     phrases: Phrases,

@@ -19,6 +19,7 @@ LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
 class State:
     """Where a conversation stands. Items are rows of the catalogue; dicts keep the order in which things were said.
 
+    named     all items that either side named          said     words of the person, turn by turn, names of items left out
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
     asked     questions asked back so far               waiting  whether the newest reply was one
@@ -28,6 +29,8 @@ class State:
     liked: dict[int, None] = field(default_factory=dict)
     refused: dict[int, None] = field(default_factory=dict)
     had: dict[int, None] = field(default_factory=dict)
+    named: dict[int, None] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
     wishes: list[Typed] = field(default_factory=list)
     constraints: tuple[Constraint, ...] = ()
     shown: tuple[int, ...] = ()
@@ -48,6 +51,8 @@ class State:
     def hear(self, turn: Turn, typed: Typed | None) -> None:
         """Take in a turn of the person. typed: its wish, taken apart. What was refused once stays refused."""
         self.turns += 1
+        self.said.append(turn.words)
+        self.named |= dict.fromkeys(turn.items)
         self.language, self.about = turn.language, turn.about
         self.refused |= dict.fromkeys(turn.refused)
         self.had |= dict.fromkeys(turn.had)
@@ -65,6 +70,7 @@ class State:
         """Take in a turn of ours: the items it offered, and whether it asked something."""
         spoken = {*self.liked, *self.had, *self.refused, *self.about}  # named in passing: as what was liked, or what was asked about
         fresh = tuple(dict.fromkeys(item for item in items if item not in spoken))
+        self.named |= dict.fromkeys(fresh)
         if fresh:
             self.shown = fresh
             self.offered |= dict.fromkeys(fresh)

@@ -59,7 +59,7 @@ class Turn:
     """What a person said, understood. Items are rows of the catalogue.
 
     about     items a question is about        asked   fields it asks for        values  values it asks after ("is it a comedy?")
-    wish      the words that say what is wanted and what is not, "" for none
+    wish      the words that say what is wanted and what is not, "" for none      words  all words but the names of items
     """
 
     intent: Intent
@@ -73,6 +73,7 @@ class Turn:
     asked: tuple[str, ...] = ()
     values: tuple[Named, ...] = ()
     wish: str = ""
+    words: str = ""
     question: bool = False
     cut: bool = False
 
@@ -148,6 +149,7 @@ def understand(
         "refused": feelings[REFUSED],
         "had": feelings[HAD],
         "wish": wish,
+        "words": " ".join(word for place, word in enumerate(words.words) if not _in_name(place, named)),
         "question": question,
         "cut": cut,
     }
@@ -175,9 +177,11 @@ def _intent(
     told = None if judged is None else judged.intent(words.text)
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
-    felt = bool(facts["liked"] or facts["refused"] or facts["had"])
-    if has["anger"] or _shouted(words.text):
+    felt = felt_of_items(facts)
+    if has["anger"] or _shouted(words.text) or told == "anger":
         return "anger"
+    if told == "faq" and not felt_of_items(facts):
+        return "question"
     if question and about and (asked or wanted) and not facts["had"]:
         return "ask_item"
     wishes = bool(facts["wish"]) and not (strange and not has["recommend"])
@@ -206,6 +210,11 @@ def _intent(
     if has["anything"] or has["yes"] or has["more"]:
         return "anything"
     return "unclear"
+
+
+def felt_of_items(facts: dict[str, object]) -> bool:
+    """Whether a turn says what is thought of items."""
+    return bool(facts["liked"] or facts["refused"] or facts["had"])
 
 
 def _shouted(text: str) -> bool:

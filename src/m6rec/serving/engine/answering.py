@@ -171,6 +171,9 @@ class Answering(Asking):
         if where is not None and ask.items is None:
             met = allowed_items(self.items, where)
             allowed = met if allowed is None else allowed & met
+        typed = self._meeting(ask.text, ask.profile) if ask.items is None else None
+        if typed is not None:
+            allowed = typed if allowed is None else allowed & typed
         allowed = self._without_gone(allowed)
         judging = self._judges(ask.task)
         ranked = self.config.ranked_in_haste if way else self.config.ranked
@@ -301,7 +304,8 @@ class Answering(Asking):
         tasks = self.choosing
         if task not in tasks:
             raise UsageError(f"there is no choose task {shown(task)}{nearest(task, list(tasks))}; choose tasks: {', '.join(tasks)}")
-        return self.scorer.completing if tasks[task].get("of") == "basket" else self.scorer
+        of = tasks[task].get("of")
+        return self.scorer.completing if of == "basket" else self.scorer.talking if of == "dialogue" else self.scorer
 
     @property
     def choosing(self) -> dict[str, Any]:
@@ -330,4 +334,5 @@ def joined(requests: list[Requests]) -> Requests:
         texts=texts if any(texts) else None,
         profiles=profiles if any(profiles) else None,
         scenarios=np.concatenate([one.scenarios for one in requests if one.scenarios is not None]),
+        unwanted=[one.unwanted[0] if one.unwanted else "" for one in requests] if any(one.unwanted for one in requests) else None,
     )

@@ -13,10 +13,13 @@ from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, ne
 from m6rec.data.dataset import FieldType, Table
 from m6rec.data.schema import shown
 from m6rec.serving.engine.histories import HistoryStore
+from m6rec.serving.engine.typed import TypedReader
 from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.text.constraints import Typed, meets
 
 Unknown = Literal["raise", "popular"]
 MINUTE = 60.0
+NOTHING = Typed("", "", (), "")
 MOST_SUGGESTED = 2_000  # ids that a misspelt one is compared with: more would keep the caller waiting
 
 
@@ -33,6 +36,7 @@ class Asking:
         self.gone: set[int] = set()  # dense items that are never answered
         self._open: np.ndarray | None = None
         self._titled: tuple[Table, list[str]] | None = None
+        self._typed: TypedReader | None = None
 
     @property
     def items(self) -> Table:
@@ -63,14 +67,33 @@ class Asking:
             past = self.histories.joined(past, Histories.from_lists([named]))
         asking = self._scenario(scenario)
         words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
-        typed = "; ".join(part for part in (text or "", self._interests(profile)) if part)
+        typed = self.understood(text, profile)
         return Requests(
             histories=past,
             users=np.array([row], dtype=np.int64),
-            texts=[typed] if typed else None,
+            texts=[typed.wanted] if typed.wanted else None,
             profiles=None if words is None else [words],
             scenarios=np.array([asking], dtype=np.int64),
+            unwanted=[typed.unwanted] if typed.unwanted else None,
         )
+
+    def understood(self, text: str | None, profile: Mapping[str, Any] | str | None = None) -> Typed:
+        """What was typed, and what a profile says about tastes, taken apart: wanted, unwanted, what the fields decide.
+
+        Raises:
+            UsageError: a text that is too long.
+        """
+        said = "; ".join(part for part in (text or "", self._interests(profile)) if part)
+        if not said:
+            return NOTHING
+        if self._typed is None or self._typed.items is not self.items:
+            self._typed = TypedReader(self.scorer, self.items)
+        return self._typed.read(said)
+
+    def _meeting(self, text: str | None, profile: Mapping[str, Any] | str | None) -> np.ndarray | None:
+        """bool (N,): the items that meet what was typed exactly; None where nothing was."""
+        constraints = self.understood(text, profile).constraints if text or profile else ()
+        return meets(self.items, constraints) if constraints else None
 
     def _profile_words(self, profile: Mapping[str, Any]) -> str:
         """A described person in the words of the users' template; what is no field of the users is said as it stands."""
@@ -79,6 +102,8 @@ class Asking:
         for name, value in told.items():
             if fields[name] == FieldType.NUMBER and value is not None and not _is_number(value):
                 raise UsageError(f"'{name}' of a profile is a number, got '{value}'")
+            if fields[name] == FieldType.NUMBER and value is not None:
+                self._in_range(name, float(value))
         rest = {name: value for name, value in profile.items() if name not in fields}
         wording = self.scorer.reader.wording
         said = [wording.profile(told, fields) if told else "", wording.profile(rest) if rest else ""]
@@ -86,6 +111,14 @@ class Asking:
         several = {name: value if isinstance(value, list | tuple | set) else [value] for name, value in told.items() if value is not None}
         said += [f"{name} {one}" for name, values in several.items() for one in values]
         return "; ".join(part for part in said if part)
+
+    def _in_range(self, name: str, value: float) -> None:
+        """Raises UsageError: a number that lies further outside what the users have than they lie apart."""
+        known = self.users.frame[name].to_numpy().astype(np.float64)
+        known = known[np.isfinite(known)]
+        if not math.isfinite(value) or (len(known) and not 2 * known.min() - known.max() <= value <= 2 * known.max() - known.min()):
+            said = f"; the users' is from {known.min():g} to {known.max():g}" if len(known) else ""
+            raise UsageError(f"'{name}' of a profile is {value:g}{said}")
 
     def _interests(self, profile: Mapping[str, Any] | str | None) -> str:
         """What a profile says about tastes, as if the person had typed it: words, tags, and what is no field of the users; not age or gender."""

@@ -21,20 +21,23 @@ from m6rec.data.dataset import Table
 from m6rec.data.schema import shown
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Interests, Profile
+from m6rec.explanation.overall import Overall
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.config import EngineConfig
-from m6rec.serving.engine.explaining import explain
+from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
+from m6rec.serving.engine.plausible import score
 from m6rec.serving.engine.rollout import LONGEST, Decoding, Policy, Rollout, Step
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.writing import Writing
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture
 from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.text.constraints import Typed, why_nothing
 
 Repeat = Literal["exclude", "allow", "model"]
 
@@ -80,11 +83,8 @@ class Engine(Writing):
             raise UsageError("nobody to recommend to; give user, history, text or profile")
         if of is not None:
             requests, chooser = self._request(user, history, text, profile, scenario), self._answering(task)
-            where = self._offered(scenario, where)
             exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
-            return self._values(
-                chooser, requests, k, of, self._without_gone(None if where is None else allowed_items(self.items, where)), exclude
-            )
+            return self._values(chooser, requests, k, of, self._without_gone(self._asked_for(text, profile, scenario, where)), exclude)
         told = None if history is None else history if isinstance(history, str) else tuple(history)
         ask = Ask(user, told, text, profile, None, task, k, scenario, where, repeat, context=context, time=time)  # type: ignore[arg-type]
         found = self.answer(ask)
@@ -95,6 +95,35 @@ class Engine(Writing):
             else None
         )
         return self._scored(found.items, found.scores, found.parts, said)
+
+    def _asked_for(
+        self, text: str | None, profile: Mapping[str, Any] | str | None, scenario: str | None, where: Mapping[str, Any] | None
+    ) -> np.ndarray | None:
+        """bool (N,): the items that meet `where`, what the scenario offers and what was typed exactly; None for all."""
+        where = self._offered(scenario, where)
+        met, typed = None if where is None else allowed_items(self.items, where), self._meeting(text, profile)
+        return typed if met is None else met if typed is None else met & typed
+
+    @reading
+    def why_empty(
+        self,
+        text: str | None = None,
+        profile: Mapping[str, Any] | str | None = None,
+        *,
+        scenario: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Why no item can be answered; see `Recommender.why_empty`."""
+        constraints = self.understood(text, profile).constraints
+        if not constraints:
+            return ""
+        where = self._offered(scenario, where)
+        return why_nothing(self.items, constraints, self._without_gone(None if where is None else allowed_items(self.items, where)))
+
+    @reading
+    def understand(self, text: str) -> Typed:
+        """What was typed, taken apart; see `Recommender.understand`."""
+        return self.understood(text)
 
     @reading
     def recommend_many(
@@ -226,6 +255,9 @@ class Engine(Writing):
             judged = judge_request(self.scorer, requests, rows, [task_named(part, task)], scenario, context, moment(time, self.newest))
             values = merit(part, task, judged[task])
         order = np.argsort(-values, kind="stable")
+        met = self._meeting(text, profile)
+        if met is not None:  # what is ruled out is ranked all the same, after the rest
+            order = order[np.argsort(~met[rows[order]], kind="stable")]
         labels = self._said(requests, rows[order], include, scenario, context, time)
         return self._scored(rows[order], values[order], {}, labels)
 
@@ -282,6 +314,11 @@ class Engine(Writing):
         return explain(self, item, **asked)
 
     @reading
+    def explain_overall(self, task: str | None = None, **asked: Any) -> Overall:
+        """What a task goes by; see `Recommender.explain_overall`."""
+        return overall(self, task, **asked)
+
+    @reading
     def continue_sequence(
         self,
         user: str | None = None,
@@ -317,6 +354,11 @@ class Engine(Writing):
             Step(ids[item], titles[item], chance, moment, names[place] if place >= 0 else None)
             for (item, chance, moment), place in zip(steps, usual, strict=True)
         ]
+
+    @reading
+    def plausibility(self, rows: Sequence[str | tuple[str, str] | Mapping[str, Any]], recent: int = 4) -> list[float]:
+        """How well words fit what stands before them; see `Recommender.plausibility`."""
+        return score(self, rows, recent)
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:

@@ -12,18 +12,25 @@ import numpy as np
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
 from m6rec.explanation.evidence import LEAST_LIFT
-from m6rec.explanation.explained import Explanation, Subject
+from m6rec.explanation.explained import Explanation
 from m6rec.explanation.explained import explain as explained
 from m6rec.explanation.judged_evidence import JudgedAsk, candidate_rows
 from m6rec.explanation.judged_evidence import answers as judged_answers
+from m6rec.explanation.overall import Overall, of_choice, of_judging
 from m6rec.explanation.question import Described, Question
+from m6rec.explanation.reasons import Writer
+from m6rec.explanation.subject import Subject
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Asking
 from m6rec.serving.engine.judging import context_contents, judge_part, merit, moment, scenario_of, task_named
+from m6rec.serving.engine.writing import HowToWrite, kind_named, write_part
 from m6rec.tasks.judge_cells import NEW, SHARED
 
 if TYPE_CHECKING:
     from m6rec.serving.engine.engine import Engine
+
+TEMPLATES = "template"  # in place of a write task
+REASON = "reason"  # the kind of texts from which a task learns to give reasons
 
 
 def question_of(
@@ -52,7 +59,9 @@ def explain(
     k: int,
     language: str,
     words: bool,
+    by: str | None = None,
     counterfactuals: bool = True,
+    gradients: bool = False,
 ) -> Explanation:
     """See `Recommender.explain`."""
     if k < 1:
@@ -64,6 +73,8 @@ def explain(
     past = None if history is None else tuple(history)
     ask = Ask(user, past, text, profile, None, task, k, scenario, context=context, time=time)
     judging = engine._judges(task)
+    if judging and gradients:
+        raise UsageError(f"integrated gradients are of a choose task, '{task}' judges candidates; leave gradients out")
     judged = None if not judging else judged_ask(engine, str(task), scenario, context, time)
     subject = Subject(
         scorer=engine.scorer,
@@ -78,7 +89,60 @@ def explain(
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
     )
-    return explained(subject, engine.lexicon if words else None, language, counterfactuals=counterfactuals)
+    writer = _writer(engine, by, item, user=user, history=history, profile=profile, scenario=scenario) if words else None
+    lexicon = engine.lexicon if words else None
+    return explained(subject, lexicon, language, writer=writer, counterfactuals=counterfactuals, gradients=gradients)
+
+
+def _writer(engine: Engine, by: str | None, item: str, **reader: Any) -> Writer | None:
+    """What writes the reason: the write task `by`, or None: one that learned from texts of the kind "reason", where there is one.
+
+    Raises:
+        UsageError: no such write task.
+    """
+    part = engine.scorer.writing
+    if by == TEMPLATES or (by is None and part is None):
+        return None
+    if by is None:
+        assert part is not None
+        by = next((name for name, config in part.write.configs.items() if REASON in config.from_), None)
+        if by is None:
+            return None
+    name = kind_named(write_part(engine.scorer), by)
+
+    def write(about: Sequence[str]) -> str:
+        # It is held against the facts where it is cited, with what was typed among them.
+        return engine.write(name, item=item, ask=HowToWrite(check=False), about=tuple(about), **reader).text
+
+    return write
+
+
+def overall(
+    engine: Engine,
+    task: str | None,
+    *,
+    people: int,
+    scenario: str | None,
+    context: Mapping[str, Any] | None,
+    time: float | str | datetime | None,
+    seed: int,
+) -> Overall:
+    """See `Recommender.explain_overall`."""
+    if people < 1:
+        raise UsageError(f"people is {people}; ask for a sample of 1 or more")
+    histories = engine.histories.compact()
+    had = np.flatnonzero(histories.lengths > 0)
+    if not len(had):
+        raise UsageError("nobody has an event, so there is nobody to look at; add events first")
+    chosen = np.sort(np.random.default_rng(seed).permutation(had)[:people])
+    scenarios = np.full(len(chosen), engine._scenario(scenario), dtype=np.int64)
+    requests = Requests(engine.histories.many(chosen), users=chosen, scenarios=scenarios)
+    actions = engine.scorer.dataset.action_names
+    if engine._judges(task):
+        return of_judging(engine.scorer, judged_ask(engine, str(task), scenario, context, time), requests, actions)
+    chooser = engine._answering(task)
+    name = task or next(iter(engine.choosing), "")
+    return of_choice(chooser, requests, engine.users, actions, engine.scorer.task.config.repeat == "exclude", name)
 
 
 def places(engine: Engine, ask: Ask, requests: Sequence[Requests], item: int, *, everything: bool) -> list[int]:

@@ -138,7 +138,7 @@ class Retrieval:
             self._made_of = vectors
         one = requests if len(requests) == 1 else requests.rows(np.array([row]))
         key = keys_of(one, one.histories.window(keep=self.scorer.task.shape.history))[0]
-        if key is None:
+        if key is None or one.unwanted is not None:
             return None, None
         recent = one.histories.items[-self.scorer.task.config.prior.recent :].tobytes()
         asking = -1 if one.scenarios is None else int(one.scenarios[0])

@@ -19,12 +19,12 @@ from m6rec.explanation.lexicon import Lexicon
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Speaker, decode, stream
 from m6rec.language_model.masks import Mask
-from m6rec.language_model.spelling import Spelling, ends_sentence
+from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.turns import reading
-from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
@@ -84,6 +84,7 @@ class HowToWrite:
     language: str | None = None
     n: int = 1
     check: bool = True
+    allowed: np.ndarray | None = None  # bool (N,): items that may be named; None: all that are not gone
 
 
 class Writing(Changing):
@@ -200,10 +201,21 @@ class Writing(Changing):
             self._spells = spelling_of(self.scorer.reader.tokenizer)
         return self._spells
 
+    def items_named(self, written: Written) -> list[str]:
+        """Ids of the items that a text of this engine names, in order; of items with one name the first."""
+        spelling, names, found = self._spelling(), self._names, list[str]()
+        prefix = Prefix(spelling)
+        for token in written.tokens:
+            if token == spelling.closes and names is not None and (named := names.mask().meant(prefix.named or ())):
+                row = names.meant(named)[0]
+                found += [self.items.ids.ids[row]] if plain_name(names.titles[row]) in written.text else []
+            prefix = prefix.then(token)
+        return list(dict.fromkeys(found))
+
     def _masks(self, item: str | None, history: Sequence[str] | None, user: str | None, ask: HowToWrite) -> list[Mask]:
         """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered."""
         banned = BlockedWords(ask.banned) if ask.banned else None
-        titles, allowed = self._titles(), self._without_gone(None)
+        titles, allowed = self._titles(), self._without_gone(ask.allowed)
         self._names = ItemNames(titles, self.scorer.reader.tokenizer) if self._names is None else self._names.updated(titles)
         if item is not None:
             past = self._request(user, history, None, None, None).histories.items

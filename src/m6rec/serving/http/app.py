@@ -26,6 +26,7 @@ from m6rec.serving.http.routes_experiments import add_experiment_routes
 from m6rec.serving.http.routes_gorse_ask import add_gorse_ask_routes
 from m6rec.serving.http.routes_gorse_data import add_gorse_data_routes
 from m6rec.serving.http.routes_state import add_state_routes
+from m6rec.serving.http.routes_words import add_word_routes
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -63,6 +64,7 @@ def create_app(service: Service, config: ServeConfig) -> FastAPI:
     add_problem_handlers(app, hidden=(service.run, service.state))
     app.add_middleware(Gate, http=http, metrics=metrics, log=AccessLog(http.log))
     add_ask_routes(app, service, calls)
+    add_word_routes(app, service, calls)
     add_data_routes(app, service, calls)
     add_state_routes(app, service, calls, metrics)
     add_admin_routes(app, service, calls, http)

@@ -200,6 +200,7 @@ class ExplainRequest(Strict):
     text: Text | None = Field(None, description="What the person typed.")
     profile: Fields | Text | None = Field(None, description="Fields of a person, or words about them.")
     scenario: Name | None = Field(None, description="The scenario that asks.")
+    language: Name | None = Field(None, description="Language of a reason in words, en or zh; none: no words.")
 
     @model_validator(mode="after")
     def _somebody(self) -> ExplainRequest:

@@ -87,6 +87,8 @@ def _complete(operation: dict[str, Any]) -> None:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     if "x-text" in operation:
         operation["responses"]["200"]["content"] = {operation.pop("x-text"): {"schema": {"type": "string"}}}
+    if operation.pop("x-streams", False):
+        operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     for status in sorted(set(statuses)):
         operation["responses"][str(status)] = {"description": TITLES[status], "content": content}
 

@@ -49,11 +49,13 @@ def route(
     also: tuple[int, ...] = (),
     documented: bool = True,
     media_type: str = "",
+    streams: bool = False,
 ) -> None:
     """Add a route. The first line of the function's docstring is its summary.
 
     role: read, write, admin or NOBODY.  reply: model of the body of 200.  also: statuses beside those that every route may answer.
-    media_type: of a reply that is not JSON.  documented: False for another spelling of a path that is documented already.
+    media_type: of a reply that is not JSON.  streams: whether the reply may also come as server-sent events.
+    documented: False for another spelling of a path that is documented already.
     """
     text = (function.__doc__ or "").strip()
     summary, _, rest = text.partition("\n")
@@ -67,5 +69,7 @@ def route(
         tags=[tag],
         operation_id=function.__name__,
         include_in_schema=documented,
-        openapi_extra={"x-role": role, "x-also": list(also)} | ({"x-text": media_type} if media_type else {}),
+        openapi_extra={"x-role": role, "x-also": list(also)}
+        | ({"x-text": media_type} if media_type else {})
+        | ({"x-streams": True} if streams else {}),
     )

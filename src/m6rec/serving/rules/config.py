@@ -51,6 +51,10 @@ class RulesConfig(Config):
     provider_field: str | None = Field(None, description="Item field that names who offers an item (brand, seller, channel); null: none.")
     audiences: list[AudienceRule] = Field(default_factory=list, description="Who may be shown what.")
     caps: list[CapRule] = Field(default_factory=list, description="Most exposure of one value.")
+    written: Literal["show", "watch", "hold"] = Field(
+        "show",
+        description="Texts that a model wrote. show: they go out; watch: they go out, and into the review queue; hold: they wait in the review queue.",
+    )
     offers: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Scenario -> what it offers, as in `where`; scenarios not named offer everything."
     )

@@ -124,11 +124,11 @@ def rank(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
     )
 
 
-def explain(model: LoadedModel, ask: Ask) -> Explanation:
-    """Why the first of `ask.items` stands where it stands for whoever asks."""
+def explain(model: LoadedModel, ask: Ask, language: str | None = None) -> Explanation:
+    """Why the first of `ask.items` stands where it stands for whoever asks, with words in a language."""
     item = model.check_item((ask.items or ("",))[0])
     check_somebody(ask, "explain to")
-    return evidence.explain(model.engine, known_person(model, ask), item)
+    return evidence.explain(model.engine, known_person(model, ask), item, language=language)
 
 
 def similar(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
@@ -200,9 +200,8 @@ def values_of(model: LoadedModel, ask: Ask, allowed: np.ndarray | None) -> list[
     """Values of the field `ask.of` instead of items."""
     engine = model.engine
     requests = engine._request(ask.user, ask.history, ask.text, ask.profile, ask.scenario)
-    where = engine._offered(ask.scenario, ask.where)
-    if where is not None:
-        met = allowed_items(engine.items, where)
+    met = engine._asked_for(ask.text, ask.profile, ask.scenario, ask.where)
+    if met is not None:
         allowed = met if allowed is None else allowed & met
     exclude = (ask.repeat or engine.scorer.task.config.repeat) == "exclude"
     return engine._values(engine._answering(ask.task), requests, ask.k, str(ask.of), engine._without_gone(allowed), exclude)
@@ -242,5 +241,6 @@ def _notes(model: LoadedModel, ask: Ask, answers: Sequence[Scored]) -> tuple[str
     if ask.text and TEXT_PART in model.engine.scorer.catalogue.priors and not model.engine.understands(ask.text):
         notes.append("no word of the text stands in any item; the list goes by everything else")
     if not answers:
-        notes.append("no item is left; loosen where, or see repeat")
+        why = model.engine.why_empty(ask.text, ask.profile, scenario=ask.scenario, where=ask.where)
+        notes.append(why or "no item is left; loosen where, or see repeat")
     return tuple(notes)

@@ -102,15 +102,19 @@ class Answers(Core):
         history: Sequence[str] | None = None,
         text: str | None = None,
         profile: Mapping[str, Any] | str | None = None,
+        language: str | None = None,
         request_id: str = "",
     ) -> Explanation:
-        """Why `item` stands where it stands for somebody: exact lifts of every event, word and field. Raises as `recommend`."""
+        """Why `item` stands where it stands for somebody: exact lifts of every event, word and field. Raises as `recommend`.
+
+        language: of a reason in words, "en" or "zh"; None: no words.
+        """
         begun = time.perf_counter()
         self.following.catch_up()
         past = None if history is None else tuple(history)
         ask = Ask(user=user, history=past, text=text, profile=profile, items=(item,), scenario=scenario)
         with self.loaded.use() as model:
-            found = answering.explain(model, ask)
+            found = answering.explain(model, ask, language)
         took = (time.perf_counter() - begun) * 1e3
         return replace(found, model_version=model.version, request_id=request_id or uuid.uuid4().hex, took_ms=took)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import numpy as np
 
 from m6rec.base.errors import M6RecError
 from m6rec.serving.config import ServeConfig
+from m6rec.serving.conversation.conversation import Talker
+from m6rec.serving.engine.engine import Engine
 from m6rec.serving.service.chores import Chores
 from m6rec.serving.service.following import Following
 from m6rec.serving.service.live_quality import LiveQuality
@@ -51,6 +54,8 @@ class Core:
         self.chores = Chores(store, lambda: self.routing.experiments, config.engine.look_every_s, config.store.retention.every_s)
         self.started = time.time()
         self.closing = False
+        self._talkers: dict[str, tuple[Engine, Talker]] = {}  # by version of the model
+        self._talking = threading.Lock()
         self._chance = np.random.default_rng()
 
     @contextmanager

@@ -107,8 +107,12 @@ class Operation(Core):
                 "user_fields": {name: str(kind.value) for name, kind in engine.users.fields.items()},
                 "tasks": {name: facts.get("answer", "") for name, facts in tasks.items()},
             }
+            writing = engine.scorer.writing
+            written = [] if writing is None else [{"task": name, "reads": config.reads} for name, config in writing.write.configs.items()]
         return {
             "model_version": active.version,
+            "writes": written,
+            "talks": True,
             **known,
             "newest_event": newest,
             "model_written": _written(active.folder),

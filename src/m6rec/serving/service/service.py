@@ -17,9 +17,10 @@ from m6rec.serving.service.knowledge import Knowledge
 from m6rec.serving.service.loaded import LoadedModel
 from m6rec.serving.service.operation import Operation
 from m6rec.serving.service.switching import take_options, watermark_of
+from m6rec.serving.service.words import Words
 
 
-class Service(Answers, Knowledge, Operation):
+class Service(Answers, Words, Knowledge, Operation):
     """What `m6rec serve` serves; http and console are built on this and on nothing below it."""
 
     @classmethod

@@ -111,3 +111,63 @@ document.addEventListener("htmx:afterSettle", (event) => {
     heading.focus({ preventScroll: true });
   }
 });
+
+// A conversation: what is sent goes out at once, the reply appears word by word. Without this the form is a form.
+const converse = async (form, sent) => {
+  const [talk, problem, typed] = ["#talk", "#talk-problem", "#text"].map((name) => form.querySelector(name));
+  const say = (text) => {
+    problem.textContent = text;
+    problem.hidden = !text;
+  };
+  const buttons = [...form.querySelectorAll("button")];
+  buttons.forEach((one) => (one.disabled = true));
+  say("");
+  let growing = null;
+  try {
+    const answer = await fetch(form.dataset.stream, { method: "POST", body: sent, headers: { Accept: "text/event-stream" } });
+    if (!(answer.headers.get("content-type") || "").startsWith("text/event-stream")) throw new Error(String(answer.status));
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let waiting = "";
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      waiting += part.value;
+      const events = waiting.split("\n\n");
+      waiting = events.pop();
+      for (const one of events) {
+        const told = JSON.parse(one.slice("data: ".length));
+        if (told.problem !== undefined) say(told.problem);
+        if (told.said !== undefined) {
+          form.querySelector("#talk-start")?.remove();
+          talk.querySelectorAll(".say").forEach((old) => old.remove());
+          talk.insertAdjacentHTML("beforeend", told.said);
+          typed.value = "";
+          growing = talk.appendChild(document.createElement("li"));
+          growing.className = "turn theirs";
+          growing.append(Object.assign(document.createElement("p"), { className: "who", textContent: talk.dataset.reply }));
+          growing.append(Object.assign(document.createElement("p"), { className: "words" }));
+        }
+        if (told.text !== undefined) growing.lastChild.textContent += told.text;
+        if (told.turn !== undefined) {
+          growing.outerHTML = told.turn;
+          growing = null;
+        }
+      }
+    }
+  } catch (error) {
+    growing?.remove();
+    say(String(error.message || error));
+  }
+  buttons.forEach((one) => (one.disabled = false));
+  typed.focus();
+};
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.id !== "chat" || !window.TextDecoderStream) return;
+  event.preventDefault();
+  converse(form, new URLSearchParams(new FormData(form, event.submitter)));
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.id !== "text" || !event.target.form || event.target.form.id !== "chat") return;
+  event.preventDefault();
+  event.target.form.requestSubmit(document.querySelector("#send"));
+});

@@ -1,0 +1,132 @@
+"""`m6rec explain`: why an item stands where it stands for somebody, or what a task goes by over a sample of people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from m6rec.base.errors import UsageError
+from m6rec.cli.options import Answers, Json, RunFolder
+from m6rec.cli.output import columns, print_json, print_lines
+from m6rec.cli.recommend import person
+
+if TYPE_CHECKING:
+    from m6rec.explanation.explained import Explanation
+    from m6rec.explanation.overall import Overall
+
+MOST_LINES = 12  # lines of evidence in a terminal; --json has all
+KINDS = {
+    "event": "event",
+    "typed": "word typed",
+    "field": "person",
+    "item": "item",
+    "statistic": "statistics",
+    "context": "request",
+    "prior": "part",
+}
+
+
+def explain(
+    run: RunFolder,
+    item: Annotated[str | None, typer.Option("--item", metavar="ID", help="The item to explain; needed without --global.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="A user of the data.")] = None,
+    history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first, separated by commas.")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="WORDS", help="What somebody typed.")] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="'AGE=25 ...'", help="Who somebody is: field=value pairs, or words.")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="The task whose answer is explained; default: the list itself.")] = None,
+    scenario: Annotated[str | None, typer.Option("--scenario", help="The scenario that asks.")] = None,
+    k: Answers = 10,
+    language: Annotated[str, typer.Option("--language", help="Language of the words: en, zh, or another that has a file.")] = "en",
+    by: Annotated[str | None, typer.Option("--by", metavar="TASK", help="The write task that words it, or: template.")] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Integrated gradients of the events beside the exact evidence.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--global", help="What the task goes by over a sample of people, instead of one item.")
+    ] = False,
+    people: Annotated[int, typer.Option("--people", min=1, help="With --global: how many people are drawn.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="With --global: of the draw.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="With --global: where the HTML page goes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say why an item is recommended to somebody, with the evidence; or with --global what a task goes by."""
+    asked = any(given is not None for given in (item, user, history, text, profile))
+    if everybody and asked:
+        raise UsageError("--global looks at a sample of people; leave out --item, --user, --history, --text and --profile")
+    if not everybody and out is not None:
+        raise UsageError("--out writes the page of --global; for one item, use --json > FILE")
+    if not everybody and (item is None or all(given is None for given in (user, history, text, profile))):
+        raise UsageError(
+            "give --item ID and who it is for: --user ID, --history A,B,C, --text WORDS or --profile 'field=value ...'; or --global"
+        )
+
+    from m6rec.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(run)
+    if everybody:
+        show_overall(recommender.explain_overall(task, people=people, scenario=scenario, seed=seed), run, out, as_json)
+        return
+    found = recommender.explain(
+        user,
+        str(item),
+        history=None if history is None else [one.strip() for one in history.split(",") if one.strip()],
+        text=text,
+        profile=None if profile is None else person(profile),
+        task=task,
+        scenario=scenario,
+        k=k,
+        language=language,
+        by=by,
+        gradients=gradients,
+    )
+    if as_json:
+        print_json(found.plain())
+        return
+    show(found)
+
+
+def show(found: Explanation) -> None:
+    """One explanation in a terminal."""
+    stands = f"number {found.rank}" if found.rank else "not in the list"
+    print_lines(
+        [f"{found.title} ({found.item_id}): {found.task or 'log probability'} {found.score:.4f}, {stands}", found.reason, *found.said]
+    )
+    rows = [[KINDS.get(one.kind, one.kind), f"{one.lift:+.4f}", _percent(one.share), one.title] for one in shortened(found)]
+    print_lines(["", *columns(rows, ["evidence", "lift", "share", "without it"], right=(1, 2))])
+    if found.attributions:
+        told = [[f"{value:+.4f}", name] for name, value in list(found.attributions.items())[:MOST_LINES]]
+        print_lines(["", *columns(told, ["gradients", "event"], right=(0,))])
+
+
+def shortened(found: Explanation) -> list[Any]:
+    """The evidence that moved the score most, in either direction."""
+    kept = sorted(found.evidence, key=lambda one: -abs(one.lift))[:MOST_LINES]
+    return [one for one in found.evidence if one in kept]
+
+
+def show_overall(found: Overall, run: Path, out: Path | None, as_json: bool) -> None:
+    """A global view: the page, and the table."""
+    from m6rec.base.storage import atomic_file
+    from m6rec.evaluation.importance_report import Moved, importance_page
+
+    page = out or (run.parent if run.name == "model" else run) / f"explain-{found.task}.html"
+    rows = [Moved(one.kind, one.name, one.change, one.low, one.high, one.raised, one.replaced, one.people) for one in found.rows]
+    with atomic_file(page) as temporary:
+        temporary.write_text(
+            importance_page(rows, task=found.task, people=found.people, items=found.items, unit=found.unit), encoding="utf-8"
+        )
+    if as_json:
+        print_json({**found.plain(), "page": str(page)})
+        return
+    cells = [
+        [one.kind, one.name, f"{one.change:.4f}", f"{one.low:.4f}-{one.high:.4f}", _percent(one.replaced), str(one.people)]
+        for one in found.rows
+    ]
+    print_lines(columns(cells, ["kind", "name", f"change of {found.unit}", "95 % interval", "list replaced", "people"], right=(2, 3, 4, 5)))
+    print_lines([f"wrote {page}"])
+
+
+def _percent(share: float) -> str:
+    return "-" if share != share else f"{100 * share:.0f} %"

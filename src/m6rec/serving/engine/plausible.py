@@ -1,0 +1,88 @@
+"""Worded events and statements, scored by the language model alone: what `Recommender.plausibility` asks.
+
+Shapes: R rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from m6rec.base.errors import UsageError, nearest
+from m6rec.data.dataset import FieldType
+from m6rec.data.schema import shown
+from m6rec.tasks.plausibility import plausibility
+
+if TYPE_CHECKING:
+    from m6rec.serving.engine.asking import Asking
+
+COLUMNS = ("context", "user_id", "history", "profile", "scenario", "action", "item_id", "text")
+EVENT = "event"  # the entity of the templates that words what stands before an item
+SAID = ("profile", "history", "scenario", "action")
+
+
+def score(asking: Asking, rows: Sequence[str | tuple[str, str] | Mapping[str, Any]], recent: int) -> list[float]:
+    """Nats a token for every row; see `Recommender.plausibility`.
+
+    Raises:
+        UsageError: a row that says nothing, or says something unknown.  UnknownUserError, UnknownItemError: an id nobody has seen.
+    """
+    if isinstance(rows, str | Mapping):
+        raise UsageError(f"rows is {shown(rows)}; give a list of texts, of (context, text), or of rows with item_id and who it is for")
+    if recent < 0:
+        raise UsageError(f"recent is {recent}; give the number of newest events that are worded, 0 or more")
+    asked = [_worded(asking, row, recent, number) for number, row in enumerate(rows, start=1)]
+    if not asked:
+        return []
+    contexts, bare, targets = zip(*asked, strict=True)
+    return [float(value) for value in plausibility(asking.scorer.reader, contexts, targets, bare)]
+
+
+def _worded(asking: Asking, row: str | tuple[str, str] | Mapping[str, Any], recent: int, number: int) -> tuple[str, str, str]:
+    """What stands before, the same with nothing of the case said, and what is judged."""
+    if isinstance(row, str):
+        row = {"text": row}
+    elif not isinstance(row, Mapping):
+        if len(row) != 2 or not all(isinstance(part, str) for part in row):
+            raise UsageError(f"row {number} is {shown(row)}; a pair is (context, text)")
+        row = {"context": row[0], "text": row[1]}
+    given = {name: value for name, value in row.items() if value is not None}
+    for name in given:
+        if name not in COLUMNS:
+            raise UsageError(f"row {number} says '{name}'{nearest(name, COLUMNS) or '; it may say: ' + ', '.join(COLUMNS)}")
+    wording = asking.scorer.reader.wording
+    if ("text" in given) == ("item_id" in given):
+        raise UsageError(
+            f"row {number} needs either an item_id or a text to judge, for example {{'context': 'I need boots', 'item_id': 'i7'}}"
+        )
+    if "text" in given:
+        target = str(given["text"])
+    else:
+        target = wording.items(asking.items.rows([asking._item(str(given["item_id"]))]))[0]
+    if not target.strip():
+        raise UsageError(f"row {number} has an empty text; there is nothing to judge")
+    said: dict[str, str] = {name: str(given[name]) for name in ("scenario", "action") if name in given}
+    bare = _event(asking, said)
+    if "context" in given:
+        return "; ".join(part for part in (bare, str(given["context"])) if part), bare, target
+    titles: list[str] = []
+    if "history" in given:
+        if isinstance(given["history"], str):
+            raise UsageError(f"row {number}: history is the text {shown(given['history'])}; give a list of item ids, oldest first")
+        titles = [
+            asking.items.rows([asking._consumed(item)]).titles()[0] for item in list(given["history"])[len(given["history"]) - recent :]
+        ]
+    user = asking._user(str(given["user_id"])) if "user_id" in given else -1
+    if user >= 0 and "history" not in given:
+        events = asking.histories.row(user).items
+        titles = asking.items.rows(events[max(len(events) - recent, 0) :].tolist()).titles() if len(events) and recent else []
+    profile = given.get("profile")
+    if isinstance(profile, Mapping):
+        profile = asking._profile_words(profile)
+    told = said | ({"history": "; ".join(titles)} if titles else {}) | ({"profile": str(profile)} if profile else {})
+    return _event(asking, told), bare, target
+
+
+def _event(asking: Asking, said: Mapping[str, str]) -> str:
+    """In the words of the template, its parts in their order."""
+    return asking.scorer.reader.wording.say(EVENT, said, {name: FieldType.TEXT for name in SAID if name in said}) if said else ""

@@ -1,0 +1,184 @@
+"""What serves of the interest vector: read what somebody says, and add what it changes to the scores.
+
+Shapes: B requests, N items, W width, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, vstack
+from torch import Tensor
+
+from m6rec.base.contracts import Requests
+from m6rec.base.errors import CheckpointError, ConfigError
+from m6rec.data.dataset import Table
+from m6rec.language_model.checkpoint import load_into, save_weights
+from m6rec.tasks.agreement import TYPED_FLOOR
+from m6rec.tasks.catalogue import Catalogue, sharpened
+from m6rec.tasks.config import InterestConfig, PriorConfig
+from m6rec.tasks.interest import Interest, InterestSizes, Told, padded, telling
+from m6rec.tasks.interest_blend import InterestBlend, Kind
+from m6rec.text.bag import Bag
+from m6rec.text.constraints import MOST_REQUESTED
+from m6rec.text.cues import built_in_cues, tokens
+from m6rec.text.similarity import query_similarity, similarity_vectors
+
+
+@dataclass(frozen=True)
+class Lift:
+    """What B people's words change: query float32 (B, W), whose products with the items'
+    vectors are added to their scores, and match float32 (B, N), which is too; weights are in both."""
+
+    query: Tensor
+    match: np.ndarray | None
+
+    def row(self, number: int) -> Lift:
+        """One of the requests."""
+        return Lift(self.query[number : number + 1], None if self.match is None else self.match[number : number + 1])
+
+    def of(self, row: int, items: np.ndarray, vectors: Tensor) -> np.ndarray:
+        """float32 (C,): what is added to the scores of `items` int64 (C,); vectors (N, W)."""
+        found: np.ndarray = (vectors[torch.from_numpy(items)] @ self.query[row]).numpy()
+        return found if self.match is None else found + self.match[row, items]
+
+
+class InterestPart:
+    """The trained interest vector with what it reads with.
+
+    Args:
+        bag: words and values that may be said; of the items, and of what people wrote about them.
+        documents: csr (N, F): the items' features, with the words that people wrote about each; None where nobody wrote anything.
+    """
+
+    def __init__(self, task: Interest, bag: Bag, blend: InterestBlend, documents: csr_array | None = None) -> None:
+        self.task, self.bag, self.blend, self.documents = task.eval(), bag, blend, documents
+
+    def kind(self, text: str) -> Kind:
+        """values: names of categories and tags and nothing else, a taste; words: a request; story: more than anybody asks for in one breath."""
+        if not text:
+            return "profile"
+        if len(text) > MOST_REQUESTED:
+            return "story"
+        left = self.bag.without_names(text)
+        return "words" if any(word not in self._empty for word in left) else "values"
+
+    @cached_property
+    def _empty(self) -> frozenset[str]:
+        cues = built_in_cues()
+        listed = (*cues.fillers, *cues.ends, *cues.joins, *cues.only)
+        return frozenset(match.group() for phrase in listed for match in tokens(phrase))
+
+    def told(self, texts: Sequence[str], profiles: csr_array | None) -> Told:
+        """What B people say, as ids; profiles csr (B, P)."""
+        rows = self.bag.texts(list(texts))
+        said = [telling(rows.indices[rows.indptr[row] : rows.indptr[row + 1]], self.bag.idf) for row in range(len(texts))]
+        persons = [np.zeros(0, np.int64)] * len(texts)
+        if profiles is not None:
+            persons = [profiles.indices[profiles.indptr[row] : profiles.indptr[row + 1]] for row in range(len(texts))]
+        return Told(padded(said, self.task.sizes.features), padded(persons, self.task.sizes.profile_features))
+
+    @torch.no_grad()
+    def queries(self, texts: Sequence[str], profiles: csr_array | None = None) -> Tensor:
+        """float32 (B, W): q of `tasks/interest.py`."""
+        found: Tensor = self.task(self.told(texts, profiles))
+        return found
+
+    def lift(self, requests: Requests, profile_bag: Bag | None, catalogue: Catalogue, config: PriorConfig) -> Lift | None:
+        """What the words and described people of B requests change; None where nobody says anything."""
+        count = len(requests)
+        texts = requests.texts or [""] * count
+        against = requests.unwanted or [""] * count
+        described = requests.profiles or [""] * count
+        if not any((*texts, *against, *described)):
+            return None
+        profiles = None if profile_bag is None or requests.profiles is None else profile_bag.texts(described)
+        kinds = [self.kind(text) for text in texts]
+        events = requests.histories.lengths
+        weights = np.array([self.blend.weights(kind, events[row : row + 1]) for row, kind in enumerate(kinds)])[:, :, 0]  # B 2
+        query = self.queries(texts, profiles) * torch.from_numpy(weights[:, :1])
+        match = self._matched(texts, kinds, weights[:, 1], catalogue, config)
+        if any(against):
+            ruled = np.array([self.blend.weights("words", events[row : row + 1]) for row in range(count)])[:, :, 0]
+            query = query - self.queries(against) * torch.from_numpy(ruled[:, :1])
+            asked = np.array([float(bool(one)) for one in against])
+            lost = self._matched(against, ["words"] * count, asked, catalogue, config)
+            if lost is not None:
+                match = -lost if match is None else match - lost
+        return Lift(query, match)
+
+    def _matched(
+        self, texts: Sequence[str], kinds: Sequence[Kind], weights: np.ndarray, catalogue: Catalogue, config: PriorConfig
+    ) -> np.ndarray | None:
+        """float32 (B, N): what a text gives to the items whose words it names, by its weight."""
+        wanted = [bool(text) and weight > 0 for text, weight in zip(texts, weights, strict=True)]
+        if not any(wanted):
+            return None
+        result = np.zeros((len(texts), len(catalogue)), dtype=np.float32)
+        for kind in dict.fromkeys(kinds):
+            rows = [row for row, one in enumerate(wanted) if one and kinds[row] == kind]
+            if rows:
+                prior = self.looked_up(kind, catalogue)
+                result[rows] = weights[rows, None] * np.log1p(prior([texts[row] for row in rows], config) / TYPED_FLOOR)
+        return result
+
+    def looked_up(self, kind: Kind, catalogue: Catalogue) -> Callable[[list[str], PriorConfig], np.ndarray]:
+        """`Catalogue.typed_prior`; for a story, or where the items have no words of their own, over what people wrote about them too."""
+        if self.documents is None or (kind != "story" and catalogue.search[0].size):
+            return catalogue.typed_prior
+        vectors = similarity_vectors(self._grown(catalogue.items), self.bag.idf)
+
+        def prior(texts: list[str], config: PriorConfig) -> np.ndarray:
+            return sharpened(query_similarity(vectors, similarity_vectors(self.bag.texts(texts), self.bag.idf)), config)
+
+        return prior
+
+    def _grown(self, items: Table) -> csr_array:
+        """The documents, with a row for each item added since."""
+        assert self.documents is not None
+        known = self.documents.shape[0]
+        if known < len(items):
+            self.documents = csr_array(vstack([self.documents, self.bag.matrix(items.rows(list(range(known, len(items)))))], format="csr"))
+        return self.documents
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready: everything but weights, bag and documents."""
+        return {"config": self.task.config.plain(), "sizes": vars(self.task.sizes), "blend": self.blend.plain()}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any], bag: Bag, documents: csr_array | None) -> InterestPart:
+        """With weights to be loaded; raises KeyError, TypeError or ConfigError where `plain` is something else."""
+        task = Interest(InterestConfig.build(plain["config"], source="interest"), InterestSizes(**plain["sizes"]))
+        return cls(task, bag, InterestBlend.of(plain["blend"]), documents)
+
+
+def save_interest(part: InterestPart, weights: Path, bag: Path, metadata: dict[str, str]) -> None:
+    """Weights and documents into one file, the bag into another."""
+    tensors = {f"task.{name}": value for name, value in part.task.state_dict().items()}
+    if part.documents is not None:
+        arrays = {"data": part.documents.data, "indices": part.documents.indices, "indptr": part.documents.indptr}
+        tensors |= {f"documents.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    save_weights(weights, tensors, metadata)
+    part.bag.save(bag)
+
+
+def load_interest(plain: dict[str, Any], bag: Bag, tensors: dict[str, Tensor], source: Path) -> InterestPart:
+    """What `save_interest` wrote. Raises CheckpointError where the parts do not fit."""
+    try:
+        documents = None
+        if "documents.indptr" in tensors:
+            data, indices, indptr = (tensors[f"documents.{name}"].numpy() for name in ("data", "indices", "indptr"))
+            documents = csr_array((data, indices, indptr), shape=(len(indptr) - 1, bag.size))
+            documents.check_format(full_check=True)
+        part = InterestPart.of(plain, bag, documents)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{source} is not what its folder describes ({reason}); keep the files of one folder together") from None
+    load_into(part.task, {name.removeprefix("task."): value for name, value in tensors.items() if name.startswith("task.")}, source)
+    return part
