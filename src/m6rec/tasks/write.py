@@ -218,7 +218,7 @@ class Write(Task):
         given = torch.cat([torch.full((len(targets), 1), self.bos_id), wanted[:, :-1]], dim=1)
         lower = self.lower_states(model, given, [len(ids) for ids in targets])
         states = self.writer.states(model, read, lower, given, self.option(batch.task))
-        return self.writer.log_likelihood(model, read, states, wanted), real, read
+        return self.writer.log_likelihood(model, read, states, wanted, given), real, read
 
     def read(self, model: LanguageModel, batch: WriteBatch) -> ReadSources:
         """What stands before the texts of a batch of the bound examples."""
