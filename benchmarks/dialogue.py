@@ -31,7 +31,7 @@ from m6rec.training.progress import Progress
 
 SETTINGS = ["model.size=tiny", "pretrain.epochs=1", "train.threads=1", "evaluation.baselines=[popularity]", "evaluation.resamples=100"]
 SAMPLE = [
-    *("model.width=32", "model.history=20", "pretrain.epochs=1", "train.epochs=8", "train.threads=1", "text.vocabulary=800"),
+    *("model.width=32", "model.history=20", "pretrain.epochs=1", "train.epochs=6", "train.threads=1", "text.vocabulary=800"),
     *("evaluation.baselines=[popularity]", "evaluation.resamples=100"),
 ]
 UNASKED = (

@@ -33,6 +33,10 @@ def talk(sample: Sample) -> Talk:
     return sample.talk
 
 
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def has(own: Facts, fields: dict[str, Any], field: str, value: str) -> bool:
     written = fields[field]
     if field == "tags":
@@ -149,6 +153,9 @@ def test_the_written_folder_is_read_with_its_labels(tmp_path: Path, language: La
     assert set(config.writes) == {"reason", "review", "query", "reply"}
     data, _ = prepare(config.data, config.fields, config.scenarios, tmp_path, labels=config.label_columns)
     assert data.texts is not None
-    assert len(data.texts) == told["files"]["writings.jsonl"]
+    replies = sum(message["role"] == "assistant" for line in lines(tmp_path / "dialogues.jsonl") for message in line["messages"])
+    assert len(data.texts) == told["files"]["writings.jsonl"] + replies  # what assistants said are texts too
+    assert data.faq is not None
+    assert len(data.faq) == 12
     assert data.texts["intent"].drop_nulls().n_unique() > 5
-    assert len((tmp_path / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()) == told["files"]["dialogues.jsonl"] == 15
+    assert len(lines(tmp_path / "dialogues.jsonl")) == told["files"]["dialogues.jsonl"] == 15

@@ -24,7 +24,7 @@ def built(layers: int = 2, *, copy: bool = True, own_words: bool = True, width: 
     writer.initialise(torch.Generator().manual_seed(1), model)
     option = WriteOption(width, prompts=2, adapter=3)
     option.initialise(torch.Generator().manual_seed(2))
-    for parameter in (*writer.distances, writer.kind_bias, option.up):
+    for parameter in (*writer.distances, writer.kind_bias, writer.copy_kinds, option.up):
         parameter.data.normal_(generator=torch.Generator().manual_seed(5))
     return model, writer.eval(), option
 
@@ -68,7 +68,7 @@ def test_token_by_token_gives_what_all_at_once_gives(layers: int, copy: bool, ow
     place = torch.arange(6).expand(3, -1)
     lower = model.encode(SegmentBatch(given, count, place, torch.ones(3, 6, dtype=torch.bool), 3))
     states = writer.states(model, read, lower, given, option)
-    torch.testing.assert_close(torch.cat(steps, dim=1), writer.log_likelihood(model, read, states, said), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.cat(steps, dim=1), writer.log_likelihood(model, read, states, said, given), atol=2e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -82,7 +82,9 @@ def test_probabilities_add_up_to_one_with_and_without_anything_to_copy() -> None
     # The row without sources says what the words alone say.
     states = writer.step(model, read, None, torch.zeros(2, 1, D), torch.ones(2, 1, dtype=torch.int64), option)[0]
     said = torch.log_softmax(states @ writer._table(model).T, dim=1)
-    torch.testing.assert_close(writer.log_probabilities(model, read, states)[1], said[1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        writer.log_probabilities(model, read, states, torch.ones(2, dtype=torch.int64))[1], said[1], atol=1e-4, rtol=0
+    )
 
 
 @torch.no_grad()
@@ -137,7 +139,7 @@ def test_copying_is_learned() -> None:
         )
         read = writer.read(model, some, option)
         lower = model.embed(before).detach()
-        loss = -writer.log_likelihood(model, read, writer.states(model, read, lower, before, option), ids).mean()
+        loss = -writer.log_likelihood(model, read, writer.states(model, read, lower, before, option), ids, before).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

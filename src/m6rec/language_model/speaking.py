@@ -70,4 +70,4 @@ class WriterSpeaker:
         states, kept = self.model.lower.extend(self.model.embed(ids[:, -1:]), kept)
         lower = self.model.reading(states)
         states, past = self.writer.step(self.model, read, past, lower, ids[:, -1:], self.option)
-        return self.writer.log_probabilities(self.model, read, states), SaidSoFar(owner, read, ids, past, kept)
+        return self.writer.log_probabilities(self.model, read, states, ids[:, -1]), SaidSoFar(owner, read, ids, past, kept)

@@ -75,19 +75,22 @@ class Sources:
 
 @dataclass(frozen=True)
 class ReadSources:
-    """Sources as the blocks meet them: L of keys and values (B, H, K + P, C), bias (B, H, 1, K + P), and for copying keys (B, S, W), ids, real."""
+    """Sources as the blocks meet them: L of keys and values (B, H, K + P, C), bias (B, H, 1, K + P), and for copying keys (B, S, W) and their bias
+    (B, S), the tokens, those before them, and which are real."""
 
     layers: list[KeysValues]
     bias: Tensor
     copied: Tensor | None
+    copy_bias: Tensor
     ids: Tensor
+    before: Tensor
     real: Tensor
 
     def rows(self, index: Tensor) -> ReadSources:
         """The rows `index` int64, copied."""
         layers = [(keys[index], values[index]) for keys, values in self.layers]
         copied = None if self.copied is None else self.copied[index]
-        return ReadSources(layers, self.bias[index], copied, self.ids[index], self.real[index])
+        return ReadSources(layers, self.bias[index], copied, self.copy_bias[index], self.ids[index], self.before[index], self.real[index])
 
 
 class WriteOption(nn.Module):
@@ -132,6 +135,9 @@ class Writer(nn.Module):
         self.copy_query = nn.Linear(width, width, bias=False) if size.copy else None
         self.copy_key = nn.Linear(width, width, bias=False) if size.copy else None
         self.copy_gate = nn.Linear(width, 1) if size.copy else None
+        # What was copied is gone on with: a source token whose predecessor was said last is looked at more, from the start.
+        self.copy_match = nn.Parameter(torch.tensor([2.0]))
+        self.copy_kinds = nn.Parameter(torch.zeros(size.kinds))
         self.dropout = Dropout(size.dropout)
 
     @torch.no_grad()
@@ -171,7 +177,8 @@ class Writer(nn.Module):
         bias = bias.masked_fill(~real[:, None, None], float("-inf"))
         layers = [block.attention.keys_values(block.attention_norm(everything)) for block in blocks]
         copied = None if self.copy_key is None else self.copy_key(tokens) * self.size.width**-0.5
-        return ReadSources(layers, bias, copied, sources.ids, sources.real)
+        copy_bias = self.copy_kinds[sources.kinds].masked_fill(~sources.real, -1e9)
+        return ReadSources(layers, bias, copied, copy_bias, sources.ids, sources.before, sources.real)
 
     # ---- what is written
 
@@ -216,34 +223,34 @@ class Writer(nn.Module):
             x = block.feed_forward(x, dropped=False)
         return option(cast(Tensor, norm(x)))[:, 0], kept
 
-    def log_likelihood(self, model: LanguageModel, read: ReadSources, states: Tensor, targets: Tensor) -> Tensor:
-        """float32 (B, T): log p of the tokens `targets` int64 (B, T); states (B, T, W)."""
+    def log_likelihood(self, model: LanguageModel, read: ReadSources, states: Tensor, targets: Tensor, ids: Tensor) -> Tensor:
+        """float32 (B, T): log p of the tokens `targets` int64 (B, T); states (B, T, W) are those after the tokens ids int64 (B, T)."""
         shape = targets.shape
         said = target_log_likelihood(self._outgoing(states).flatten(0, 1), self._table(model), targets.flatten()).view(shape)
         if self.copy_query is None or self.copy_gate is None or read.copied is None:
             return said
-        attention = self._copying(states, read)  # B T S
+        attention = self._copying(states, read, ids)  # B T S
         same = read.ids[:, None] == targets[:, :, None]
         copied = (attention * same).sum(2).clamp(min=1e-9).log()
         gate = self.copy_gate(states).squeeze(2).float() + self._nothing(read)[:, None]
         return torch.logaddexp(F.logsigmoid(-gate) + said, F.logsigmoid(gate) + copied)
 
-    def log_probabilities(self, model: LanguageModel, read: ReadSources, states: Tensor) -> Tensor:
-        """float32 (B, V): log p of every token that may follow; states (B, W)."""
+    def log_probabilities(self, model: LanguageModel, read: ReadSources, states: Tensor, ids: Tensor) -> Tensor:
+        """float32 (B, V): log p of every token that may follow; states (B, W) are those after the tokens ids int64 (B,)."""
         said = torch.log_softmax((self._outgoing(states) @ self._table(model).T).float(), dim=1)
         if self.copy_query is None or self.copy_gate is None or read.copied is None:
             return said
-        attention = self._copying(states[:, None], read)[:, 0]  # B S
+        attention = self._copying(states[:, None], read, ids[:, None])[:, 0]  # B S
         copied = torch.zeros_like(said).scatter_add_(1, read.ids, attention * read.real).clamp(min=1e-9).log()
         gate = self.copy_gate(states).float() + self._nothing(read)[:, None]  # B 1
         return torch.logaddexp(F.logsigmoid(-gate) + said, F.logsigmoid(gate) + copied)
 
-    def _copying(self, states: Tensor, read: ReadSources) -> Tensor:
-        """float32 (B, T, S): attention of each state to the source tokens; zeros where there are none."""
+    def _copying(self, states: Tensor, read: ReadSources, ids: Tensor) -> Tensor:
+        """float32 (B, T, S): attention of each state, after the tokens ids (B, T), to the source tokens; zeros where there are none."""
         assert self.copy_query is not None
         assert read.copied is not None
-        scores = (self.copy_query(states) @ read.copied.transpose(1, 2)).float()
-        scores = scores.masked_fill(~read.real[:, None], -1e9)
+        follows = read.before[:, None] == ids[:, :, None]
+        scores = (self.copy_query(states) @ read.copied.transpose(1, 2)).float() + self.copy_match * follows + read.copy_bias[:, None]
         return torch.softmax(scores, dim=2) * read.real[:, None]
 
     def _nothing(self, read: ReadSources) -> Tensor:

@@ -102,7 +102,7 @@ class Read:
     """What R requests read, laid out.
 
     keys, values  of every layer, (R, H, C, K) and (R, H, K, C)     bias  (R, H, K)
-    copied  (R, W, S): keys of the source tokens, or None           real  bool (R, S)
+    copied  (R, W, S): keys of the source tokens, or None           copy_bias  (R, S)    before  int64 (R, S)    real  bool (R, S)
     places  of each request its different source tokens, and int64 (S,) which of them each one is
     """
 
@@ -110,6 +110,8 @@ class Read:
     values: list[np.ndarray]
     bias: np.ndarray
     copied: np.ndarray | None
+    copy_bias: np.ndarray
+    before: np.ndarray
     real: np.ndarray
     places: list[tuple[np.ndarray, np.ndarray]]
 
@@ -122,13 +124,16 @@ class Read:
         values = [array_of(values) for _, values in read.layers]
         copied = None if read.copied is None else np.ascontiguousarray(array_of(read.copied).transpose(0, 2, 1))
         places = [np.unique(ids, return_inverse=True) for ids in read.ids.numpy()]
-        return cls(keys, values, array_of(read.bias)[:, :, 0], copied, read.real.numpy(), places)
+        return cls(
+            keys, values, array_of(read.bias)[:, :, 0], copied, array_of(read.copy_bias), read.before.numpy(), read.real.numpy(), places
+        )
 
     def rows(self, index: np.ndarray) -> Read:
         """The rows int64 (R',), copied."""
         keys, values = [keys[index] for keys in self.keys], [values[index] for values in self.values]
         copied = None if self.copied is None else self.copied[index]
-        return Read(keys, values, self.bias[index], copied, self.real[index], [self.places[row] for row in index.tolist()])
+        told = self.copy_bias[index], self.before[index], self.real[index]
+        return Read(keys, values, self.bias[index], copied, *told, [self.places[row] for row in index.tolist()])
 
 
 class WriterArrays:
@@ -146,7 +151,7 @@ class WriterArrays:
         self.token_in = _turned(writer.token_in.weight)
         self.words = None if writer.words is None else array_of(writer.words.weight) * np.float32(writer.size.width**0.5)
         self.outgoing, self.table = _head(model, writer)
-        self.copying = None
+        self.copying, self.copy_match = None, np.float32(writer.copy_match.detach()[0])
         if writer.copy_query is not None and writer.copy_gate is not None:
             gate = writer.copy_gate
             self.copying = _turned(writer.copy_query.weight), array_of(gate.weight)[0], float(gate.bias.detach()[0])
@@ -178,7 +183,7 @@ class WriterArrays:
             bias = self.distances[number][buckets].T  # H T
             x += self._attention(x, layer, said, len(self.lower) + number, place, read, number, bias) @ layer.out
             x += layer.mlp(x, self.eps)
-        return self._log_probabilities(option(_normed(x, self.eps) * self.norm), read)
+        return self._log_probabilities(option(_normed(x, self.eps) * self.norm), read, tokens)
 
     def _own_attention(self, x: np.ndarray, layer: _Layer, said: Said, number: int, place: int) -> np.ndarray:
         """(B, W): a lower layer's attention to the tokens said, with positions turned into the vectors."""
@@ -215,7 +220,7 @@ class WriterArrays:
         told = told + (weights[:, :, None, before:] @ values)[:, :, 0]
         return np.asarray(told.reshape(batch, -1))
 
-    def _log_probabilities(self, states: np.ndarray, read: Read) -> np.ndarray:
+    def _log_probabilities(self, states: np.ndarray, read: Read, tokens: np.ndarray) -> np.ndarray:
         """float32 (B, V), as `Writer.log_probabilities`; the two ways to a word are added as probabilities, with one logarithm at the end."""
         said = (states if self.outgoing is None else states @ self.outgoing) @ self.table
         said -= said.max(axis=1, keepdims=True)
@@ -227,7 +232,8 @@ class WriterArrays:
         ask, gate, offset = self.copying
         copying = (1 / (1 + np.exp(-(states @ gate + np.float32(offset)))))[:, None]  # B 1
         scores = ((states @ ask)[:, None] @ read.copied)[:, 0] if len(read) > 1 else (states @ ask) @ read.copied[0]
-        attention = _softmax(np.where(read.real, scores, np.float32(-1e9))) * read.real  # B S
+        scores = scores + read.copy_bias + self.copy_match * (read.before == tokens[:, None])
+        attention = _softmax(scores) * read.real  # B S
         shares *= (1 - copying) / totals
         shares += copying * NEVER_COPIED
         for row in range(len(said)):

@@ -218,7 +218,7 @@ class Write(Task):
         given = torch.cat([torch.full((len(targets), 1), self.bos_id), wanted[:, :-1]], dim=1)
         lower = self.lower_states(model, given, [len(ids) for ids in targets])
         states = self.writer.states(model, read, lower, given, self.option(batch.task))
-        return self.writer.log_likelihood(model, read, states, wanted), real, read
+        return self.writer.log_likelihood(model, read, states, wanted, given), real, read
 
     def read(self, model: LanguageModel, batch: WriteBatch) -> ReadSources:
         """What stands before the texts of a batch of the bound examples."""
@@ -288,16 +288,25 @@ class Write(Task):
     @torch.no_grad()
     def measure(self, model: LanguageModel, part: int = VALIDATION, most: int = 2_000) -> dict[str, tuple[float, int]]:
         """Task -> (mean log p of a token, tokens) of the texts of a part, at most so many, with no word asked for unless a column names some."""
-        assert self.examples is not None
-        rows, found = self.examples.rows, {}
-        for number, name in enumerate(self.configs):
-            index = np.flatnonzero((rows.parts == part) & (rows.task == number))[:most]
-            total, count = 0.0, 0
-            for start in range(0, len(index), 2 * self.writing.batch_rows):
-                likelihood, real, _ = self._likelihood(model, WriteBatch(name, index[start : start + 2 * self.writing.batch_rows], -1))
-                total, count = total + float(likelihood[real].sum()), count + int(real.sum())
+        found: dict[str, tuple[float, int]] = {}
+        for name in self.configs:
+            told = self.text_likelihoods(model, name, part, most).values()
+            count = sum(tokens for _, tokens in told)
             if count:
-                found[name] = (total / count, count)
+                found[name] = (sum(total for total, _ in told) / count, count)
+        return found
+
+    def text_likelihoods(self, model: LanguageModel, name: str, part: int, most: int | None = None) -> dict[int, tuple[float, int]]:
+        """Row of a text of a task and part -> (sum of log p of its tokens, tokens); at most so many texts."""
+        assert self.examples is not None
+        rows = self.examples.rows
+        found: dict[int, tuple[float, int]] = {}
+        index = np.flatnonzero((rows.parts == part) & (rows.task == list(self.configs).index(name)))[:most]
+        for start in range(0, len(index), 2 * self.writing.batch_rows):
+            some = index[start : start + 2 * self.writing.batch_rows]
+            likelihood, real, _ = self._likelihood(model, WriteBatch(name, some, -1))
+            sums, counts = torch.where(real, likelihood, 0.0).double().sum(1).tolist(), real.sum(1).tolist()
+            found.update(zip(some.tolist(), zip(sums, counts, strict=True), strict=True))
         return found
 
     def perplexities(self, model: LanguageModel, part: int) -> dict[str, float]:

@@ -23,6 +23,9 @@ class ConversationConfig(Config):
         description="Task on texts whose labels are intents (recommend, like, refuse, hand_over, ...); null: one called intent, if any.",
     )
     sentiment: str | None = Field(None, description="Task on texts that judges sentiment; null: one called sentiment, if any.")
+    written: bool = Field(
+        True, description="Recommend in the words of a write task learned from dialogues, where the model has one; false: templates."
+    )
     faq: str | None = Field(None, description="File of known questions (question, answer; optionally lang) instead of the model's own.")
     faq_precision: float = Field(
         0.9, gt=0, le=1, description="Share of answers to known questions that shall be right: what the threshold is calibrated for."

@@ -55,7 +55,7 @@ class Talker:
         self.names = Names(items, titles, seen, {word for phrases in self.phrases for word in phrases.plain})
         self.facts = ItemFacts(items, titles)
         self.fields = FieldNames(items)
-        self.policy = Policy(self.engine, self.config, self.facts, self.faq)
+        self.policy = Policy(self.engine, self.config, self.facts, self.names, self.faq)
         self._made_for = items
 
     def start(self, person: Person | None = None) -> Conversation:
@@ -153,6 +153,7 @@ class Conversation:
         else:
             named = tuple(row for row in ids.many(list(items)).tolist() if row >= 0)
         self.state.tell(named, plain.rstrip().endswith(ASKING) and not named)
+        self.state.transcript.append(("assistant", plain))
         self.messages.append({"role": "assistant", "content": text, "items": [ids.ids[row] for row in named]})
 
     def _typed(self, turn: Turn, phrases: Phrases) -> Typed | None:

@@ -28,6 +28,8 @@ SHARES = (0.0, 0.15, 0.3, 0.5)  # of the model's reading beside the n-grams: tri
 FIRST = 0.7  # of an answer's score by its nearest question; the rest by the mean of its three nearest
 NEAREST = 3
 UNKNOWN_QUANTILE = 0.98  # of how near different questions come to each other: where no answer has two questions to learn from
+RIDGE, STEPS = 3.0, 15  # of the regression of answers on n-grams
+CLOSE = 0.3  # answers whose scores are this near to the best are decided between by what the n-grams tell
 LEAST, MOST = 0.25, 0.95
 MOST_ASKED = 1_000  # known questions that are asked of the others to calibrate
 
@@ -65,6 +67,7 @@ class Faq:
             read = states(self.questions)
             self._centre = read.mean(axis=0) if len(read) > 1 else np.zeros(read.shape[1], dtype=np.float32)
             self._read = _unit_rows(read - self._centre)
+        self._telling = _telling(self._ngrams.matrix(self.questions), self.codes, len(self.answers))
         self.share, self.threshold = self._calibrated(precision)
 
     @classmethod
@@ -81,9 +84,9 @@ class Faq:
         if content:
             nearness = np.where([not own or not own.isdisjoint(content) for own in self._contents], nearness, -1.0)
         scores = self._scores(nearness[None], self.codes)[0]
-        best = int(scores.argmax())
-        if scores[best] < self.threshold:
+        if scores.max() < self.threshold:
             return None
+        best = int(np.where(scores >= scores.max() - CLOSE, scores + self._told([text])[0], -np.inf).argmax())
         mine = np.flatnonzero(self.codes == best)
         question = int(mine[nearness[mine].argmax()])
         return Known(self.questions[question], str(self.answers[best]), float(scores[best]))
@@ -92,10 +95,15 @@ class Faq:
         """For each text the answer that fits best, whatever the threshold: (codes int64 (T,) into `answers`, scores float32 (T,))."""
         found, scores = [], []
         for start in range(0, len(texts), 512):
-            some = self._scores(self._nearness(texts[start : start + 512], self.share), self.codes)
-            found.append(some.argmax(axis=1))
+            part = texts[start : start + 512]
+            some = self._scores(self._nearness(part, self.share), self.codes)
+            found.append((some + self._told(part)).argmax(axis=1))
             scores.append(some.max(axis=1))
         return np.concatenate(found), np.concatenate(scores)
+
+    def _told(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 (T, A): what the n-grams tell of each answer, where its questions are several; decides between answers whose questions are near."""
+        return np.asarray(self._ngrams.matrix(texts) @ self._telling, dtype=np.float32)
 
     def _content(self, text: str) -> frozenset[str]:
         return frozenset(word for one in words(text) if (word := singular(one)) not in self._plain and one not in self._plain)
@@ -170,6 +178,29 @@ def _threshold(known: np.ndarray, right: np.ndarray, unknown: np.ndarray, precis
     below = np.sort(np.concatenate([known, unknown, [0.0]]))
     under = below[np.searchsorted(below, best) - 1]
     return float((best + max(under, LEAST)) / 2 if under < best else best)
+
+
+def _telling(rows: csr_array, codes: np.ndarray, answers: int) -> np.ndarray:
+    """float32 (F, A): ridge regression of the answers on the n-grams, (X X' + ridge) a = Y, telling = X' a, by conjugate gradients; columns centred.
+
+    What several questions of one answer share, and others have not, weighs more than what all people say.
+    """
+    wanted = np.eye(answers, dtype=np.float32)[codes] - 1.0 / answers
+    back = csr_array(rows.T)
+    found, left, step = np.zeros_like(wanted), wanted.copy(), wanted.copy()
+    size = (left * left).sum(axis=0)
+    enough = 1e-4 * size.max()
+    for _ in range(STEPS):
+        if size.max() <= enough:
+            break
+        moved = rows @ (back @ step) + RIDGE * step
+        length = size / np.maximum((step * moved).sum(axis=0), 1e-12)
+        found += length * step
+        left -= length * moved
+        smaller = (left * left).sum(axis=0)
+        step = left + (smaller / np.maximum(size, 1e-12)) * step
+        size = smaller
+    return np.asarray(back @ found, dtype=np.float32)
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:

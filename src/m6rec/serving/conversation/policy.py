@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,15 +12,17 @@ from m6rec.serving.asked import Ask
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reasons import reasons
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn
+from m6rec.serving.conversation.written import reply_task, written_reply
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.engine import Engine
 from m6rec.text.constraints import meets
-from m6rec.text.phrases import Phrases
+from m6rec.text.phrases import Phrases, said
 
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
 SMALL = ("greet", "thanks", "bye")
@@ -38,8 +40,9 @@ class Person:
 class Policy:
     """Replies to a turn, given the state after it."""
 
-    def __init__(self, engine: Engine, config: ConversationConfig, facts: ItemFacts, faq: Faq | None) -> None:
-        self.engine, self.config, self.facts, self.faq = engine, config, facts, faq
+    def __init__(self, engine: Engine, config: ConversationConfig, facts: ItemFacts, names: Names, faq: Faq | None) -> None:
+        self.engine, self.config, self.facts, self.names, self.faq = engine, config, facts, names, faq
+        self.writer = reply_task(engine) if config.written else None
 
     def reply(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
         """The reply; `state` has taken the turn in already."""
@@ -104,6 +107,10 @@ class Policy:
         if question:
             return self._made(phrases, turn.intent, _joined(heard, question), asked=True)
         best = found.at(np.arange(min(self.config.items, len(found))))
+        if self.writer is not None:
+            spoken = self._written(self.writer, turn, state, best, heard, phrases)
+            if spoken is not None:
+                return spoken
         wanted = [pair for typed in state.wishes for pair in typed.named]
         why = reasons(self.engine, self.facts, ask, best.items, wanted, state.liked, phrases)
         offers = [
@@ -112,11 +119,27 @@ class Policy:
         ]
         saying = "offer_one" if len(offers) == 1 else "offer"
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
-        items = [
+        return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
+
+    def _written(self, task: str, turn: Turn, state: State, best: Candidates, heard: str, phrases: Phrases) -> ChatReply | None:
+        """The reply in the model's own words; None where it names none of the items, and the templates answer."""
+        allowed = np.zeros(len(self.engine.items), dtype=bool)
+        allowed[best.items] = True
+        history = [item for item in state.named if item not in state.refused]
+        told = written_reply(self.engine, task, int(best.items[0]), history, state.transcript, allowed, phrases.language)
+        named = {one.item for one in self.names.items(said(told.text), best.items.tolist())}
+        places = [place for place, item in enumerate(best.items.tolist()) if item in named]
+        if not places or named - set(best.items.tolist()):
+            return None
+        text = " ".join(told.text.split())
+        made = self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best.at(np.array(places))))
+        return replace(made, written="model", dropped=len(told.dropped))
+
+    def _scored(self, best: Candidates) -> list[Scored]:
+        return [
             Scored(self.engine.items.ids.ids[item], float(score), self.facts.titles[item])
             for item, score in zip(best.items.tolist(), best.scores.tolist(), strict=True)
         ]
-        return self._made(phrases, turn.intent, _joined(heard, text), items=items)
 
     def _back(self, turn: Turn, state: State, found: Candidates, phrases: Phrases) -> str:
         """A question that would tell the answers apart, "" where none is due."""
@@ -129,15 +152,15 @@ class Policy:
 
     def _heard(self, turn: Turn, state: State, phrases: Phrases) -> str:
         """That likes and refusals were taken in. What was refused by all that was shown is not listed."""
-        said = []
+        told = []
         for saying, items in (("liked", turn.liked), ("refused", turn.refused), ("had", turn.had)):
             named = [item for item in items if item in turn.items] or list(items if len(items) <= 2 else ())
             if not named and saying == "refused" and items:
-                said.append(phrases.say("refused_all", state.turns - 1))
+                told.append(phrases.say("refused_all", state.turns - 1))
             if named:
                 titles = [self._called(item, phrases) for item in named]
-                said.append(phrases.say(saying, state.turns - 1, items=phrases.several(titles)))
-        return " ".join(said)
+                told.append(phrases.say(saying, state.turns - 1, items=phrases.several(titles)))
+        return " ".join(told)
 
     def _called(self, item: int, phrases: Phrases) -> str:
         return phrases.say("title", title=self.facts.title(item))

@@ -20,6 +20,7 @@ class State:
     """Where a conversation stands. Items are rows of the catalogue; dicts keep the order in which things were said.
 
     named     all items that either side named          said     words of the person, turn by turn, names of items left out
+    transcript  (role, text) of every turn
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
     asked     questions asked back so far               waiting  whether the newest reply was one
@@ -31,6 +32,7 @@ class State:
     had: dict[int, None] = field(default_factory=dict)
     named: dict[int, None] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    transcript: list[tuple[str, str]] = field(default_factory=list)
     wishes: list[Typed] = field(default_factory=list)
     constraints: tuple[Constraint, ...] = ()
     shown: tuple[int, ...] = ()
@@ -52,6 +54,7 @@ class State:
         """Take in a turn of the person. typed: its wish, taken apart. What was refused once stays refused."""
         self.turns += 1
         self.said.append(turn.words)
+        self.transcript.append(("user", turn.text))
         self.named |= dict.fromkeys(turn.items)
         self.language, self.about = turn.language, turn.about
         self.refused |= dict.fromkeys(turn.refused)
