@@ -166,7 +166,9 @@ def writing_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_sample(folder, users=60, items=40, events_per_user=8.0, talk=True)
     config = folder / "config.yaml"
     lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
-    config.write_text("".join(line for line in lines if "on: text" not in line) + WRITE_TASKS, encoding="utf-8")
+    config.write_text(
+        "".join(line for line in lines if "on: text" not in line and "answer: write" not in line) + WRITE_TASKS, encoding="utf-8"
+    )
     return folder
 
 

@@ -95,7 +95,7 @@ def test_sampled_names_are_real_and_allowed(setting: str) -> None:
     decoding = SETTINGS[setting].model_copy(update={"most": 48, "least": 40})
 
     def talk_of_items(logits: np.ndarray) -> None:
-        logits[OPENS] += 10.0 * decoding.temperature
+        logits[OPENS] += 10.0 * max(decoding.temperature, 1.0)
 
     speaker = Babbler(len(LETTERS), seed=2, spread=4.0, change=talk_of_items)
     mask = Names([NameTrie(names[:150]), NameTrie(names[150:])], allowed)
