@@ -291,7 +291,7 @@ def point(bench: Bench, held: str, events: int, seed: int) -> dict[str, Any]:
     """One number of known events."""
     asked = bench.first(held, events)
     if len(asked.users) < 20:
-        return {"events": events, "people": len(asked.users)}
+        return {"known": events, "people": len(asked.users)}
     ways = {
         name: bench.ndcg(bench.scores(asked, words=words, events=known), asked)
         for name, words, known in (("words", True, False), ("events", False, True), ("both", True, True))
@@ -324,7 +324,7 @@ def ratio(ours: np.ndarray, other: np.ndarray, seed: int) -> list[float]:
     """Ours over the other with its interval, people drawn together."""
     rows = np.random.default_rng(seed).integers(0, len(ours), (RESAMPLES, len(ours)))
     drawn = ours[rows].mean(axis=1) / np.maximum(other[rows].mean(axis=1), 1e-9)
-    return [round(float(value), 3) for value in (ours.mean() / max(other.mean(), 1e-9), *np.percentile(drawn, (2.5, 97.5)))]
+    return [min(round(float(value), 3), 999.0) for value in (ours.mean() / max(other.mean(), 1e-9), *np.percentile(drawn, (2.5, 97.5)))]
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -346,10 +346,10 @@ def markdown(result: dict[str, Any]) -> str:
     lines.append("|---|---|---|---|---|---|")
     for row in result["curve"]:
         if "both" not in row:
-            lines.append(f"| {row['events']} | {row['people']} | too few | | | |")
+            lines.append(f"| {row['known']} | {row['people']} | too few | | | |")
             continue
         cells = [f"{row[name][0]:.4f} ({row[name][1]:.4f} to {row[name][2]:.4f})" for name in ("words", "events", "both")]
-        lines.append(f"| {row['events']} | {row['people']} | {' | '.join(cells)} | {'{:+.4f} ({:+.4f} to {:+.4f})'.format(*row['gain'])} |")
+        lines.append(f"| {row['known']} | {row['people']} | {' | '.join(cells)} | {'{:+.4f} ({:+.4f} to {:+.4f})'.format(*row['gain'])} |")
     return "\n".join(lines)
 
 

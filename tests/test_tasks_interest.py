@@ -84,16 +84,16 @@ def test_weights_follow_what_helps_and_leave_what_does_not() -> None:
         behaviour = generator.normal(size=(200, 30)).astype(np.float32)
         lift = generator.normal(size=(200, 30)).astype(np.float32)
         (lift if events < 5 else behaviour)[np.arange(200), targets] += 4  # words tell of newcomers, events of the others
-        return BlendCases(behaviour, lift, None, targets)
+        return BlendCases(behaviour, lift, None, list(targets[:, None]))
 
     blend = fit_blend(cases)
     at = dict(zip(EVENTS, blend.interest["values"], strict=True))
     assert at[0] > 1.0
     assert max(at[20], at[50]) < 0.5
     assert set(blend.match["words"]) == {ASKED}
-    first, _ = blend.weights("values", np.array([0, 1, 50, 500]))
-    assert first[0] == pytest.approx(at[0])
-    assert first[3] == first[2] == pytest.approx(at[50])
+    assert blend.weights("values", 0)[0] == pytest.approx(at[0])
+    assert blend.weights("values", 500)[0] == blend.weights("values", 50)[0] == pytest.approx(at[50])
+    assert blend.weights("values", 1)[2] == 0
     assert InterestBlend.of(blend.plain()) == blend
 
 

@@ -210,6 +210,10 @@ class ChooseCandidates:
             if typed is not None:
                 total += typed_gain(said)
             if question.lift is not None:
+                if z := question.lift.popular[row]:
+                    known, seen = items < len(mixture.task.items.log_seen), np.zeros(len(items), np.float32)
+                    seen[known] = mixture.task.items.log_seen.numpy()[items[known]]
+                    total += z * (seen - total)
                 total += question.lift.of(row, items, mixture.vectors)
             if question.against is not None:
                 ruled, values = _entries(question.against, row)

@@ -1,8 +1,9 @@
 """How much what somebody says counts beside what they did: weights by the number of events known.
 
-    score(i) = log p(i | events) + w(n) (q . v_i) + m(n) log(1 + match_i / floor)
+    score(i) = (1 - z(n)) log p(i | events) + z(n) log(1 + seen_i) + w(n) (q . v_i) + m(n) log(1 + match_i / floor)
 
-q the interest vector, match the text prior of the words. For each kind of what is said the weights are those that serve the validation
+q the interest vector, match the text prior of the words. z is above 0 only for somebody without events who names tastes or describes themselves:
+what a newcomer does first is one thing, and what people like is another. For each kind of what is said the weights are those that serve the validation
 cases best, at 0, 1, 2, ... known events, smoothed over those numbers; between them they are interpolated in log(1 + n).
 A weight of 0 is among the choices, so behaviour alone is never left for something worse.
 """
@@ -10,7 +11,7 @@ A weight of 0 is among the choices, so behaviour alone is never left for somethi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ KINDS: tuple[Kind, ...] = ("profile", "values", "words", "story")
 EVENTS = (0, 1, 2, 5, 10, 20, 50)
 INTEREST = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 MATCH = (0.0, 0.03, 0.07, 0.15, 0.3, 0.5, 0.75, 1.0)
+POPULAR = (0.0, 0.25, 0.5, 0.75, 1.0)
 ASKED = 1.0  # of the match where words are a request: they ask for something, which no event of a log does
 NOISE = 0.01  # share of the highest quality below it that counts as the same
 LEAST_CASES = 30  # with fewer, a number of events takes the weights of the number before
@@ -31,33 +33,36 @@ class InterestBlend:
 
     interest: Mapping[str, tuple[float, ...]]
     match: Mapping[str, tuple[float, ...]]
+    popular: Mapping[str, float] = field(default_factory=dict)
 
-    def weights(self, kind: Kind, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """float32 (B,) twice: of the interest vector and of the match, for people with so many events int (B,)."""
-        at, known = np.log1p(np.asarray(events, dtype=np.float64)), np.log1p(EVENTS)
-        found = (np.interp(at, known, given[kind]).astype(np.float32) for given in (self.interest, self.match))
-        first, second = found
-        return first, second
+    def weights(self, kind: Kind, events: int) -> tuple[float, float, float]:
+        """Of the interest vector, of the match, and z, for somebody with so many events."""
+        at, known = np.log1p(events), np.log1p(EVENTS)
+        first, second = (float(np.interp(at, known, given[kind])) for given in (self.interest, self.match))
+        return first, second, 0.0 if events else self.popular.get(kind, 0.0)
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {name: {kind: list(values) for kind, values in getattr(self, name).items()} for name in ("interest", "match")}
+        weights = {name: {kind: list(values) for kind, values in getattr(self, name).items()} for name in ("interest", "match")}
+        return {**weights, "popular": dict(self.popular)}
 
     @classmethod
-    def of(cls, plain: Mapping[str, Mapping[str, list[float]]]) -> InterestBlend:
+    def of(cls, plain: Mapping[str, Mapping[str, Any]]) -> InterestBlend:
         """What `plain` gave."""
         interest, match = ({kind: tuple(map(float, row)) for kind, row in plain[name].items()} for name in ("interest", "match"))
-        return cls(interest, match)
+        return cls(interest, match, {kind: float(weight) for kind, weight in plain["popular"].items()})
 
 
 @dataclass(frozen=True)
 class BlendCases:
-    """C validation cases at one number of events: scores float32 (C, N) by behaviour, lift and match (C, N) to add, targets int64 (C,)."""
+    """C validation cases at one number of events: scores float32 (C, N) by behaviour, lift and match (C, N) to add, popular (N,): log(1 + seen);
+    targets: the items asked for, one array a case."""
 
     scores: np.ndarray
     lift: np.ndarray
     match: np.ndarray | None
-    targets: np.ndarray
+    targets: list[np.ndarray]
+    popular: np.ndarray | None = None
 
 
 def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> InterestBlend:
@@ -67,12 +72,16 @@ def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> I
     """
     interest: dict[str, tuple[float, ...]] = {}
     match: dict[str, tuple[float, ...]] = {}
+    popular: dict[str, float] = {}
     for kind in KINDS:
         found = [None if some is None or len(some.targets) < LEAST_CASES else _tried(some, k) for some in (cases(kind, n) for n in EVENTS)]
         known = [number for number, one in enumerate(found) if one is not None]
         if kind == "words" or not known:
             continue
         best: list[tuple[float, float]] = []
+        newcomers = cases(kind, 0)
+        if found[0] is not None and newcomers is not None and newcomers.popular is not None and kind != "story":
+            popular[kind], found[0] = _with_popular(newcomers, k)
         for number in range(len(EVENTS)):
             # What neighbouring numbers of events show counts half: single ones are noisy.
             near = [(one, 1.0 if at == number else 0.5) for at, one in enumerate(found) if one is not None and abs(at - number) <= 1]
@@ -84,21 +93,42 @@ def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> I
     for kind in KINDS:
         interest.setdefault(kind, values)
         match.setdefault(kind, (ASKED,) * len(EVENTS) if kind in ("words", "story") else nothing)
-    return InterestBlend(interest, match)
+    return InterestBlend(interest, match, popular)
+
+
+def _with_popular(cases: BlendCases, k: int) -> tuple[float, np.ndarray]:
+    """z of the newcomers, and what each pair of weights gives with it."""
+    assert cases.popular is not None
+    tried = {z: _tried(replace(cases, scores=(1 - z) * cases.scores + z * cases.popular), k) for z in POPULAR}
+    best = max(tried, key=lambda z: float(tried[z].max()))
+    return best, tried[best]
 
 
 def _tried(cases: BlendCases, k: int) -> np.ndarray:
     """float (matches, interests): mean NDCG@k under each pair of weights."""
-    rows, matches = np.arange(len(cases.targets)), (0.0,) if cases.match is None else MATCH
+    matches = (0.0,) if cases.match is None else MATCH
     quality = np.full((len(MATCH), len(INTEREST)), -np.inf)
     for i, m in enumerate(matches):
         base = cases.scores if cases.match is None else cases.scores + np.float32(m) * cases.match
         for j, w in enumerate(INTEREST):
             scores = base + np.float32(w) * cases.lift
-            own = scores[rows, cases.targets][:, None]
-            above = (scores > own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
-            quality[i, j] = np.where(above < k, 1 / np.log2(above + 2), 0.0).mean()
+            quality[i, j] = _ndcg(scores, cases.targets, k)
     return quality
+
+
+def _ndcg(scores: np.ndarray, targets: list[np.ndarray], k: int) -> float:
+    rows = np.repeat(np.arange(len(targets)), [len(one) for one in targets])
+    own = scores[rows, np.concatenate(targets)][:, None]
+    above = np.concatenate(
+        [
+            (scores[part] > own[start : start + 500]).sum(axis=1)
+            for start in range(0, len(rows), 500)
+            for part in (rows[start : start + 500],)
+        ]
+    )
+    gained = np.bincount(rows, np.where(above < k, 1 / np.log2(above + 2), 0.0), minlength=len(targets))
+    ideal = np.cumsum(1 / np.log2(np.arange(k) + 2))[np.minimum([len(one) for one in targets], k) - 1]
+    return float((gained / ideal).mean())
 
 
 def _best(tried: list[tuple[np.ndarray, float]]) -> tuple[float, float]:

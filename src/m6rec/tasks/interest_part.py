@@ -34,14 +34,16 @@ from m6rec.text.similarity import query_similarity, similarity_vectors
 @dataclass(frozen=True)
 class Lift:
     """What B people's words change: query float32 (B, W), whose products with the items'
-    vectors are added to their scores, and match float32 (B, N), which is too; weights are in both."""
+    vectors are added to their scores, and match float32 (B, N), which is too; weights are in both. popular float32 (B,): z of `interest_blend.py`."""
 
     query: Tensor
     match: np.ndarray | None
+    popular: np.ndarray
 
     def row(self, number: int) -> Lift:
         """One of the requests."""
-        return Lift(self.query[number : number + 1], None if self.match is None else self.match[number : number + 1])
+        one = slice(number, number + 1)
+        return Lift(self.query[one], None if self.match is None else self.match[one], self.popular[one])
 
     def of(self, row: int, items: np.ndarray, vectors: Tensor) -> np.ndarray:
         """float32 (C,): what is added to the scores of `items` int64 (C,); vectors (N, W)."""
@@ -101,17 +103,19 @@ class InterestPart:
         profiles = None if profile_bag is None or requests.profiles is None else profile_bag.texts(described)
         kinds = [self.kind(text) for text in texts]
         events = requests.histories.lengths
-        weights = np.array([self.blend.weights(kind, events[row : row + 1]) for row, kind in enumerate(kinds)])[:, :, 0]  # B 2
+        said = [bool(text or one) for text, one in zip(texts, described, strict=True)]
+        found = [self.blend.weights(kind, int(events[row])) if said[row] else (0.0, 0.0, 0.0) for row, kind in enumerate(kinds)]
+        weights = np.array(found, dtype=np.float32)  # B 3
         query = self.queries(texts, profiles) * torch.from_numpy(weights[:, :1])
         match = self._matched(texts, kinds, weights[:, 1], catalogue, config)
         if any(against):
-            ruled = np.array([self.blend.weights("words", events[row : row + 1]) for row in range(count)])[:, :, 0]
+            ruled = np.array([self.blend.weights("words", int(events[row])) for row in range(count)], dtype=np.float32)
             query = query - self.queries(against) * torch.from_numpy(ruled[:, :1])
             asked = np.array([float(bool(one)) for one in against])
             lost = self._matched(against, ["words"] * count, asked, catalogue, config)
             if lost is not None:
                 match = -lost if match is None else match - lost
-        return Lift(query, match)
+        return Lift(query, match, weights[:, 2])
 
     def _matched(
         self, texts: Sequence[str], kinds: Sequence[Kind], weights: np.ndarray, catalogue: Catalogue, config: PriorConfig

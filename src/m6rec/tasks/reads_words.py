@@ -45,6 +45,10 @@ class ReadsWords:
         """Add what the words and described people change to scores (B, N); vectors (N, W)."""
         lift = self.lift(requests)
         if lift is not None:
+            if lift.popular.any():
+                seen = np.zeros(scores.shape[1], dtype=np.float32)
+                seen[: len(self.task.items.log_seen)] = self.task.items.log_seen.numpy()
+                scores += lift.popular[:, None] * (seen - scores)
             scores += (lift.query @ vectors.T).numpy()
             if lift.match is not None:
                 scores += lift.match

@@ -33,6 +33,7 @@ WRITTEN = "what people wrote"  # the field of an item's document that no catalog
 MOST_WORDS = 4_000  # characters of one item's texts together that are read
 WATCHED, LEAST_WATCHED, MOST_WATCHED = 0.05, 20, 1_000  # share and number of training users that early stopping looks at
 STORIES = ("review",)
+FIRST = 10  # events of a newcomer that are asked for
 MOST_SCORES = 20_000_000  # cases x items held at a time
 
 
@@ -223,7 +224,17 @@ class Cases:
         if self.bench.config.measured.exclude_history:
             for row in range(len(rows)):
                 scores[row, requests.histories.row(row)] = -1e4
-        return BlendCases(scores, (query @ self.scorer.vectors.T).numpy(), match, cases.targets.rows(rows).items.astype(np.int64))
+        targets = [self._asked(row, events) for row in rows.tolist()]
+        popular = self.scorer.task.items.log_seen.numpy()
+        return BlendCases(scores, (query @ self.scorer.vectors.T).numpy(), match, targets, None if events else popular)
+
+    def _asked(self, row: int, events: int) -> np.ndarray:
+        """The target of a case; of a newcomer who is nowhere trained on, all of their first events: one alone says little of what they like."""
+        cases = self.bench.split.validation
+        if events or self.bench.config.split.protocol != "cold_users":
+            return cases.targets.row(row).astype(np.int64)
+        assert cases.requests.users is not None
+        return np.unique(self.bench.dataset.histories.row(int(cases.requests.users[row]))[:FIRST]).astype(np.int64)
 
     def _drawn(self, kind: Kind, events: int) -> tuple[np.ndarray, list[str]]:
         """Rows of the validation cases with one target and so many events at least, and what is said in each."""
@@ -252,6 +263,7 @@ class Cases:
         pool = past[: len(past) - events] if events else past
         if self.bench.config.split.protocol == "cold_users":  # nobody of them was trained on: what they did later may be what they say
             pool = self.bench.dataset.histories.row(user)[len(past) :]
+            pool = pool if events else pool[FIRST - len(past) :]
         pool = pool[pool != target]
         if not len(pool):
             return ""

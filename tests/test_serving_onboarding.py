@@ -1,0 +1,95 @@
+"""The onboarding form: allowed values, tags that tell people apart, lists that follow likes and dislikes, answers piped in."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from m6rec.base.errors import UsageError
+from m6rec.recommender import Recommender
+from m6rec.serving.onboarding.form import Form, Person, Question, marks, words
+
+
+@pytest.fixture(scope="module")
+def form(tiny_run: Path) -> Form:
+    return Form(Recommender.from_pretrained(tiny_run).engine)
+
+
+def test_questions_allow_what_the_users_have(form: Form) -> None:
+    questions = {one.name: one for one in form.questions()}
+    gender, age = questions["gender"], questions["age"]
+    assert gender.answer(" FEMALE ") == "female"
+    assert gender.answer("m") == "male"
+    with pytest.raises(UsageError, match="gender is 'robot'; one of: female, male"):
+        gender.answer("robot")
+    assert age.low is not None
+    assert age.answer(str(age.low)) == age.low
+    for wrong in ("-5", "400", "old", "nan"):
+        with pytest.raises(UsageError, match="give a number from"):
+            age.answer(wrong)
+    assert Question("city").answer(" Ulm ") == "Ulm"
+
+
+def test_a_described_person_far_out_of_range_is_one_line(form: Form) -> None:
+    rec = Recommender(form.engine)
+    with pytest.raises(UsageError, match=r"'age' of a profile is 4000; the users' is from"):
+        rec.recommend(profile={"age": 4000})
+
+
+def test_tags_are_values_that_people_would_name(form: Form) -> None:
+    tags = form.tags(5)
+    assert 0 < len(tags) <= 5
+    known = {value for _, value in form.engine.scorer.catalogue.bag.features}
+    assert set(tags) <= known
+
+
+def test_nothing_liked_disliked_or_shown_comes_again(form: Form) -> None:
+    person = Person(interests="running")
+    seen: set[str] = set()
+    for _ in range(3):
+        answers = [one.item_id for one in form.answer(person, 4)]
+        assert len(answers) == 4
+        assert not seen & set(answers)
+        seen |= set(answers)
+        person.liked.append(answers[0])
+        person.disliked.append(answers[1])
+        person.shown += answers
+    assert form.answer(Person(), 3), "somebody who says nothing gets a list too"
+
+
+def test_marks_by_number() -> None:
+    assert marks("1 4,-3", 5) == ([0, 3], [2])
+    assert marks("more comedies", 5) is None
+    with pytest.raises(UsageError, match="6 is no place in the list"):
+        marks("6", 5)
+    with pytest.raises(UsageError, match="no words in 'xx'"):
+        words("xx")
+    assert words("en").keys() == words("zh").keys()
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(line + "\n" for line in lines)))
+
+
+def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped(monkeypatch, "f", "300", "30", "", "running, not Oakline", "1 -2", "9", "m")
+    done = m6rec("onboard", tiny_run, "-k", 3, "--save", tmp_path / "person", "--user", "anna")
+    assert (done.code, done.err) == (0, "")
+    assert "age is '300'; give a number" in done.out
+    assert "9 is no place in the list" in done.out
+    users, events = (pl.read_csv(tmp_path / "person" / f"{name}.csv") for name in ("users", "events"))
+    assert users.to_dicts() == [{"user_id": "anna", "gender": "female", "age": 30.0}]
+    assert events["user_id"].to_list() == ["anna"]
+
+    piped(monkeypatch, "", "", "", "running")
+    found = json.loads(m6rec("onboard", tiny_run, "-k", 3, "--json").out)
+    assert found["interests"] == "running"
+    assert len(found["answers"]) == 3
+
+    piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
+    assert "Nothing is left that fits: price > 5000 and price < 1 exclude each other" in m6rec("onboard", tiny_run).out
