@@ -75,16 +75,19 @@ class Faq:
         """A file with columns question and answer. Raises DataError."""
         return cls(faq_table(path)[0], states, precision, plain)
 
-    def find(self, text: str) -> Known | None:
-        """The known question that `text` asks; None where it is none of them."""
+    def find(self, text: str, *, sure: bool = False) -> Known | None:
+        """The known question that `text` asks; None where it is none of them.
+
+        sure: whether it is known to be one of them, so that being nearest to one is enough.
+        """
         if not text.strip():
             return None
         nearness = self._nearness([text], self.share)[0]
         content = self._content(text)
-        if content:
+        if content and not sure:
             nearness = np.where([not own or not own.isdisjoint(content) for own in self._contents], nearness, -1.0)
         scores = self._scores(nearness[None], self.codes)[0]
-        if scores.max() < self.threshold:
+        if scores.max() < (min(LEAST, self.threshold) / 2 if sure else self.threshold):
             return None
         best = int(np.where(scores >= scores.max() - CLOSE, scores + self._told([text])[0], -np.inf).argmax())
         mine = np.flatnonzero(self.codes == best)

@@ -70,18 +70,18 @@ class Policy:
     def _known(self, turn: Turn) -> str | None:
         """The answer to a known question. A wish is one only where it is put as a question or hits it squarely."""
         assert self.faq is not None
-        found = self.faq.find(turn.text)
+        found = self.faq.find(turn.text, sure=turn.told == "faq")
         if found is None:
             return None
         squarely = found.score >= (1 + self.faq.threshold) / 2
-        return found.answer if turn.question or turn.intent == "unclear" or squarely else None
+        return found.answer if turn.told == "faq" or turn.question or turn.intent == "unclear" or squarely else None
 
     def _question(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
         """A question that is about no item and not among the known ones: out of depth, unless its words are those of the catalogue."""
         wish = state.wishes[-1] if turn.wish and state.wishes else None
         if wish is not None and (wish.constraints or wish.named):
             return self._recommend(turn, state, person, phrases)
-        if self.faq is not None:
+        if self.faq is not None and turn.told in (None, "faq", "hand_over"):  # else a task is sure that it is about something that is sold
             return self._hand_over(turn, state, phrases, "unknown")
         if wish is not None and wish.wanted and self.engine.understands(wish.wanted):
             return self._recommend(turn, state, person, phrases)

@@ -76,6 +76,7 @@ class Turn:
     words: str = ""
     question: bool = False
     cut: bool = False
+    told: str | None = None  # the intent as a task judges it, where it is sure
 
 
 @dataclass
@@ -154,7 +155,9 @@ def understand(
         "cut": cut,
     }
     wanted = [value for value in values if value not in unwanted]
-    intent = _intent(words, phrases, judged, before, question, bool(asked), bool(about), wanted, strange, facts)
+    told = None if judged is None else judged.intent(text)
+    facts["told"] = told
+    intent = _intent(words, phrases, judged, told, before, question, bool(asked), bool(about), wanted, strange, facts)
     if intent == "ask_item":
         facts |= {"about": about, "asked": asked, "values": tuple(wanted)}
     return Turn(intent=intent, **facts)  # type: ignore[arg-type]
@@ -164,6 +167,7 @@ def _intent(
     words: Said,
     phrases: Phrases,
     judged: Judged | None,
+    told: str | None,
     before: Before,
     question: bool,
     asked: bool,
@@ -174,11 +178,10 @@ def _intent(
 ) -> Intent:
     """The main thing a turn wants."""
     has = {cue: phrases.has(cue, words) for cue in phrases.cues}
-    told = None if judged is None else judged.intent(words.text)
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
     felt = felt_of_items(facts)
-    if has["anger"] or _shouted(words.text) or told == "anger":
+    if has["anger"] or _shouted(words.text) or (told == "anger" and not felt):
         return "anger"
     if told == "faq" and not felt_of_items(facts):
         return "question"
