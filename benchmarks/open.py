@@ -299,7 +299,7 @@ def point(bench: Bench, held: str, events: int, seed: int) -> dict[str, Any]:
     better = max(("words", "events"), key=lambda name: ways[name].mean())
     gain = interval(ways["both"] - ways[better], seed)
     return {
-        "events": events,
+        "known": events,
         "people": len(asked.users),
         **{name: interval(v, seed) for name, v in ways.items()},
         "better": better,

@@ -20,7 +20,7 @@ Kind = Literal["profile", "values", "words", "story"]
 KINDS: tuple[Kind, ...] = ("profile", "values", "words", "story")
 EVENTS = (0, 1, 2, 5, 10, 20, 50)
 INTEREST = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
-MATCH = (0.0, 0.03, 0.07, 0.15, 0.3, 0.5, 0.75, 1.0)
+MATCH = (0.0, 0.03, 0.07, 0.15, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)
 POPULAR = (0.0, 0.25, 0.5, 0.75, 1.0)
 ASKED = 1.0  # of the match where words are a request: they ask for something, which no event of a log does
 NOISE = 0.01  # share of the highest quality below it that counts as the same
@@ -76,11 +76,11 @@ def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> I
     for kind in KINDS:
         found = [None if some is None or len(some.targets) < LEAST_CASES else _tried(some, k) for some in (cases(kind, n) for n in EVENTS)]
         known = [number for number, one in enumerate(found) if one is not None]
-        if kind == "words" or not known:
+        if not known:
             continue
         best: list[tuple[float, float]] = []
         newcomers = cases(kind, 0)
-        if found[0] is not None and newcomers is not None and newcomers.popular is not None and kind != "story":
+        if found[0] is not None and newcomers is not None and newcomers.popular is not None and kind in ("profile", "values"):
             popular[kind], found[0] = _with_popular(newcomers, k)
         for number in range(len(EVENTS)):
             # What neighbouring numbers of events show counts half: single ones are noisy.

@@ -22,6 +22,7 @@ from m6rec.tasks.interest_blend import BlendCases, InterestBlend, Kind, fit_blen
 from m6rec.tasks.interest_part import InterestPart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.text.bag import Bag
+from m6rec.text.constraints import MOST_REQUESTED
 from m6rec.training.config import LoopConfig
 from m6rec.training.loop import Loop
 from m6rec.training.run_folder import read_json
@@ -224,14 +225,14 @@ class Cases:
         if self.bench.config.measured.exclude_history:
             for row in range(len(rows)):
                 scores[row, requests.histories.row(row)] = -1e4
-        targets = [self._asked(row, events) for row in rows.tolist()]
+        targets = [self._asked(kind, row, events) for row in rows.tolist()]
         popular = self.scorer.task.items.log_seen.numpy()
         return BlendCases(scores, (query @ self.scorer.vectors.T).numpy(), match, targets, None if events else popular)
 
-    def _asked(self, row: int, events: int) -> np.ndarray:
+    def _asked(self, kind: Kind, row: int, events: int) -> np.ndarray:
         """The target of a case; of a newcomer who is nowhere trained on, all of their first events: one alone says little of what they like."""
         cases = self.bench.split.validation
-        if events or self.bench.config.split.protocol != "cold_users":
+        if events or kind in ("story", "words") or self.bench.config.split.protocol != "cold_users":
             return cases.targets.row(row).astype(np.int64)
         assert cases.requests.users is not None
         return np.unique(self.bench.dataset.histories.row(int(cases.requests.users[row]))[:FIRST]).astype(np.int64)
@@ -257,8 +258,9 @@ class Cases:
         cases = self.bench.split.validation
         assert cases.requests.users is not None
         user, target = int(cases.requests.users[row]), int(cases.targets.row(row)[0])
-        if kind == "story":
-            return self.raw.get((user, target), "")
+        if kind in ("story", "words"):
+            text = self.raw.get((user, target), "")
+            return text if (len(text) > MOST_REQUESTED) == (kind == "story") else ""
         past = cases.requests.histories.row(row)
         pool = past[: len(past) - events] if events else past
         if self.bench.config.split.protocol == "cold_users":  # nobody of them was trained on: what they did later may be what they say
