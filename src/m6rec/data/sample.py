@@ -289,6 +289,7 @@ def _configuration(sample: Sample, format: str, seed: int, tasks: bool) -> str:
     exposures = f"\n  exposures: exposures.{format}" if tasks else ""
     context = f"\n  context: {fields(CONTEXT_FIELDS)}" if tasks else ""
     split = "\nsplit: {protocol: time}" if tasks else ""
+    writing = "" if sample.talk is None else "\nwriting: {passes: 4}  # generated sentences are soon learned"
     texts = f"texts.{format}" if sample.talk is None else f"writings.{format}\n  dialogues: {DIALOGUES}\n  faq: {FAQ}"
     return f"""{MARK} ({len(sample.users)} users, {len(sample.items)} items, {len(sample.events)} events, seed {seed}).
 # Train on it with: m6rec train config.yaml
@@ -302,7 +303,7 @@ fields:
   items: {fields(ITEM_FIELDS)}
   users: {fields(USER_FIELDS)}{context}
 scenarios: {{column: scenario}}{split}
-text: {{language: {sample.language}}}
+text: {{language: {sample.language}}}{writing}
 tasks:
   next: {{answer: choose, positive: null}}
 {judge_tasks(sample) if tasks else ""}{talk_tasks() if sample.talk else ""}"""
