@@ -137,7 +137,7 @@ class PeterWriter:
         if self.model.rating is not None:
             ratings = torch.tensor([case.rating for case in cases])
             loss = loss + 0.1 * F.mse_loss(self.model.rating(states[:, 0])[:, 0], ratings)
-        return loss, float(nll)
+        return loss, float(nll.detach())
 
     def _front(self, cases: list[Case]) -> tuple[Tensor, Tensor, Tensor | None]:
         feature = torch.tensor([self.code.get(case.feature, UNKNOWN) for case in cases]) if self.given else None
