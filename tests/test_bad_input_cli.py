@@ -157,7 +157,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
 ONLY_TRAIN = {"unknown positive action", "missing templates"}  # validate looks at the data, not at what is asked of it
 STAGES_BEFORE = {
     "missing templates": {"prepare"},
-    "empty split": {"prepare", "tokenizer", "pretrain"},  # with pretrain.epochs=0; otherwise pretraining does not begin
+    "empty split": {"prepare", "tokenizer"},
     "unknown positive action": {"prepare", "tokenizer", "pretrain", "encode"},
 }
 

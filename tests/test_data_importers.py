@@ -297,6 +297,7 @@ def test_formats_are_recognised(tmp_path: Path) -> None:
         "movielens": MOVIES,
         "table": {"events.csv": "user_id,item_id,time\nu,a,1\n"},
         "amazon": {"r.json": '{"reviewerID": "u", "asin": "a", "overall": 5.0, "unixReviewTime": 1400000000}\n'},
+        "redial": {"d.jsonl": '{"messages": [], "movieMentions": {}}\n'},
     }
     assert set(sources) == set(IMPORTERS.names())
     for name, files in sources.items():

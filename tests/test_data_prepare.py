@@ -435,7 +435,7 @@ def test_configuration_is_strict() -> None:
         ({"events": "e", "columns": {"itemid": "x"}}, "did you mean 'item_id'"),
         ({"events": "e", "columns": {"item.item_id": "x"}}, "did you mean 'items'"),
         ({"events": []}, "at least one file"),
-        ({}, "'events' is required"),
+        ({}, "events is required: name the file"),
         ({"events": "e", "min_user_events": 0}, "greater than or equal to 1"),
     ):
         with pytest.raises(ConfigError, match=words):

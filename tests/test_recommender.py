@@ -166,12 +166,15 @@ def test_the_policy_for_unknown_ids(tiny_run: Path, rec: Recommender) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
-def test_the_readme_runs(name: str, tiny_run: Path, judged_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_runs(
+    name: str, tiny_run: Path, judged_run: Path, writing_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Python blocks of the README, on the tiny runs in place of the shops: their ids have one digit less."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "shop").symlink_to(tiny_run)
+    (tmp_path / "runs" / "shop3").symlink_to(writing_run)
     shutil.copytree(judged_run, tmp_path / "runs" / "shop2")
     add_task(tmp_path / "runs" / "shop2", "liked", JudgeConfig(label="liked"), settings={"epochs": 1})
     monkeypatch.chdir(tmp_path)
