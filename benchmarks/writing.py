@@ -24,6 +24,7 @@ from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Decoded, decode
 from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.known_words import KnownWords
 from m6rec.tasks.write import WriteExamples
 from m6rec.tasks.write_rows import naming_most
 from m6rec.tasks.writing_masks import Banned
@@ -36,8 +37,9 @@ from writing_rows import TEST, VALIDATION, WritingData, named, read_writing, wor
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {"method": "greedy", "no_repeat_ngram": 3},
     "beam 4": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3},
-    "agreed of 8": {"method": "nucleus", "best": 8, "temperature": 0.7, "top_p": 0.9, "no_repeat_ngram": 3},
-    "agreed of 8, bold": {"method": "nucleus", "best": 8, "temperature": 1.0, "top_p": 0.9, "no_repeat_ngram": 3},
+    "beam 4, long": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3, "length_penalty": 2.0},
+    "agreed of 8": {"method": "nucleus", "best": 8, "temperature": 0.5, "top_p": 0.9, "no_repeat_ngram": 3},
+    "agreed of 8, bold": {"method": "nucleus", "best": 8, "temperature": 0.7, "top_p": 0.9, "no_repeat_ngram": 3},
 }
 SETTINGS = [  # for a few thousand texts; what they are was decided by the cost of a step on two busy cores and by the validation rows
     "text.vocabulary=4096",
@@ -94,7 +96,7 @@ class Ours:
     def _masks(self, examples: WriteExamples, row: int, banned: bool) -> list[Any]:
         allowed = np.zeros(len(self.names.titles), dtype=bool)
         allowed[[int(examples.rows.items[row]), *examples.rows.past[row]]] = True
-        masks: list[Any] = [self.names.mask(allowed)]
+        masks: list[Any] = [self.names.mask(allowed), KnownWords(self.part.inputs.vocabulary)]
         if banned:
             untrue = frozenset(self.data.features - self._known(examples, row))
             if untrue not in self._banned:
