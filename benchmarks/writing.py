@@ -27,8 +27,6 @@ from m6rec.tasks.item_names import ItemNames, spelling_of
 from m6rec.tasks.known_words import KnownWords
 from m6rec.tasks.write import WriteExamples
 from m6rec.tasks.write_rows import naming_most
-from m6rec.tasks.writing_masks import Banned
-from m6rec.text.blocked_words import BlockedWords
 from writing_metrics import METRICS, Measured, compare
 from writing_ours import prepare, speakers, trained, without_features
 from writing_peter import PeterWriter
@@ -63,7 +61,7 @@ class Ours:
         self.tokenizer = self.part.inputs.tokenizer
         self.spelling = spelling_of(self.tokenizer)
         self.names = ItemNames(self.part.inputs.names, self.tokenizer)
-        self._banned: dict[frozenset[str], BlockedWords] = {}
+        self._banned: dict[frozenset[str], frozenset[str]] = {}
 
     def write(self, part: int, way: str, *, given: bool, truth: bool = True) -> list[str]:
         """The texts of a part. truth: of the texts found for a row those go first that name no feature but what is known of the item or asked for; where
@@ -96,13 +94,10 @@ class Ours:
     def _masks(self, examples: WriteExamples, row: int, banned: bool) -> list[Any]:
         allowed = np.zeros(len(self.names.titles), dtype=bool)
         allowed[[int(examples.rows.items[row]), *examples.rows.past[row]]] = True
-        masks: list[Any] = [self.names.mask(allowed), KnownWords(self.part.inputs.vocabulary)]
-        if banned:
-            untrue = frozenset(self.data.features - self._known(examples, row))
-            if untrue not in self._banned:
-                self._banned[untrue] = BlockedWords(sorted({form for word in untrue for form in forms(word)}))
-            masks.append(Banned(self._banned[untrue]))
-        return masks
+        untrue = frozenset(self.data.features - self._known(examples, row)) if banned else frozenset[str]()
+        if untrue not in self._banned:
+            self._banned[untrue] = frozenset(form for word in untrue for form in forms(word))
+        return [self.names.mask(allowed), KnownWords(self.part.inputs.vocabulary, without=self._banned[untrue])]
 
     def nearest(self, part: int, *, given: bool) -> list[str]:
         """The known explanation that is read first: about the item by others, or about what resembles it most; with the feature, if one names it."""

@@ -15,7 +15,7 @@ from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import decode, stream
 from m6rec.language_model.spelling import Prefix, Spelling
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
-from m6rec.tasks.known_words import KnownWords, words_in
+from m6rec.tasks.known_words import KnownWords, Vocabulary, words_in
 from m6rec.tasks.writing_masks import Banned, Words, word_count, writing_masks
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.scripts import script_of, scripts_of
@@ -197,7 +197,7 @@ def test_no_word_is_invented() -> None:
     """Words are looked up when they end, whatever tokens they are made of; names, digits and short runs are not."""
     pieces = [b"", b"", b" food", b"ful", b" fresh", b".", b" 12", b"s", "\u597d".encode(), b" ok"]
     spelling = Spelling(pieces, end=1)
-    mask = KnownWords(words_in(["Fresh food, foods"]), words_in(["typed"]))
+    mask = KnownWords(Vocabulary(words_in(["Fresh food, foods, foodful, typed"])), words_in(["words"]), {"foodful"})
 
     def accepted(*tokens: int) -> bool:
         prefix = Prefix(spelling)
@@ -206,7 +206,11 @@ def test_no_word_is_invented() -> None:
         return mask.accepts(prefix, tokens[-1])
 
     assert accepted(2, 4)
-    assert accepted(2, 3)  # it may still become a word
+    assert not accepted(2, 3)  # nothing that it may become is left
+    open_to_it = KnownWords(Vocabulary(words_in(["foodfully"])), words_in(["fresh"]))
+    assert open_to_it.accepts(Prefix(spelling).then(2), 3)
+    assert not open_to_it.accepts(Prefix(spelling).then(2).then(3), 5)
+    assert open_to_it.accepts(Prefix(spelling).then(4), 5)
     assert not accepted(2, 3, 5)
     assert not accepted(2, 3, 1)
     assert accepted(2, 7, 1)

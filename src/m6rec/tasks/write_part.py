@@ -23,7 +23,7 @@ from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import WriteConfig, WritingConfig
-from m6rec.tasks.known_words import words_in
+from m6rec.tasks.known_words import Vocabulary, words_in
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write import Write, WriteExamples, WriteSizes, without_end
 from m6rec.tasks.write_memory import AT_HAND, Memory
@@ -106,10 +106,10 @@ class WriteInputs:
         return found
 
     @cached_property
-    def vocabulary(self) -> frozenset[str]:
+    def vocabulary(self) -> Vocabulary:
         """Every word of the known texts, the items and the people."""
         known = [text for text, part in zip(self.rows.texts, self.rows.parts.tolist(), strict=True) if part == TRAINING]
-        return words_in([*known, *self.item_words, *self.user_words])
+        return Vocabulary(words_in([*known, *self.item_words, *self.user_words]))
 
     def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
         """int32 (T,): tokens of words in the middle of a sentence, or as they begin one, at most `limit`."""

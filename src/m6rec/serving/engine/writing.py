@@ -235,7 +235,7 @@ class Writing(Changing):
             ]
             if item is not None:  # an item that came after the training
                 said += self.scorer.reader.wording.items(self.items.rows([self._item(item)]))
-            masks.append(KnownWords(part.inputs.vocabulary, words_in(said)))
+            masks.append(KnownWords(part.inputs.vocabulary, words_in(said), words_in(ask.banned)))
         return masks
 
 
