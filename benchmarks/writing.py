@@ -24,10 +24,9 @@ from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Decoded, decode
 from m6rec.tasks.item_names import ItemNames, spelling_of
+from m6rec.tasks.known_words import KnownWords
 from m6rec.tasks.write import WriteExamples
 from m6rec.tasks.write_rows import naming_most
-from m6rec.tasks.writing_masks import Banned
-from m6rec.text.blocked_words import BlockedWords
 from writing_metrics import METRICS, Measured, compare
 from writing_ours import prepare, speakers, trained, without_features
 from writing_peter import PeterWriter
@@ -36,8 +35,9 @@ from writing_rows import TEST, VALIDATION, WritingData, named, read_writing, wor
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {"method": "greedy", "no_repeat_ngram": 3},
     "beam 4": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3},
-    "agreed of 8": {"method": "nucleus", "best": 8, "temperature": 0.7, "top_p": 0.9, "no_repeat_ngram": 3},
-    "agreed of 8, bold": {"method": "nucleus", "best": 8, "temperature": 1.0, "top_p": 0.9, "no_repeat_ngram": 3},
+    "beam 4, long": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3, "length_penalty": 2.0},
+    "agreed of 8": {"method": "nucleus", "best": 8, "temperature": 0.5, "top_p": 0.9, "no_repeat_ngram": 3},
+    "agreed of 8, bold": {"method": "nucleus", "best": 8, "temperature": 0.7, "top_p": 0.9, "no_repeat_ngram": 3},
 }
 SETTINGS = [  # for a few thousand texts; what they are was decided by the cost of a step on two busy cores and by the validation rows
     "text.vocabulary=4096",
@@ -61,7 +61,7 @@ class Ours:
         self.tokenizer = self.part.inputs.tokenizer
         self.spelling = spelling_of(self.tokenizer)
         self.names = ItemNames(self.part.inputs.names, self.tokenizer)
-        self._banned: dict[frozenset[str], BlockedWords] = {}
+        self._banned: dict[frozenset[str], frozenset[str]] = {}
 
     def write(self, part: int, way: str, *, given: bool, truth: bool = True) -> list[str]:
         """The texts of a part. truth: of the texts found for a row those go first that name no feature but what is known of the item or asked for; where
@@ -94,13 +94,10 @@ class Ours:
     def _masks(self, examples: WriteExamples, row: int, banned: bool) -> list[Any]:
         allowed = np.zeros(len(self.names.titles), dtype=bool)
         allowed[[int(examples.rows.items[row]), *examples.rows.past[row]]] = True
-        masks: list[Any] = [self.names.mask(allowed)]
-        if banned:
-            untrue = frozenset(self.data.features - self._known(examples, row))
-            if untrue not in self._banned:
-                self._banned[untrue] = BlockedWords(sorted({form for word in untrue for form in forms(word)}))
-            masks.append(Banned(self._banned[untrue]))
-        return masks
+        untrue = frozenset(self.data.features - self._known(examples, row)) if banned else frozenset[str]()
+        if untrue not in self._banned:
+            self._banned[untrue] = frozenset(form for word in untrue for form in forms(word))
+        return [self.names.mask(allowed), KnownWords(self.part.inputs.vocabulary, without=self._banned[untrue])]
 
     def nearest(self, part: int, *, given: bool) -> list[str]:
         """The known explanation that is read first: about the item by others, or about what resembles it most; with the feature, if one names it."""

@@ -15,6 +15,7 @@ from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import decode, stream
 from m6rec.language_model.spelling import Prefix, Spelling
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
+from m6rec.tasks.known_words import KnownWords, Vocabulary, words_in
 from m6rec.tasks.writing_masks import Banned, Words, word_count, writing_masks
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.scripts import script_of, scripts_of
@@ -190,3 +191,30 @@ def test_bytes_never_reach_what_cannot_be_read() -> None:
     for row in decode(Babbler(len(BYTES), 5), Decoding(method="nucleus", most=50, top_p=1.0, temperature=5.0), spelling=BYTES, rows=20):
         assert row[0].finish != "stuck"
         assert all(unicodedata.category(letter)[0] != "C" or letter in "\n\u200c\u200d" for letter in row[0].text)
+
+
+def test_no_word_is_invented() -> None:
+    """Words are looked up when they end, whatever tokens they are made of; names, digits and short runs are not."""
+    pieces = [b"", b"", b" food", b"ful", b" fresh", b".", b" 12", b"s", "\u597d".encode(), b" ok"]
+    spelling = Spelling(pieces, end=1)
+    mask = KnownWords(Vocabulary(words_in(["Fresh food, foods, foodful, typed"])), words_in(["words"]), {"foodful"})
+
+    def accepted(*tokens: int) -> bool:
+        prefix = Prefix(spelling)
+        for token in tokens[:-1]:
+            prefix = prefix.then(token)
+        return mask.accepts(prefix, tokens[-1])
+
+    assert accepted(2, 4)
+    assert not accepted(2, 3)  # nothing that it may become is left
+    open_to_it = KnownWords(Vocabulary(words_in(["foodfully"])), words_in(["fresh"]))
+    assert open_to_it.accepts(Prefix(spelling).then(2), 3)
+    assert not open_to_it.accepts(Prefix(spelling).then(2).then(3), 5)
+    assert open_to_it.accepts(Prefix(spelling).then(4), 5)
+    assert not accepted(2, 3, 5)
+    assert not accepted(2, 3, 1)
+    assert accepted(2, 7, 1)
+    assert accepted(4, 6)
+    assert accepted(2, 8)
+    assert accepted(9, 1)
+    assert words_in(["A Caf\u00e9 4you \u597d"]) == {"a", "caf\u00e9", "you"}

@@ -185,6 +185,7 @@ class WriteConfig(Config):
     )
     own: int = Field(1, ge=0, description="Known texts of the kind by the same person that are read, the newest before the text.")
     longest: int = Field(64, ge=4, le=512, description="Tokens of a written text at most; longer ones are learned from their start.")
+    invent: bool = Field(False, description="Whether words may be written that no known text, item or profile has.")
     check: bool = Field(
         True, description="What a text says of its item is held against the item and the history; what is not true is taken out."
     )

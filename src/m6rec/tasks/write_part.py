@@ -23,6 +23,7 @@ from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import WriteConfig, WritingConfig
+from m6rec.tasks.known_words import Vocabulary, words_in
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write import Write, WriteExamples, WriteSizes, without_end
 from m6rec.tasks.write_memory import AT_HAND, Memory
@@ -103,6 +104,12 @@ class WriteInputs:
             texts = [self.rows.texts[row] for row in order.tolist()]
             found[name] = Memory(self.rows.users[order], self.rows.items[order], texts, self.vectors, self.people), order
         return found
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Every word of the known texts, the items and the people."""
+        known = [text for text, part in zip(self.rows.texts, self.rows.parts.tolist(), strict=True) if part == TRAINING]
+        return Vocabulary(words_in([*known, *self.item_words, *self.user_words]))
 
     def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
         """int32 (T,): tokens of words in the middle of a sentence, or as they begin one, at most `limit`."""

@@ -25,6 +25,7 @@ from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.turns import reading
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
+from m6rec.tasks.known_words import KnownWords, words_in
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
@@ -148,7 +149,7 @@ class Writing(Changing):
         """A text, and the others of n; see `Recommender.write`."""
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
-            masks, facts = self._masks(item, about.get("history"), user, ask), self._facts(kind, item, user, ask, about)
+            masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
             found = decode(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())[0]
         written = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in found]
         if ask.decoding == "beam":
@@ -161,7 +162,7 @@ class Writing(Changing):
         """The text piece by piece; see `Recommender.write_stream`."""
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
-            masks, facts = self._masks(item, about.get("history"), user, ask), self._facts(kind, item, user, ask, about)
+            masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
         pieces = (piece.text for piece in stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling()))
         begun = False
         for text in pieces if facts is None else _checked_sentences(pieces, facts):
@@ -212,18 +213,30 @@ class Writing(Changing):
             prefix = prefix.then(token)
         return list(dict.fromkeys(found))
 
-    def _masks(self, item: str | None, history: Sequence[str] | None, user: str | None, ask: HowToWrite) -> list[Mask]:
-        """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered."""
+    def _masks(self, kind: str, item: str | None, user: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> list[Mask]:
+        """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered; no invented words."""
         banned = BlockedWords(ask.banned) if ask.banned else None
         titles, allowed = self._titles(), self._without_gone(ask.allowed)
         self._names = ItemNames(titles, self.scorer.reader.tokenizer) if self._names is None else self._names.updated(titles)
         if item is not None:
-            past = self._request(user, history, None, None, None).histories.items
+            past = self._request(user, about.get("history"), None, None, None).histories.items
             named = np.zeros(len(titles), dtype=bool)
             named[past] = True
             named[self._item(item)] = True
             allowed = named if allowed is None else allowed & named
-        return [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]
+        masks = [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]
+        part = write_part(self.scorer)
+        if not part.write.configs[kind].invent:
+            typed = about.get("text")
+            said = [
+                *(typed.values() if isinstance(typed, Mapping) else [typed or ""]),
+                *about.get("about", ()),
+                str(about.get("profile") or ""),
+            ]
+            if item is not None:  # an item that came after the training
+                said += self.scorer.reader.wording.items(self.items.rows([self._item(item)]))
+            masks.append(KnownWords(part.inputs.vocabulary, words_in(said), words_in(ask.banned)))
+        return masks
 
 
 def _checked(kind: str, text: str, tokens: list[int], log_probability: float, facts: Facts | None) -> Written:
