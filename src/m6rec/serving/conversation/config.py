@@ -24,7 +24,7 @@ class ConversationConfig(Config):
     )
     sentiment: str | None = Field(None, description="Task on texts that judges sentiment; null: one called sentiment, if any.")
     written: bool = Field(
-        True, description="Recommend in the words of a write task learned from dialogues, where the model has one; false: templates."
+        False, description="Recommend in the words of a write task learned from dialogues, where the model has one; false: templates."
     )
     faq: str | None = Field(None, description="File of known questions (question, answer; optionally lang) instead of the model's own.")
     faq_precision: float = Field(
