@@ -7,6 +7,7 @@ A language folder holds config.json, model.safetensors and tokenizer.json, and n
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -198,9 +199,7 @@ def continue_pretraining(
     with atomic_folder(out) as temporary:
         save_model(temporary, model, tokenizer=tokenizer.fingerprint())
         tokenizer.save(temporary / TOKENIZER)
-    for path in sorted(work.glob("*")) if work.is_dir() else []:
-        path.unlink()
     if work.is_dir():
-        work.rmdir()
+        shutil.rmtree(work)  # its log too, which is a folder where TensorBoard is installed
     tokens = int(sum(len(segment.ids) for segment in learned))
     return {"texts": len(learned), "tokens": tokens, "epochs": config.epochs, "loss": None if before is None else [before, after]}
