@@ -60,8 +60,9 @@ test-assets:
 demo: .venv/.installed
 	@$(BIN)/m6rec demo
 
+# A process for each core, each with one thread; a file's tests stay together, because its fixtures train models.
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -86,7 +86,7 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 document.addEventListener("input", showValues);
 document.addEventListener("focusin", (event) => "select" in event.target.dataset && event.target.select());
-window.addEventListener("resize", () => drawn.forEach((chart) => chart.resize()));
+window.addEventListener("resize", () => drawn.forEach((chart, plot) => (plot.isConnected ? chart.resize() : drawn.delete(plot))));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(document));
 
 // What asks for itself again and again waits while somebody reads a table in it or stands in it with the keyboard.
