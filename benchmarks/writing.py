@@ -32,6 +32,7 @@ from writing_ours import prepare, speakers, trained, without_features
 from writing_peter import PeterWriter
 from writing_rows import TEST, VALIDATION, WritingData, named, read_writing, words_of
 
+VARIETY = ("distinct-2", "unique sentences")  # of a whole set of rows: drawing rows twice makes repeats that nobody wrote
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {"method": "greedy", "no_repeat_ngram": 3},
     "beam 4": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3},
@@ -173,12 +174,7 @@ def report(data: WritingData, texts: dict[str, list[str]], part: int, way: str) 
     for name, one in measured.items():
         figures, spans = one.figures(), one.intervals()
         values[name] = {metric: {"value": figures[metric], "interval": spans[metric]} for metric in columns}
-        cells = [
-            f"{figures[m]:.2f} [{spans[m][0]:.2f}, {spans[m][1]:.2f}]"
-            if m not in ("distinct-2", "unique sentences")
-            else f"{figures[m]:.1f}"
-            for m in columns
-        ]
+        cells = [f"{figures[m]:.2f} [{spans[m][0]:.2f}, {spans[m][1]:.2f}]" if m not in VARIETY else f"{figures[m]:.1f}" for m in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "Ours minus another on the same rows, 95 % interval of the difference by bootstrap over rows:", ""]
     lines += ["| difference | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 1) + "|"]
@@ -189,11 +185,11 @@ def report(data: WritingData, texts: dict[str, list[str]], part: int, way: str) 
                 continue
             found = compare(mine, measured[other])
             values[f"ours ({mark}) minus {other}"] = found
-            lines.append(
-                f"| {mark}: {other} | "
-                + " | ".join(f"{point:+.2f} [{low:+.2f}, {high:+.2f}]" for point, low, high in found.values())
-                + " |"
-            )
+            cells = [
+                f"{point:+.2f}" + ("" if metric in VARIETY else f" [{low:+.2f}, {high:+.2f}]")
+                for metric, (point, low, high) in found.items()
+            ]
+            lines.append(f"| {mark}: {other} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""]), values
 
 
