@@ -13,7 +13,6 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,25 @@ import torch
 from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Decoded, decode
+from m6rec.tasks.agreement import DRAFTS, TEMPERATURE, by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, spelling_of
 from m6rec.tasks.known_words import KnownWords
 from m6rec.tasks.write import WriteExamples
 from m6rec.tasks.write_rows import naming_most
+from m6rec.tasks.writing_masks import Words
 from writing_metrics import METRICS, Measured, compare
 from writing_ours import prepare, speakers, trained, without_features
 from writing_peter import PeterWriter
-from writing_rows import TEST, VALIDATION, WritingData, named, read_writing, words_of
+from writing_rows import TEST, VALIDATION, WritingData, named, read_writing
 
 VARIETY = ("distinct-2", "unique sentences")  # of a whole set of rows: drawing rows twice makes repeats that nobody wrote
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {"method": "greedy", "no_repeat_ngram": 3},
     "beam 4": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3},
     "beam 4, long": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3, "length_penalty": 2.0},
-    "agreed of 8": {"method": "nucleus", "best": 8, "temperature": 0.5, "top_p": 0.9, "no_repeat_ngram": 3},
-    "agreed of 8, bold": {"method": "nucleus", "best": 8, "temperature": 0.7, "top_p": 0.9, "no_repeat_ngram": 3},
+    "agreed": {"method": "nucleus", "best": DRAFTS, "temperature": TEMPERATURE, "top_p": 0.9, "no_repeat_ngram": 3},
 }
+LONGEST = 400  # words: beyond what any text here has
 SETTINGS = [  # for a few thousand texts; what they are was decided by the cost of a step on two busy cores and by the validation rows
     "text.vocabulary=4096",
     "pretrain.epochs=1",
@@ -61,6 +62,7 @@ class Ours:
         self.part, self.examples, self.model = trained(prepare(data, work / "data"), work / f"run-{seed}", chosen)
         self.tokenizer = self.part.inputs.tokenizer
         self.spelling = spelling_of(self.tokenizer)
+        self.length = [Words(least_words(self.part.inputs.usual_words["reason"]), LONGEST)]
         self.names = ItemNames(self.part.inputs.names, self.tokenizer)
         self._banned: dict[frozenset[str], frozenset[str]] = {}
 
@@ -75,13 +77,14 @@ class Ours:
             true = {row: [one for one in texts if not self._untrue(examples, row, one.text)] for row, texts in found.items()}
             left = np.array([row for row, texts in true.items() if not texts], dtype=np.int64)
             found = true | self._decoded(examples, left, decoding, banned=True)
-        choose = agreed if WAYS[way]["method"] == "nucleus" else lambda texts: texts[0].text
-        return [choose(found[row]) for row in rows.tolist()]
+        drafts = decoding.method == "nucleus"
+        texts = [[one.text for one in found[row]] for row in rows.tolist()]
+        return [some[by_agreement(some)[0]] if drafts else some[0] for some in texts]
 
     def _decoded(self, examples: WriteExamples, rows: np.ndarray, decoding: Decoding, *, banned: bool) -> dict[int, list[Decoded]]:
         found: dict[int, list[Decoded]] = {}
         for some, speaker in speakers(self.part, examples, self.model, rows):
-            own = [self._masks(examples, row, banned) for row in some.tolist()]
+            own = [self._masks(examples, row, banned) + self.length * (decoding.method == "nucleus") for row in some.tolist()]
             texts = decode(speaker, decoding, spelling=self.spelling, rows=len(some), own=own)
             found |= dict(zip(some.tolist(), texts, strict=True))
         return found
@@ -109,15 +112,6 @@ class Ours:
                 near = [near[place] for place in naming_most(near, rows.about[row])]
             texts.append(near[0] if near else "")
         return texts
-
-
-def agreed(texts: Sequence[Decoded]) -> str:
-    """The text that has the most in common with the others: minimum Bayes risk by the overlap of words and pairs of words; of one it is that one."""
-    if len(texts) == 1:
-        return texts[0].text
-    bags = [set(words := words_of(one.text)) | set(pairwise(words)) for one in texts]
-    likeness = [sum(2 * len(bag & other) / max(len(bag) + len(other), 1) for other in bags) for bag in bags]
-    return texts[int(np.argmax(likeness))].text
 
 
 def forms(word: str) -> list[str]:
@@ -198,7 +192,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--work", type=Path, default=Path("runs/writing"))
     parser.add_argument("--held", choices=("validation", "test"), default="validation")
-    parser.add_argument("--way", choices=tuple(WAYS), default="agreed of 8", help="How the test texts are decoded; chosen on validation.")
+    parser.add_argument("--way", choices=tuple(WAYS), default="agreed", help="How the test texts are decoded; chosen on validation.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", metavar="KEY=VALUE", help="Changes to the configuration of ours.")
     arguments = parser.parse_args()

@@ -29,6 +29,7 @@ from m6rec.tasks.write import Write, WriteExamples, WriteSizes, without_end
 from m6rec.tasks.write_memory import AT_HAND, Memory
 from m6rec.tasks.write_rows import TRAINING, AboutWords, WriteRows, naming_most, target_tokens, write_rows
 from m6rec.tasks.write_sources import ABOUT, ITEM, MEMORY, OWN, PAST, PROFILE, TYPED, Known, Piece, read_pieces, read_slots, sources
+from m6rec.tasks.writing_masks import word_count
 from m6rec.text.similarity import similarity_vectors
 from m6rec.text.tokenizer import Tokenizer
 
@@ -110,6 +111,11 @@ class WriteInputs:
         """Every word of the known texts, the items and the people."""
         known = [text for text, part in zip(self.rows.texts, self.rows.parts.tolist(), strict=True) if part == TRAINING]
         return Vocabulary(words_in([*known, *self.item_words, *self.user_words]))
+
+    @cached_property
+    def usual_words(self) -> dict[str, float]:
+        """Task -> mean number of words of its known texts; 0 for a task without any."""
+        return {name: float(np.mean([word_count(text) for text in memory.texts] or [0.0])) for name, (memory, _) in self.memories.items()}
 
     def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
         """int32 (T,): tokens of words in the middle of a sentence, or as they begin one, at most `limit`."""
