@@ -127,7 +127,7 @@ class KeyStatistics:
     def of_request(self, user: int, scenario: int, moment: float, events: OwnEvents | None, items: np.ndarray) -> Pieces:
         """user, scenario: -1 unknown; events: what `own_events` gave, None where they are not counted; items int64 (X,)."""
         fields = len(self.fields)
-        held = self._combos_of(items)  # F X
+        held = self.combinations(items)  # F X
         used = np.zeros(len(self.combos), dtype=bool)
         used[held] = True
         distinct = np.flatnonzero(used)  # D''
@@ -236,7 +236,7 @@ class KeyStatistics:
             return None
         newest = history.items[-MOST_EVENTS:].astype(np.int64)
         length = len(newest)
-        held = self._combos_of(newest) if len(self.fields) else np.zeros((0, length), np.int64)
+        held = self.combinations(newest) if len(self.fields) else np.zeros((0, length), np.int64)
         coded = self.combo_values[held].transpose(1, 0, 2).reshape(length, held.shape[0] * self.combo_values.shape[1])
         coded = np.concatenate([coded, (self.item_base + newest)[:, None]], axis=1)  # E F*V+1
         event = np.repeat(np.arange(length), coded.shape[1])
@@ -294,8 +294,8 @@ class KeyStatistics:
             codes += [scenario, user * keys.scenarios + scenario if min(user, scenario) >= 0 and scenario < keys.scenarios else -1]
         return [-1 if code < 0 else code + base for code, base in zip(codes, self.person_bases, strict=True)]
 
-    def _combos_of(self, items: np.ndarray) -> np.ndarray:
-        """int (F, X)."""
+    def combinations(self, items: np.ndarray) -> np.ndarray:
+        """int (F, X): the combination of values that each of `items` int64 (X,) has in each field."""
         size = self.tuples.shape[1]
         if not len(self.fields) or not len(items) or items.max() < size:
             return self.tuples[:, items] if len(self.fields) else np.zeros((0, len(items)), np.int64)

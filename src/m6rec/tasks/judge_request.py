@@ -93,6 +93,11 @@ class RequestJudge:
         """Whether the statistics come in pieces that are known here."""
         return self.pieces is None or self.pieces.keys.complete
 
+    def forget(self) -> None:
+        """Drop what was worked out for people."""
+        if self.pieces is not None:
+            self.pieces.forget()
+
     def read(self, slots: ReadSlots, events: Histories, profile: np.ndarray | None) -> ReadHistory:
         """What candidates need of a person. slots: the history as `SlotReader` read it; profile: (W,) of the judge's own, None for none."""
         layers = self.part.judge.sharing.joint_layers

@@ -163,6 +163,8 @@ class ServedModel(ChooseMixture):
         self._states.clear()
         self._read_slots.clear()
         self._read_histories.clear()
+        if self._request_judge is not None:
+            self._request_judge.forget()
 
     @property
     def completing(self) -> ChooseMixture:
@@ -298,6 +300,8 @@ class ServedModel(ChooseMixture):
         super().forget_states()
         self._read_histories.clear()
         self._read_slots.clear()
+        if self._request_judge is not None:
+            self._request_judge.forget()
 
     def refresh(self) -> None:
         super().refresh()
