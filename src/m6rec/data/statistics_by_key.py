@@ -103,7 +103,9 @@ class KeyStatistics:
         self.whole = np.array(whole, dtype=np.int64)
         self.crossed, self.same_field = crossed, [np.array(same[field.name], np.int64) for field in self.fields]
         parts = [*self.alone, self.whole, self.item, self.same_item, *self.crossed, *self.same_field]
-        self.complete = sorted(np.concatenate(parts).tolist()) == list(range(len(self.names)))
+        placed = np.bincount(np.concatenate(parts), minlength=len(self.names))
+        self.strange = [name for name, times in zip(self.names, placed.tolist(), strict=True) if times != 1]  # named alike, in most cases
+        self.complete = not self.strange
 
     def _settle_keys(self, statistics: Statistics, kinds: Sequence[str], of_person: Sequence[str]) -> None:
         """Numbers, first keys and parents of the kinds of keys that pieces are made of."""

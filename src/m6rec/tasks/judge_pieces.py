@@ -82,6 +82,10 @@ class JudgePieces:
         """Drop what was worked out for people."""
         self._people.clear()
 
+    def report(self) -> dict[str, float]:
+        """Hits, misses and size of what is kept of people."""
+        return self._people.report()
+
     @property
     def rows(self) -> int:
         """Rows of the log that is counted."""
