@@ -1,15 +1,15 @@
 """The engine alone on a catalogue of 100 k items, one core: how long a request takes, what the caches are worth, and what a change costs.
 
-    python benchmarks/serving_engine.py [--work FOLDER] [--items 100k] [--events 300k] [--requests 200] [--only PART ...]
+    python benchmarks/serving_engine.py [--work FOLDER] [--items 100k] [--events 500k] [--requests 200] [--only PART ...]
 
-Makes a synthetic shop (synthetic_log.py) with a click task, learns its words, encodes its items, counts all its events and packs a tiny model whose upper
-weights are as they start: how well it answers is not looked at here. People are given 50 events each. A folder that was packed before is used again.
+The model is the trained one of serving_shop.py, made if FOLDER has none. People are given 50 events each.
 A request: retrieve from the whole catalogue, rank the best 200 by the click task, answer 10.
 
-    warm      the person was answered before: history read, candidates found
+    warm      the person was answered before: history read, candidates found, what the statistics say of the person worked out for this minute
     changed   the person has a new event: the history is read on, or anew, and candidates are found anew
     cold      nothing is kept of the person
-    anew      no cache at all: the texts of the history's items and of the 200 candidates are encoded for the request, the history is read, candidates judged
+    anew      nothing is kept of anybody, and every text that the request needs is encoded for it: those of the 50 events before the history is read,
+              those of the candidates before they are ranked. The same code, the same index, the same answers (compared)
 
 Milliseconds of wall and of processor time, p50 and p99. Writes serving_engine.json into FOLDER.
 """
@@ -23,88 +23,39 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from scale import numbers
-from synthetic_log import write_log
+from serving_shop import SETTINGS, trained
 
 HISTORY, RANKED, PEOPLE = 50, 200, 400
-SETTINGS = [
-    "pretrain.epochs=1",
-    "pretrain.most_texts=10000",
-    "model.size=tiny",
-]
-SHOWN = 30_000  # exposures: every third was followed by the event
-
-
 PARTS = ["requests", "batches", "changes", "start"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/serving-engine"))
+    parser.add_argument("--work", type=Path, default=Path("runs/serving"))
     parser.add_argument("--items", default="100k")
-    parser.add_argument("--events", default="300k")
+    parser.add_argument("--events", default="500k")
     parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--only", nargs="*", default=PARTS, choices=["pack", *PARTS])
+    parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--ready", type=Path, help=argparse.SUPPRESS)  # what the process runs that is timed from its start
     arguments = parser.parse_args()
     if arguments.ready is not None:
         print(json.dumps(ready(arguments.ready)))
         return
-    run = packed(arguments.work, *numbers(f"{arguments.items}:{arguments.events}"))
+    model = trained(arguments.work, arguments.items, arguments.events) / "model"
     kept = arguments.work / "serving_engine.json"
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     found |= {"items": arguments.items, "events": arguments.events, "settings": SETTINGS}
     for part in arguments.only:
-        if part != "pack":
-            found[part] = {"requests": requests, "batches": batches, "changes": changes, "start": start}[part](run, arguments.requests)
-            kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
-            print(part, json.dumps(found[part], indent=1), flush=True)
-
-
-def packed(work: Path, items: int, events: int) -> Path:
-    """The model folder, made if it was not before."""
-    work.mkdir(parents=True, exist_ok=True)
-    run, data = work / "run", work / "data"
-    if not (data / "config.yaml").exists():
-        write_log(data, items, events)
-        _expose(data)
-    if not (run / "model").exists():
-        words = [f for setting in [*SETTINGS, "train.threads=1"] for f in ("--set", setting)]
-        train = [sys.executable, "-m", "m6rec", "train", str(data / "config.yaml"), "--run", str(run), "--until", "encode", *words]
-        subprocess.run(train, check=True)
-        _pack(run)
-    return run / "model"
-
-
-def _pack(run: Path) -> None:
-    """As the index stage packs, with the weights that a fit would start from."""
-    import torch
-
-    from m6rec.index.build import build_index
-    from m6rec.tasks.choose_candidates import sample_states
-    from m6rec.tasks.judge_part import JudgePart
-    from m6rec.tasks.model_folder import INDEX
-    from m6rec.training.pipeline import open_run
-
-    torch.set_num_threads(1)
-    bench = open_run(run)
-    task, judging = bench.new_task(), bench.judging
-    assert judging is not None
-    judge = judging.new_judge(bench, task)
-    judge.bind(judging.examples(bench, judging.chosen("training")[:20_000], 1024))
-    scorer = bench.scorer(bench.model, task)
-    scorer.judging = JudgePart(judge.eval(), judging.inputs)
-    scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, bench.config.choose.prior)
-    scorer.refresh()
-    queries = sample_states(scorer, bench.dataset.histories, bench.config.index.queries, 0)
-    index = build_index(scorer.vectors.numpy(), bench.config.index, queries, 0)
-    scorer.save(run / "model", beside=lambda folder: index.save(folder / INDEX))
+        found[part] = {"requests": requests, "batches": batches, "changes": changes, "start": start}[part](model, arguments.requests)
+        kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        print(part, json.dumps(found[part], indent=1), flush=True)
 
 
 def opened(model: Path) -> Any:
@@ -177,38 +128,47 @@ def requests(model: Path, count: int) -> dict[str, Any]:
         return lambda: engine.answer(asks[number])
 
     found["changed"] = timed(changed(number) for number in range(len(people)))
-    some = [(ask, engine.answer(ask)) for ask in asks[:40]]
-    found["anew"] = timed((lambda ask=ask, kept=kept: anew(engine, ask, kept.items) for ask, kept in some), 5)  # type: ignore[misc]
+    some = [(ask, engine.answer(ask)) for ask in asks[:60]]
+    found["anew"] = timed(anew(engine, ask) for ask, _ in some)
     for ask, kept in some:
-        np.testing.assert_allclose(np.exp(kept.scores), anew(engine, ask, kept.items), atol=1e-4)
-    found["anew against warm"] = round(found["anew"]["cpu_p50_ms"] / found["warm"]["cpu_p50_ms"], 1)
+        again = anew(engine, ask)()
+        order, fresh = np.argsort(kept.items), np.argsort(again.items)
+        np.testing.assert_array_equal(kept.items[order], again.items[fresh])
+        np.testing.assert_allclose(kept.scores[order], again.scores[fresh], atol=1e-3)
+    for figure in ("cpu", "wall"):
+        found[f"anew against warm, {figure}"] = round(found["anew"][f"{figure}_p50_ms"] / found["warm"][f"{figure}_p50_ms"], 1)
     found["caches"] = engine.cache_report()
     return found
 
 
-def anew(engine: Any, ask: Any, items: np.ndarray) -> np.ndarray:
-    """Probabilities of candidates int64 (C,) with nothing kept: every text is read for the request. float32 (C,)."""
+def anew(engine: Any, ask: Any) -> Callable[[], Any]:
+    """The request of `ask` with nothing kept: every text that it needs is read for it, and what was read is what is answered with."""
     import torch
 
-    from m6rec.tasks.judge_rows import JudgeRows
+    scorer, pieces = engine.scorer, engine.scorer.request_judge.pieces
+    scorer.forget_kept()
+    engine.retrieval.forget()
+    pieces._items.clear()
+    pieces._once.clear()
+    ids = engine.items.ids.ids
 
-    scorer, part = engine.scorer, engine.scorer.judging
-    request = engine._request(ask.user, None, None, None, None)
-    touched = np.unique(np.concatenate([items, request.histories.items[-HISTORY:].astype(np.int64)]))
-    contents = scorer.catalogue.contents.rows(torch.from_numpy(touched))
-    summaries = scorer.reader.read(scorer.reader.wording.items(engine.items.rows(touched.tolist())))
-    fresh = type(contents)(summaries, contents.features, contents.offsets, contents.vectors)
-    with torch.no_grad():
-        vectors = scorer.task.items.of(torch.from_numpy(touched), fresh, sparse=False)
-    whole = torch.zeros(len(engine.items), vectors.shape[1])
-    whole[torch.from_numpy(touched)] = vectors
-    size, newest = len(items), np.full(len(items), engine.newest)
-    users = np.full(size, request.users[0])
-    places, cuts = np.zeros(size, np.int64), np.full(size, request.histories.offsets[1])
-    counts = part.inputs.counts(users, items, None, newest, request.histories, places, cuts)
-    rows = JudgeRows(users=places, items=items, cuts=cuts, times=newest, statistics=counts)
-    answers = part.answers(scorer.model, rows, request.histories, scorer.catalogue.contents, None, ["click"], whole)
-    return np.asarray(answers["click"])
+    def encode(items: np.ndarray) -> None:
+        """Put what the model makes of the texts of `items` int64 (X,) in the place of what it made of them before."""
+        rows = torch.from_numpy(items)
+        contents = scorer.catalogue.contents.rows(rows)
+        summaries = scorer.reader.read(scorer.reader.wording.items(engine.items.rows(items.tolist())))
+        fresh = type(contents)(summaries, contents.features, contents.offsets, contents.vectors)
+        with torch.no_grad():
+            scorer.vectors[rows] = scorer.task.items.of(rows, fresh, sparse=False)
+
+    def request() -> Any:
+        history = np.unique(engine._request(ask.user, None, None, None, None).histories.items[-HISTORY:].astype(np.int64))
+        encode(history)
+        found = engine.answer(replace(ask, task=None), count=RANKED).items
+        encode(np.setdiff1d(found, history))
+        return engine.answer(replace(ask, items=tuple(ids[item] for item in found)))
+
+    return request
 
 
 def batches(model: Path, count: int) -> dict[str, Any]:
@@ -305,25 +265,6 @@ def memory() -> dict[str, float]:
         kept[name] = int(rest.split()[0]) / 1024
     own = kept["Anonymous"]
     return {"resident": round(kept["Rss"]), "own": round(own), "shared": round(kept["Rss"] - own)}
-
-
-def _expose(folder: Path, seed: int = 0) -> None:
-    """exposures.parquet: items that were clicked (they are events) and others drawn at random; and config.yaml."""
-    generator = np.random.default_rng(seed)
-    log = pl.read_parquet(folder / "events.parquet")
-    items = pl.read_parquet(folder / "items.parquet")["item_id"]
-    clicked = log[np.sort(generator.choice(len(log), SHOWN // 3, replace=False))]
-    twice = pl.concat([clicked, clicked])
-    passed = twice.with_columns(items[generator.integers(len(items), size=len(twice))].alias("item_id"))
-    shown = pl.concat([clicked.with_columns(clicked=pl.lit(1)), passed.with_columns(clicked=pl.lit(0))]).sort("time")
-    shown.write_parquet(folder / "exposures.parquet")
-    (folder / "config.yaml").write_text(
-        "data: {events: events.parquet, items: items.parquet, exposures: exposures.parquet}\n"
-        "fields: {items: {title: text, category: category}}\n"
-        "split: {protocol: time}\n"
-        "tasks: {next: {answer: choose, prior: {text: false}}, click: {answer: judge, label: clicked}}\n",
-        encoding="utf-8",
-    )
 
 
 if __name__ == "__main__":

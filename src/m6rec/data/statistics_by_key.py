@@ -103,7 +103,9 @@ class KeyStatistics:
         self.whole = np.array(whole, dtype=np.int64)
         self.crossed, self.same_field = crossed, [np.array(same[field.name], np.int64) for field in self.fields]
         parts = [*self.alone, self.whole, self.item, self.same_item, *self.crossed, *self.same_field]
-        self.complete = sorted(np.concatenate(parts).tolist()) == list(range(len(self.names)))
+        placed = np.bincount(np.concatenate(parts), minlength=len(self.names))
+        self.strange = [name for name, times in zip(self.names, placed.tolist(), strict=True) if times != 1]  # named alike, in most cases
+        self.complete = not self.strange
 
     def _settle_keys(self, statistics: Statistics, kinds: Sequence[str], of_person: Sequence[str]) -> None:
         """Numbers, first keys and parents of the kinds of keys that pieces are made of."""
@@ -127,7 +129,7 @@ class KeyStatistics:
     def of_request(self, user: int, scenario: int, moment: float, events: OwnEvents | None, items: np.ndarray) -> Pieces:
         """user, scenario: -1 unknown; events: what `own_events` gave, None where they are not counted; items int64 (X,)."""
         fields = len(self.fields)
-        held = self._combos_of(items)  # F X
+        held = self.combinations(items)  # F X
         used = np.zeros(len(self.combos), dtype=bool)
         used[held] = True
         distinct = np.flatnonzero(used)  # D''
@@ -236,7 +238,7 @@ class KeyStatistics:
             return None
         newest = history.items[-MOST_EVENTS:].astype(np.int64)
         length = len(newest)
-        held = self._combos_of(newest) if len(self.fields) else np.zeros((0, length), np.int64)
+        held = self.combinations(newest) if len(self.fields) else np.zeros((0, length), np.int64)
         coded = self.combo_values[held].transpose(1, 0, 2).reshape(length, held.shape[0] * self.combo_values.shape[1])
         coded = np.concatenate([coded, (self.item_base + newest)[:, None]], axis=1)  # E F*V+1
         event = np.repeat(np.arange(length), coded.shape[1])
@@ -294,8 +296,8 @@ class KeyStatistics:
             codes += [scenario, user * keys.scenarios + scenario if min(user, scenario) >= 0 and scenario < keys.scenarios else -1]
         return [-1 if code < 0 else code + base for code, base in zip(codes, self.person_bases, strict=True)]
 
-    def _combos_of(self, items: np.ndarray) -> np.ndarray:
-        """int (F, X)."""
+    def combinations(self, items: np.ndarray) -> np.ndarray:
+        """int (F, X): the combination of values that each of `items` int64 (X,) has in each field."""
         size = self.tuples.shape[1]
         if not len(self.fields) or not len(items) or items.max() < size:
             return self.tuples[:, items] if len(self.fields) else np.zeros((0, len(items)), np.int64)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import svds
 
 from m6rec.base.contracts import Segment
 
@@ -28,6 +27,8 @@ def spectral_embedding(segments: Sequence[Segment], vocabulary: int, width: int,
     Returns:
         float32 (V, D), rows of unit length.
     """
+    from scipy.sparse.linalg import svds  # slow to load, and of use in training only
+
     generator = np.random.default_rng(seed)
     chosen = (
         segments if len(segments) <= MOST_SEGMENTS else [segments[i] for i in np.linspace(0, len(segments) - 1, MOST_SEGMENTS).astype(int)]

@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from m6rec.language_model.layers import Block, RMSNorm
 from m6rec.language_model.upper import TIME_BUCKETS, SlotBias, UpperLayers, distance_bucket
@@ -179,21 +180,17 @@ def normed(x: np.ndarray, eps: float) -> np.ndarray:
 
 def silu(x: np.ndarray) -> np.ndarray:
     """x sigmoid(x)."""
-    with np.errstate(over="ignore"):  # exp of a large number is inf, and x / inf is what it should be
-        return np.asarray(x / (1 + np.exp(-x)))
+    return F.silu(torch.from_numpy(x)).numpy()  # in one pass over thousands of numbers the tensor library is twice as quick
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis, in place."""
-    scores -= scores.max(axis=-1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= (scores @ np.ones(scores.shape[-1], np.float32))[..., None]
-    return scores
+    """Over the last axis."""
+    return torch.softmax(torch.from_numpy(scores), dim=-1).numpy()
 
 
 def time_buckets(seconds: np.ndarray) -> np.ndarray:
     """As `upper.time_bucket`, of float32 gaps."""
-    minutes = np.maximum(np.nan_to_num(seconds, nan=0.0), 0) / np.float32(60)
+    minutes = np.fmax(seconds, 0) / np.float32(60)
     bucket = 1 + np.minimum((2 * np.log2(1 + minutes)).astype(np.int64), TIME_BUCKETS - 2)
     return np.where(np.isnan(seconds), 0, bucket)
 

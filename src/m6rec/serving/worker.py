@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -36,16 +37,20 @@ def serve(run: Path, state: Path, config: ServeConfig, threads: int, grace: floa
     Raises:
         M6RecError: the model, the store or the configuration can't be used.
     """
-    import torch
-    import uvicorn
+    gc.disable()  # what is imported and loaded stays: looking through it for cycles again and again took a fifth of the start
+    try:
+        import torch
+        import uvicorn
 
-    from m6rec.serving.http.app import create_app
-    from m6rec.serving.http.listening import uvicorn_settings
-    from m6rec.serving.service.service import Service
+        from m6rec.serving.http.app import create_app
+        from m6rec.serving.http.listening import uvicorn_settings
+        from m6rec.serving.service.service import Service
 
-    torch.set_num_threads(threads)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    service = Service.open(run, config, state)
+        torch.set_num_threads(threads)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        service = Service.open(run, config, state)
+    finally:
+        gc.enable()
     try:
         app = create_app(service, config)
         _mount_console(app, service, config)

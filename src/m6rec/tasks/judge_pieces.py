@@ -14,21 +14,24 @@ from threading import Lock
 import numpy as np
 import torch
 
-from m6rec.data.own_events import OwnEvents
+from m6rec.data.own_events import OwnEvents, found_in
 from m6rec.data.statistics_by_key import KeyStatistics, Pieces
 from m6rec.language_model.upper_arrays import array_of
 from m6rec.tasks.judge import Judge
 from m6rec.tasks.judge_part import JudgeInputs
 from m6rec.tasks.judge_slot import StatisticsEncoder
 from m6rec.tasks.options import module_name
+from m6rec.tasks.state_cache import BytesCache
 
 KEPT_BYTES = 64_000_000  # of what is kept of items, for all (scenario, moment) together
+PEOPLE_BYTES = 32_000_000  # of what is kept of people, for all (scenario, moment) together
+MOST_ROWS = 2_000  # of one person, who is begun anew then
 SWEPT, MORE = 20_000, 400  # catalogues that are worked out whole, items beyond those asked for in one request
 MOST_ONCE = 64  # (scenario, moment) that were asked for once
 
 
 class JudgePieces:
-    """What the statistics' first matrix and the linear part make of pieces; those of items are kept for each (scenario, moment)."""
+    """What the statistics' first matrix and the linear part make of pieces; those of items and people are kept for each (scenario, moment)."""
 
     def __init__(self, judge: Judge, inputs: JudgeInputs) -> None:
         encoder = judge.slot.statistics
@@ -47,19 +50,46 @@ class JudgePieces:
         self.people, self.fields = len(keys.alone), len(keys.crossed)
         self._items: OrderedDict[tuple[int, float, int], _ItemPieces] = OrderedDict()
         self._once: OrderedDict[tuple[int, float, int], None] = OrderedDict()
+        self._people = BytesCache[_PersonPieces](PEOPLE_BYTES)
         self._lock = Lock()
 
     def told(self, user: int, scenario: int, moment: float, events: OwnEvents | None, items: np.ndarray, count: int) -> np.ndarray:
         """(X, U + O) of the candidates `items` int64 (X,) out of a catalogue of `count`."""
-        pieces = self.keys.of_request(user, scenario, moment, events, items)
-        fixed, found = self._pieces(pieces)
         total = self._of_items(scenario, moment, items, count)
-        # Which pieces each candidate has, as ones in a matrix: a product adds them up faster than as many look-ups.
-        chosen = np.zeros((len(items), len(found)), np.float32)
-        chosen[np.arange(len(items))[:, None], pieces.place] = 1
-        total += chosen @ found
-        total += fixed
+        held = self.keys.combinations(items)  # F X
+        key = None if user < 0 else np.array([user, scenario, self.rows, moment], np.float64).tobytes()
+        person = None if key is None else self._people.get(key)
+        if person is None or person.events is not events or person.lacks(held, items):
+            pieces = self.keys.of_request(user, scenario, moment, events, items)
+            fixed, found = self._pieces(pieces)
+            # Which pieces each candidate has, as ones in a matrix: a product adds them up faster than as many look-ups.
+            chosen = np.zeros((len(items), len(found)), np.float32)
+            chosen[np.arange(len(items))[:, None], pieces.place] = 1
+            total += chosen @ found
+            total += fixed
+            if key is not None:
+                known = person if person is not None and person.events is events and len(person.rows) < MOST_ROWS else None
+                if known is None or known.lacks_values(held):
+                    person = _PersonPieces.of(events, self.keys, held, pieces, fixed, found, known)
+                    self._people.put(key, person, person.bytes)
+            return total
+        for places in person.place[held]:
+            total += person.rows[places]
+        total += person.fixed
         return total
+
+    def forget(self) -> None:
+        """Drop what was worked out for people."""
+        self._people.clear()
+
+    def report(self) -> dict[str, float]:
+        """Hits, misses and size of what is kept of people."""
+        return self._people.report()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the log that is counted."""
+        return 0 if self.keys.statistics is None else self.keys.statistics.rows
 
     def _pieces(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
         """(U + O,) of the person, with the bias, and (D + D', U + O) of the rest."""
@@ -78,8 +108,7 @@ class JudgePieces:
     def _of_items(self, scenario: int, moment: float, items: np.ndarray, count: int) -> np.ndarray:
         """(X, U + O): pieces of the items, those of an earlier request at this moment looked up."""
         with self._lock:
-            statistics = self.keys.statistics
-            kept = self._kept((scenario, moment, 0 if statistics is None else statistics.rows), count)
+            kept = self._kept((scenario, moment, self.rows), count)
         if kept is None:
             return self.item.of_one(self.keys.of_items(items, scenario, moment))
         missing = items[~kept.known[items]]
@@ -115,6 +144,55 @@ class _ItemPieces:
 
     known: np.ndarray
     pieces: np.ndarray
+
+
+@dataclass(frozen=True)
+class _PersonPieces:
+    """What a person adds to candidates at a moment, as far as it was worked out; candidates that they had themselves are not among these.
+
+    fixed  (U + O,) to every candidate      rows  (R, U + O) of values of fields
+    place  int32 (T,): the row of each combination of values, -1 for one that was not worked out      own  int64 ascending: items of `events`
+    """
+
+    events: OwnEvents | None
+    fixed: np.ndarray
+    rows: np.ndarray
+    place: np.ndarray
+    own: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        events: OwnEvents | None,
+        keys: KeyStatistics,
+        held: np.ndarray,
+        pieces: Pieces,
+        fixed: np.ndarray,
+        found: np.ndarray,
+        known: _PersonPieces | None,
+    ) -> _PersonPieces:
+        """Out of the pieces of candidates with values `held` (F, X), added to what was `known`."""
+        fields = len(pieces.owner)
+        own = np.zeros(0, np.int64) if events is None else events.codes[events.codes >= keys.item_base] - keys.item_base
+        place = np.full(len(keys.combos), -1, np.int32) if known is None else known.place.copy()
+        first = 0 if known is None else len(known.rows)
+        place[held] = first + pieces.place[:, : len(held)].T
+        rows = found[:fields] if known is None else np.concatenate([known.rows, found[:fields]])
+        # Behind the rows of values stands what all items add that the person never had.
+        nothing = found[fields] if len(found) > fields else np.zeros_like(fixed)
+        return cls(events, fixed + nothing, rows, place, own)
+
+    @property
+    def bytes(self) -> int:
+        return self.rows.nbytes + self.place.nbytes + self.fixed.nbytes + self.own.nbytes
+
+    def lacks(self, held: np.ndarray, items: np.ndarray) -> bool:
+        """Whether candidates `items` (X,) with values `held` (F, X) need what was not worked out."""
+        return self.lacks_values(held) or (len(self.own) > 0 and bool(found_in(self.own, items)[0].any()))
+
+    def lacks_values(self, held: np.ndarray) -> bool:
+        """Whether some of the combinations `held` (F, X) were not worked out."""
+        return bool((self.place[held] < 0).any())
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,23 @@ class RequestJudge:
         """Whether the statistics come in pieces that are known here."""
         return self.pieces is None or self.pieces.keys.complete
 
+    @property
+    def hindrance(self) -> str:
+        """Why requests are judged row by row, which takes several times as long; "" where they are judged here."""
+        if self.able or self.pieces is None:
+            return ""
+        strange = self.pieces.keys.strange
+        named = ", ".join(f"'{name}'" for name in strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        return (
+            f"candidates are judged row by row, which takes several times as long: the statistics {named} can't be told apart by name; "
+            "give item fields and labels names other than all, user, item and scenario, without ': ', and train again"
+        )
+
+    def forget(self) -> None:
+        """Drop what was worked out for people."""
+        if self.pieces is not None:
+            self.pieces.forget()
+
     def read(self, slots: ReadSlots, events: Histories, profile: np.ndarray | None) -> ReadHistory:
         """What candidates need of a person. slots: the history as `SlotReader` read it; profile: (W,) of the judge's own, None for none."""
         layers = self.part.judge.sharing.joint_layers

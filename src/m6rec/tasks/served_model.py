@@ -163,6 +163,8 @@ class ServedModel(ChooseMixture):
         self._states.clear()
         self._read_slots.clear()
         self._read_histories.clear()
+        if self._request_judge is not None:
+            self._request_judge.forget()
 
     @property
     def completing(self) -> ChooseMixture:
@@ -272,7 +274,9 @@ class ServedModel(ChooseMixture):
 
     def cache_report(self) -> dict[str, dict[str, float]]:
         """Hits, misses and size of what is kept of histories."""
-        return {"histories": self._read_slots.report(), "histories to judge by": self._read_histories.report()}
+        told = {"histories": self._read_slots.report(), "histories to judge by": self._read_histories.report()}
+        judge = self._request_judge
+        return told if judge is None or judge.pieces is None else told | {"statistics of people": judge.pieces.report()}
 
     def _early(self, requests: Requests) -> ReadSlots:
         reader, events = self.slot_reader, requests.histories.window(keep=self.task.shape.history)
@@ -298,6 +302,8 @@ class ServedModel(ChooseMixture):
         super().forget_states()
         self._read_histories.clear()
         self._read_slots.clear()
+        if self._request_judge is not None:
+            self._request_judge.forget()
 
     def refresh(self) -> None:
         super().refresh()

@@ -14,6 +14,7 @@ import torch
 
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError, nearest
+from m6rec.data.own_events import found_in
 from m6rec.data.schema import shown
 from m6rec.serving.asked import Ask, CacheUse, Degraded, RepeatPolicy
 from m6rec.serving.engine.asking import Asking, Unknown
@@ -221,7 +222,8 @@ class Answering(Asking):
         gain = self._gain(ask, requests, found.items, repeat)
         scores = found.scores if gain is None else found.scores + gain
         if repeat == "exclude":
-            scores = np.where(np.isin(found.items, requests.histories.items), np.float32(-np.inf), scores)
+            had = found_in(np.sort(requests.histories.items), found.items)[0]
+            scores = np.where(had, np.float32(-np.inf), scores)
         plain = gain is None and ask.items is None  # found are in order already
         order = np.arange(len(scores)) if plain else np.argsort(-scores, kind="stable")
         order = order[scores[order] > -np.inf][:wanted] if ask.items is None else order

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from m6rec.serving.engine.load_scorer import load_scorer
 from m6rec.serving.service.batching import Batches
 from m6rec.serving.service.edits import edit_items
 from m6rec.serving.service.outcomes import count_outcomes, counted_until
+from m6rec.serving.service.warming import warm
 from m6rec.tasks.model_folder import CONFIG
 from m6rec.tasks.option_folder import drop_option, load_option
 
@@ -91,11 +93,17 @@ class LoadedModel:
         return cls(version or version_of(folder), folder, Engine(load_scorer(model), config=config))
 
     def warm(self) -> None:
-        """Answer once, so that the first person does not wait for what is made when first asked for."""
-        users = self.engine.users.ids.ids
-        who: dict[str, Any] = {"user": users[-1]} if users else {"history": []}
-        self.engine.recommend(**who, k=1)
+        """Answer once of each kind, so that the first person does not wait for what is made when first asked for."""
+        warm(self.engine)
+        for problem in self.problems:
+            print(f"m6rec: model {self.version}: {problem}", file=sys.stderr, flush=True)
         hold_what_is_loaded()
+
+    @property
+    def problems(self) -> list[str]:
+        """What somebody should look after."""
+        scorer = self.engine.scorer
+        return [scorer.request_judge.hindrance] if scorer.judging is not None and not scorer.request_judge.able else []
 
     def take_names(self, store: Store) -> None:
         """Learn what the store calls the users of the training, where it writes hashes instead of ids."""

@@ -135,7 +135,9 @@ class Operation(Core):
         return {"traffic": self.traffic.total(), "quality": live}
 
     def _problems(self) -> list[str]:
+        active = self.loaded.active
         found = [f"model {version}: {why}" for version, why in self.switching.problems.items()]
+        found += [f"model {active.version}: {why}" for why in active.problems]
         if self.rulings.problem:
             found.append(self.rulings.problem)
         if self.following.away:
