@@ -10,8 +10,9 @@ are an outcome of the exposure, or were counted over the whole period, are left 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,16 @@ def main(words: Sequence[str] | None = None) -> None:
     print(f"{arguments.out}: " + (arguments.out / "cells.json").read_text(encoding="utf-8"))
 
 
-def prepare(source: Path, out: Path, form: str | None = None) -> None:
-    """Write the folder `out`, whole or not at all. `form` is one of FORMS; None: by the files that are there.
+def prepare(source: Path, out: Path, form: str | None = None, *, people: float = 1.0) -> None:
+    """Write the folder `out`, whole or not at all. `form` is one of FORMS; None: by the files that are there. people: a share of them, by hash.
 
     Raises:
         SystemExit: no form fits the folder.
     """
     form = form or recognise(source)
     data = FORMS[form].read(source)
+    if people < 1:
+        data = replace(data, tables={name: of_people(table, people) for name, table in data.tables.items()})
     config: dict[str, Any] = {
         "data": {name: f"{name}.parquet" for name in data.tables},
         "fields": data.fields,
@@ -82,6 +85,15 @@ def prepare(source: Path, out: Path, form: str | None = None) -> None:
         write_json(temporary / "cells.json", {"form": form, "cells": cells(data.tables["exposures"], data.tasks, FORMS[form].least)})
         with atomic_file(temporary / "config.yaml") as path:
             path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+
+
+def of_people(table: pl.DataFrame, share: float) -> pl.DataFrame:
+    """The rows of a share of the people; all where the table has none."""
+    if "user_id" not in table.columns:
+        return table
+    ids = table["user_id"].cast(pl.String).unique()
+    kept = [one for one in ids if int.from_bytes(hashlib.sha256(one.encode()).digest()[:8], "big") < share * 2**64]
+    return table.filter(pl.col("user_id").cast(pl.String).is_in(kept))
 
 
 def recognise(source: Path) -> str:

@@ -6,7 +6,6 @@ The answers come from `m6rec predict` on a table without labels, the command tha
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,15 +42,20 @@ def train(place: Path, name: str, seed: int, threads: int, settings: Sequence[st
     run = place / name
     kept, log = run / "training.json", run / "logs" / "run.jsonl"  # the log has one line for every stage that was done
     stages = log.read_bytes() if log.exists() else b""
-    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", *settings]
-    flags = [word for setting in words for word in ("--set", setting)]
     begun = time.monotonic()
-    peak = command(["train", str(config or place / "data" / "config.yaml"), "--run", str(run), *flags, "--progress"])
+    peak = command_train(run, config or place / "data" / "config.yaml", seed, threads, settings)
     measured = {"name": name, "run": str(run), "seconds": round(time.monotonic() - begun, 1), "peak_mb": round(peak)}
     if kept.exists() and log.read_bytes() == stages:  # all were done before
         return json.loads(kept.read_text(encoding="utf-8"))
     kept.write_text(json.dumps(measured), encoding="utf-8")
     return measured
+
+
+def command_train(run: Path, config: Path, seed: int, threads: int, settings: Sequence[str]) -> float:
+    """`m6rec train` without baselines; its peak memory in MB."""
+    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", *settings]
+    flags = [word for setting in words for word in ("--set", setting)]
+    return command(["train", str(config), "--run", str(run), *flags, "--progress"])
 
 
 def judging_speed(run: Path, steps: int = STEPS) -> dict[str, float]:
@@ -96,16 +100,26 @@ def predicted(name: str, rows: Rows, place: Path, training: dict[str, Any], note
     answers = run / "answers.parquet"
     newest = run / "logs" / "run.jsonl"
     if not answers.exists() or answers.stat().st_mtime < newest.stat().st_mtime:
-        asked = place / "data" / "asked.parquet"
-        if not asked.exists():
-            questions(place / "data").write_parquet(asked)
-        command(["predict", str(run), str(asked), "--out", str(answers)])
+        command(["predict", str(run), str(asked(place)), "--out", str(answers)])
+    return read_answers(name, rows, answers, {**training, "note": note})
+
+
+def asked(place: Path) -> Path:
+    """The table of `questions`, written once."""
+    path = place / "data" / "asked.parquet"
+    if not path.exists():
+        questions(place / "data").write_parquet(path)
+    return path
+
+
+def read_answers(name: str, rows: Rows, answers: Path, facts: dict[str, Any]) -> Predicted:
+    """What `m6rec predict` wrote about `asked`, in the order of the rows."""
     found = pl.read_parquet(answers)
     where = np.flatnonzero(rows.parts != TRAIN)
     values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
     for task in (task for task in rows.tasks if task in found.columns):
         values[where, rows.tasks.index(task)] = found[task].cast(pl.Float32).fill_null(np.nan).to_numpy()
-    return Predicted(name, values, {**training, "note": note})
+    return Predicted(name, values, facts)
 
 
 def questions(folder: Path) -> pl.DataFrame:
@@ -131,22 +145,6 @@ def together(name: str, singles: Sequence[Predicted], rows: Rows) -> Predicted:
         values = np.where(np.isnan(values), one.values, values)
     seconds = sum(one.facts["seconds"] for one in singles)
     return Predicted(name, values, {"seconds": round(seconds, 1), "note": f"{len(singles)} models"})
-
-
-def added(run: Path, copy: Path, place: Path, task: str, policy: str) -> dict[str, Any]:
-    """`add-task` on a copy of a run, by policy: test AUC of each scenario of the task, trained weights and their share of the backbone's."""
-    kept = copy / "added.json"
-    if not kept.exists():
-        from m6rec.tasks.config import JudgeConfig
-        from m6rec.training.adding import add_task
-
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(run, copy)
-        settings = yaml.safe_load((place / "data" / "config.yaml").read_text(encoding="utf-8"))["tasks"][task]
-        found = add_task(copy, task, JudgeConfig.build(settings, source=f"task '{task}'"), policy=policy)  # type: ignore[arg-type]
-        auc = {cell.cell: cell.value("auc") for cell in found.judged.cells()}
-        kept.write_text(json.dumps({"auc": auc, "weights": found.weights, "share": found.share}), encoding="utf-8")
-    return json.loads(kept.read_text(encoding="utf-8"))
 
 
 def latency(run: Path, task: str, scenario: str | None, *, anew: bool = False, requests: int = REQUESTS) -> dict[str, float]:

@@ -17,12 +17,14 @@ import task_ours as ours
 from m6rec.base.storage import atomic_file
 from m6rec.evaluation.judged_intervals import resampled
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
+from task_arms import Arms, added
 from task_baselines import Predicted, cell_auc, measured_tasks
 from task_rows import VALIDATION, Rows
 from task_table import RESAMPLES, cell_name, judged_cells
 
 GRID = [2.0**power for power in range(-4, 5)]  # nine weights of the rare tasks against the others
 RARE = 0.1  # share of positives below which a task is rare
+ADDED = {"options": [{"learning_rate": 5e-3}, {"learning_rate": 1e-2}], "everything": [{"learning_rate": 5e-3}, {"learning_rate": 2e-3}]}
 ADAPTIVE = ["uncertainty", "dwa", "gradnorm", "pcgrad", "mgda", "aligned_mtl"]
 
 
@@ -48,17 +50,17 @@ def balance(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str,
     rare = rare_tasks(rows)
     if not rare or len(rare) == len(measured_tasks(rows)):
         return None
+    arms = arms_of(rows, place, arguments)
     settings = {f"fixed {weight:g}": [f"tasks.{task}.weight={weight:g}" for task in rare] for weight in GRID}
-    settings |= {way: [f"train.balance={way}"] for way in ADAPTIVE}
+    settings |= {way: [f"train.balance.way={way}"] for way in ADAPTIVE}
     found = []
     for name, changed in settings.items():
-        training = ours.train(place, f"balance-{name.replace(' ', '-')}", arguments.seeds[0], arguments.threads, [*changed, *arguments.set])
-        predicted = ours.predicted(name, rows, place, training)
-        found.append((name, mean_validation(rows, predicted), predicted, training))
+        predicted = arms.answers(name, changed)
+        found.append((name, mean_validation(rows, predicted), predicted))
     fixed, adaptive = (max((one for one in found if one[0].startswith("fixed") == side), key=lambda one: one[1]) for side in (True, False))
     return {
         "rare": rare,
-        "trainings": [{"name": name, "validation": value, "seconds": training["seconds"]} for name, value, _, training in found],
+        "trainings": [{"name": name, "validation": value, "seconds": predicted.facts["seconds"]} for name, value, predicted in found],
         "best": {"fixed": fixed[0], "adaptive": adaptive[0]},
         "adaptive_minus_fixed": compared(rows, adaptive[2], fixed[2]),
     }
@@ -68,21 +70,21 @@ def interaction(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[
     """Quality and latency for each number of joint upper layers, and of reading the whole history anew for each request; a plot beside."""
     from m6rec.training.pipeline import open_run
 
-    seed, cell = arguments.seeds[0], rows.cells[0]
-    whole = ours.train(place, f"seed-{seed}", seed, arguments.threads, arguments.set)
-    most = open_run(Path(whole["run"])).shape.upper_layers
-    points, lines = [], []
-    for layers in range(most + 1):
-        training = whole
-        if layers < most:
-            settings = [f"sharing.joint_layers={layers}", *arguments.set]
-            training = ours.train(place, f"joint-{layers}", seed, arguments.threads, settings)
-        predicted = ours.predicted(f"{layers} joint layers", rows, place, training)
+    arms, cell = arms_of(rows, place, arguments), rows.cells[0]
+
+    def spent(run: Path) -> dict[str, Any]:
+        kept, anew = (ours.latency(run, cell["task"], cell["scenario"], anew=anew) for anew in (False, True))
+        return {"upper_layers": open_run(run).shape.upper_layers, "latency": kept, "anew": anew}
+
+    points, lines, layers, most = [], [], 0, 1
+    while layers <= most:
+        predicted = arms.answers(f"joint {layers}", [f"sharing.joint_layers={layers}"], measured=spent)
+        most, latency = predicted.facts["upper_layers"], predicted.facts["latency"]
         quality = resampled([judged_cells(rows, predicted)], ["auc"], RESAMPLES, 0)["auc"][0]
-        spent = ours.latency(Path(training["run"]), cell["task"], cell["scenario"])
-        points.append(LatePoint(str(layers), quality[0], spent["p50_ms"], quality[1], quality[2]))
-        lines.append({"layers": layers, "auc": list(quality), **spent})
-    anew = ours.latency(Path(whole["run"]), cell["task"], cell["scenario"], anew=True)
+        points.append(LatePoint(str(layers), quality[0], latency["p50_ms"], quality[1], quality[2]))
+        lines.append({"layers": layers, "auc": list(quality), **latency})
+        layers += 1
+    anew = predicted.facts["anew"]
     points.append(points[-1]._replace(label="all anew", milliseconds=anew["p50_ms"]))
     lines.append({"layers": "all anew", "auc": lines[-1]["auc"], **anew})
     with atomic_file(place / "interaction.svg") as temporary:
@@ -93,23 +95,31 @@ def interaction(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[
 def options(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str, Any] | None:
     """A new task on a model that was trained without it: the option alone, and everything tuned; the first measured task and the first rare one.
 
-    None where there is one task only.
+    Each policy's learning rate is the best of ADDED on validation. None where there is one task only.
     """
     tasks = measured_tasks(rows)
     if len(tasks) < 2:
         return None
-    found = []
+    arms, found = arms_of(rows, place, arguments), []
     for task in dict.fromkeys([tasks[0], *rare_tasks(rows)[:1]]):
+
+        def tried(run: Path, task: str = task) -> dict[str, Any]:
+            return {policy: [added(run, place, task, policy, one) for one in settings] for policy, settings in ADDED.items()}
+
         config = ours.config_of(place, f"without-{task}", [other for other in rows.tasks if other != task])
-        trained = ours.train(place, f"without-{task}", arguments.seeds[0], arguments.threads, arguments.set, config)
-        line: dict[str, Any] = {"task": task}
-        for policy in ("options", "everything"):
-            line[policy] = ours.added(Path(trained["run"]), place / f"added-{task}-{policy}", place, task, policy)
-            cells = [value for name, value in line[policy]["auc"].items() if name in [cell_name(cell) for cell in rows.cells]]
-            line[policy]["mean_auc"] = float(np.mean(cells))
+        facts = arms.answers(f"without {task}", config=config, measured=tried).facts
+        line: dict[str, Any] = {"task": task, "tried": {policy: facts[policy] for policy in ADDED}}
+        measured = {cell_name(cell) for cell in rows.cells if cell["task"] == task}
+        for policy in ADDED:
+            best = max(facts[policy], key=lambda one: one["validation"])
+            line[policy] = {**best, "mean_auc": float(np.mean([value for name, value in best["auc"].items() if name in measured]))}
         line["kept"] = (line["options"]["mean_auc"] - 0.5) / (line["everything"]["mean_auc"] - 0.5)
         found.append(line)
     return {"tasks": found}
+
+
+def arms_of(rows: Rows, place: Path, arguments: argparse.Namespace) -> Arms:
+    return Arms(rows, place, arguments.seeds[0], arguments.threads, arguments.set)
 
 
 def lines(name: str, study: dict[str, Any] | None) -> list[str]:

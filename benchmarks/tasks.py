@@ -69,7 +69,13 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=cores, help="of our trainings; baselines and peers always have one")
     parser.add_argument("--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5")
     parser.add_argument("--studies", nargs="*", default=[], choices=list(STUDIES), help="trained beside the table, with the first seed")
+    parser.add_argument("--only-studies", action="store_true", help="no model of ours for the table")
+    parser.add_argument(
+        "--people", type=float, default=1.0, help="share of the people, drawn by hash: of everybody's rows, in a folder of its own"
+    )
     arguments = parser.parse_args(words)
+    if not 0 < arguments.people <= 1:
+        parser.error(f"--people is a share, above 0 and at most 1, not {arguments.people}")
     if arguments.studies and not arguments.seeds:
         parser.error("--studies train ours; give --seeds a number")
     arguments.peers = [] if arguments.peers is None else arguments.peers or list(PEERS)
@@ -82,9 +88,10 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 def measure_data(folder: Path, form: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Every line of one data set."""
-    place = arguments.work / folder.resolve().name
+    name = folder.resolve().name if arguments.people == 1 else f"{folder.resolve().name}-{arguments.people:g}"
+    place = arguments.work / name
     if not (place / "data" / "config.yaml").exists():
-        prepare(folder, place / "data", form)
+        prepare(folder, place / "data", form, people=arguments.people)
     rows = read_rows(place / "data")
     prints = fingerprint(rows)
 
@@ -92,20 +99,18 @@ def measure_data(folder: Path, form: str, arguments: argparse.Namespace) -> dict
     def counted() -> dict[str, np.ndarray]:
         return kept_counts(rows, place / f"counts-{prints[:12]}.npz")
 
-    scorers = our_lines(rows, place, arguments) if arguments.seeds else []
-    scorers += [
-        ("baseline", baseline(name, rows, counted, place / "baselines" / f"{name}-{prints[:12]}.npz")) for name in arguments.baselines
-    ]
+    scorers = our_lines(rows, place, arguments) if arguments.seeds and not arguments.only_studies else []
+    scorers += [("baseline", baseline(one, rows, counted, place / "baselines" / f"{one}-{prints[:12]}.npz")) for one in arguments.baselines]
     judges = Judges(rows, counted, place / "peers", arguments.work / "environments", only_cached=arguments.cached)
-    for name in arguments.peers:
-        found = judges.measure(name) if suits(name, rows) else None
+    for peer in arguments.peers:
+        found = judges.measure(peer) if suits(peer, rows) else None
         if found is not None:
             scorers.append(("peer", found))
     reference = scorers[0][1].name if scorers else None
-    studies = {name: STUDIES[name](rows, place, arguments) for name in arguments.studies}
-    parts = {name: int((rows.parts == code).sum()) for code, name in enumerate(("train", "validation", "test"))}
+    studies = {study: STUDIES[study](rows, place, arguments) for study in arguments.studies}
+    parts = {part: int((rows.parts == code).sum()) for code, part in enumerate(("train", "validation", "test"))}
     return {
-        "data": folder.resolve().name,
+        "data": name,
         "statement": STATEMENT.format(rows=len(rows), cells=len(rows.cells), **parts),
         "rows": make_rows(rows, scorers, reference),
         "studies": studies,

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import yaml
 
+import task_arms
 import task_studies
 import tasks
 from peers import environment, judging
 from peers.judging import PEERS, Judges, fingerprint, suits, write_exchange
+from task_arms import Arms
 from task_baselines import (
     Predicted,
     cell_auc,
@@ -32,7 +36,7 @@ from task_baselines import (
     validation_auc,
 )
 from task_counts import counts, earlier_sums, event_sums, faded_sums, group_keys
-from task_data import cells
+from task_data import cells, of_people
 from task_ours import questions
 from task_rows import TEST, TRAIN, VALIDATION, Rows, events_before, read_rows
 from task_table import judged_cells, make_rows, markdown
@@ -380,7 +384,7 @@ def test_the_whole_script_with_answers_given(
         return Predicted(name, values, dict(training))
 
     monkeypatch.setattr(tasks, "recognise", lambda source: "kuairand")
-    monkeypatch.setattr(tasks, "prepare", lambda source, out, form: write_folder(out))
+    monkeypatch.setattr(tasks, "prepare", lambda source, out, form, people: write_folder(out))
     monkeypatch.setattr(tasks.ours, "train", train)
     monkeypatch.setattr(tasks.ours, "predicted", predicted)
     monkeypatch.setattr(tasks.ours, "judging_speed", lambda run: {"examples_per_second": 7.0})
@@ -388,15 +392,25 @@ def test_the_whole_script_with_answers_given(
     monkeypatch.setattr(task_studies, "RARE", 0.4)
     words = ["--data", str(tmp_path / "small"), "--work", str(tmp_path / "work"), "--threads", "1", "--baselines", "counters"]
     shares = {"options": 0.7, "everything": 0.75}
-    monkeypatch.setattr(
-        tasks.ours, "added", lambda run, copy, place, task, policy: {"auc": {f"shop/{task}": shares[policy]}, "weights": 9, "share": 0.01}
-    )
+
+    def added(run: Path, place: Path, task: str, policy: str, settings: dict[str, float]) -> dict[str, object]:
+        best = settings["learning_rate"] == task_studies.ADDED[policy][1]["learning_rate"]
+        value = shares[policy] if best else 0.9  # which has the worse validation
+        return {"validation": float(best), "auc": {f"shop/{task}": value}, "weights": 9, "share": 0.01}
+
+    def answers(arms: Arms, name: str, changed: Sequence[str] = (), config: Path | None = None, measured: Any = None) -> Predicted:
+        training = train(arms.place, name, arms.seed, arms.threads, [*changed, *arms.settings], config)
+        found = predicted(name, arms.rows, arms.place, training)
+        return Predicted(name, found.values, {**found.facts, **(measured(arms.run) if measured else {})})
+
+    monkeypatch.setattr(task_studies, "added", added)
+    monkeypatch.setattr(Arms, "answers", answers)
     tasks.main([*words, "--seeds", "0", "1", "2", "--studies", "balance", "options"])
-    assert [one for one in asked if not one[0].startswith(("balance", "without"))] == [
+    assert [one for one in asked if one[0].startswith(("seed", "only"))] == [
         *((f"seed-{seed}", ["click", "like", "next"]) for seed in (0, 1, 2)),
         *(("only-click", ["click", "next"]), ("only-like", ["like", "next"])),
     ]
-    assert len([one for one in asked if one[0].startswith("balance")]) == 9 + len(task_studies.ADAPTIVE)
+    assert len([one for one in asked if not one[0].startswith(("seed", "only", "without"))]) == 9 + len(task_studies.ADAPTIVE)
     record = json.loads((tmp_path / "work" / "tasks.json").read_text())
     assert record["machine"] == environment.machine(1)
     result = record["results"][0]
@@ -406,8 +420,8 @@ def test_the_whole_script_with_answers_given(
     assert result["studies"]["balance"]["rare"] == ["like"]
     assert result["studies"]["balance"]["adaptive_minus_fixed"] == [0.0, 0.0, 0.0]
     assert [one for one in asked if one[0].startswith("without")] == [
-        ("without-click", ["like", "next"]),
-        ("without-like", ["click", "next"]),
+        ("without click", ["like", "next"]),
+        ("without like", ["click", "next"]),
     ]
     page = capsys.readouterr().out
     assert "| click | 0.7000 | 0.7500 | 80.0% | 1.00% |" in page
@@ -419,6 +433,37 @@ def test_the_whole_script_with_answers_given(
     assert (place / "baselines").is_dir()
     tasks.main([*words, "--seeds"])  # what was made is read again
     assert "| m6rec" not in capsys.readouterr().out
+
+
+def test_arms_share_a_run_folder(folder: Path, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arm is trained once for equal settings; what it answers is read back row by row."""
+    trained: list[list[str]] = []
+
+    def predict(words: list[str]) -> float:
+        asked = pl.read_parquet(words[2])
+        asked.select(click=pl.Series(np.linspace(0, 1, asked.height)), like=pl.lit(0.5)).write_parquet(words[4])
+        return 1.0
+
+    monkeypatch.setattr(task_arms.ours, "command_train", lambda run, config, seed, threads, settings: trained.append(settings))
+    monkeypatch.setattr(task_arms, "command", predict)
+    (tmp_path / "data").symlink_to(folder, target_is_directory=True)
+    arms = Arms(rows, tmp_path, 0, 1, ["train.epochs=1"])
+    for _ in range(2):
+        found = arms.answers("fixed 2", ["tasks.like.weight=2"], measured=lambda run: {"run": run.name})
+    arms.answers("fixed 2", ["tasks.like.weight=4"])
+    assert trained == [["tasks.like.weight=2", "train.epochs=1"], ["tasks.like.weight=4", "train.epochs=1"]]
+    assert found.facts["run"] == "studies"
+    assert np.isnan(found.values[rows.parts == TRAIN]).all()
+    assert found.values[rows.parts != TRAIN, rows.tasks.index("click")][-1] == 1
+
+
+def test_a_share_of_the_people(folder: Path) -> None:
+    """Whoever is left out is so everywhere; what has no people stays."""
+    kept = {name: of_people(pl.read_parquet(folder / f"{name}.parquet"), 0.5) for name in ("exposures", "users", "items")}
+    people = set(kept["users"]["user_id"])
+    assert 0.2 * USERS < len(people) < 0.8 * USERS
+    assert set(kept["exposures"]["user_id"]) <= people
+    assert kept["items"].height == ITEMS
 
 
 def test_questions_have_no_answers(folder: Path, rows: Rows) -> None:

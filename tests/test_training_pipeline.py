@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
+from conftest import JUDGED
 from m6rec.base.errors import CheckpointError, ConfigError, StorageError
-from m6rec.config import M6RecConfig
+from m6rec.config import M6RecConfig, load_config
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.training import stages_data
@@ -326,6 +327,16 @@ def test_early_stopping_can_look_at_any_metric(tiny_sample: Path, tiny_config: B
     for wrong in ("accuracy", "ndcg", "ndcg@0", "recall@x"):
         with pytest.raises(ConfigError, match=r"train\.validation_metric.*for example ndcg@10"):
             tiny_config(f"train.validation_metric={wrong}")
+
+
+def test_what_does_not_choose_agrees_with_nothing(judged_sample: Path, judged_run: Path, tmp_path: Path) -> None:
+    """A model whose choosing is not trained is not held against counts: its fit has no such figure, and its order is that of the mixture."""
+    shutil.copytree(judged_run / "stages", tmp_path / "stages")
+    settings = [*JUDGED, "tasks.next.weight=0", "train.epochs=1"]
+    facts = train(load_config(judged_sample / "config.yaml", settings), judged_sample, tmp_path, until="fit")["fit"]
+    assert "validation click auc" in facts
+    assert "with agreement" not in facts
+    assert open_run(tmp_path).fitted().agreement.weight == 0
 
 
 # ---- report

@@ -18,6 +18,7 @@ from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
 from m6rec.index.build import build_index, describe
 from m6rec.language_model.checkpoint import save_weights
+from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
@@ -139,8 +140,10 @@ class Fit(Stage):
         )
         state = loop.run()
         task.bind(None)  # the calibration needs the memory
-        with torch.no_grad():
-            agreement, agreed = calibrate(bench, scorer)
+        agreement, agreed = Agreement(), None
+        if config.choose.weight > 0:  # else nothing has learned to choose, and there is nothing to agree with
+            with torch.no_grad():
+                agreement, agreed = calibrate(bench, scorer)
         write_json(bench.folder(self.name) / AGREEMENT, agreement.plain())
         if talking is not None:
             dialogue.bind(None)
@@ -156,9 +159,10 @@ class Fit(Stage):
             for name, calibration in calibrations.items():
                 write_json(bench.folder(self.name) / CALIBRATIONS / f"{name}.json", calibration.plain())
         reached = reached_at_best(state, watched)
-        write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, **reached, "with_agreement": agreed})
-        reached = {f"validation {name}": round(value, 4) for name, value in reached.items()} | {"with agreement": round(agreed, 4)}
-        return {"best epoch": state.best_epoch + 1, **reached}
+        with_agreement = {} if agreed is None else {"with_agreement": agreed}
+        write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, **reached, **with_agreement})
+        told = {f"validation {name}": round(value, 4) for name, value in reached.items()}
+        return {"best epoch": state.best_epoch + 1, **told, **({} if agreed is None else {"with agreement": round(agreed, 4)})}
 
 
 def reached_at_best(state: LoopState, watched: dict[str, str]) -> dict[str, float]:
