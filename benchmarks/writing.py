@@ -22,7 +22,7 @@ import torch
 from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Decoded, decode
-from m6rec.tasks.agreement import DRAFTS, TEMPERATURE, by_agreement, least_words
+from m6rec.tasks.drafts import DRAFTS, TEMPERATURE, by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, spelling_of
 from m6rec.tasks.known_words import KnownWords
 from m6rec.tasks.write import WriteExamples
