@@ -1,17 +1,22 @@
-"""The whole service over loopback HTTP: latency, how much it sustains, how fresh answers are, what a start, a switch and a kill cost.
+"""The whole service against the figures it has to reach: engine, loopback HTTP, start, memory, store, faults; one table.
 
-    python benchmarks/serving.py RUN [--workers N] [--seconds S] [--history N] [--only start latency sustained fresh faults]
+    python benchmarks/serving.py [--work runs/serving] [--only engine start http sustained fresh faults store] [--seconds S] [--task click]
 
-RUN is a run folder (benchmarks/serving_engine.py --only train makes one of 100 k items). Client and server share the machine's cores. Questions
-come on time whether the last was answered or not (open loop), so that waiting counts; a question lost with its connection is asked once more,
-as HTTP clients do. Writes serving.json into --work.
+Trains the shop of serving_shop.py into --work/run if it is not there (100 k items; graph and text priors; a click task), or takes the run of --run, then of
+the parts asked for:
 
-    start      from the command to the first answer of /health/ready; memory of each worker then (smaps_rollup)
-    latency    /v1/recommend at 50 a second, 10 answers, for people with --history events
+    engine     serving_engine.py in a process of its own: retrieve from all items, rank 200, 50 events; against encoding everything for the request
+    start      from the command to the first worker that can answer, with one worker and with two; memory of each then (smaps_rollup)
+    http       /v1/recommend ordered by --task at 50 a second for people with 50 events: at once after a start, and warm; one worker
     sustained  the same at growing rates; the last rate at which p99 stayed under 100 ms
-    fresh      an event (of somebody new) until an answer knows the person; an item until it is
-               retrieved by a condition that only it meets: from sending to the answer
-    faults     at a steady rate: load a copy of the model, switch, roll back, kill -9 a worker; questions that failed
+    fresh      an event (of somebody new) until an answer knows the person; an item until it is retrieved by a condition that only it meets: from sending
+               to the answer; two workers
+    faults     two workers at a steady rate: load a copy of the model, switch, roll back, kill -9 a worker; questions that failed
+    store      store.py: events acknowledged durably, SQLite and PostgreSQL
+
+Client and server share the machine's cores. Questions come on time whether the last was answered or not (open loop), so that waiting counts; a question
+lost with its connection is asked once more, as HTTP clients do. Figures of parts that are not asked for stay what they were. Writes serving.json and serving.md
+into --work.
 """
 
 from __future__ import annotations
@@ -21,223 +26,147 @@ import asyncio
 import json
 import os
 import random
-import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from serving_client import Client, Question, Server, at_rate, figures, listed, memory, prepared
+from serving_shop import trained
+
 RATES = (25, 50, 100, 150, 200, 300, 400, 600)
 BOUND = 0.100  # seconds
-CONNECTIONS = 16
+STARTS = 3
+HTTP = ("http", "sustained")  # parts of one server
+PARTS = ("engine", "start", "http", "sustained", "fresh", "faults", "store")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/serving"))
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--run", type=Path, help="a run to serve in place of the shop; without the engine's part")
+    parser.add_argument("--items", default="100k")
+    parser.add_argument("--events", default="500k")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each rate")
     parser.add_argument("--history", type=int, default=50, help="events of the people who ask")
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--trials", type=int, default=40, help="of fresh: events; a quarter as many items")
-    parser.add_argument("--task", help="a task on candidates that orders the answers; needs --scenario where it is asked in several")
-    parser.add_argument("--scenario")
-    parser.add_argument("--only", nargs="*", default=["start", "latency", "sustained", "fresh", "faults"])
+    parser.add_argument("--task", default="click", help="a task on candidates that orders the answers; '' for plain lists")
+    parser.add_argument("--scenario", help="of the task, where it is asked in several")
+    parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--set", action="append", default=[], dest="settings", help="passed on to m6rec serve")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    found = asyncio.run(measure(arguments))
-    (arguments.work / "serving.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+    run = arguments.run or trained(arguments.work, arguments.items, arguments.events)
+    kept = arguments.work / "serving.json"
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    found |= {"cores": len(os.sched_getaffinity(0)), "items": arguments.items, "command": " ".join(["python", *sys.argv])}
+    for part in arguments.only:
+        if part == "engine" and arguments.run is None:
+            found["engine"] = engine(arguments)
+        elif part == "store":
+            found["store"] = store(arguments.work)
+        elif part == "start":
+            found["start"] = starts(run, arguments)
+        elif part in ("http", "fresh", "faults") or (part == "sustained" and "http" not in arguments.only):
+            found |= asyncio.run(served(run, part, arguments))
+        kept.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        (arguments.work / "serving.md").write_text(table(found), encoding="utf-8")
+    print((arguments.work / "serving.md").read_text(encoding="utf-8"))
 
 
-async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+def engine(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What serving_engine.py finds of single requests."""
+    words = ["--work", str(arguments.work), "--items", arguments.items, "--events", arguments.events, "--only", "requests"]
+    subprocess.run([sys.executable, str(Path(__file__).with_name("serving_engine.py")), *words], check=True, stdout=subprocess.DEVNULL)
+    return dict(json.loads((arguments.work / "serving_engine.json").read_text(encoding="utf-8"))["requests"])
+
+
+def store(work: Path) -> dict[str, Any]:
+    """What store.py finds."""
+    out = work / "store.json"
+    subprocess.run([sys.executable, str(Path(__file__).with_name("store.py")), "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    return dict(json.loads(out.read_text(encoding="utf-8")))
+
+
+def copied(run: Path, home: Path) -> None:
+    """The model in a run folder of its own, so that another may be named beside it over HTTP."""
+    shutil.copytree(run / "model" if (run / "model").is_dir() else run, home / "run" / "model")
+
+
+def starts(run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of STARTS starts with one worker and with two, after one that is not counted; memory of each worker after the last."""
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="m6rec-serving-") as folder:
         home = Path(folder)
-        source = arguments.run / "model" if (arguments.run / "model").is_dir() else arguments.run
-        shutil.copytree(source, home / "run" / "model")  # a folder of its own, so that another may be named beside it over HTTP
-        server = Server(home, arguments)
+        copied(run, home)
+        for workers in (1, 2):
+            took = []
+            for _ in range(STARTS + 1):
+                server = Server(home, workers, arguments.settings)
+                try:
+                    took.append(server.begin())
+                    server.settle()
+                    megabytes = [memory(pid) for pid in server.workers()]
+                    worked = server.processor() / workers
+                finally:
+                    server.end()
+            name = f"{workers} worker{'s' if workers > 1 else ''}"
+            found[name] = {"seconds": [round(one, 2) for one in took[1:]], "processor_s": round(worked, 2), "memory_mb": megabytes}
+            print(name, found[name], file=sys.stderr)
+    return found
+
+
+async def served(run: Path, part: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Parts over HTTP, each set with a server of its own."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="m6rec-serving-") as folder:
+        home = Path(folder)
+        copied(run, home)
+        server = Server(home, 1 if part in HTTP else 2, arguments.settings)
+        server.begin()
         try:
-            start = server.begin()
-            print(f"ready after {start:.2f} s", file=sys.stderr)
-            client = Client(server.port)
-            found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "workers": arguments.workers}
-            if "start" in arguments.only:
-                found["start"] = {"seconds": round(start, 2), "memory_mb": [memory(pid) for pid in server.workers()]}
-            people = await prepared(client, arguments)
+            people = await prepared(Client(server.port), arguments.people, arguments.history)
             body = {"k": 10} | {name: value for name in ("task", "scenario") if (value := getattr(arguments, name))}
 
             def question() -> tuple[str, dict[str, Any]]:
                 return "/v1/recommend", {"user": random.choice(people), **body}
 
-            warm = figures(await at_rate(client, question, 20, 4.0))
-            print(f"warm: {warm}", file=sys.stderr)
-            if "latency" in arguments.only:
-                found["latency at 50/s"] = figures(await at_rate(client, question, 50, 2 * arguments.seconds))
-                print(found["latency at 50/s"], file=sys.stderr)
-            if "sustained" in arguments.only:
+            if part == "http":  # the people are in the store; who starts reads them from there
+                server.end()
+                server.begin()
+                client = Client(server.port)
+                found["http"] = {"right after the start": figures(await at_rate(client, question, 50, 5.0))}
+            server.settle()
+            client = Client(server.port)
+            for person in people:
+                await client.post("/v1/recommend", {"user": person, **body})
+            if part == "http":
+                before = server.processor()
+                found["http"]["warm"] = figures(await at_rate(client, question, 50, 2 * arguments.seconds))
+                found["http"]["processor ms a request"] = round(1e3 * (server.processor() - before) / (100 * arguments.seconds), 2)
+                print(found["http"], file=sys.stderr)
+            if part in HTTP and "sustained" in arguments.only:
                 found["sustained"] = await sustained(client, question, arguments.seconds)
-            if "fresh" in arguments.only:
+            if part == "fresh":
                 found["fresh"] = await fresh(client, arguments.trials)
-            if "faults" in arguments.only:
+            if part == "faults":
                 found["faults"] = await faults(client, question, server, home)
-            if "start" in arguments.only:
-                found["start"]["memory_mb_after"] = [memory(pid) for pid in server.workers()]
+            found[f"memory of workers after {part}, MB"] = [memory(pid) for pid in server.workers()]
+            print({name: value for name, value in found.items() if name != "sustained"}, file=sys.stderr)
             return found
         finally:
             server.end()
 
 
-class Server:
-    """`m6rec serve` in a process of its own."""
-
-    def __init__(self, home: Path, arguments: argparse.Namespace) -> None:
-        words = ["--state", str(home / "state"), "--port", "0", "--workers", str(arguments.workers), "--set", "http.log=false"]
-        for setting in arguments.settings:
-            words += ["--set", setting]
-        self.command = [sys.executable, "-m", "m6rec", "serve", str(home / "run"), *words]
-        self.port = 0
-
-    def begin(self) -> float:
-        """Seconds until the first worker can answer."""
-        begun = time.perf_counter()
-        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            if found := re.search(r"on http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(found[1])
-                break
-            print(line, end="", file=sys.stderr)
-        if not self.port:
-            raise SystemExit("the service did not start")
-        took = time.perf_counter() - begun
-        while len(self.workers()) < int(self.command[self.command.index("--workers") + 1]):
-            time.sleep(0.05)
-        return took
-
-    def workers(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(child) for child in children]
-
-    def processor(self) -> float:
-        """Seconds of processor time of all workers so far."""
-        ticks = 0
-        for pid in self.workers():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
-
-
-class Client:
-    """Connections that are kept; replies are read by their content-length."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self.room = asyncio.Semaphore(CONNECTIONS)
-        self.lost = 0
-
-    async def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and reply; asked once more where the connection was lost."""
-        payload = json.dumps(body).encode()
-        head = (
-            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n".encode()
-        )
-        async with self.room:
-            for attempt in (0, 1, 2):
-                try:
-                    return await self._once(head + payload, fresh=attempt > 0)
-                except (OSError, asyncio.IncompleteReadError):
-                    self.lost += 1
-                    if attempt == 2:
-                        return 0, {}
-        raise AssertionError
-
-    async def _once(self, request: bytes, fresh: bool) -> tuple[int, dict[str, Any]]:
-        # A connection that was idle for long may have been closed by the server: another try does not take another of those.
-        reader, writer = self.idle.pop() if self.idle and not fresh else await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(re.search(rb"content-length: (\d+)", head.lower())[1])  # type: ignore[index]
-            body = await reader.readexactly(length)
-        except (OSError, asyncio.IncompleteReadError):
-            writer.close()
-            raise
-        if b"connection: close" in head.lower():
-            writer.close()
-        else:
-            self.idle.append((reader, writer))
-        return int(head[9:12]), json.loads(body)
-
-
-async def prepared(client: Client, arguments: argparse.Namespace) -> list[str]:
-    """People with as many events as asked for, all of them known items."""
-    items = [row["item_id"] for row in await listed(client.port, "items")]
-    people = [f"bench-{number}" for number in range(arguments.people)]
-    events = [
-        {"user_id": person, "item_id": random.choice(items), "time": 1.6e9 + n} for person in people for n in range(arguments.history)
-    ]
-    for begin in range(0, len(events), 1000):
-        status, reply = await client.post("/v1/events", {"events": events[begin : begin + 1000]})
-        assert status == 200, reply
-    return people
-
-
-async def listed(port: int, what: str) -> list[dict[str, Any]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET /v1/{what}?most=1000 HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode())
-    reply = (await reader.read()).partition(b"\r\n\r\n")[2]
-    writer.close()
-    return list(json.loads(reply)[what])
-
-
-async def at_rate(
-    client: Client, question: Callable[[], tuple[str, dict[str, Any]]], rate: float, seconds: float
-) -> list[tuple[float, int]]:
-    """(seconds from when it was due, status) of each of rate * seconds questions."""
-    taken: list[tuple[float, int]] = []
-
-    async def one(due: float) -> None:
-        path, body = question()
-        status, _ = await client.post(path, body)
-        taken.append((time.perf_counter() - due, status))
-
-    begun, tasks = time.perf_counter(), []
-    for number in range(int(rate * seconds)):
-        due = begun + number / rate
-        await asyncio.sleep(max(due - time.perf_counter(), 0))
-        tasks.append(asyncio.create_task(one(due)))
-    await asyncio.gather(*tasks)
-    return taken
-
-
-def figures(taken: list[tuple[float, int]]) -> dict[str, Any]:
-    times = sorted(took for took, _ in taken)
-    told: dict[str, Any] = {
-        "questions": len(times),
-        "p50_ms": round(1e3 * times[len(times) // 2], 2),
-        "p99_ms": round(1e3 * times[min(int(len(times) * 0.99), len(times) - 1)], 2),
-        "failed": sum(status != 200 for _, status in taken),
-    }
-    if told["failed"]:
-        told["statuses"] = dict(Counter(str(status) for _, status in taken))
-    return told
-
-
-async def sustained(client: Client, question: Callable[[], tuple[str, dict[str, Any]]], seconds: float) -> dict[str, Any]:
+async def sustained(client: Client, question: Question, seconds: float) -> dict[str, Any]:
     """Figures by rate, and the last rate that held."""
     rates: dict[str, Any] = {}
     held = 0
@@ -294,7 +223,7 @@ def delays(pairs: list[tuple[float, float]]) -> dict[str, float]:
     }
 
 
-async def faults(client: Client, question: Callable[[], tuple[str, dict[str, Any]]], server: Server, home: Path) -> dict[str, Any]:
+async def faults(client: Client, question: Question, server: Server, home: Path) -> dict[str, Any]:
     """Questions at 20 a second while models are switched and a worker is killed."""
     shutil.copytree(home / "run" / "model", home / "next")
     taken: list[tuple[float, int]] = []
@@ -337,14 +266,46 @@ async def faults(client: Client, question: Callable[[], tuple[str, dict[str, Any
     }
 
 
-def memory(pid: int) -> dict[str, int]:
-    """Megabytes of a process: resident, proportional (shared pages divided among those who share them), and its own."""
-    told = {}
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name in ("Rss", "Pss", "Private_Dirty", "Private_Clean"):
-            told[name] = int(rest.split()[0]) // 1024
-    return {"resident": told["Rss"], "proportional": told["Pss"], "own": told["Private_Dirty"] + told["Private_Clean"]}
+def table(found: dict[str, Any]) -> str:
+    """The figures against what they must reach, as Markdown; what was not measured is left out."""
+    rows: list[tuple[str, str, str, str]] = []
+    if "engine" in found:
+        warm, ratio = found["engine"]["warm"], found["engine"]["anew against warm, cpu"]
+        told = f"{warm['cpu_p50_ms']} / {warm['cpu_p99_ms']} ms"
+        rows.append(("retrieve from 100 k items, rank 200, 50 events, warm, one core: p50 / p99", "10 / 20 ms", "3 / 6 ms", told))
+    if "http" in found:
+        told = f"{found['http']['warm']['p99_ms']} ms; at once after a start {found['http']['right after the start']['p99_ms']} ms"
+        rows.append(("same over HTTP at 50 requests/s, p99", "40 ms", "15 ms", told))
+    if "sustained" in found:
+        rows.append(("sustained requests/s before p99 passes 100 ms", "120", "400", str(found["sustained"]["requests_per_second"])))
+    if "engine" in found:
+        rows.append(("late interaction with caches against encoding everything per request, same answers", "10×", "50×", f"{ratio}×"))
+    if "fresh" in found:
+        event, item = found["fresh"]["event"], found["fresh"]["item"]
+        told = f"median {event['answered_ms']}, most {event['answered_most_ms']} ms"
+        rows.append(("a new event changes the next answer within", "50 ms", "5 ms", told))
+        rows.append(
+            ("a new item is retrievable within", "1 s", "50 ms", f"median {item['answered_ms']}, most {item['answered_most_ms']} ms")
+        )
+    for database, figures_ in found.get("store", {}).items():
+        single, lots = figures_["one by one, 1 clients"]["median"], figures_["lots of 100, 1 clients"]["median"]
+        told = f"{single:,.0f} / {lots:,.0f}"
+        rows.append((f"events acknowledged durably/s, one by one / in batches of 100, {database}", "500 / 5,000", "2,000 / 30,000", told))
+    if "start" in found:
+        told = "; ".join(f"{name} {statistics.median(one['seconds']):.1f} s" for name, one in found["start"].items())
+        rows.append(("start to ready, 100 k items", "10 s", "2 s", told))
+        rows.append(("memory of a worker, 100 k items", "1 GB", "400 MB, shared", _megabytes(found)))
+    if "faults" in found:
+        faults_ = found["faults"]
+        told = f"{faults_['failed']} of {faults_['questions']}; {faults_['connections_lost_by_the_kill']} connections lost by the kill, asked again"
+        rows.append(("requests failed during switch, roll back, worker kill", "0", "0", told))
+    lines = ["| what | must | reach for | measured |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join([f"`{found['command']}`, {found['cores']} cores", "", *lines, ""])
+
+
+def _megabytes(found: dict[str, Any]) -> str:
+    told = [max(one["memory_mb"], key=lambda worker: worker["resident"]) for one in found["start"].values()]
+    return "; ".join(f"{one['resident']} MB, {one['own']} MB of them its own" for one in told)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from m6rec import Recommender
+from m6rec.data.statistic_keys import ItemValues, StatisticKeys
+from m6rec.data.statistics import OutcomeLog, Statistics
+from m6rec.data.statistics_by_key import KeyStatistics
 from m6rec.language_model.upper import UpperLayers
 from m6rec.language_model.upper_arrays import UpperArrays
 from m6rec.serving.engine.engine import Engine
@@ -100,6 +103,43 @@ def test_a_new_event_and_an_option_are_seen_by_the_next_answer(judged_run: Path)
     assert scores() != pytest.approx(first, abs=1e-6)
     slow = engine.predict(pl.DataFrame({"user_id": ["u01"] * 20, "item_id": items, "scenario": ["shop"] * 20}), ["click"])
     assert scores() == pytest.approx(dict(zip(items, slow["click"].to_list(), strict=True)), abs=2e-6)
+
+
+def test_what_is_kept_of_a_person_serves_other_candidates_and_their_own_items(judged_run: Path) -> None:
+    """Candidates whose values were met before, others, some of both, and items that the person had: each as rows are judged, whatever came before."""
+    engine = Recommender.from_pretrained(judged_run).engine
+    scorer, names = engine.scorer, engine.items.ids.ids
+    had = {names[item] for item in engine.histories.row(engine.users.ids.dense("u01")).items}
+    strange = [name for name in names if name not in had]
+    pieces = scorer.request_judge.pieces
+    assert pieces is not None
+    sets = [strange[:6], strange[:6], strange[3:20], sorted(had)[:4], strange[20:] + sorted(had), strange[::2], strange[1::2]]
+    for scenario in ("shop", "feed"):
+        for asked in sets:
+            quick = {one.item_id: one.score for one in engine.rank("u01", asked, "click", scenario=scenario)}
+            frame = pl.DataFrame({"user_id": ["u01"] * len(asked), "item_id": asked, "scenario": [scenario] * len(asked)})
+            slow = engine.predict(frame, ["click"])["click"].to_list()
+            assert quick == pytest.approx(dict(zip(asked, slow, strict=True)), abs=2e-6)
+    assert pieces.report()["hits"] > 2  # the same candidates again, and candidates whose values were all met
+    scorer.forget_kept()
+    assert pieces.report()["entries"] == 0
+
+
+def test_fields_named_like_something_that_is_counted_are_told(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics of a field called 'user' can't be told from those of the user: requests are judged by rows, and the reason names the columns."""
+    codes = np.arange(4, dtype=np.int32).reshape(-1, 1) % 2
+    log = OutcomeLog(np.zeros(4, np.int64), np.arange(4), None, np.arange(4.0), np.ones((4, 1), np.float32))
+    for name, able in (("user", False), ("colour", True)):
+        values = [ItemValues(name, codes, 2)]
+        keys = KeyStatistics(Statistics(StatisticKeys(3, values, 0), ["click"], log, windows=[]), values, ["click"])
+        assert keys.complete == able
+        assert ("user: shown" in keys.strange) != able
+    judge = engine.scorer.request_judge
+    assert judge.hindrance == ""
+    assert judge.pieces is not None
+    monkeypatch.setattr(judge.pieces.keys, "complete", False)
+    monkeypatch.setattr(judge.pieces.keys, "strange", ["user: shown", "user: click"])
+    assert "'user: shown', 'user: click' can't be told apart" in judge.hindrance
 
 
 @pytest.mark.parametrize("timed", [True, False])
