@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.explanation.claims import Facts, check, facts_of, read_claims, share_true
 from m6rec.explanation.lexicon import Lexicon
+from m6rec.explanation.telling import telling_words
 
 TITLES = ["Toy Story (1995)", "Heat", "Matrix, The (1999)", "A Bug's Life", "Star Wars: Episode IV (1977)", "Up"]
 GENRES = [["animation", "comedy"], ["crime", "drama"], ["sci-fi", "action"], ["animation", "family"], ["sci-fi"], ["animation", "horror"]]
@@ -187,3 +188,44 @@ def test_any_text_can_be_checked(text: str) -> None:
 
 
 LEXICON = Lexicon(table())
+
+
+def test_words_that_tell_items_apart_are_claims_where_a_model_wrote() -> None:
+    """Planted: "tent" is said of tents alone, "nice" of anything; a word of a title that nobody says comes from its own item only."""
+    titles = ["Alpine tent", "Green clay mask", "Wool socks", "Alpine boots"]
+    lexicon = Lexicon(table(titles))
+    texts = [
+        "A nice tent",
+        "the tent is big",
+        "tent for two",
+        "nice mask",
+        "mask it",
+        "a good mask",
+        "nice socks",
+        "nice boots",
+        "boots, then socks",
+    ]
+    items, past = [0, 0, 0, 1, 1, 1, 2, 3, 3], [[], [], [], [], [], [], [], [], [2]]
+    telling = telling_words(lexicon, texts, items, past, {word for text in texts for word in text.lower().split()})
+    assert telling == {"tent", "mask", "alpine", "green", "clay", "wool"}
+    lexicon.telling = telling
+    strict, plain = facts_of(lexicon, 0, [2], strict=True), facts_of(lexicon, 0, [2])
+    text = "A nice alpine tent. Clay masks for you. No mask is better."
+    assert check(text, plain).dropped == ()
+    found = check(text, strict)
+    assert found.text == "A nice alpine tent. No mask is better."
+    assert [claim.text for claim in found.dropped] == ["Clay", "masks"]
+    assert [(claim.text, claim.kind) for claim in found.kept] == [("alpine tent", "name"), ("mask", "word")]
+    assert check("After the wool you chose: a tent.", strict).dropped == ()
+    assert check("You chose wool; now a tent.", strict).dropped == ()
+    asked = facts_of(lexicon, 0, text="a mask", strict=True)
+    assert check("A tent, a mask.", asked).dropped == ()
+
+
+def test_pairs_of_characters_tell_items_apart_too() -> None:
+    lexicon = Lexicon(table(["轻便帐篷", "泥面膜", "羊毛袜", "登山鞋"]), "zh")
+    texts = ["好帐篷", "帐篷很轻", "大的帐篷", "好面膜", "好袜子"]
+    lexicon.telling = telling_words(lexicon, texts, [0, 0, 0, 1, 2], [[]] * 5, set())
+    assert "帐 篷" in lexicon.telling
+    assert [claim.text for claim in check("好帐篷。", facts_of(lexicon, 1, strict=True)).dropped] == ["帐篷"]
+    assert check("好帐篷。", facts_of(lexicon, 0, strict=True)).dropped == ()

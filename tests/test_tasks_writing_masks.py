@@ -15,8 +15,8 @@ from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import decode, stream
 from m6rec.language_model.spelling import Prefix, Spelling
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
-from m6rec.tasks.known_words import KnownWords, Vocabulary, words_in
-from m6rec.tasks.writing_masks import Banned, Words, word_count, writing_masks
+from m6rec.tasks.known_words import Ends, KnownWords, Vocabulary, never_last, words_in
+from m6rec.tasks.writing_masks import Banned, Signs, Words, word_count, writing_masks
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.scripts import script_of, scripts_of
 from m6rec.text.tokenizer import Tokenizer
@@ -109,6 +109,58 @@ def test_only_letters_of_the_language(language: str) -> None:
     assert scripts_of(language) <= seen
 
 
+def test_signs_are_those_of_written_text() -> None:
+    """Every prefix of a plain text is allowed; what piles up signs, blanks or the same words is not."""
+    pieces = [bytes([byte]) for byte in range(1, 256)]
+    spelling, mask = Spelling([b"", *pieces], END), Signs()
+
+    def allowed(text: str) -> bool:
+        prefix = Prefix(spelling)
+        for byte in text.encode():
+            if not mask.accepts(prefix, byte):
+                return False
+            prefix = prefix.then(byte)
+        return mask.accepts(prefix, END)
+
+    for text in (
+        "Well... it's (really) good, 3.5 of 5!",
+        "“Yes.” Then: no?!",
+        "好的，很好。再来",
+        "bye bye bye",
+        "a: b; c - d",
+        "e.g. this",
+    ):
+        assert allowed(text), text
+    for text in (
+        "Try    ,,,,.",
+        "one, , two",
+        ", one",
+        "drives.. It",
+        "drives..",
+        "no!!!!",
+        "the river of the river of",
+        "好，，的",
+        "a ,",
+    ):
+        assert not allowed(text), text
+
+
+def test_nothing_but_an_end_stands_behind_the_last_word_that_fits() -> None:
+    spelling = Spelling([b"", b" boots", b",", b".", b" ", b")", b"s", b"!"], END)
+    prefix = Prefix(spelling).then(1)
+    assert [token for token in range(1, 8) if Words(0, 1).accepts(prefix, token)] == [3, 6, 7]
+
+
+def test_a_sentence_is_not_broken_off() -> None:
+    known = never_last(["the end of the day.", "the day of it is good", "the of", "of the day", "of the it", "of the it"] * 2)
+    assert known == {"the"}
+    spelling = Spelling([b"", b" the", b" day", b".", b" is", "。".encode()], END)
+    mask, prefix = Ends(known), Prefix(spelling).then(1)
+    assert [token for token in range(6) if mask.accepts(prefix, token)] == [1, 2, 4]
+    assert mask.accepts(prefix.then(2), END)
+    assert mask.accepts(prefix.then(2), 3)
+
+
 def test_scripts_come_from_the_language_files() -> None:
     assert scripts_of("en") == {"LATIN"}
     assert scripts_of("zh") == {"CJK"}
@@ -194,7 +246,7 @@ def test_bytes_never_reach_what_cannot_be_read() -> None:
 
 
 def test_no_word_is_invented() -> None:
-    """Words are looked up when they end, whatever tokens they are made of; names, digits and short runs are not."""
+    """Words are looked up when they end, whatever tokens they are made of; names and short runs of letters are not."""
     pieces = [b"", b"", b" food", b"ful", b" fresh", b".", b" 12", b"s", "\u597d".encode(), b" ok"]
     spelling = Spelling(pieces, end=1)
     mask = KnownWords(Vocabulary(words_in(["Fresh food, foods, foodful, typed"])), words_in(["words"]), {"foodful"})
@@ -214,7 +266,42 @@ def test_no_word_is_invented() -> None:
     assert not accepted(2, 3, 5)
     assert not accepted(2, 3, 1)
     assert accepted(2, 7, 1)
-    assert accepted(4, 6)
+    assert not accepted(4, 6)  # nobody said 12
     assert accepted(2, 8)
     assert accepted(9, 1)
-    assert words_in(["A Caf\u00e9 4you \u597d"]) == {"a", "caf\u00e9", "you"}
+    assert words_in(["A Caf\u00e9 4you \u597d"]) == {"a", "caf\u00e9", "you", "4you"}
+    assert words_in(["Fair at $8.37, e.g. 1,000 or 2x."]) == {"fair", "at", "8.37", "e", "g", "e.g", "1,000", "or", "2x", "x"}
+
+
+def test_no_number_is_cut_glued_or_invented() -> None:
+    """Of numbers only those of the item, whole; a limit may be any number that was read, where the words before it say that it is one."""
+    pieces = [b"", b"", b" one", b".", b"37", b"8", b" ", b" trail", b"2020", b" under", b"50", b" $", b"1", b"!", "元".encode(), b"36"]
+    spelling = Spelling(pieces, end=1)
+    vocabulary = Vocabulary(words_in(["One trail under 50 or 36 dollars", "8.37"]))
+    free = KnownWords(vocabulary)
+    held = KnownWords(vocabulary, numbers=words_in(["8.37", "1"]), bounds=["under", "less than"])
+
+    def accepted(mask: KnownWords, *tokens: int) -> bool:
+        prefix = Prefix(spelling)
+        for token in tokens[:-1]:
+            assert mask.accepts(prefix, token), tokens
+            prefix = prefix.then(token)
+        return mask.accepts(prefix, tokens[-1])
+
+    for mask in (free, held):
+        assert not accepted(mask, 2, 3, 4)  # one.37
+        assert not accepted(mask, 7, 8)  # trail2020
+        assert accepted(mask, 6, 5, 3, 4, 1)  # 8.37
+        assert accepted(mask, 6, 5, 3, 4, 14)  # 8.37元
+        assert not accepted(mask, 6, 5, 3, 6)  # 8.
+        assert not accepted(mask, 6, 5, 1)
+        assert not accepted(mask, 6, 5, 13)
+        assert not accepted(mask, 6, 8)
+        assert accepted(mask, 2, 3, 6)
+    assert accepted(free, 6, 15, 13)
+    assert not accepted(held, 6, 15)
+    assert accepted(held, 6, 12, 3)  # a number that ends a sentence
+    assert accepted(held, 9, 11, 10, 1)
+    assert accepted(held, 9, 6, 10, 3)
+    assert not accepted(held, 7, 11, 10)
+    assert not accepted(held, 9, 11, 8)

@@ -16,7 +16,7 @@ from m6rec.serving.conversation.conversation import Conversation, Talker
 from m6rec.serving.conversation.policy import Person
 from m6rec.serving.conversation.reply import ChatReply, ChatStream
 from m6rec.serving.engine.engine import Engine
-from m6rec.serving.engine.writing import HowToWrite
+from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.text.constraints import Typed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,44 +33,56 @@ def write(
     profile: Annotated[str | None, typer.Option("--profile", metavar="WORDS", help="Who it is for, in words.")] = None,
     about: Annotated[str | None, typer.Option("--about", metavar="A,B", help="Words that should be named, separated by commas.")] = None,
     language: Annotated[str | None, typer.Option("--language", help="Language of the text, for example en or zh.")] = None,
-    decoding: Annotated[DecodingName, typer.Option("--decoding", help="How the next word is decided on.")] = DecodingName.BEAM,
-    beams: Annotated[int, typer.Option("--beams", min=1, help="beam: texts side by side.")] = 4,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="nucleus: probability that the words drawn from hold.")] = 0.9,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.01, help="nucleus: the higher, the more daring.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="nucleus: what is drawn follows from it.")] = 0,
+    decoding: Annotated[
+        DecodingName | None,
+        typer.Option("--decoding", help="How the next word is decided on.", show_default="beam; greedy with --stream"),
+    ] = None,
+    beams: Annotated[int, typer.Option("--beams", help="beam: texts side by side.")] = 4,
+    top_p: Annotated[float, typer.Option("--top-p", help="nucleus: probability that the words drawn from hold.")] = 0.9,
+    temperature: Annotated[float, typer.Option("--temperature", help="nucleus: the higher, the more daring.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="nucleus: what is drawn follows from it.")] = 0,
     words: Annotated[str | None, typer.Option("--words", metavar="LEAST-MOST", help="Length in words, for example 5-20.")] = None,
     banned: Annotated[
         str | None, typer.Option("--banned", metavar="A,B", help="Words that must not be written, separated by commas.")
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many texts.")] = 1,
+    n: Annotated[int, typer.Option("-n", "--n", help="How many texts.")] = 1,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text while it is written (greedy or nucleus).")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a text: a reason for an item, a query somebody might type, a title, a review in somebody's manner."""
-    from m6rec.recommender import Recommender
+    from m6rec.serving.engine.how_to_write import HowToWrite, check_kind_of
 
     if stream and (as_json or n > 1 or decoding is DecodingName.BEAM):
-        raise UsageError("--stream prints one text as it grows; leave out --json and -n, and say --decoding greedy or nucleus")
-    asked = {
+        raise UsageError(
+            "--stream prints one text as it grows; leave out --json and -n, and --decoding beam, whose text is known when it is finished"
+        )
+    how: Any = (decoding or (DecodingName.GREEDY if stream else DecodingName.BEAM)).value
+    lengths, unwanted = None if words is None else span(words), listed(banned or "")
+    HowToWrite(how, beams, top_p, temperature, seed, lengths, unwanted, language, n)
+    check_kind_of(run, kind)
+    from m6rec.recommender import Recommender
+
+    asked: dict[str, Any] = {
         "history": None if history is None else listed(history),
         "text": text,
         "profile": profile,
         "language": language,
         "about": listed(about or ""),
+        "decoding": how,
         "top_p": top_p,
         "temperature": temperature,
         "seed": seed,
-        "words": None if words is None else span(words),
-        "banned": listed(banned or ""),
+        "words": lengths,
+        "banned": unwanted,
     }
     rec = Recommender.from_pretrained(run)
     if stream:
-        for piece in rec.write_stream(kind, user, item, decoding=decoding.value, **asked):  # type: ignore[arg-type]
+        for piece in rec.write_stream(kind, user, item, **asked):
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
         return
-    written = rec.write(kind, user, item, decoding=decoding.value, beams=beams, n=n, **asked)  # type: ignore[arg-type]
+    written = rec.write(kind, user, item, beams=beams, n=n, **asked)
     if as_json:
         print_json(written.plain())
         return

@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from m6rec.explanation.clauses import Clause, Unit, Words, cut, is_element, quoted, taken_out
 from m6rec.explanation.lexicon import NAME, Found, Lexicon, Said
 from m6rec.explanation.phrases import language_of
+from m6rec.explanation.telling import word_claims
 from m6rec.text.words import is_spaceless, placed_units
 
 DENIED_WITHIN = 3  # units between "not" and what it denies
@@ -29,7 +31,8 @@ PAIRS = {"(": ")", "（": "）", "[": "]"}
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing a text says. kind: "name" of an item, "value" of `field`, "number".  start, end: characters of the text that was checked.
+    """One thing a text says. kind: "name" of an item, "value" of `field`, "number", "word" that tells items apart.  start, end: characters of the text
+    that was checked.
 
     about: "item", "history" or "asked", what it was held against.
     """
@@ -54,12 +57,16 @@ class Checked:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a text about one item may say. history: of each item the reader had.  asked: of what was typed, and of the described reader."""
+    """What a text about one item may say. history: of each item the reader had.  asked: of what was typed, and of the described reader.
+
+    telling: words that are claims though they are no values (`telling.py`); of sentences that a model wrote.
+    """
 
     lexicon: Lexicon
     item: Said = field(default_factory=Said)
     history: tuple[Said, ...] = ()
     asked: Said = field(default_factory=Said)
+    telling: frozenset[str] = frozenset()
 
     def true(self, phrase: str, about: str) -> bool:
         """Whether a name or a value holds; about: of "item", "history", "either" of them, or what was "asked"."""
@@ -81,11 +88,15 @@ def facts_of(
     *,
     text: str | None = None,
     profile: Mapping[str, Any] | str | None = None,
+    strict: bool = False,
 ) -> Facts:
-    """The facts of an item (its row, None for none) for a reader with these items in the past, who typed `text` and is described by `profile`."""
+    """The facts of an item (its row, None for none) for a reader with these items in the past, who typed `text` and is described by `profile`.
+
+    strict: whether words that tell items apart are claims too, as in what a model writes.
+    """
     asked = lexicon.typed(text or "").also(lexicon.person(profile))
     past = tuple(lexicon.facts(int(row)) for row in dict.fromkeys(history))
-    return Facts(lexicon, Said() if item is None else lexicon.facts(int(item)), past, asked)
+    return Facts(lexicon, Said() if item is None else lexicon.facts(int(item)), past, asked, lexicon.telling if strict else frozenset())
 
 
 def check(text: str, facts: Facts) -> Checked:
@@ -129,7 +140,8 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
         for match in words.numbers.finditer(text)
         if not any(start < match.end() and match.start() < end for start, end in (*spans, *quotes))
     ]
-    every = [*spans, *quotes, *(match.span() for match in numbers)]
+    told = _told_words(said, [*spans, *quotes, *(match.span() for match in numbers)], facts)
+    every = [*spans, *quotes, *(match.span() for match in numbers), *((said[first][1], said[last - 1][2]) for first, last in told)]
     clauses = cut(text, said, words, every)
     scopes = _scopes(text, said, clauses, every, words)
     claims = [Claim("name", text[slice(*span)], *span, "", "either", True) for span in quotes]
@@ -142,6 +154,16 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
         kind = "name" if NAME in one.fields else "value"
         label = next((name for name in one.fields if name != NAME), "")
         claims.append(Claim(kind, text[slice(*span)], *span, "" if kind == "name" else label, "item" if about == "either" else about, true))
+    for first, last in told:
+        start, end = said[first][1], said[last - 1][2]
+        clause = _clause_of(clauses, start)
+        about = _about(scopes, clause, start)
+        sequence = [unit for unit, _, _ in said[first:last]]
+        pairs = is_spaceless(sequence[0])
+        phrases = [" ".join(pair) for pair in pairwise(sequence)] if pairs else sequence
+        true = all(facts.true(phrase, "item" if about == "item" else "either") or facts.asked.has(phrase) for phrase in phrases)
+        true = true or (clause is not None and _denied(said, clause, first, words))
+        claims.append(Claim("word", text[start:end], start, end, "", "item" if about == "either" else about, true))
     for match in numbers:
         clause = _clause_of(clauses, match.start())
         about = _about(scopes, clause, match.start())
@@ -150,6 +172,22 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
         true = _number_true(text, said, match.span(), match[1], match[2], known, facts, about, words)
         claims.append(Claim("number", match[0], *match.span(), "", about, true))
     return sorted(claims, key=lambda claim: claim.start)
+
+
+def _told_words(said: Sequence[Unit], taken: Sequence[tuple[int, int]], facts: Facts) -> list[tuple[int, int]]:
+    """(first unit, unit after the last) of runs of telling words that are in no other claim; of scripts with spaces each word by itself."""
+    found: list[tuple[int, int]] = []
+    if not facts.telling:
+        return found
+    for word, first, last in word_claims(said):
+        start, end = said[first][1], said[last - 1][2]
+        if word not in facts.telling or any(begin < end and start < stop for begin, stop in taken):
+            continue
+        if found and is_spaceless(said[first][0]) and found[-1][1] >= first and is_spaceless(said[found[-1][0]][0]):
+            found[-1] = found[-1][0], last  # pairs that overlap are one word
+        else:
+            found.append((first, last))
+    return found
 
 
 def named_rows(checked: Checked, facts: Facts, rows: Sequence[int]) -> list[int]:

@@ -74,6 +74,7 @@ class Lexicon:
         )
         self.phrases: dict[str, tuple[str, ...]] = dict(before.phrases) if before is not None and grown else {}
         self.longest: dict[str, int] = dict(before.longest) if before is not None and grown else {}
+        self.telling: frozenset[str] = before.telling if before is not None and grown else frozenset()  # as `telling.py` finds them
         self._facts: dict[int, Said] = {}
         self._learn(len(before.items) if before is not None and grown else 0)
 

@@ -6,7 +6,7 @@ Whoever words it, what it cites is what it names: the events whose removal is me
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def by_template(subject: Subject, lexicon: Lexicon, told: Told, language: str) -
 
 def by_writer(subject: Subject, lexicon: Lexicon, told: Told, language: str, writer: Writer) -> Worded:
     """The written sentence without what is not true; that of the templates where nothing is left of it."""
-    facts = facts_for(subject, lexicon)
+    facts = replace(facts_for(subject, lexicon), telling=lexicon.telling)
     checked = check(writer([*(value for _, value in told.values), *told.typed]), facts)
     dropped = tuple(claim.text for claim in checked.dropped)
     if not checked.text:

@@ -1,4 +1,4 @@
-"""No invented words: a mask under which only words that were read somewhere can be written."""
+"""No invented words or numbers, no sentence broken off: masks of what was read in known texts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ import numpy as np
 from m6rec.language_model.spelling import Prefix, whole_bytes
 from m6rec.text.words import SPACELESS
 
-_WORD = re.compile(rf"(?:(?![{SPACELESS}])[^\W\d_])+")
+_JOINS = ".,!?;:'’"  # signs that make one run of what stands on both sides without a blank: 8.37, e.g, it's, one.It
+_LETTERS = re.compile(rf"(?:(?![{SPACELESS}])[^\W\d_])+")
+_RUN = re.compile(rf"(?:(?![{SPACELESS}])[^\W_])+(?:[{_JOINS}](?:(?![{SPACELESS}])[^\W_])+)*")
+_LAST = re.compile(rf"(?:(?![{SPACELESS}])[^\W\d_])+\Z")
+_DIGIT = re.compile(r"\d")
+_BEFORE_NUMBER = " \t$€£¥￥"
+_STOPS = ".!?。！？"
+OFTEN = 5  # times a word is said, from which on never to have been last counts
 SHORTEST = 3  # letters of a word that is looked up
 TAIL = 120  # bytes before the next token in which the word it ends must begin
 
 
 def words_in(texts: Iterable[str]) -> frozenset[str]:
-    """Runs of letters of the texts, in lower case, of scripts with spaces between words."""
-    return frozenset(word for text in texts for word in _WORD.findall(text.lower()))
+    """Runs of letters, and runs with digits or joining signs in them ("8.37", "4k", "e.g"), in lower case, of scripts with spaces between words."""
+    found: set[str] = set()
+    for text in texts:
+        plain = text.lower()
+        found.update(_LETTERS.findall(plain))
+        found.update(run for run in _RUN.findall(plain) if not run.isalpha())
+    return frozenset(found)
 
 
 class Vocabulary:
-    """Words in lower case, and how many of them begin with each run of letters."""
+    """Words in lower case, and how many of them begin with each run of letters, digits and signs."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words = frozenset(words)
@@ -30,14 +42,28 @@ class Vocabulary:
 
 
 class KnownWords:
-    """Words of at least SHORTEST letters are among `words` or `further`, and not among `without`; a word is not begun that could not be ended.
+    """Words of at least SHORTEST letters, and every run with a digit or a joining sign, are among `words` or `further`, and not among `without`; a
+    word is not begun that could not be ended. So no number is cut at its point, and none is glued to a word.
 
-    Names of items, digits and scripts without spaces are not looked at.
+    Args:
+        numbers: the only runs with digits that may be written; None: those of `words` and `further` too.
+        bounds: phrases in lower case after which any number of `words` may stand: a limit ("under 50") is held against the facts, and is none itself.
+
+    Names of items and scripts without spaces are not looked at.
     """
 
-    def __init__(self, words: Vocabulary, further: Collection[str] = (), without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        words: Vocabulary,
+        further: Collection[str] = (),
+        without: Collection[str] = (),
+        numbers: Collection[str] | None = None,
+        bounds: Collection[str] = (),
+    ) -> None:
         self.words, self.further = words, Vocabulary(further)
         self.without = Vocabulary(word for word in without if word in words.words and word not in self.further.words)
+        self.numbers = None if numbers is None else Vocabulary(numbers)
+        self.bounds = tuple(bounds)
 
     def allowed(self, prefix: Prefix) -> np.ndarray | None:
         return None
@@ -49,21 +75,78 @@ class KnownWords:
         spelling = prefix.spelling
         before = prefix.spelled[-TAIL:]
         after = before + spelling.pieces[token]
-        text = after[: whole_bytes(after)].decode("utf-8", errors="ignore")
-        begun = len(before[: whole_bytes(before)].decode("utf-8", errors="ignore"))
+        text = after[: whole_bytes(after)].decode("utf-8", errors="ignore").lower()
+        begun = len(before[: whole_bytes(before)].decode("utf-8", errors="ignore").lower())
         ends = token in (spelling.end, spelling.opens)
-        for match in _WORD.finditer(text):
-            if match.end() < begun:
+        for match in _RUN.finditer(text):
+            if match.end() + 1 < begun:
                 continue
-            complete = match.end() < len(text) or ends
-            if not (self._known(match[0].lower()) if complete else self._may_become(match[0].lower())):
+            run, rest = match[0], text[match.end() :]
+            limit = self.numbers is not None and bool(self.bounds) and self._limits(text[: match.start()])
+            if ends or (rest and not (len(rest) == 1 and rest in _JOINS)):
+                good = self._known(run, limit)
+            else:
+                good = self._may_become(run + rest, limit) or (bool(rest) and self._known(run, limit))
+            if not good:
                 return False
         return True
 
-    def _known(self, word: str) -> bool:
-        known = word in self.words.words or word in self.further.words or len(word) < SHORTEST
-        return known and word not in self.without.words
+    def _limits(self, text: str) -> bool:
+        """Whether a number after `text` is a limit."""
+        plain = text.rstrip(_BEFORE_NUMBER)
+        return any(plain.endswith(bound) and not plain[: -len(bound)][-1:].isalnum() for bound in self.bounds)
 
-    def _may_become(self, word: str) -> bool:
-        left = self.words.beginnings[word] - self.without.beginnings[word]
-        return left > 0 or word in self.further.beginnings or len(word) < SHORTEST
+    def _among(self, run: str, limit: bool) -> tuple[Vocabulary, ...]:
+        """Where a run is looked up."""
+        if self.numbers is None or not _DIGIT.search(run):
+            return self.words, self.further
+        return (self.words, self.numbers) if limit else (self.numbers,)
+
+    def _known(self, run: str, limit: bool) -> bool:
+        if run in self.without.words:
+            return False
+        return (len(run) < SHORTEST and run.isalpha()) or any(run in one.words for one in self._among(run, limit))
+
+    def _may_become(self, run: str, limit: bool) -> bool:
+        if len(run) < SHORTEST and run.isalpha():
+            return True
+        among = self._among(run, limit)
+        left = sum(one.beginnings[run] for one in among if one is not self.further) - self.without.beginnings[run]
+        return left > 0 or (self.further in among and run in self.further.beginnings)
+
+
+def never_last(texts: Iterable[str]) -> frozenset[str]:
+    """Words in lower case that the texts say often and that never end a sentence or a text: "the", "of"."""
+    said, last = Counter[str](), set[str]()
+    for text in texts:
+        plain = text.lower().rstrip()
+        for match in _LETTERS.finditer(plain):
+            said[match[0]] += 1
+            if match.end() == len(plain) or plain[match.end()] in _STOPS:
+                last.add(match[0])
+    return frozenset(word for word, count in said.items() if count >= OFTEN and word not in last)
+
+
+class Ends:
+    """A sentence does not end with a word that never ends one."""
+
+    def __init__(self, words: Collection[str]) -> None:
+        """words: as `never_last` finds them."""
+        self.words = words
+
+    def allowed(self, prefix: Prefix) -> np.ndarray | None:
+        return None
+
+    def accepts(self, prefix: Prefix, token: int) -> bool:
+        spelling = prefix.spelling
+        piece = spelling.pieces[token].lstrip()
+        closes = bool(prefix.tokens) and prefix.tokens[-1] == spelling.closes
+        if (
+            prefix.opened >= 0
+            or closes
+            or not (token == spelling.end or (piece and piece[:3].decode("utf-8", errors="ignore")[:1] in _STOPS))
+        ):
+            return True
+        tail = prefix.spelled[-TAIL:]
+        match = _LAST.search(tail[: whole_bytes(tail)].decode("utf-8", errors="ignore").lower())
+        return match is None or match[0] not in self.words

@@ -23,7 +23,7 @@ from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import WriteConfig, WritingConfig
-from m6rec.tasks.known_words import Vocabulary, words_in
+from m6rec.tasks.known_words import Vocabulary, never_last, words_in
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write import Write, WriteExamples, WriteSizes, without_end
 from m6rec.tasks.write_memory import AT_HAND, Memory
@@ -107,10 +107,23 @@ class WriteInputs:
         return found
 
     @cached_property
+    def _known_texts(self) -> list[str]:
+        return [text for text, part in zip(self.rows.texts, self.rows.parts.tolist(), strict=True) if part == TRAINING]
+
+    @cached_property
+    def said(self) -> frozenset[str]:
+        """Every word of the known texts."""
+        return words_in(self._known_texts)
+
+    @cached_property
+    def never_last(self) -> frozenset[str]:
+        """Words that end no sentence of the known texts."""
+        return never_last(self._known_texts)
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """Every word of the known texts, the items and the people."""
-        known = [text for text, part in zip(self.rows.texts, self.rows.parts.tolist(), strict=True) if part == TRAINING]
-        return Vocabulary(words_in([*known, *self.item_words, *self.user_words]))
+        return Vocabulary(self.said | words_in([*self.item_words, *self.user_words]))
 
     @cached_property
     def usual_words(self) -> dict[str, float]:
@@ -183,11 +196,12 @@ class WriteInputs:
 
 @dataclass
 class WritePart:
-    """What writes, in evaluation mode: its weights are laid out once. inputs: of the data that the model was trained on."""
+    """What writes, in evaluation mode: its weights are laid out once, and anew when they have changed. inputs: of the data that the model was trained on."""
 
     write: Write
     inputs: WriteInputs
     _arrays: WriterArrays | None = None
+    _laid_out: tuple[tuple[int, int], ...] = ()  # of which weights, in which state, `_arrays` is
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready facts, from which `of` makes it again."""
@@ -246,6 +260,13 @@ class WritePart:
         read = write.writer.read(model, sources(tokens, slots), option)
         if not may_be_quick(model, write.writer):
             return WriterSpeaker(model, write.writer, option, read, write.bos_id)
-        if self._arrays is None:
-            self._arrays = WriterArrays(model, write.writer)
-        return QuickSpeaker(self._arrays, option, read, write.bos_id)
+        return QuickSpeaker(self._arrays_of(model), option, read, write.bos_id)
+
+    def _arrays_of(self, model: LanguageModel) -> WriterArrays:
+        """Further training or loading writes into the weights in place, which counts their versions up."""
+        state = tuple(
+            (id(one), 0 if one.is_inference() else one._version) for one in (*model.parameters(), *self.write.writer.parameters())
+        )
+        if self._arrays is None or state != self._laid_out:
+            self._arrays, self._laid_out = WriterArrays(model, self.write.writer), state
+        return self._arrays

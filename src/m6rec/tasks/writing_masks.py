@@ -6,6 +6,7 @@ tokens in many ways.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import lru_cache
 
@@ -17,6 +18,17 @@ from m6rec.language_model.spelling import Prefix, ends_sentence, readable, whole
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.scripts import script_of, scripts_of
 from m6rec.text.word_spans import word_places
+
+# Two blanks; a comma before another sign; two full stops that are not three; many signs; a text that begins with one.
+_SOUP = re.compile(
+    r"[ \t]{2}|\n{3}|[,;:，；：、]\s*[.,;:!?，。；：！？、]|\s[.,;!?，。；！？、](?=\s|$)|(?<!\.)\.\.[^.]|\.{4}|[!?！？]{4}"
+    r"|[。，；：、]{2}|\A\s*[.,;:!?，。；：！？、]"
+)
+_HALF_DOTS = re.compile(r"(?<!\.)\.\.\Z")
+_CLOSED = re.compile(r"[.!?…。！？]{0,3}[\"'”’」』]?\Z")  # what may stand behind the last word that fits
+_ECHO = re.compile(r"(\b\w+(?: \w+){1,5})[ ,]+\1\Z")  # "the river of the river of"
+_HEARD = 120  # characters in which an echo is heard
+_BEHIND = 8  # characters before a token that signs in it may belong with
 
 
 class Banned:
@@ -42,7 +54,8 @@ class Banned:
 class Words:
     """Between `least` and `most` words; a character of a script without spaces counts as one.
 
-    A word is never cut. From three quarters of `most` on, a text whose sentence is over must end there.
+    A word is never cut. From three quarters of `most` on, a text whose sentence is over must end there; behind the last word that fits only what ends a
+    sentence may stand.
 
     Raises:
         UsageError: most below 1 or below least.
@@ -68,7 +81,29 @@ class Words:
             return word_count(prefix.text) >= self.least
         if token == spelling.opens:
             return word_count(prefix.text) < self.most
-        return word_count(_text(prefix.spelled + spelling.pieces[token])) <= self.most
+        text = _text(prefix.spelled + spelling.pieces[token])
+        count = word_count(text)
+        return count < self.most or (count == self.most and _CLOSED.match(text[_last_word_end(text) :]) is not None)
+
+
+class Signs:
+    """Signs and blanks as they are written between words, no runs of them; and no words that are said again at once. Names stand as they are."""
+
+    def allowed(self, prefix: Prefix) -> np.ndarray | None:
+        return None
+
+    def accepts(self, prefix: Prefix, token: int) -> bool:
+        if prefix.opened >= 0:
+            return True
+        spelling = prefix.spelling
+        before = prefix.text
+        if token in (spelling.end, spelling.opens):
+            return _HALF_DOTS.search(before[-_BEHIND:]) is None
+        text = _text(prefix.spelled + spelling.pieces[token])
+        if _ECHO.search(text[-_HEARD:]) is not None:
+            return False
+        start = max(len(before) - _BEHIND, 0)
+        return all(match.end() <= len(before) - start for match in _SOUP.finditer(text if start == 0 else "\ufeff" + text[start + 1 :]))
 
 
 class Letters:
@@ -117,12 +152,12 @@ def _fitting(spelled: bytes, scripts: frozenset[str]) -> bool:
 
 
 def writing_masks(words: tuple[int, int] | None = None, banned: BlockedWords | None = None, language: str | None = None) -> list[Mask]:
-    """The masks for what a caller asked of a text: its length in words, words it must not have, its language.
+    """The masks for what a caller asked of a text: its length in words, words it must not have, its language; signs as they are written.
 
     Raises:
         UsageError: a length that cannot be, a language that nothing is known of.
     """
-    masks: list[Mask] = []
+    masks: list[Mask] = [Signs()]
     if language is not None:
         masks.append(Letters(scripts_of(language)))
     if words is not None:
@@ -143,6 +178,12 @@ def word_count(text: str) -> int:
         count += not joined
         end = stop
     return count
+
+
+def _last_word_end(text: str) -> int:
+    """Where the last word ends, 0 where there is none."""
+    places = [stop for start, stop in word_places(text).tolist() if text[start].isalnum()]
+    return int(places[-1]) if places else 0
 
 
 def _text(spelled: bytes) -> str:

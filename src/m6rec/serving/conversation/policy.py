@@ -21,6 +21,7 @@ from m6rec.serving.conversation.understanding import Turn
 from m6rec.serving.conversation.written import reply_task, written_reply
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.engine import Engine
+from m6rec.serving.engine.written_facts import writes_in
 from m6rec.text.constraints import meets
 from m6rec.text.phrases import Phrases, said
 
@@ -123,6 +124,9 @@ class Policy:
 
     def _written(self, task: str, turn: Turn, state: State, best: Candidates, heard: str, phrases: Phrases) -> ChatReply | None:
         """The reply in the model's own words; None where it names none of the items, and the templates answer."""
+        part = self.engine.scorer.writing
+        if part is None or not writes_in(part, task, phrases.language):
+            return None
         allowed = np.zeros(len(self.engine.items), dtype=bool)
         allowed[best.items] = True
         history = [item for item in state.named if item not in state.refused]

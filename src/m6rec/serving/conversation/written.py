@@ -9,7 +9,7 @@ import numpy as np
 from m6rec.base.written import Written
 from m6rec.data.dialogues import CONTEXT, KIND, context_of
 from m6rec.serving.engine.engine import Engine
-from m6rec.serving.engine.writing import HowToWrite
+from m6rec.serving.engine.how_to_write import HowToWrite
 
 LONGEST = 60  # words of a reply
 

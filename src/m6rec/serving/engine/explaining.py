@@ -22,8 +22,9 @@ from m6rec.explanation.reasons import Writer
 from m6rec.explanation.subject import Subject
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Asking
+from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.engine.judging import context_contents, judge_part, merit, moment, scenario_of, task_named
-from m6rec.serving.engine.writing import HowToWrite, kind_named, write_part
+from m6rec.serving.engine.writing import kind_named, write_part
 from m6rec.tasks.judge_cells import NEW, SHARED
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ Shapes: B texts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
+from m6rec.serving.engine.how_to_write import MOST_TEXTS, HowToWrite, check_kind
 from m6rec.serving.engine.turns import reading
+from m6rec.serving.engine.written_facts import check_written_in, limits, numbers_of, telling_of
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
-from m6rec.tasks.known_words import KnownWords, words_in
+from m6rec.tasks.known_words import Ends, KnownWords, words_in
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
@@ -35,57 +37,48 @@ from m6rec.tasks.writing_masks import writing_masks
 from m6rec.text.blocked_words import BlockedWords
 
 NO_REPEAT = 4  # runs of so many tokens are written once
+ROUNDS = 3  # searches, each wider than the one before, for as many texts as are wanted
+WIDE = 8  # beams where draws, or the likeliest words, came to nothing that could be ended
+FURTHER = 1_000_003  # between the seeds of two rounds of draws
 
 
 def write_part(scorer: ServedModel) -> WritePart:
     """Raises UsageError: the model writes nothing."""
     if scorer.writing is None:
-        raise UsageError("this model has no task that writes; declare one ({answer: write, from: KIND OF TEXT}) and train again")
+        check_kind("", [])
+    assert scorer.writing is not None
     return scorer.writing
 
 
 def kind_named(part: WritePart, kind: str) -> str:
     """Raises UsageError: no such write task."""
-    known = list(part.write.configs)
-    if kind not in known:
-        raise UsageError(f"there is no write task {shown(kind)}{nearest(kind, known) or '; those: ' + ', '.join(known)}")
+    check_kind(kind, list(part.write.configs))
     return kind
 
 
 def texts_named(part: WritePart, kind: str, text: str | Mapping[str, str] | None) -> dict[str, str]:
-    """What stands before the text by column: a text alone is that of the only column the task reads, else of none (typed words).
+    """What stands before the text by column: a text alone is that of the only column the task reads.
 
     Raises:
-        UsageError: a column that the task does not read.
+        UsageError: a column that the task does not read, a text alone where it reads none or several.
     """
     columns = part.write.configs[kind].columns
     if text is None:
         return {}
     if isinstance(text, str):
-        return {columns[0] if len(columns) == 1 else "": text}
+        if len(columns) != 1:
+            reads = ", ".join(part.write.configs[kind].reads)
+            hint = (
+                f"say which is meant: text={{'{columns[0]}': ...}}" if columns else f"it reads: {reads}; leave text out, or say about=[...]"
+            )
+            raise UsageError(f"the write task {shown(kind)} reads {'several texts' if columns else 'no text'}; {hint}")
+        return {columns[0]: text}
     for name in text:
         if name not in columns:
             raise UsageError(
                 f"the write task {shown(kind)} reads no {shown(name)}{nearest(name, columns) or '; it reads: ' + (', '.join(columns) or 'no column')}"
             )
     return dict(text)
-
-
-@dataclass(frozen=True)
-class HowToWrite:
-    """How a text is to be written; see `Recommender.write`."""
-
-    decoding: Literal["beam", "greedy", "nucleus"] = "beam"
-    beams: int = 4
-    top_p: float = 0.9
-    temperature: float = 1.0
-    seed: int = 0
-    words: tuple[int, int] | None = None
-    banned: Sequence[str] = ()
-    language: str | None = None
-    n: int = 1
-    check: bool = True
-    allowed: np.ndarray | None = None  # bool (N,): items that may be named; None: all that are not gone
 
 
 class Writing(Changing):
@@ -101,7 +94,10 @@ class Writing(Changing):
     def lexicon(self) -> Lexicon:
         """What sentences may say of the catalogue; made when first asked for, and read on where items were added."""
         if self._lexicon is None or self._lexicon.items is not self.items:
-            self._lexicon = Lexicon(self.items, self.scorer.catalogue.bag.language, self._lexicon)
+            before = self._lexicon
+            self._lexicon = Lexicon(self.items, self.scorer.catalogue.bag.language, before)
+            if before is None and self.scorer.writing is not None:
+                self._lexicon.telling = telling_of(self._lexicon, self.scorer.writing)
         return self._lexicon
 
     @reading
@@ -150,13 +146,33 @@ class Writing(Changing):
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
             masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
-            found = decode(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())[0]
-        written = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in found]
-        if ask.decoding == "beam":
-            written.sort(
-                key=lambda one: (not one.text, len(one.dropped))
-            )  # of texts alike in rank the truer one; the order of the search stays
-        return replace(written[0], others=written[1 : ask.n])
+            written = self._searched(kind, ask, speaker, masks, facts)
+            if not any(one.text for one, whole in written if whole) and ask.decoding != "beam":
+                written += self._searched(kind, replace(ask, decoding="beam", beams=WIDE), speaker, masks, facts)
+        for fit in (lambda one, whole: whole, lambda one, whole: one.text, lambda one, whole: True):
+            best = [one for one, whole in written if fit(one, whole)]
+            if best:
+                break
+        return replace(best[0], others=best[1 : ask.n])
+
+    def _searched(
+        self, kind: str, ask: HowToWrite, speaker: Speaker, masks: Sequence[Mask], facts: Facts | None
+    ) -> list[tuple[Written, bool]]:
+        """Different texts, checked, and whether each is whole: something was left of it, and it could be ended. Searched wider where these are too few.
+
+        Of texts alike in the rank of a beam the truer one goes first; else the order of the search stays.
+        """
+        written: dict[str, tuple[Written, bool]] = {}
+        for turn in range(ROUNDS):
+            decoding = self._decoding(kind, ask, turn)
+            for one in decode(speaker, decoding, masks, spelling=self._spelling())[0]:
+                told = _checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts)
+                written.setdefault(told.text.casefold(), (told, bool(told.text) and one.finish != "stuck"))
+            whole = sum(whole for _, whole in written.values())
+            if whole >= ask.n or ask.decoding == "greedy" or decoding.beams == MOST_TEXTS:
+                break
+        found = list(written.values())
+        return sorted(found, key=lambda one: len(one[0].dropped)) if ask.decoding == "beam" else found
 
     def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
         """The text piece by piece; see `Recommender.write_stream`."""
@@ -178,24 +194,22 @@ class Writing(Changing):
         past = self._request(user, about.get("history"), None, None, None).histories.items
         typed = about.get("text")
         said = " ".join([*(typed.values() if isinstance(typed, Mapping) else [typed or ""]), *about.get("about", ())])
-        return facts_of(self.lexicon, self._item(item), past.tolist(), text=said, profile=about.get("profile"))
+        return facts_of(self.lexicon, self._item(item), past.tolist(), text=said, profile=about.get("profile"), strict=True)
 
-    def _decoding(self, kind: str, ask: HowToWrite) -> Decoding:
-        most = write_part(self.scorer).write.configs[kind].longest
-        method, beams = ask.decoding, max(ask.beams, ask.n)
-        best = beams if method == "beam" else ask.n
-        if method == "greedy" and ask.n > 1:
-            raise UsageError(f"n is {ask.n} and greedy decoding finds one text; say decoding='beam' or 'nucleus'")
+    def _decoding(self, kind: str, ask: HowToWrite, turn: int = 0) -> Decoding:
+        """turn: how many searches found too few texts: each looks further than the one before."""
+        beams = min(max(ask.beams, ask.n) << turn, MOST_TEXTS) if ask.decoding == "beam" else 1
         values = {
-            "method": method,
+            "method": ask.decoding,
             "beams": beams,
             "top_p": ask.top_p,
             "temperature": ask.temperature,
-            "seed": ask.seed,
-            "best": best,
-            "most": most,
+            "seed": ask.seed + FURTHER * turn,
+            "best": beams if ask.decoding == "beam" else ask.n,
+            "most": write_part(self.scorer).write.configs[kind].longest,
+            "no_repeat_ngram": NO_REPEAT,
         }
-        return Decoding.build(values | {"no_repeat_ngram": NO_REPEAT}, source="write")
+        return Decoding.build(values, source="write")
 
     def _spelling(self) -> Spelling:
         if self._spells is None:
@@ -214,10 +228,17 @@ class Writing(Changing):
         return list(dict.fromkeys(found))
 
     def _masks(self, kind: str, item: str | None, user: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> list[Mask]:
-        """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered; no invented words."""
+        """Words, letters, and names: of the item and of the history where one is given, else of everything that may be answered; no invented words.
+
+        Raises:
+            UsageError: a language that the writer has no words of, a catalogue without a name that can be written.
+        """
+        if ask.language is not None:
+            check_written_in(write_part(self.scorer), kind, ask.language)
         banned = BlockedWords(ask.banned) if ask.banned else None
         titles, allowed = self._titles(), self._without_gone(ask.allowed)
         self._names = ItemNames(titles, self.scorer.reader.tokenizer) if self._names is None else self._names.updated(titles)
+        self._names.check()
         if item is not None:
             past = self._request(user, about.get("history"), None, None, None).histories.items
             named = np.zeros(len(titles), dtype=bool)
@@ -225,18 +246,26 @@ class Writing(Changing):
             named[self._item(item)] = True
             allowed = named if allowed is None else allowed & named
         masks = [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]
-        part = write_part(self.scorer)
-        if not part.write.configs[kind].invent:
-            typed = about.get("text")
-            said = [
-                *(typed.values() if isinstance(typed, Mapping) else [typed or ""]),
-                *about.get("about", ()),
-                str(about.get("profile") or ""),
-            ]
-            if item is not None:  # an item that came after the training
-                said += self.scorer.reader.wording.items(self.items.rows([self._item(item)]))
-            masks.append(KnownWords(part.inputs.vocabulary, words_in(said), words_in(ask.banned)))
+        if not write_part(self.scorer).write.configs[kind].invent:
+            masks += [Ends(write_part(self.scorer).inputs.never_last), self._known_words(kind, item, ask, about)]
         return masks
+
+    def _known_words(self, kind: str, item: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> KnownWords:
+        """Words that were read somewhere; of an item that is held against its facts, numbers that are facts, and limits."""
+        part, typed = write_part(self.scorer), about.get("text")
+        said = [
+            *(typed.values() if isinstance(typed, Mapping) else [typed or ""]),
+            *about.get("about", ()),
+            str(about.get("profile") or ""),
+        ]
+        numbers, bounds = None, list[str]()
+        if item is not None:  # also one that came after the training
+            row = self._item(item)
+            if ask.check and part.write.configs[kind].check:
+                numbers = words_in([*said, *numbers_of(self.items, row)])
+                bounds = limits(self.scorer.catalogue.bag.language)
+            said += self.scorer.reader.wording.items(self.items.rows([row]))
+        return KnownWords(part.inputs.vocabulary, words_in(said), words_in(ask.banned), numbers, bounds)
 
 
 def _checked(kind: str, text: str, tokens: list[int], log_probability: float, facts: Facts | None) -> Written:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from m6rec.serving.engine.writing import HowToWrite
+from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.http.values import (
     MOST_FIELD_TEXT,
     MOST_HISTORY,

@@ -23,7 +23,7 @@ from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.conversation.conversation import Talker
 from m6rec.serving.conversation.policy import Person
 from m6rec.serving.conversation.reply import ChatReply
-from m6rec.serving.engine.writing import HowToWrite
+from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.rules.filters import RuleBook
 from m6rec.serving.service.answering import known_person, rule_profile
 from m6rec.serving.service.core import Core
