@@ -42,20 +42,15 @@ def train(place: Path, name: str, seed: int, threads: int, settings: Sequence[st
     run = place / name
     kept, log = run / "training.json", run / "logs" / "run.jsonl"  # the log has one line for every stage that was done
     stages = log.read_bytes() if log.exists() else b""
+    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", *settings]
+    flags = [word for setting in words for word in ("--set", setting)]
     begun = time.monotonic()
-    peak = command_train(run, config or place / "data" / "config.yaml", seed, threads, settings)
+    peak = command(["train", str(config or place / "data" / "config.yaml"), "--run", str(run), *flags, "--progress"])
     measured = {"name": name, "run": str(run), "seconds": round(time.monotonic() - begun, 1), "peak_mb": round(peak)}
     if kept.exists() and log.read_bytes() == stages:  # all were done before
         return json.loads(kept.read_text(encoding="utf-8"))
     kept.write_text(json.dumps(measured), encoding="utf-8")
     return measured
-
-
-def command_train(run: Path, config: Path, seed: int, threads: int, settings: Sequence[str]) -> float:
-    """`m6rec train` without baselines; its peak memory in MB."""
-    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", *settings]
-    flags = [word for setting in words for word in ("--set", setting)]
-    return command(["train", str(config), "--run", str(run), *flags, "--progress"])
 
 
 def judging_speed(run: Path, steps: int = STEPS) -> dict[str, float]:
@@ -100,26 +95,16 @@ def predicted(name: str, rows: Rows, place: Path, training: dict[str, Any], note
     answers = run / "answers.parquet"
     newest = run / "logs" / "run.jsonl"
     if not answers.exists() or answers.stat().st_mtime < newest.stat().st_mtime:
-        command(["predict", str(run), str(asked(place)), "--out", str(answers)])
-    return read_answers(name, rows, answers, {**training, "note": note})
-
-
-def asked(place: Path) -> Path:
-    """The table of `questions`, written once."""
-    path = place / "data" / "asked.parquet"
-    if not path.exists():
-        questions(place / "data").write_parquet(path)
-    return path
-
-
-def read_answers(name: str, rows: Rows, answers: Path, facts: dict[str, Any]) -> Predicted:
-    """What `m6rec predict` wrote about `asked`, in the order of the rows."""
+        asked = place / "data" / "asked.parquet"
+        if not asked.exists():
+            questions(place / "data").write_parquet(asked)
+        command(["predict", str(run), str(asked), "--out", str(answers)])
     found = pl.read_parquet(answers)
     where = np.flatnonzero(rows.parts != TRAIN)
     values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
     for task in (task for task in rows.tasks if task in found.columns):
         values[where, rows.tasks.index(task)] = found[task].cast(pl.Float32).fill_null(np.nan).to_numpy()
-    return Predicted(name, values, facts)
+    return Predicted(name, values, {**training, "note": note})
 
 
 def questions(folder: Path) -> pl.DataFrame:

@@ -17,26 +17,21 @@ import task_ours as ours
 from m6rec.base.storage import atomic_file
 from m6rec.evaluation.judged_intervals import resampled
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
-from task_arms import Arms, added
-from task_baselines import Predicted, cell_auc, measured_tasks
-from task_rows import VALIDATION, Rows
-from task_table import RESAMPLES, cell_name, judged_cells
+from task_arms import Arm, Arms, added
+from task_baselines import measured_tasks
+from task_rows import Rows
+from task_table import RESAMPLES, cell_name
 
+PASSES = [1, 2, 4]
 GRID = [2.0**power for power in range(-4, 5)]  # nine weights of the rare tasks against the others
 RARE = 0.1  # share of positives below which a task is rare
 ADDED = {"options": [{"learning_rate": 5e-3}, {"learning_rate": 1e-2}], "everything": [{"learning_rate": 5e-3}, {"learning_rate": 2e-3}]}
 ADAPTIVE = ["uncertainty", "dwa", "gradnorm", "pcgrad", "mgda", "aligned_mtl"]
 
 
-def mean_validation(rows: Rows, predicted: Predicted) -> float:
-    """Mean AUC over the measured cells, on validation."""
-    found = [cell_auc(rows, cell, predicted.values[:, rows.tasks.index(cell["task"])], VALIDATION) for cell in rows.cells]
-    return float(np.mean([value for value in found if value is not None]))
-
-
-def compared(rows: Rows, first: Predicted, second: Predicted) -> list[float]:
+def compared(first: Arm, second: Arm) -> list[float]:
     """Mean test AUC over the cells of the first minus that of the second: value, low, high, paired over people."""
-    return list(resampled([judged_cells(rows, first), judged_cells(rows, second)], ["auc"], RESAMPLES, 0)["auc"][2])
+    return list(resampled([first.test, second.test], ["auc"], RESAMPLES, 0)["auc"][2])
 
 
 def rare_tasks(rows: Rows) -> list[str]:
@@ -53,17 +48,28 @@ def balance(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str,
     arms = arms_of(rows, place, arguments)
     settings = {f"fixed {weight:g}": [f"tasks.{task}.weight={weight:g}" for task in rare] for weight in GRID}
     settings |= {way: [f"train.balance.way={way}"] for way in ADAPTIVE}
-    found = []
-    for name, changed in settings.items():
-        predicted = arms.answers(name, changed)
-        found.append((name, mean_validation(rows, predicted), predicted))
-    fixed, adaptive = (max((one for one in found if one[0].startswith("fixed") == side), key=lambda one: one[1]) for side in (True, False))
+    found = [arms.arm(name, changed) for name, changed in settings.items()]
+    fixed, adaptive = (
+        max((one for one in found if one.name.startswith("fixed") == side), key=lambda one: one.mean("validation"))
+        for side in (True, False)
+    )
     return {
         "rare": rare,
-        "trainings": [{"name": name, "validation": value, "seconds": predicted.facts["seconds"]} for name, value, predicted in found],
-        "best": {"fixed": fixed[0], "adaptive": adaptive[0]},
-        "adaptive_minus_fixed": compared(rows, adaptive[2], fixed[2]),
+        "trainings": trainings(found),
+        "best": {"fixed": fixed.name, "adaptive": adaptive.name},
+        "adaptive_minus_fixed": compared(adaptive, fixed),
     }
+
+
+def trainings(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    return [{"name": one.name, "validation": one.mean("validation"), "cpu_seconds": one.facts["cpu_seconds"]} for one in arms]
+
+
+def passes(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """How often each exposure is trained on, on validation. Epochs are PASSES' largest, so that a pass may be a whole epoch."""
+    arms = arms_of(rows, place, arguments)
+    found = [arms.arm(f"{count:g} passes", [f"train.exposure_passes={count}", f"train.epochs={PASSES[-1]}"]) for count in PASSES]
+    return {"trainings": trainings(found)}
 
 
 def interaction(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -78,13 +84,13 @@ def interaction(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[
 
     points, lines, layers, most = [], [], 0, 1
     while layers <= most:
-        predicted = arms.answers(f"joint {layers}", [f"sharing.joint_layers={layers}"], measured=spent)
-        most, latency = predicted.facts["upper_layers"], predicted.facts["latency"]
-        quality = resampled([judged_cells(rows, predicted)], ["auc"], RESAMPLES, 0)["auc"][0]
+        one = arms.arm(f"joint {layers}", [f"sharing.joint_layers={layers}"], until="index", measured=spent)
+        most, latency = one.facts["upper_layers"], one.facts["latency"]
+        quality = resampled([one.test], ["auc"], RESAMPLES, 0)["auc"][0]
         points.append(LatePoint(str(layers), quality[0], latency["p50_ms"], quality[1], quality[2]))
         lines.append({"layers": layers, "auc": list(quality), **latency})
         layers += 1
-    anew = predicted.facts["anew"]
+    anew = one.facts["anew"]
     points.append(points[-1]._replace(label="all anew", milliseconds=anew["p50_ms"]))
     lines.append({"layers": "all anew", "auc": lines[-1]["auc"], **anew})
     with atomic_file(place / "interaction.svg") as temporary:
@@ -107,7 +113,7 @@ def options(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[str,
             return {policy: [added(run, place, task, policy, one) for one in settings] for policy, settings in ADDED.items()}
 
         config = ours.config_of(place, f"without-{task}", [other for other in rows.tasks if other != task])
-        facts = arms.answers(f"without {task}", config=config, measured=tried).facts
+        facts = arms.arm(f"without {task}", config=config, measured=tried).facts
         line: dict[str, Any] = {"task": task, "tried": {policy: facts[policy] for policy in ADDED}}
         measured = {cell_name(cell) for cell in rows.cells if cell["task"] == task}
         for policy in ADDED:
@@ -126,14 +132,15 @@ def lines(name: str, study: dict[str, Any] | None) -> list[str]:
     """A study as Markdown."""
     if study is None:
         return []
+    if name == "passes":
+        return ["", "Passes over the exposures, mean AUC on validation:", "", *validated("passes", study)]
     if name == "balance":
-        rows: Sequence[str] = [f"| {one['name']} | {one['validation']:.4f} | {one['seconds']:,.0f} s |" for one in study["trainings"]]
         gap = "{:+.4f} ({:+.4f} to {:+.4f})".format(*study["adaptive_minus_fixed"])
         best = study["best"]
         told = f"On the test, {best['adaptive']} minus {best['fixed']}: {gap}. The fixed weights are those of {', '.join(study['rare'])}."
-        return ["", "Weights, mean AUC on validation:", "", "| weights | AUC | training |", "| --- | --- | --- |", *rows, "", told]
+        return ["", "Weights, mean AUC on validation:", "", *validated("weights", study), "", told]
     if name == "options":
-        rows = [
+        rows: Sequence[str] = [
             f"| {one['task']} | {one['options']['mean_auc']:.4f} | {one['everything']['mean_auc']:.4f} | {one['kept']:.1%} | {one['options']['share']:.2%} |"
             for one in study["tasks"]
         ]
@@ -152,3 +159,9 @@ def lines(name: str, study: dict[str, Any] | None) -> list[str]:
     ]
     head = ["", "Joint upper layers, mean AUC on the test and latency of ranking 200 candidates on one core:", ""]
     return [*head, "| layers | AUC (95 %) | p50 | p95 |", "| --- | --- | --- | --- |", *rows]
+
+
+def validated(head: str, study: dict[str, Any]) -> list[str]:
+    """A row a training: AUC on validation, CPU seconds."""
+    rows = [f"| {one['name']} | {one['validation']:.4f} | {one['cpu_seconds']:,.0f} s |" for one in study["trainings"]]
+    return [f"| {head} | AUC | CPU |", "| --- | --- | --- |", *rows]

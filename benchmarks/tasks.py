@@ -30,10 +30,10 @@ from task_baselines import BASELINES, Predicted, measured_tasks
 from task_counts import counts
 from task_data import FORMS, prepare, recognise
 from task_rows import Rows, read_rows
-from task_studies import balance, interaction, lines, options
+from task_studies import balance, interaction, lines, options, passes
 from task_table import judged_cells, make_rows, markdown
 
-STUDIES = {"balance": balance, "interaction": interaction, "options": options}
+STUDIES = {"balance": balance, "interaction": interaction, "options": options, "passes": passes}
 STATEMENT = (
     "{rows:,} exposures: {train:,} to train on, {validation:,} to choose on, {test:,} to measure, by the split column of the prepared folder. "
     "{cells} measured cells. Histories and counts of a row hold what was strictly before its time."

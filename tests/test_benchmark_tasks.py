@@ -17,9 +17,10 @@ import yaml
 import task_arms
 import task_studies
 import tasks
+from m6rec.evaluation.judged import Judged
 from peers import environment, judging
 from peers.judging import PEERS, Judges, fingerprint, suits, write_exchange
-from task_arms import Arms
+from task_arms import Arm, Arms
 from task_baselines import (
     Predicted,
     cell_auc,
@@ -398,13 +399,15 @@ def test_the_whole_script_with_answers_given(
         value = shares[policy] if best else 0.9  # which has the worse validation
         return {"validation": float(best), "auc": {f"shop/{task}": value}, "weights": 9, "share": 0.01}
 
-    def answers(arms: Arms, name: str, changed: Sequence[str] = (), config: Path | None = None, measured: Any = None) -> Predicted:
+    def arm(
+        arms: Arms, name: str, changed: Sequence[str] = (), *, config: Path | None = None, until: str = "fit", measured: Any = None
+    ) -> Arm:
         training = train(arms.place, name, arms.seed, arms.threads, [*changed, *arms.settings], config)
-        found = predicted(name, arms.rows, arms.place, training)
-        return Predicted(name, found.values, {**found.facts, **(measured(arms.run) if measured else {})})
+        judged = judged_cells(arms.rows, predicted(name, arms.rows, arms.place, training), 50)
+        return Arm(name, judged, judged, {"cpu_seconds": 2.0, **(measured(arms.run) if measured else {})})
 
     monkeypatch.setattr(task_studies, "added", added)
-    monkeypatch.setattr(Arms, "answers", answers)
+    monkeypatch.setattr(Arms, "arm", arm)
     tasks.main([*words, "--seeds", "0", "1", "2", "--studies", "balance", "options"])
     assert [one for one in asked if one[0].startswith(("seed", "only"))] == [
         *((f"seed-{seed}", ["click", "like", "next"]) for seed in (0, 1, 2)),
@@ -435,26 +438,41 @@ def test_the_whole_script_with_answers_given(
     assert "| m6rec" not in capsys.readouterr().out
 
 
-def test_arms_share_a_run_folder(folder: Path, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An arm is trained once for equal settings; what it answers is read back row by row."""
+def test_an_arm_is_trained_once(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal settings: read again, the measured cells in their order; other settings: another arm. What is measured is measured at once."""
     trained: list[list[str]] = []
 
-    def predict(words: list[str]) -> float:
-        asked = pl.read_parquet(words[2])
-        asked.select(click=pl.Series(np.linspace(0, 1, asked.height)), like=pl.lit(0.5)).write_parquet(words[4])
-        return 1.0
+    def answered(run: Path, config: Path, settings: list[str], until: str) -> dict[str, list[Judged]]:
+        trained.append(settings[3:])
+        truth = np.array([1.0, 0.0, 1.0, 0.0])
+        scores = np.array([0.9, 0.1, 0.2, 0.8])  # right in the first scenario, wrong in the second
+        scenarios = np.array([0, 0, 1, 1])
+        one = Judged(
+            "m6rec",
+            "click",
+            "binary",
+            truth,
+            scores,
+            users=np.arange(4),
+            scenarios=scenarios,
+            scenario_names=["shop", "feed"],
+            resamples=50,
+        )
+        return {"validation": [one], "test": [one]}
 
-    monkeypatch.setattr(task_arms.ours, "command_train", lambda run, config, seed, threads, settings: trained.append(settings))
-    monkeypatch.setattr(task_arms, "command", predict)
-    (tmp_path / "data").symlink_to(folder, target_is_directory=True)
+    monkeypatch.setattr(task_arms, "trained", answered)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "config.yaml").write_text("tasks: {}")
     arms = Arms(rows, tmp_path, 0, 1, ["train.epochs=1"])
-    for _ in range(2):
-        found = arms.answers("fixed 2", ["tasks.like.weight=2"], measured=lambda run: {"run": run.name})
-    arms.answers("fixed 2", ["tasks.like.weight=4"])
-    assert trained == [["tasks.like.weight=2", "train.epochs=1"], ["tasks.like.weight=4", "train.epochs=1"]]
-    assert found.facts["run"] == "studies"
-    assert np.isnan(found.values[rows.parts == TRAIN]).all()
-    assert found.values[rows.parts != TRAIN, rows.tasks.index("click")][-1] == 1
+    first = arms.arm("fixed 2", ["tasks.like.weight=2"], measured=lambda run: {"run": run.name})
+    again = arms.arm("fixed 2", ["tasks.like.weight=2"])
+    arms.arm("fixed 2", ["tasks.like.weight=4"])
+    assert trained == [["train.epochs=1", "tasks.like.weight=2"], ["train.epochs=1", "tasks.like.weight=4"]]
+    assert first.facts == again.facts
+    assert again.facts["run"] == "studies"
+    assert [cell.cell for cell in again.test] == ["feed/click", "shop/click"]  # as in rows.cells
+    assert [cell.value("auc") for cell in again.test] == [0.0, 1.0]
+    assert again.mean("validation") == 0.5
 
 
 def test_a_share_of_the_people(folder: Path) -> None:
