@@ -22,7 +22,8 @@ import torch
 from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Decoded, decode
-from m6rec.tasks.drafts import DRAFTS, TEMPERATURE, by_agreement, least_words
+from m6rec.serving.engine.how_to_write import DRAFTS, TEMPERATURES
+from m6rec.tasks.drafts import by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, spelling_of
 from m6rec.tasks.known_words import KnownWords
 from m6rec.tasks.write import WriteExamples
@@ -38,7 +39,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "greedy": {"method": "greedy", "no_repeat_ngram": 3},
     "beam 4": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3},
     "beam 4, long": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3, "length_penalty": 2.0},
-    "agreed": {"method": "nucleus", "best": DRAFTS, "temperature": TEMPERATURE, "top_p": 0.9, "no_repeat_ngram": 3},
+    "agreed": {"method": "nucleus", "best": DRAFTS, "temperature": TEMPERATURES["agreed"], "top_p": 0.9, "no_repeat_ngram": 3},
 }
 LONGEST = 400  # words: beyond what any text here has
 SETTINGS = [  # for a few thousand texts; what they are was decided by the cost of a step on two busy cores and by the validation rows

@@ -16,9 +16,11 @@ from m6rec.base.errors import ConfigError, DataError, Interrupted, UnknownItemEr
 from m6rec.language_model.quick_speaking import QuickSpeaker
 from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.recommender import Recommender
+from m6rec.tasks.drafts import least_words
 from m6rec.tasks.write import VALIDATION, Write, WriteBatch
 from m6rec.tasks.write_part import WriteRequest
 from m6rec.tasks.write_sources import Known
+from m6rec.tasks.writing_masks import word_count
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run
 from m6rec.training.task_checks import check_tasks
@@ -270,7 +272,7 @@ def test_wrong_ways_to_write_are_one_line(rec: Recommender) -> None:
     asked: list[tuple[dict[str, Any], str]] = [
         ({"n": 0}, "n is 0; give a whole number of texts from 1 to 64"),
         ({"n": 1000}, "n is 1000; give a whole number of texts from 1 to 64"),
-        ({"decoding": "foo"}, "decoding is 'foo'; say beam, greedy or nucleus"),
+        ({"decoding": "foo"}, "decoding is 'foo'; say beam, greedy, nucleus or agreed"),
         ({"decoding": "gredy"}, "decoding is 'gredy'; did you mean 'greedy'"),
         ({"temperature": 0}, "temperature is 0; give a number above 0"),
         ({"top_p": 1.5}, "top_p is 1.5; give a share"),
@@ -291,6 +293,24 @@ def test_several_texts_differ_and_none_is_empty(rec: Recommender) -> None:
         texts = [told.text, *(other.text for other in told.others)]
         assert all(texts)
         assert len(set(texts)) == len(texts)
+
+
+def test_drafts_that_agree_are_true_and_of_the_usual_length(rec: Recommender) -> None:
+    part = rec.engine.scorer.writing
+    assert part is not None
+    usual = part.inputs.usual_words["reason"]
+    assert usual == pytest.approx(np.mean([word_count(text) for text in part.inputs.memories["reason"][0].texts]))
+    free = [rec.write("reason", "u01", "i05", decoding="agreed", seed=2, check=False) for _ in range(2)]
+    assert free[0] == free[1]
+    assert word_count(free[0].text) >= least_words(usual)
+    assert word_count(rec.write("reason", "u01", "i05", decoding="agreed", words=(1, 3), check=False).text) <= 3
+    # The first is the one that the drafts agree on: the same drafts, drawn as nucleus, put into that order.
+    drawn = rec.write(
+        "reason", "u01", "i05", decoding="nucleus", seed=2, temperature=0.5, n=16, check=False, words=(least_words(usual), 99)
+    )
+    assert free[0].text in {drawn.text, *(one.text for one in drawn.others)}
+    checked = rec.write("reason", "u01", "i05", decoding="agreed", seed=2, n=4)
+    assert [len(one.dropped) for one in (checked, *checked.others)] == sorted(len(one.dropped) for one in (checked, *checked.others))
 
 
 def test_weights_that_change_are_laid_out_anew(run: Path) -> None:

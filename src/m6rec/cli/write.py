@@ -19,6 +19,7 @@ class DecodingName(StrEnum):
     BEAM = "beam"
     GREEDY = "greedy"
     NUCLEUS = "nucleus"
+    AGREED = "agreed"
 
 
 def write(
@@ -38,9 +39,11 @@ def write(
         typer.Option("--decoding", help="How the next word is decided on.", show_default="beam; greedy with --stream"),
     ] = None,
     beams: Annotated[int, typer.Option("--beams", help="beam: texts side by side.")] = 4,
-    top_p: Annotated[float, typer.Option("--top-p", help="nucleus: probability that the words drawn from hold.")] = 0.9,
-    temperature: Annotated[float, typer.Option("--temperature", help="nucleus: the higher, the more daring.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", help="nucleus: what is drawn follows from it.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="nucleus, agreed: probability that the words drawn from hold.")] = 0.9,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="nucleus, agreed: the higher, the more daring.", show_default="1; agreed 0.5")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="nucleus, agreed: what is drawn follows from it.")] = 0,
     words: Annotated[str | None, typer.Option("--words", metavar="LEAST-MOST", help="Length in words, for example 5-20.")] = None,
     banned: Annotated[
         str | None, typer.Option("--banned", metavar="A,B", help="Words that must not be written, separated by commas.")
@@ -52,9 +55,9 @@ def write(
     """Write a text: a reason for an item, a query somebody might type, a title, a review in somebody's manner."""
     from m6rec.serving.engine.how_to_write import HowToWrite, check_kind_of
 
-    if stream and (as_json or n > 1 or decoding is DecodingName.BEAM):
+    if stream and (as_json or n > 1 or decoding in (DecodingName.BEAM, DecodingName.AGREED)):
         raise UsageError(
-            "--stream prints one text as it grows; leave out --json and -n, and --decoding beam, whose text is known when it is finished"
+            "--stream prints one text as it grows; leave out --json and -n, and --decoding beam or agreed, whose text is known when it is finished"
         )
     how: Any = (decoding or (DecodingName.GREEDY if stream else DecodingName.BEAM)).value
     lengths, unwanted = None if words is None else span(words), listed(banned or "")

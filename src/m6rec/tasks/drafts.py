@@ -14,8 +14,6 @@ from itertools import pairwise
 
 from m6rec.text.words import units
 
-DRAFTS = 16
-TEMPERATURE = 0.5  # bold drafts agree on less, and what they agree on is no longer what the model is sure of
 LEAST_SHARE = 0.6  # of the usual number of words: drafts below it are right in little
 BETA = 2.0
 

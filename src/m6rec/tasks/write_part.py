@@ -128,7 +128,7 @@ class WriteInputs:
     @cached_property
     def usual_words(self) -> dict[str, float]:
         """Task -> mean number of words of its known texts; 0 for a task without any."""
-        return {name: float(np.mean([word_count(text) for text in memory.texts] or [0.0])) for name, (memory, _) in self.memories.items()}
+        return {name: float(np.mean([word_count(text) for text in memory.texts] or [0])) for name, (memory, _) in self.memories.items()}
 
     def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
         """int32 (T,): tokens of words in the middle of a sentence, or as they begin one, at most `limit`."""

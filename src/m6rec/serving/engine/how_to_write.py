@@ -13,9 +13,11 @@ from m6rec.base.errors import UsageError, nearest
 if TYPE_CHECKING:
     import numpy as np
 
-DECODINGS = ("beam", "greedy", "nucleus")
+DECODINGS = ("beam", "greedy", "nucleus", "agreed")
 MOST_TEXTS = 64
 MOST_TEMPERATURE = 10.0
+DRAFTS = 16  # drawn by decoding agreed
+TEMPERATURES = {"agreed": 0.5}  # where none is said, else 1: bold drafts agree on less than the model is sure of
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class HowToWrite:
         UsageError: a setting outside its range, a language without a file.
     """
 
-    decoding: Literal["beam", "greedy", "nucleus"] = "beam"
+    decoding: Literal["beam", "greedy", "nucleus", "agreed"] = "beam"
     beams: int = 4
     top_p: float = 0.9
-    temperature: float = 1.0
+    temperature: float | None = None  # None: TEMPERATURES
     seed: int = 0
     words: tuple[int, int] | None = None
     banned: Sequence[str] = ()
@@ -41,15 +43,15 @@ class HowToWrite:
     def __post_init__(self) -> None:
         if self.decoding not in DECODINGS:
             raise UsageError(
-                f"decoding is {said(self.decoding)}{nearest(str(self.decoding), DECODINGS) or '; say beam, greedy or nucleus'}"
+                f"decoding is {said(self.decoding)}{nearest(str(self.decoding), DECODINGS) or '; say beam, greedy, nucleus or agreed'}"
             )
         for name, what in (("n", "texts"), ("beams", "texts side by side")):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TEXTS:
                 raise UsageError(f"{name} is {said(value)}; give a whole number of {what} from 1 to {MOST_TEXTS}")
         if self.decoding == "greedy" and self.n > 1:
-            raise UsageError(f"n is {self.n} and greedy decoding finds one text; say decoding='beam' or 'nucleus'")
-        if not _number(self.temperature) or not 0 < self.temperature <= MOST_TEMPERATURE:
+            raise UsageError(f"n is {self.n} and greedy decoding finds one text; say decoding='beam', 'nucleus' or 'agreed'")
+        if self.temperature is not None and (not _number(self.temperature) or not 0 < self.temperature <= MOST_TEMPERATURE):
             raise UsageError(
                 f"temperature is {said(self.temperature)}; give a number above 0 and at most {MOST_TEMPERATURE:g}, or say decoding='greedy' "
                 "for the likeliest word each time"
@@ -66,6 +68,11 @@ class HowToWrite:
             from m6rec.text.scripts import scripts_of
 
             scripts_of(self.language)
+
+    @property
+    def warmth(self) -> float:
+        """The temperature that holds."""
+        return TEMPERATURES.get(self.decoding, 1.0) if self.temperature is None else self.temperature
 
 
 def check_kind(kind: str, known: list[str]) -> None:

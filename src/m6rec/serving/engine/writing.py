@@ -23,9 +23,10 @@ from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
-from m6rec.serving.engine.how_to_write import MOST_TEXTS, HowToWrite, check_kind
+from m6rec.serving.engine.how_to_write import DRAFTS, MOST_TEXTS, HowToWrite, check_kind
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.written_facts import check_written_in, limits, numbers_of, telling_of
+from m6rec.tasks.drafts import by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
 from m6rec.tasks.known_words import Ends, KnownWords, words_in
 from m6rec.tasks.model_folder import ChooseScorer
@@ -39,6 +40,7 @@ from m6rec.text.blocked_words import BlockedWords
 NO_REPEAT = 4  # runs of so many tokens are written once
 ROUNDS = 3  # searches, each wider than the one before, for as many texts as are wanted
 WIDE = 8  # beams where draws, or the likeliest words, came to nothing that could be ended
+MANY = 10_000  # words: more than anything has
 FURTHER = 1_000_003  # between the seeds of two rounds of draws
 
 
@@ -160,19 +162,20 @@ class Writing(Changing):
     ) -> list[tuple[Written, bool]]:
         """Different texts, checked, and whether each is whole: something was left of it, and it could be ended. Searched wider where these are too few.
 
-        Of texts alike in the rank of a beam the truer one goes first; else the order of the search stays.
+        Of texts of a beam, and of drafts in the order of their agreement, the truer one goes first; else the order of the search stays.
         """
         written: dict[str, tuple[Written, bool]] = {}
         for turn in range(ROUNDS):
             decoding = self._decoding(kind, ask, turn)
-            for one in decode(speaker, decoding, masks, spelling=self._spelling())[0]:
-                told = _checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts)
-                written.setdefault(told.text.casefold(), (told, bool(told.text) and one.finish != "stuck"))
-            whole = sum(whole for _, whole in written.values())
-            if whole >= ask.n or ask.decoding == "greedy" or decoding.beams == MOST_TEXTS:
+            texts = decode(speaker, decoding, masks, spelling=self._spelling())[0]
+            told = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in texts]
+            for place in by_agreement([one.text for one in told]) if ask.decoding == "agreed" else range(len(told)):
+                whole = bool(told[place].text) and texts[place].finish != "stuck"
+                written.setdefault(told[place].text.casefold(), (told[place], whole))
+            if sum(whole for _, whole in written.values()) >= ask.n or ask.decoding == "greedy" or decoding.beams == MOST_TEXTS:
                 break
         found = list(written.values())
-        return sorted(found, key=lambda one: len(one[0].dropped)) if ask.decoding == "beam" else found
+        return sorted(found, key=lambda one: len(one[0].dropped)) if ask.decoding in ("beam", "agreed") else found
 
     def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
         """The text piece by piece; see `Recommender.write_stream`."""
@@ -200,12 +203,12 @@ class Writing(Changing):
         """turn: how many searches found too few texts: each looks further than the one before."""
         beams = min(max(ask.beams, ask.n) << turn, MOST_TEXTS) if ask.decoding == "beam" else 1
         values = {
-            "method": ask.decoding,
+            "method": "nucleus" if ask.decoding == "agreed" else ask.decoding,
             "beams": beams,
             "top_p": ask.top_p,
-            "temperature": ask.temperature,
+            "temperature": ask.warmth,
             "seed": ask.seed + FURTHER * turn,
-            "best": beams if ask.decoding == "beam" else ask.n,
+            "best": {"beam": beams, "agreed": max(ask.n, DRAFTS)}.get(ask.decoding, ask.n),
             "most": write_part(self.scorer).write.configs[kind].longest,
             "no_repeat_ngram": NO_REPEAT,
         }
@@ -245,7 +248,10 @@ class Writing(Changing):
             named[past] = True
             named[self._item(item)] = True
             allowed = named if allowed is None else allowed & named
-        masks = [*writing_masks(ask.words, banned, ask.language), self._names.mask(allowed, banned)]
+        words = ask.words
+        if words is None and ask.decoding == "agreed":
+            words = (least_words(write_part(self.scorer).inputs.usual_words[kind]), MANY)
+        masks = [*writing_masks(words, banned, ask.language), self._names.mask(allowed, banned)]
         if not write_part(self.scorer).write.configs[kind].invent:
             masks += [Ends(write_part(self.scorer).inputs.never_last), self._known_words(kind, item, ask, about)]
         return masks

@@ -49,13 +49,13 @@ class WriteRequest(Strict):
     profile: Fields | Text | None = Field(None, description="Fields of a person, or words about them.")
     scenario: Name | None = Field(None, description="Where it will be shown; rules of the scenario hold.")
     about: Annotated[list[Name], Field(max_length=16)] = Field([], description="Words or features that should be named.")
-    decoding: Literal["beam", "greedy", "nucleus"] | None = Field(
+    decoding: Literal["beam", "greedy", "nucleus", "agreed"] | None = Field(
         None, description="How the next word is decided on; beam when left out, greedy for a stream."
     )
     beams: int = Field(4, ge=1, le=16, description="beam: texts side by side.")
-    top_p: Annotated[Share, Field(gt=0)] = Field(0.9, description="nucleus: probability that the words drawn from hold.")
-    temperature: Temperature = Field(1.0, description="nucleus: the higher, the more daring.")
-    seed: Seed = Field(0, description="nucleus: what is drawn follows from it.")
+    top_p: Annotated[Share, Field(gt=0)] = Field(0.9, description="nucleus, agreed: probability that the words drawn from hold.")
+    temperature: Temperature | None = Field(None, description="nucleus, agreed: the higher, the more daring; 1, with agreed 0.5.")
+    seed: Seed = Field(0, description="nucleus, agreed: what is drawn follows from it.")
     words: Annotated[list[Annotated[int, Field(ge=0, le=MOST_WORDS)]], Field(min_length=2, max_length=2)] | None = Field(
         None, description="Least and most words.", examples=[[5, 20]]
     )
@@ -66,10 +66,10 @@ class WriteRequest(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> WriteRequest:
-        if self.stream and (self.n > 1 or self.decoding == "beam"):
+        if self.stream and (self.n > 1 or self.decoding in ("beam", "agreed")):
             raise ValueError("a stream is one text, greedy or nucleus")
         if (self.decoding or ("greedy" if self.stream else "beam")) == "greedy" and self.n > 1:
-            raise ValueError("n above 1 needs decoding beam or nucleus; greedy finds one text")
+            raise ValueError("n above 1 needs decoding beam, nucleus or agreed; greedy finds one text")
         return self
 
     def ask(self, request_id: str) -> WriteAsk:
