@@ -17,7 +17,15 @@ from scale import numbers
 from synthetic_log import write_log
 
 SHOWN = 30_000  # exposures
-SETTINGS = ["pretrain.epochs=1", "pretrain.most_texts=10000", "model.size=tiny", "train.epochs=1", "train.threads=1"]
+SETTINGS = [
+    "pretrain.epochs=1",
+    "pretrain.most_texts=10000",
+    "model.size=tiny",
+    "train.epochs=1",
+    "train.threads=1",
+    "evaluation.baselines=[popularity]",
+    "evaluation.cases=500",
+]
 
 
 def trained(work: Path, items: str = "100k", events: str = "500k") -> Path:

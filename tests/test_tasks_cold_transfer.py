@@ -74,6 +74,22 @@ def test_what_is_borrowed_equals_brute_force(seed: int, items: int, new: int, sm
     assert got.has_sorted_indices
 
 
+def test_many_newcomers_borrow_the_largest_of_what_few_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    newcomers = [1, 4, 5, 9]
+    table, text = random_world(40, newcomers, seed=3)
+    whole = borrowed(table, text, np.array(newcomers), CONFIG).toarray()
+    monkeypatch.setattr(cold_transfer, "BORROWED_ENTRIES", 4 * 6)
+    monkeypatch.setattr(cold_transfer, "FEWEST", 2)
+    few = borrowed(table, text, np.array(newcomers), CONFIG).toarray()
+    known = np.setdiff1d(np.arange(40), newcomers)
+    for new in newcomers:
+        sources = np.flatnonzero(few[known, new])
+        assert 0 < len(sources) <= 6
+        assert 0 < np.count_nonzero(few[new, known]) <= 6
+        assert set(np.argsort(-whole[known, new])[:3]) <= set(sources)  # the second cut, after smoothing, is of what the first one left
+    np.testing.assert_array_equal(few[known][:, known], table.toarray()[known][:, known])
+
+
 def test_blocks_of_columns_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     newcomers = [1, 4, 5, 9]
     table, text = random_world(12, newcomers, seed=3)

@@ -26,7 +26,8 @@ from scipy.sparse import csr_array, diags_array, vstack
 from m6rec.tasks.config import PriorConfig
 
 SIMILAR = "similar"  # the name of `said_of_similar` among what agreement counts
-ROWS_ENTRIES = 1 << 23  # entries of new columns held at a time, at most (12 bytes each)
+ROWS_ENTRIES = 1 << 23  # entries of new columns, or rows, held at a time, at most (12 bytes each)
+BORROWED_ENTRIES, FEWEST = 1 << 22, 50  # entries that all newcomers borrow together in a table, and each of them at least
 
 
 def without_transitions(tables: list[csr_array]) -> np.ndarray:
@@ -43,15 +44,19 @@ def borrowed(table: csr_array, text: csr_array, borrowers: np.ndarray, config: P
 
     Args:
         table: float32 (N, N), transitions. text: float32 (N, N), the text prior, rows of sum 1.
-        borrowers: int64 (U,). Each gets its `config.keep` largest sources at most; one that resembles no known item stays empty.
+        borrowers: int64 (U,). Each gets its `config.keep` largest sources, and leads to as many items, at most; where there are tens of thousands
+            of them it is fewer: a fifth of a catalogue of 100,000 would else borrow gigabytes. One that resembles no known item stays empty.
     """
     if not len(borrowers) or not table.nnz:
         return table
+    keep = min(config.keep, max(BORROWED_ENTRIES // len(borrowers), FEWEST))
     weights = _over_known(text, borrowers)  # U N
     into = csr_array((np.ones(len(borrowers)), (borrowers, np.arange(len(borrowers)))), shape=(table.shape[0], len(borrowers)))  # N U
-    wide = csr_array(table + _sources(table, text, weights, config).T @ into.T)
+    wide = csr_array(table + _sources(table, text, weights, config, keep).T @ into.T)
     # Rows last, so that new items lead to each other too.
-    result = csr_array(wide + into @ csr_array(weights @ wide), dtype=np.float32)
+    size = max(1, ROWS_ENTRIES // max(config.similar * wide.nnz // wide.shape[0], 1))
+    rows = [_largest(csr_array(weights[first : first + size] @ wide), keep) for first in range(0, len(borrowers), size)]
+    result = csr_array(wide + into @ csr_array(vstack(rows, format="csr")), dtype=np.float32)
     result.eliminate_zeros()
     result.sort_indices()
     return result
@@ -76,18 +81,18 @@ def _over_known(text: csr_array, borrowers: np.ndarray) -> csr_array:
     return csr_array(diags_array(np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)) @ weights)
 
 
-def _sources(table: csr_array, text: csr_array, weights: csr_array, config: PriorConfig) -> csr_array:
-    """float64 (U, N): the new columns of the table, as rows; those who borrow are no sources."""
+def _sources(table: csr_array, text: csr_array, weights: csr_array, config: PriorConfig, keep: int) -> csr_array:
+    """float64 (U, N): the new columns of the table, as rows with the `keep` largest entries; those who borrow are no sources."""
     mass = np.asarray(table.sum(axis=1), dtype=np.float64).ravel()
     around = mass + config.borrow_smoothing * (text @ mass)
     share = diags_array(np.divide(mass, around, out=np.zeros_like(mass), where=around > 0))  # N: r of the module's formula
     led, resembling = csr_array(table.T), csr_array(text.T)
-    size = max(1, ROWS_ENTRIES // (config.keep * max(config.similar, 1)))
+    size = max(1, ROWS_ENTRIES // (keep * max(config.similar, 1)))
     parts = []
     for first in range(0, weights.shape[0], size):
-        given = _largest(csr_array(weights[first : first + size] @ led), config.keep)  # C N
+        given = _largest(csr_array(weights[first : first + size] @ led), keep)  # C N
         if config.borrow_smoothing:
-            given = _largest(csr_array((given + config.borrow_smoothing * (given @ resembling)) @ share), config.keep)
+            given = _largest(csr_array((given + config.borrow_smoothing * (given @ resembling)) @ share), keep)
         parts.append(given)
     return csr_array(vstack(parts, format="csr"))
 
