@@ -20,6 +20,7 @@ from m6rec.serving.conversation.asking_back import best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation
 from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.fitting import Fit, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.reply import pieces
 from m6rec.serving.conversation.understanding import Before, Turn, cleaned, language_of, understand
@@ -97,6 +98,10 @@ def test_what_was_shown_is_referred_to(text: str, refused: list[int], liked: lis
         ("how do I reset my password?", "question"),
         ("", "unclear"),
         ("surprise me", "anything"),
+        ("this is awful, I hate this shop", "anger"),
+        ("this is awful!!", "anger"),
+        ("your service is terrible", "anger"),
+        ("I hate Night Train", "refuse"),
     ],
 )
 def test_intents(text: str, intent: str) -> None:
@@ -117,6 +122,53 @@ def test_what_is_said_of_items_is_no_wish() -> None:
     assert heard("I didn't like Night Train, too sad").wish == ""
     assert heard("not from Ray, something sad").wish == "not from Ray, something sad"
     assert heard("thanks, bye").wish == ""
+
+
+def test_a_limit_behind_something_ruled_out_stays_in_the_wish() -> None:
+    assert heard("boots, not leather, under 80").wish == "boots, not leather, under 80"
+    assert heard("not the first one, too sad", Before(shown=(2, 3), known={2, 3}, offered=True)).wish == ""
+    assert heard("I like the second one", Before(shown=(2, 3), known={2, 3}, offered=True)).wish == ""
+
+
+def test_a_place_that_was_not_shown_is_asked_after() -> None:
+    assert heard("the second one", Before(shown=(2,), known={2}, offered=True)).beyond
+    assert not heard("the second one", Before(shown=(2, 3), known={2, 3}, offered=True)).beyond
+    assert not heard("the second one").beyond
+    assert not heard("a film about the second world war and a third man", Before(shown=(2,), known={2}, offered=True)).beyond
+
+
+def test_words_that_say_what_is_wanted() -> None:
+    assert telling_words("I am looking for warm boots, not the second one, under 80", [EN, ZH]) == ["warm", "boots", "under"]
+    assert telling_words("我想要登山靴，80元以下", [EN, ZH])[0] == "登山靴"
+
+
+def test_what_cannot_be_met_is_said(rec: Recommender) -> None:
+    talk = rec.conversation()
+    reply = talk.say("something over 50 and under 10")
+    assert (reply.items, reply.asked) == ([], True)
+    assert "price over 50 and price under 10 at once" in reply.text
+    word = max((word.strip("(),.|") for word in rec.engine.items.titles()[0].split()), key=len)
+    assert f"You ask for ‘{word.lower()}’ and rule it out as well" in rec.conversation().say(f"{word}, no {word}").text
+    strange = rec.conversation().say("I want a qwertzuiop saddle")
+    assert "‘qwertzuiop saddle’" in strange.text
+    assert strange.items == []
+    chinese = rec.conversation().say("我想要登山靴")
+    assert "登山靴" in chinese.text
+    assert chinese.items == []
+
+
+def test_a_wish_outlives_a_refusal(rec: Recommender) -> None:
+    """What was shown and fits is named again before something that does not fit at all."""
+    titles = rec.engine.items.titles()
+    fit = {word: Fit(rec.engine, [word]).counts for title in titles for word in telling_words(title, [EN, ZH])}
+    word = next(word for word, counts in fit.items() if counts.sum() == 2)
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    shown = [one.item_id for one in talk.say(f"I want {word}").items]
+    fitting = {rec.engine.items.ids.ids[row] for row in np.flatnonzero(fit[word])}
+    assert fitting <= set(shown)
+    gone = next(place for place, item in enumerate(shown, start=1) if item in fitting)
+    reply = talk.say(f"not the {('first', 'second', 'third')[gone - 1]} one")
+    assert {one.item_id for one in reply.items} == fitting - {shown[gone - 1]}
 
 
 def test_what_nobody_sees_is_not_read() -> None:
@@ -241,7 +293,7 @@ def test_constraints_hold_and_nothing_is_explained(rec: Recommender) -> None:
     assert all(price < 20 for price in prices.to_list())
     none = talk.say("under 0.01")
     assert not none.items
-    assert "price < 0.01" in none.text
+    assert "price under 0.01" in none.text
 
 
 def test_it_hands_over_when_out_of_its_depth(rec: Recommender, tmp_path: Path) -> None:

@@ -17,6 +17,16 @@ from m6rec.text.words import is_spaceless, normalise
 VERSION = 1
 LISTS = ("question", "clauses", "it", "them", "plain")
 GROUPS = ("cues", "fields", "places", "comparatives", "sayings", "reasons")
+ADDED = {  # sayings that came later, and the one that a file without them says instead
+    "strange": "again",
+    "contradiction": "nothing",
+    "contrary": "again",
+    "only": "unknown_item",
+    "nearest": "",
+    "still": "offer",
+    "says": "text_field",
+}
+LATER = ("awful", "us")  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -189,6 +199,9 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source}: '{key}' is {values[key]!r}, not names with what belongs to them")
     if source != "conversations/en.yaml":
         model = built_in_phrases("en").values
+        values = {**values, "cues": {**{name: [] for name in LATER}, **values["cues"]}}
+        values["sayings"] = {**{name: values["sayings"].get(usual, "") for name, usual in ADDED.items()}, **values["sayings"]}
+        values["sayings"] = {**{name: way for name, way in model["sayings"].items() if name.startswith("limit_")}, **values["sayings"]}
         for key in ("cues", "sayings", "reasons"):
             missing = [name for name in model[key] if name not in values[key]]
             if missing:

@@ -21,7 +21,7 @@ from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
 from m6rec.serving.engine.engine import Engine
-from m6rec.text.constraints import Typed, meets
+from m6rec.text.constraints import Typed
 from m6rec.text.constraints import understand as take_apart
 from m6rec.text.field_names import FieldNames
 from m6rec.text.phrases import Phrases, built_in, built_in_phrases, said
@@ -55,7 +55,7 @@ class Talker:
         self.names = Names(items, titles, seen, {word for phrases in self.phrases for word in phrases.plain})
         self.facts = ItemFacts(items, titles)
         self.fields = FieldNames(items)
-        self.policy = Policy(self.engine, self.config, self.facts, self.names, self.faq)
+        self.policy = Policy(self.engine, self.config, self.facts, self.names, self.faq, self.phrases)
         self._made_for = items
 
     def start(self, person: Person | None = None) -> Conversation:
@@ -158,7 +158,7 @@ class Conversation:
 
     def _typed(self, turn: Turn, phrases: Phrases) -> Typed | None:
         """The wish of a turn, taken apart; "cheaper" is held against what was shown last."""
-        if turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
+        if turn.beyond or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
             return None
         shown = [self.state.focus] if self.state.focus is not None else list(self.state.shown)
         bounds = [self.talker.facts.bound(field, sign, shown) for field, sign in phrases.compared(said(turn.text))]
@@ -170,8 +170,8 @@ class Conversation:
 
     def _loosen(self, turn: Turn) -> None:
         """Where nothing meets the constraints and the person is open to something else, the newest of them are given up."""
-        state, items = self.state, self.talker.engine.items
-        while turn.intent == "anything" and state.constraints and not meets(items, state.constraints).any():
+        state = self.state
+        while turn.intent == "anything" and state.constraints and self.talker.policy.lacking(state):
             state.constraints = state.constraints[:-1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from m6rec.serving.asked import Ask
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.fitting import Fit, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reasons import reasons
@@ -22,10 +23,11 @@ from m6rec.serving.conversation.written import reply_task, written_reply
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.written_facts import writes_in
-from m6rec.text.constraints import meets
+from m6rec.text.constraints import Constraint, contradiction, meets
 from m6rec.text.phrases import Phrases, said
 
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
+AGAIN = ("refuse", "more", "anything")  # another list of what was asked for before
 SMALL = ("greet", "thanks", "bye")
 
 
@@ -41,7 +43,10 @@ class Person:
 class Policy:
     """Replies to a turn, given the state after it."""
 
-    def __init__(self, engine: Engine, config: ConversationConfig, facts: ItemFacts, names: Names, faq: Faq | None) -> None:
+    def __init__(
+        self, engine: Engine, config: ConversationConfig, facts: ItemFacts, names: Names, faq: Faq | None, phrases: Sequence[Phrases]
+    ) -> None:
+        self.phrases = tuple(phrases)
         self.engine, self.config, self.facts, self.names, self.faq = engine, config, facts, names, faq
         self.writer = reply_task(engine) if config.written else None
 
@@ -60,6 +65,9 @@ class Policy:
             return self._question(turn, state, person, phrases)
         if turn.intent in SMALL:
             return self._made(phrases, turn.intent, phrases.say(turn.intent, state.turns - 1))
+        if turn.beyond:
+            shown = phrases.several([self._called(item, phrases) for item in state.shown])
+            return self._made(phrases, turn.intent, phrases.say("only", state.turns - 1, items=shown), asked=True)
         if turn.intent in WISHES:
             return self._recommend(turn, state, person, phrases)
         if state.unclear >= self.config.misunderstandings:
@@ -94,10 +102,19 @@ class Policy:
         if nothing_known and not heard and turn.intent == "recommend" and state.asked < self.config.questions and not state.waiting:
             return self._made(phrases, turn.intent, phrases.say("ask_wish", state.turns - 1), asked=True)
         allowed = self._allowed(state, person)
-        if state.constraints and not allowed.any():
-            limits = ", ".join(f"{one.field} {_limit(one.op, one.value)}" for one in state.constraints)
-            return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing", state.turns - 1, limits=limits)), asked=True)
+        unmet = self._unmet(turn, state, allowed, phrases)
+        if unmet:
+            return self._made(phrases, turn.intent, _joined(heard, unmet), asked=True)
+        fit = self._fit(state)
         fresh = allowed & self._unseen(state)
+        if turn.intent in AGAIN and fit.known:
+            standing = [item for item in state.offered if allowed[item] and fit.counts[item] > fit.best(fresh)]
+            if standing and turn.intent == "refuse":
+                return self._still(turn, standing, heard, state, phrases)
+            if fit.best(fresh) < fit.counts.max():
+                heard = _joined(heard, phrases.say("nearest", state.turns - 1, words=", ".join(fit.known)))
+            elif fit.best(fresh):
+                fresh &= fit.counts > 0  # what was refused moves scores; the wish stays
         if not fresh.any():
             return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
         ask = self._ask(state, person)
@@ -121,6 +138,57 @@ class Policy:
         saying = "offer_one" if len(offers) == 1 else "offer"
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
+
+    def _fit(self, state: State) -> Fit:
+        return Fit(self.engine, telling_words(state.wanted, self.phrases))
+
+    def lacking(self, state: State) -> bool:
+        """Whether no item meets what is asked: the constraints, or those and any word of the wish that the catalogue knows."""
+        if not state.constraints:
+            return False
+        met = meets(self.engine.items, state.constraints)
+        fit = self._fit(state)
+        return not met.any() or (bool(fit.known) and not fit.best(met))
+
+    def _unmet(self, turn: Turn, state: State, allowed: np.ndarray, phrases: Phrases) -> str:
+        """Why nothing can be recommended as it was asked: contradictions, words that nobody knows, limits that nothing meets; "" where something can."""
+        number = state.turns - 1
+        limits = [self._limit(one, phrases) for one in state.constraints]
+        if contradiction(state.constraints):
+            return phrases.say("contradiction", number, limits=phrases.several(limits))
+        newest = state.wishes[-1] if turn.wish and state.wishes else None
+        if newest is not None:
+            words = telling_words(newest.wanted, self.phrases)
+            ruled_out = [word for word in words if word in telling_words(newest.unwanted, self.phrases)]
+            if ruled_out:
+                return phrases.say("contrary", number, words=", ".join(ruled_out))
+            if (
+                words
+                and turn.intent in ("recommend", "refine")
+                and not newest.named
+                and not turn.liked
+                and not Fit(self.engine, words).known
+            ):
+                return phrases.say("strange", number, words=" ".join(words))
+        if state.constraints and not allowed.any():
+            return phrases.say("nothing", number, limits=phrases.several(limits))
+        fit = self._fit(state)
+        if limits and fit.known and fit.counts.any() and not fit.best(meets(self.engine.items, state.constraints)):
+            said_so = phrases.values["sayings"]["limit_words"].format(words=" ".join(fit.known))
+            return phrases.say("nothing", number, limits=phrases.several([said_so, *limits]))
+        return ""
+
+    def _limit(self, one: Constraint, phrases: Phrases) -> str:
+        value = phrases.several(list(one.value), "last") if isinstance(one.value, tuple) else f"{one.value:g}"
+        return phrases.say(f"limit_{one.op}", name=one.field.replace("_", " "), value=value)
+
+    def _still(self, turn: Turn, standing: list[int], heard: str, state: State, phrases: Phrases) -> ChatReply:
+        """What was shown, not refused, and fits better than anything else."""
+        kept = standing[-self.config.items :]
+        text = phrases.say("still", state.turns - 1, items=phrases.several([self._called(item, phrases) for item in kept], "last"))
+        ids = self.engine.items.ids.ids
+        items = [Scored(ids[item], 0.0, self.facts.titles[item]) for item in kept]
+        return self._made(phrases, turn.intent, _joined(heard, text), items=items)
 
     def _written(self, task: str, turn: Turn, state: State, best: Candidates, heard: str, phrases: Phrases) -> ChatReply | None:
         """The reply in the model's own words; None where it names none of the items, and the templates answer."""
@@ -214,9 +282,3 @@ class Policy:
 
 def _joined(*sentences: str) -> str:
     return " ".join(one for one in sentences if one)
-
-
-def _limit(op: str, value: tuple[str, ...] | float) -> str:
-    if isinstance(value, tuple):
-        return f"{'≠' if op == 'not in' else '='} {' / '.join(value)}"
-    return f"{op.replace('<=', '≤').replace('>=', '≥')} {value:g}"

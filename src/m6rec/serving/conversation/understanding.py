@@ -77,6 +77,7 @@ class Turn:
     question: bool = False
     cut: bool = False
     told: str | None = None  # the intent as a task judges it, where it is sure
+    beyond: bool = False  # speaks of a place that the list shown last has not
 
 
 @dataclass
@@ -141,7 +142,7 @@ def understand(
     asked = _fields_asked(words, phrases, fields)
     about = _about(words, named, before, phrases)
     wish = _wish(words, named, values, phrases, parts)
-    strange = bool(wish) and knows is not None and not values and not knows(wish)
+    strange = bool(wish) and knows is not None and not values and not knows(wish) and not phrases.compared(words)
     facts = {
         "text": text,
         "language": phrases.language,
@@ -153,6 +154,7 @@ def understand(
         "words": " ".join(word for place, word in enumerate(words.words) if not _in_name(place, named)),
         "question": question,
         "cut": cut,
+        "beyond": not named and _beyond(words, before, phrases),
     }
     wanted = [value for value in values if value not in unwanted]
     told = None if judged is None else judged.intent(text)
@@ -181,8 +183,10 @@ def _intent(
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
     felt = felt_of_items(facts)
-    if has["anger"] or _shouted(words.text) or (told == "anger" and not felt):
+    if has["anger"] or _shouted(words.text) or (told == "anger" and not felt) or _of_us(words, phrases, bool(facts["items"])):
         return "anger"
+    if facts["beyond"]:
+        return "unclear"
     if told == "faq" and not felt_of_items(facts):
         return "question"
     if question and about and (asked or wanted) and not facts["had"]:
@@ -215,6 +219,24 @@ def _intent(
     return "unclear"
 
 
+def _of_us(words: Said, phrases: Phrases, items: bool) -> bool:
+    """Whether somebody speaks badly of whoever answers, and of no item: hard words about the shop, or shouted ones."""
+    if items or not phrases.has("awful", words):
+        return False
+    return words.text.count("!") + words.text.count("！") > 1 or any(
+        phrases.has("awful", part) and phrases.has("us", part)
+        for first, last, _ in _clauses(words, phrases)
+        for part in [_slice(words, first, last)]
+    )
+
+
+def _beyond(words: Said, before: Before, phrases: Phrases) -> bool:
+    """Whether "the second one" is said where no second one was shown."""
+    if not before.shown or not (phrases.has(REFUSED, words) or phrases.has(LIKED, words) or len(words.words) <= FEW + 2):
+        return False
+    return any(place > len(before.shown) and earliest(patterns, words) is not None for place, patterns in phrases.places.items())
+
+
 def felt_of_items(facts: dict[str, object]) -> bool:
     """Whether a turn says what is thought of items."""
     return bool(facts["liked"] or facts["refused"] or facts["had"])
@@ -244,14 +266,14 @@ def _feelings(
             felt_of = _nearest(inside, one) or feeling
             if felt_of:
                 felt[felt_of].append(one.item)
-        if not mine and inside and not ours:
-            for item in _referred(words, first, last, before, phrases, inside[0][1]):
-                felt[inside[0][1]].append(item)
+        meant = _referred(words, first, last, before, phrases, inside[0][1]) if not mine and inside and not ours else ()
+        for item in meant:
+            felt[inside[0][1]].append(item)
         for value in ours:
             if (_nearest([one for one in inside if one[0] <= value.first], value) or ("" if inside else feeling)) == REFUSED:
                 unwanted.append(value)
         # "not the first one, too sad": what follows is said of the item still; "not from Alpina, under 50" goes on with the wish.
-        of_items = bool(mine or (inside and not ours)) or (not inside and not hard and bool(parts) and parts[-1][4])
+        of_items = bool(mine or meant) or (not inside and not hard and bool(parts) and parts[-1][4])
         parts.append((first, last, feeling, bool(inside), of_items))
         carried = feeling
     if phrases.has("none", words):
@@ -347,6 +369,8 @@ def _fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple
 def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, parts: list[tuple[int, int, str, bool, bool]]) -> str:
     """What is wished for or ruled out, in the person's words: names of items and what is said of items left out; "" where nothing is."""
     cues = {place for cue in WORDLESS for start, end in phrases.spans(cue, words) for place in range(start, end)}
+    spoken_of = [pattern for patterns in phrases.places.values() for pattern in patterns] + [*phrases.lists["it"], *phrases.lists["them"]]
+    cues |= {place for pattern in spoken_of for start, end in found(pattern, words) for place in range(start, end)}
     kept: list[str] = []
     telling = False
     for first, last, feeling, own, of_items in parts:

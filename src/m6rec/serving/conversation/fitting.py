@@ -1,0 +1,64 @@
+"""How far items have what somebody asks for in words: which words of a wish the catalogue knows, and how many of them each item has.
+
+Shapes: N items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from m6rec.serving.engine.engine import Engine
+from m6rec.text.phrases import Phrases, said
+from m6rec.text.words import is_spaceless
+
+
+def telling_words(text: str, phrases: Collection[Phrases]) -> list[str]:
+    """The words of a text that say what is wanted, in order: no plain words, no cues, no numbers; characters of scripts without spaces joined up."""
+    words = said(text)
+    cues = set[int]()
+    for one in phrases:
+        for patterns in (
+            *one.cues.values(),
+            *one.places.values(),
+            *(signs for field in one.comparatives.values() for signs in field.values()),
+        ):
+            for pattern in patterns:
+                if pattern in words.joined:
+                    first = words.joined.count(" ", 0, words.joined.find(pattern))
+                    cues |= set(range(first, first + len(pattern.split())))
+    found: list[str] = []
+    last = -2
+    for place, word in enumerate(words.words):
+        if place in cues or word.isdigit() or any(word in one.plain for one in phrases):
+            continue
+        if is_spaceless(word) and found and last == place - 1 and is_spaceless(found[-1][-1]):
+            found[-1] += word
+        else:
+            found.append(word)
+        last = place
+    return list(dict.fromkeys(found))
+
+
+class Fit:
+    """known: words of a wish that some item has.  unknown: those that none has.  counts int64 (N,): how many of the known ones each item has."""
+
+    def __init__(self, engine: Engine, words: list[str]) -> None:
+        bag, vectors = engine.scorer.catalogue.search
+        counts = np.zeros(len(engine.items), dtype=np.int64)
+        self.known: list[str] = []
+        self.unknown: list[str] = []
+        for word in words:
+            typed = csr_array(bag.text(word))
+            if not typed.nnz:
+                self.unknown.append(word)
+                continue
+            self.known.append(word)
+            counts += np.asarray((csr_array(vectors @ typed.T)).toarray()).ravel() > 0
+        self.counts = counts
+
+    def best(self, among: np.ndarray) -> int:
+        """The most known words that an item of bool (N,) has; 0 where there is none."""
+        return int(self.counts[among].max(initial=0))
