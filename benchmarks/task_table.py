@@ -108,7 +108,16 @@ def markdown(result: dict[str, Any]) -> str:
             best = max(figures["auc"] for figures in of)
             shown = [f"**{f['auc']:.4f}**" if f["auc"] == best else f"{f['auc']:.4f}" for f in of]
             lines.append(_cells([name, f"{of[0]['positives']:,} / {of[0]['rows']:,}", *shown]))
+    lines += [line for row in table if row["kind"] == "single" and "reference_minus_this" in row for line in _seesaw(reference, row)]
     return "\n".join(lines)
+
+
+def _seesaw(reference: str, row: Row) -> list[str]:
+    """In how many cells the reference is better or worse than the single-task models, beyond the paired interval."""
+    gaps = {name: figures["reference_minus_this"] for name, figures in row["cells"].items()}
+    better, worse = ([name for name, (_, low, high) in gaps.items() if (low > 0 if up else high < 0)] for up in (True, False))
+    told = [f"{len(names)} ({', '.join(names)})" if names else "none" for names in (better, worse)]
+    return ["", f"Cells of {reference} beyond the interval of the single-task models: better {told[0]}, worse {told[1]}, of {len(gaps)}."]
 
 
 def _line(row: Row) -> list[str]:

@@ -36,8 +36,9 @@ from m6rec.training.loop import Loop
 from text_rows import Corpus, baseline, read_corpus
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the training labels
-POOL = 8_000  # training texts that labels are bought of
-SCARCE = 0.1
+POOL, POOL_VALIDATION = 8_000, 1_000  # texts of the parts on few labels: training texts, and those that early stopping looks at
+SCARCE, UNLABELLED = 0.1, ("ignore", "pseudo", "consistency")
+VALIDATIONS = 4  # of a training, at least
 
 
 def reader_of(examples: TextExamples, seed: int, folder: Path, epochs: int) -> TextReader:
@@ -70,7 +71,7 @@ def ours(
     loop = Loop(
         reader.model,
         {"texts": task},
-        LoopConfig(),
+        LoopConfig(validate_every=max(epochs // VALIDATIONS, 1)),
         weights={"texts": 1.0},
         seed=seed,
         folder=folder,
@@ -104,9 +105,9 @@ def at_random(examples: TextExamples, task: str, share: float, seed: int) -> np.
 class Bench:
     """Figures by name, kept in one file, so that a run that was cut off goes on."""
 
-    def __init__(self, corpus: Corpus, work: Path, epochs: int, pretrain: int, held: str) -> None:
+    def __init__(self, corpus: Corpus, work: Path, epochs: int, pretrain: int, held: str, pool: int = POOL) -> None:
         self.corpus, self.work, self.epochs, self.pretrain = corpus, work, epochs, pretrain
-        self.held = held
+        self.held, self.pool = held, pool
         self.file = work / "texts.json"
         self.figures: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
 
@@ -122,6 +123,10 @@ class Bench:
     def reader(self, tasks: Sequence[str], seed: int) -> TextReader:
         folder = self.work / f"lm-{'-'.join(tasks)}-{seed}".replace(" ", "_")
         return reader_of(self.corpus.examples(tasks), seed, folder, self.pretrain)
+
+    def pool_reader(self, examples: TextExamples, task: str, seed: int) -> TextReader:
+        """Of the texts of the pool alone."""
+        return reader_of(examples, seed, self.work / f"lm-pool-{task}-{self.pool}-{seed}".replace(" ", "_"), self.pretrain)
 
     def accuracy(self, groups: dict[str, list[str]], seeds: Sequence[int]) -> None:
         """Baselines, ours alone and ours with all tasks of the group together."""
@@ -145,17 +150,18 @@ class Bench:
                         self.figure(name, lambda t=task, r=reached: r[t])
 
     def scarce(self, tasks: Sequence[str], seeds: Sequence[int]) -> None:
-        """A tenth of the labels: without and with the texts that lost theirs."""
+        """All labels of the pool; a tenth of them, without and with the texts that lost theirs. How much of the gain over chance that keeps."""
         for task in tasks:
             for seed in seeds:
-                examples, reader = self.corpus.examples([task]), None
+                examples, reader = pool_of(self.corpus.examples([task]), task, seed, self.pool), None
                 few = fewer_labels(examples, task, at_random(examples, task, SCARCE, seed))
-                for way in ("ignore", "pseudo", "consistency"):
-                    name = f"{task} | {SCARCE:.0%} labels, {way} | {seed}"
+                self.figure(f"{task} | chance | {seed}", lambda e=examples, t=task: chance(e, t))
+                for way, labels, passes in (("all", examples, self.epochs), *((way, few, self.epochs * 4) for way in UNLABELLED)):
+                    name = f"{task} | all labels | {seed}" if way == "all" else f"{task} | {SCARCE:.0%} labels, {way} | {seed}"
                     if name not in self.figures:
-                        reader = reader or self.reader([task], seed)
-                        passes = self.epochs * 4
-                        reached = self.train([task], few, reader, seed, f"few-{task}-{way}-{seed}", passes, unlabelled=way)[1]
+                        reader = reader or self.pool_reader(examples, task, seed)
+                        settings = {} if way == "all" else {"unlabelled": way}
+                        reached = self.train([task], labels, reader, seed, f"few-{task}-{way}-{seed}", passes, **settings)[1]
                         self.figure(name, lambda t=task, r=reached: r[t])
 
     def active(self, tasks: Sequence[str], seeds: Sequence[int]) -> None:
@@ -165,8 +171,8 @@ class Bench:
                 names = [f"{task} | {way} at {budget:.0%} | {seed}" for way in ("random", "active") for budget in BUDGETS]
                 if all(name in self.figures for name in names):
                     continue
-                examples = pool_of(self.corpus.examples([task]), task, seed)
-                reader = self.reader([task], seed)
+                examples = pool_of(self.corpus.examples([task]), task, seed, self.pool)
+                reader = self.pool_reader(examples, task, seed)
                 for way in ("random", "active"):
                     self.buy(way, examples, task, reader, seed)
 
@@ -198,13 +204,23 @@ class Bench:
         return ours(self.corpus, tasks, examples, reader, seed, epochs or self.epochs, place, **settings)
 
 
-def pool_of(examples: TextExamples, task: str, seed: int) -> TextExamples:
-    """With at most POOL of the training texts."""
-    generator = np.random.default_rng(seed)
-    training = generator.permutation(np.flatnonzero((examples.parts == TRAINING) & examples.known(task)))
-    rows = np.sort(np.concatenate([training[:POOL], np.flatnonzero(examples.parts != TRAINING)]))
+def pool_of(examples: TextExamples, task: str, seed: int, pool: int) -> TextExamples:
+    """With at most `pool` of the training texts and POOL_VALIDATION of those for validation; all of the test."""
+    generator, known, kept = np.random.default_rng(seed), examples.known(task), []
+    for part, most in ((TRAINING, pool), (VALIDATION, POOL_VALIDATION), (TEST, None)):
+        kept.append(generator.permutation(np.flatnonzero((examples.parts == part) & known))[:most])
+    rows = np.sort(np.concatenate(kept))
     texts = [examples.documents[at] for at in rows.tolist()]
     return TextExamples(texts, {task: examples.labels[task][rows]}, examples.parts[rows], examples.batch_rows)
+
+
+def chance(examples: TextExamples, task: str) -> dict[str, float]:
+    """Accuracy of the label that most training texts have."""
+    labels, found = examples.labels[task], {}
+    most = np.bincount(labels[examples.parts == TRAINING].astype(np.int64)).argmax()
+    for name, part in (("validation", VALIDATION), ("test", TEST)):
+        found[name] = float((labels[examples.parts == part] == most).mean())
+    return found
 
 
 def bought(
@@ -245,6 +261,30 @@ def table(figures: dict[str, Any], held: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shares(figures: dict[str, Any], held: str) -> list[str]:
+    """What few labels keep of the gain of all over chance (the way that is best on validation), and active against random labelling."""
+    tasks, lines = dict.fromkeys(name.split(" | ")[0] for name in figures), []
+
+    def value(name: str, part: str) -> float:
+        found = [figure[part] for key, figure in figures.items() if key.rpartition(" | ")[0] == name]
+        return float(np.mean(found)) if found else float("nan")
+
+    for task in tasks:
+        ways = {way: value(f"{task} | {SCARCE:.0%} labels, {way}", "validation") for way in UNLABELLED}
+        known = {way: reached for way, reached in ways.items() if not np.isnan(reached)}
+        if known:
+            best = max(known, key=lambda way: known[way])
+            few, full, none = (value(f"{task} | {what}", held) for what in (f"{SCARCE:.0%} labels, {best}", "all labels", "chance"))
+            lines.append(
+                f"{task}: {SCARCE:.0%} of the labels ({best}) keep {(few - none) / (full - none):.1%} of what all of them gain over chance."
+            )
+        gaps = [value(f"{task} | active at {budget:.0%}", held) - value(f"{task} | random at {budget:.0%}", held) for budget in BUDGETS]
+        if not np.isnan(gaps).all():
+            told = ", ".join(f"{100 * gap:+.1f} at {budget:.0%}" for gap, budget in zip(gaps, BUDGETS, strict=True) if not np.isnan(gap))
+            lines.append(f"{task}: active against random labelling, points of accuracy: {told}.")
+    return lines
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
@@ -254,6 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", help="only these, e.g. 'NAME intent'")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--pretrain", type=int, default=1, help="passes of the language model over the training texts")
+    parser.add_argument("--pool", type=int, default=POOL, help="training texts at most of the parts on few labels")
     parser.add_argument("--held", choices=["validation", "test"], default="test", help="validation: the test figures are not shown")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -262,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     corpora = {one.partition("=")[0]: read_corpus([one]) for one in given.data}
     for name, corpus in corpora.items():
         groups = {name: [task for task in corpus.names if given.tasks is None or task in given.tasks]}
-        bench = Bench(corpus, given.work / name, given.epochs, given.pretrain, given.held)
+        bench = Bench(corpus, given.work / name, given.epochs, given.pretrain, given.held, given.pool)
         (given.work / name).mkdir(exist_ok=True)
         if "accuracy" in given.parts:
             bench.accuracy(groups, given.seeds)
@@ -270,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             bench.scarce(groups[name], given.seeds)
         if "active" in given.parts:
             bench.active(groups[name], given.seeds)
-        text = table(bench.figures, given.held)
+        text = "\n".join([table(bench.figures, given.held), *shares(bench.figures, given.held)])
         (given.work / name / "texts.md").write_text(text, encoding="utf-8")
         print(text)
 

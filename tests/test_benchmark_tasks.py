@@ -350,6 +350,14 @@ def test_table(rows: Rows) -> None:
     assert "| blind | baseline | 0.5000 (0.5000-0.5000) | +0.5000 (+0.5000 to +0.5000) |" in page
     assert "| 3 s | 1,234 |" in page
     assert "| **1.0000** | 0.5000 |" in page
+    alone = Predicted(
+        "alone", np.where(np.arange(len(rows.tasks)) == 0, 0.5, perfect.values).astype(np.float32), {}
+    )  # no idea of the first
+    alone = Predicted("alone", np.where(np.isnan(rows.labels), 0.5, alone.values), {})
+    page = markdown(
+        {"data": "d", "statement": "How.", "rows": make_rows(rows, [("ours", perfect), ("single", alone)], "ours", resamples=50)}
+    )
+    assert "single-task models: better 2 (feed/click, shop/click), worse none, of 4." in page
     hollow = Predicted("hollow", np.full_like(truth, np.nan))
     with pytest.raises(SystemExit, match="has no answer for"):
         judged_cells(rows, hollow)

@@ -444,3 +444,9 @@ def test_a_line_of_progress_stays_short() -> None:
     assert few({"choose.choose": 7.0, "judge.v1.2/click": 0.5}) == {"choose": 7.0, "v1.2/click": 0.5}
     many = {f"judge.s{number}/click": float(number) for number in range(5)} | {"choose.choose": 7.0}
     assert few(many) == {"judge (mean of 5)": 2.0, "choose": 7.0}
+
+
+def test_exposures_are_passed_more_often_where_items_have_many() -> None:
+    assert TrainConfig().judged_passes(9_999, 100) == 2
+    assert TrainConfig().judged_passes(10_000, 100) == 4
+    assert TrainConfig(exposure_passes=3).judged_passes(10_000, 100) == 3

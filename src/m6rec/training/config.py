@@ -14,6 +14,8 @@ from m6rec.language_model.config import SHORT_HISTORY, InfillingConfig
 EPOCHS, LONG_EPOCHS = 10, 20  # long histories are many events an item: they are not learnt by heart so soon
 
 
+FEW_PASSES, MANY_PASSES, MANY_EXPOSURES = 2.0, 4.0, 100  # of exposures; judging learns ids by heart where an item has few
+
 WAYS = ("fixed", "uncertainty", "dwa", "gradnorm", "pcgrad", "mgda", "aligned_mtl", "upgrad")  # the built-in balancers
 
 
@@ -133,11 +135,12 @@ class TrainConfig(LoopConfig):
         description="all: training stops when the mean over the tasks has had no new best for `patience` validations; task: a task that had none "
         "is trained no longer while the others go on.",
     )
-    exposure_passes: float = Field(
-        2.0,
+    exposure_passes: float | None = Field(
+        None,
         gt=0,
-        description="How often each judged exposure is trained on, spread over the epochs; judging learns ids by heart after a few passes. "
-        "At most once an epoch.",
+        description="How often each judged exposure is trained on, spread over the epochs, at most once in each. Judging learns ids by heart "
+        f"after a few passes, the later the more exposures an item has; null: {FEW_PASSES:g}, or {MANY_PASSES:g} where items have {MANY_EXPOSURES} "
+        "exposures or more (the mean over the items shown).",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads; null takes those of M6REC_THREADS, else all cores the process may use."
@@ -153,6 +156,11 @@ class TrainConfig(LoopConfig):
     @property
     def stopping(self) -> Literal["all", "task"]:
         return self.stop
+
+    def judged_passes(self, exposures: int, items: int) -> float:
+        """How often each of so many training exposures, of so many different items, is trained on."""
+        many = exposures >= MANY_EXPOSURES * items
+        return self.exposure_passes or (MANY_PASSES if many else FEW_PASSES)
 
     @field_validator("balance", mode="before")
     @classmethod

@@ -92,8 +92,10 @@ class Fit(Stage):
         judging = bench.judging
         if judging is not None:
             judge = judging.new_judge(bench, task)
-            share = min(1.0, config.train.exposure_passes / config.train.passes(bench.median_history))
-            judge.bind(replace(judging.examples(bench, judging.chosen("training"), BATCH_EXPOSURES, trained=True), share=share))
+            chosen = judging.chosen("training")
+            passes = config.train.judged_passes(len(chosen), len(np.unique(judging.exposures.items[chosen])))
+            share = min(1.0, passes / config.train.passes(bench.median_history))
+            judge.bind(replace(judging.examples(bench, chosen, BATCH_EXPOSURES, trained=True), share=share))
             tasks[JUDGE] = judge
             weights |= {name: settings.weight for name, settings in judging.configs.items()}
             watched |= judging.watched()
