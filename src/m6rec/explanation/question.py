@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from m6rec.base.contracts import Histories, Requests
+from m6rec.text.cues import built_in_cues
 
 EVENT, WORD, TYPED, PROFILE = "event", "typed", "text", "field"  # kinds of parts; TYPED is everything that was typed
 MOST_EVENTS = 30  # newest items of the history that are taken away one by one
 MOST_WORDS = 12
+SIGNS = ".,;:!?\"'()[]<>\u2026\u2018\u2019\u201c\u201d\u3001\u3002\u300a\u300b\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 
 Described = Mapping[str, Any] | str | None
 
@@ -65,13 +67,21 @@ def _events(question: Question, ids: Sequence[str], titles: Sequence[str]) -> li
 
 
 def _words(question: Question) -> list[Part]:
-    """Every word; and all that was typed at once, which tells where one word would do for the other."""
+    """Every word that names something; and all that was typed at once, which tells where one word would do for the other.
+
+    A word is taken away with the signs that stand at it. Words of talking, numbers and limits name nothing, unless nothing else was typed.
+    """
     typed = question.text or ""
-    words = list(dict.fromkeys(typed.split()))[:MOST_WORDS]
-    parts = [Part(TYPED, typed, typed, question.asked(None, question.profile))] if len(words) > 1 else []
-    for word in words:
-        left = " ".join(one for one in typed.split() if one != word)
-        parts.append(Part(WORD, word, word, question.asked(left or None, question.profile)))
+    said: dict[str, list[str]] = {}  # case-folded word -> how it stands in the text
+    for one in typed.split():
+        said.setdefault((one.strip(SIGNS) or one).casefold(), []).append(one)
+    silent = built_in_cues().silent
+    words = [word for word in said if word not in silent and not word.isdecimal()] or list(said)
+    parts = [Part(TYPED, typed, typed, question.asked(None, question.profile))] if len(said) > 1 else []
+    for word in words[:MOST_WORDS]:
+        left = " ".join(one for one in typed.split() if one not in said[word])
+        shown = said[word][0].strip(SIGNS) or said[word][0]
+        parts.append(Part(WORD, shown, shown, question.asked(left or None, question.profile)))
     return parts
 
 

@@ -60,6 +60,7 @@ class Cues(Config):
     ratings: dict[str, float] = Field(default={}, description="name of an age rating -> the age it is for")
     number_words: dict[str, float] = Field(default={}, description="numbers in words")
     fillers: list[str] = Field(default=[], description="words that say nothing about what is unwanted")
+    talk: list[str] = Field(default=[], description="words of talking: they name nothing that an item could be")
 
     def joined(self, other: Cues) -> Cues:
         """With the words of `other` added."""
@@ -70,6 +71,13 @@ class Cues(Config):
         """For each list of cue words, its phrases as tokens."""
         lists = {name: getattr(self, name) for name in ("not_", "directly", "spared", "ends", "joins", "only", "by", "for_")}
         return {name: {phrase(word): word for word in words} for name, words in lists.items()}
+
+    @cached_property
+    def silent(self) -> frozenset[str]:
+        """Words that name nothing an item could be, case-folded: of talking, of ruling out and of bounding."""
+        bounds = [pattern for patterns in (*self.numbers.values(), *self.years.values()) for pattern in patterns]
+        said = [*self.talk, *self.fillers, *self.not_, *self.directly, *self.ends, *self.joins, *self.only, *self.by, *self.for_, *bounds]
+        return frozenset(word for cue in said for word in cue.casefold().split())
 
 
 def tokens(text: str) -> list[re.Match[str]]:
