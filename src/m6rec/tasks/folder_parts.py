@@ -123,3 +123,17 @@ def csr_tensors(name: str, table: csr_array) -> dict[str, torch.Tensor]:
         f"{name}.indices": torch.from_numpy(table.indices.astype(np.int32)),
         f"{name}.indptr": torch.from_numpy(table.indptr.astype(np.int64)),
     }
+
+
+def mapped_csr(tensors: dict[str, torch.Tensor], name: str, shape: tuple[int, int]) -> csr_array:
+    """What `csr_tensors` gave, over the same memory: what lies in a mapped file stays there, shared by all who read it.
+
+    Raises:
+        KeyError, ValueError: a part is missing, or they make no matrix of this shape.
+    """
+    data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+    if len(indices) <= np.iinfo(np.int32).max:
+        indptr = indptr.astype(np.int32)  # of one type with the indices, of which scipy would else make a wider copy
+    table = csr_array((data, indices, indptr), shape=shape)
+    table.check_format(full_check=True)
+    return table

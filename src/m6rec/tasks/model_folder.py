@@ -61,6 +61,7 @@ from m6rec.tasks.folder_parts import (
     graph_tensors,
     interest_part,
     judge_part,
+    mapped_csr,
     tensors_of,
     text_part,
     write_part,
@@ -301,11 +302,9 @@ def _priors(folder: Path, facts: dict[str, Any], parts: list[str], size: int, pr
     priors: dict[str, csr_array] = {}
     try:
         for name in parts:
-            data, indices, indptr = (tensors[f"{prefix}{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-            if len(indptr) != size + 1:
-                raise CheckpointError(f"{folder / GRAPH} is of {len(indptr) - 1} items, the catalogue has {size}; {TOGETHER}")
-            priors[name] = csr_array((data, indices, indptr), shape=(size, size))
-            priors[name].check_format(full_check=True)
+            if (rows := len(tensors[f"{prefix}{name}.indptr"]) - 1) != size:
+                raise CheckpointError(f"{folder / GRAPH} is of {rows} items, the catalogue has {size}; {TOGETHER}")
+            priors[name] = mapped_csr(tensors, f"{prefix}{name}", (size, size))
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{folder / GRAPH} is not the graph of this model ({_one_line(error)}); {TOGETHER}") from None
     return priors
@@ -317,9 +316,7 @@ def _bag_rows(path: Path, facts: dict[str, Any], shape: tuple[int, int]) -> csr_
     if "bag.indptr" not in tensors:
         return None
     try:
-        data, indices, indptr = (tensors[f"bag.{part}"].numpy() for part in ("data", "indices", "indptr"))
-        rows = csr_array((data, indices, indptr), shape=shape)
-        rows.check_format(full_check=True)
+        rows = mapped_csr(tensors, "bag", shape)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} does not hold the bags of {shape[0]} items ({_one_line(error)}); {TOGETHER}") from None
     return rows
