@@ -6,9 +6,9 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,7 @@ from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.http.app import create_app
 from m6rec.serving.http.listening import uvicorn_settings
 from m6rec.serving.service.words import Talked, WriteAsk, WriteReply
-from m6rec.serving.store.records import Event, Key, Receipt, StoredEvent
+from m6rec.serving.store.records import Event, Key, Receipt, Review, StoredEvent
 
 READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
 
@@ -42,6 +42,9 @@ class PlainStore:
     stopped: dict[tuple[str, str], str] = field(default_factory=dict)
     written: list[StoredEvent] = field(default_factory=list)
     saved: dict[str, dict[str, Any]] = field(default_factory=dict)
+    queue: list[Review] = field(
+        default_factory=lambda: [Review(n, "written", {"text": f"Text {n}"}, None, "generated", "waiting", 1.0, None, None) for n in (3, 5)]
+    )
 
     def _here(self) -> None:
         if self.away:
@@ -69,6 +72,17 @@ class PlainStore:
 
     def unblock(self, kind: str, value: str) -> bool:
         return self.stopped.pop((kind, value), None) is not None
+
+    def reviews(self, state: str | None = "waiting", most: int = 100, after: int = 0) -> list[Review]:
+        self._here()
+        return [one for one in self.queue if one.id > after and state in (None, one.state)][:most]
+
+    def decide(self, id: int, verdict: str, by: str) -> None:
+        self._here()
+        place = next(place for place, one in enumerate(self.queue) if one.id == id)
+        if self.queue[place].state != "waiting":
+            raise UsageError(f"review {id} was {self.queue[place].state} already")
+        self.queue[place] = replace(self.queue[place], state=verdict, by=by, decided=2.0)
 
     def save_experiment(self, body: dict[str, Any]) -> None:
         self._here()
@@ -122,6 +136,8 @@ class PlainService:
         self.wanted: list[WriteAsk] = []
         self.said: list[dict[str, Any]] = []
         self.wait: threading.Event | None = None
+        self.spoken: list[str] = []  # the reply of a conversation as far as it stands, time by time
+        self.broken: Exception | None = None  # what goes wrong while it is spoken
         self.good = (True, "")
 
     def _list(self, ids: Sequence[str], ask: Ask) -> Reply:
@@ -130,7 +146,8 @@ class PlainService:
             self.wait.wait(10)
         answers = tuple(Scored(one, 1.0 / (place + 1), self.rows[one]["title"], {"softmax": 1.0}) for place, one in enumerate(ids))
         reasons = ((Reason("event", "i1", "Item 1", 0.5),),) * len(answers) if "reasons" in ask.include else ()
-        return Reply(answers, "plain-1", ask.request_id, 0.1, "hit", reasons=reasons, propensities=(1.0,) * len(answers))
+        words = ("Because of Item 1.",) * len(answers) if ask.language is not None else ()
+        return Reply(answers, "plain-1", ask.request_id, 0.1, "hit", reasons=reasons, words=words, propensities=(1.0,) * len(answers))
 
     def _item(self, item: str) -> str:
         if item not in self.rows:
@@ -187,16 +204,24 @@ class PlainService:
         messages: Sequence[Mapping[str, Any]],
         *,
         version: str | None = None,
-        most_tokens: int | None = None,
         request_id: str = "",
+        tell: Callable[[str, str], None] | None = None,
         **who: Any,
     ) -> Talked:
-        self.said.append({"messages": messages, "most_tokens": most_tokens, **who})
+        self.said.append({"messages": messages, **who})
         if version not in (None, *self.versions):
             raise UsageError(f"no model '{(version or '')[:80]}' is loaded; loaded: {', '.join(self.versions)[:200]}")
         if messages[-1]["role"] != "user":
             raise UsageError("the last message is not the user's")
-        reply = ChatReply("How about “Item 1”?", [Scored("i1", 0.5, "Item 1")], "recommend")
+        for text in self.spoken if tell is not None else ():
+            tell("plain-1", text)
+            if self.wait is not None:
+                self.wait.wait(10)
+        if self.broken is not None:
+            raise self.broken
+        text = "How about “Item 1”?"
+        stop = min((place for one in who["stops"] if (place := text.find(one)) >= 0), default=len(text))
+        reply = ChatReply(text[:stop], [Scored("i1", 0.5, "Item 1")], "recommend")
         return Talked(reply, "plain-1", request_id, 0.1, (5, 4))
 
     def add_events(self, events: Sequence[Event], key: str | None = None) -> Receipt:

@@ -1,19 +1,10 @@
-"""`m6rec serve` and `m6rec doctor` as people run them: real workers on loopback, one of them killed under load."""
+"""`m6rec serve` and `m6rec doctor`: what stands in the way of serving is told in a line (the running service: test_serving_faults.py)."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,114 +15,6 @@ from m6rec.serving.service import doctor
 from m6rec.serving.supervisor import listen
 
 CommandLine = Callable[..., Any]
-
-
-@contextmanager
-def served(run: Path, state: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
-    """The command on a free port, once it answers: process, port, its lines on standard error."""
-    command = [sys.executable, "-m", "m6rec", "serve", str(run), "--state", str(state), "--port", "0", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        lines: list[str] = []
-        try:
-            port = 0
-            for line in process.stderr:
-                lines.append(line)
-                if found := re.search(r"on http://127\.0\.0\.1:(\d+)", line):
-                    port = int(found[1])
-                    break
-            assert port, lines
-            reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
-            reader.start()
-            yield process, port, lines
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
-            reader.join(timeout=10)
-
-
-class Client:
-    """One connection that is opened again when it was lost; a question that got no answer is asked once more, as HTTP clients do."""
-
-    def __init__(self, port: int) -> None:
-        self.port, self.lost = port, 0
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-
-    def post(self, path: str, body: dict[str, Any], **headers: str) -> tuple[int, Any]:
-        for attempt in (0, 1):
-            try:
-                self.connection.request("POST", path, json.dumps(body), {"content-type": "application/json", **headers})
-                reply = self.connection.getresponse()
-                return reply.status, json.loads(reply.read())
-            except (http.client.HTTPException, OSError):
-                self.connection.close()
-                self.lost += 1
-                if attempt:
-                    raise
-        raise AssertionError
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
-def test_a_worker_killed_under_load_costs_no_answer_and_no_event(judged_run: Path, tmp_path: Path) -> None:
-    with served(judged_run, tmp_path / "state", "--workers", "2", "--set", "http.log=false") as (process, port, lines):
-        stop, failures, acknowledged = threading.Event(), list[str](), list[str]()
-
-        def ask(place: int) -> None:
-            client, number = Client(port), 0
-            while not stop.is_set():
-                number += 1
-                name = f"e-{place}-{number}"
-                status, body = client.post(
-                    "/v1/events", {"events": [{"user_id": f"u0{place}", "item_id": "i03", "action": "click", "event_id": name}]}
-                )
-                if status == 200:
-                    acknowledged.append(name)
-                else:
-                    failures.append(f"{status} {body}")
-                status, body = client.post("/v1/recommend", {"user": f"u0{place}", "k": 3})
-                if status != 200 or len(body["answers"]) != 3:
-                    failures.append(f"{status} {body}")
-            client.connection.close()
-
-        threads = [threading.Thread(target=ask, args=(place,)) for place in (1, 2, 3)]
-        for thread in threads:
-            thread.start()
-        first = workers_of(process)
-        assert len(first) == 2
-        time.sleep(0.7)
-        os.kill(first[0], signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while len(set(workers_of(process)) - set(first)) < 1 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.7)
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert failures == []
-        assert len(set(workers_of(process)) - set(first)) == 1
-        kept = 0
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        for place in (1, 2, 3):
-            connection.request("GET", f"/v1/users/u0{place}")
-            kept += json.loads(connection.getresponse().read())["user"]["count"]
-        connection.close()
-    from m6rec.serving.service.loaded import LoadedModel
-    from m6rec.serving.store.config import StoreConfig
-    from m6rec.serving.store.store import Store
-
-    store = Store.open(StoreConfig(), tmp_path / "state")
-    stored = {event.event_id for event in store.events(most=1_000_000)}
-    store.close()
-    assert set(acknowledged) <= stored
-    histories = LoadedModel.open(judged_run).engine.histories
-    assert kept == len(stored) + sum(len(histories.row(row).items) for row in range(3))
-    assert process.returncode == 0
-    assert any("was killed by signal 9" in line for line in lines)
 
 
 def test_what_stands_in_the_way_of_serving_is_one_line(m6rec: CommandLine, judged_run: Path, tmp_path: Path) -> None:

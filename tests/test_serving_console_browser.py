@@ -300,6 +300,26 @@ def test_the_keyboard_alone_is_enough(visit: Callable[..., Any]) -> None:
     tab_to("footer button[name=theme][value=dark]")
 
 
+FOCUS = """() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")]
+  .filter((one) => one.checkVisibility({ contentVisibilityAuto: true }) && one.offsetParent && !one.disabled)
+  .map((one) => {
+    one.focus();
+    const style = getComputedStyle(one);
+    const held = document.activeElement === one && one.tabIndex === 0 && (style.outlineStyle !== "none" || style.boxShadow !== "none");
+    return held ? "" : one.outerHTML.slice(0, 90);
+  })
+  .filter((fault) => fault)"""
+
+
+def test_every_control_of_every_page_is_met_by_the_keyboard(visit: Callable[..., Any], served: Served) -> None:
+    """Each takes the focus in the order of the page and shows that it has it."""
+    page = visit()
+    for path in PAGES:
+        page.goto(f"{served.url}{path}")
+        page.keyboard.press("Tab")  # from here on the focus is one of the keyboard
+        assert page.evaluate(f"({FOCUS})()") == [], path
+
+
 def test_everything_works_without_script(visit: Callable[..., Any], served: Served) -> None:
     page = visit(java_script_enabled=False)
     page.goto(f"{served.url}/try")

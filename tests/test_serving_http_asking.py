@@ -44,6 +44,8 @@ EVERYTHING: dict[str, Any] = {
     "task": "next",
     "dislike": ["i0"],
     "include": ["reasons", "price"],
+    "language": "en",
+    "reason_by": "reason",
     "context": {"device": "phone", "hour": 3},
     "time": "2026-03-01T12:00:00+01:00",
     "diversity": 0.5,
@@ -65,11 +67,13 @@ def test_all_of_ask_and_slate_reaches_the_service(client: httpx.Client, service:
     assert (ask.user, ask.history, ask.text, ask.profile) == ("u1", ("i1", "i2"), "something calm", {"age": 30})
     assert (ask.k, ask.scenario, ask.where, ask.repeat) == (3, "shop", {"price": "<50", "brand": ["a", "b"]}, "model")
     assert (ask.task, ask.disliked, ask.include, ask.context) == ("next", ("i0",), ("reasons", "price"), {"device": "phone", "hour": 3})
+    assert (ask.language, ask.reason_by) == ("en", "reason")
     assert (ask.time, ask.budget_ms, ask.variant, ask.explore) == (1772362800.0, 20, "b", False)
     assert ask.request_id == "mine-1"
     said = answer.json()
     assert [one["item_id"] for one in said["answers"]] == ["i1", "i2", "i3"]
     assert said["answers"][0]["reasons"] == [{"kind": "event", "what": "i1", "title": "Item 1", "share": 0.5}]
+    assert said["answers"][0]["reason"] == "Because of Item 1."
     assert (said["model_version"], said["request_id"], said["cache"]) == ("plain-1", "mine-1", "hit")
     assert said["took_ms"] > 0
     assert answer.headers["x-request-id"] == "mine-1"
@@ -212,6 +216,20 @@ def test_a_body_of_another_kind_is_415(client: httpx.Client) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         answer = client.post("/v1/recommend", content='{"user": "u1"}', headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["detail"]) == (415, "a body is sent as Content-Type: application/json"), kind
+
+
+def test_a_review_is_found_and_decided_once(client: httpx.Client) -> None:
+    page = client.get("/v1/reviews", params={"most": 1}).json()
+    assert ([one["id"] for one in page["reviews"]], page["after"]) == ([3], 3)
+    assert [one["id"] for one in client.get("/v1/reviews", params={"after": 3}).json()["reviews"]] == [5]
+    decided = client.post("/v1/reviews/5", json={"verdict": "approved"}).json()["review"]
+    assert (decided["state"], decided["by"], decided["content"]) == ("approved", "somebody of this machine", {"text": "Text 5"})
+    assert client.get("/v1/reviews/5").json()["review"] == decided
+    again = client.post("/v1/reviews/5", json={"verdict": "rejected"})
+    assert (again.status_code, again.json()["detail"]) == (422, "review 5 was approved already")
+    assert client.get("/v1/reviews/4").status_code == client.post("/v1/reviews/4", json={"verdict": "approved"}).status_code == 404
+    assert client.post("/v1/reviews/3", json={"verdict": "maybe"}).status_code == 422
+    assert client.get("/v1/reviews", params={"state": "approved"}).json()["reviews"] == [decided]
 
 
 def test_an_experiment_is_set_up_read_and_stopped(client: httpx.Client, service: PlainService) -> None:

@@ -55,6 +55,9 @@ def test_images_do_not_run_as_root_and_listen_where_they_are_asked() -> None:
     pinned = re.search(r"torch==(\S+)", image)
     assert pinned is not None
     assert f"torch=={pinned.group(1)}" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    fetched = re.search(r"^NPM_FILES := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert fetched is not None
+    assert f"--no-save {fetched.group(1)} " in image  # the console's browser files, of the same versions
     compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
     service = compose["services"]["m6rec"]
     assert service["ports"] == ["127.0.0.1:8080:8080"]
@@ -62,6 +65,20 @@ def test_images_do_not_run_as_root_and_listen_where_they_are_asked() -> None:
     assert "ports" not in compose["services"]["database"]
     mounted = [mount.split(":")[0] for mount in service["volumes"]]
     assert (ROOT / "deploy" / mounted[1]).is_file()
+
+
+def test_the_proxy_asks_again_only_where_that_changes_nothing() -> None:
+    """A POST goes to a second worker where it only asks, or carries an idempotency key."""
+    proxy = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^    location ([^{]+) \{\n(.*?)^    \}", proxy, flags=re.MULTILINE | re.DOTALL))
+    twice = {place for place, body in blocks.items() if "non_idempotent" in body}
+    asking = next(place for place in twice if place.startswith("~"))
+    assert twice == {asking, "/keyed/"}
+    assert "if ($http_idempotency_key)" in blocks["= /v1/events"]
+    pattern = re.compile(asking.removeprefix("~ "))
+    paths = app_of(PlainService(), log=False).openapi()["paths"]
+    posts = {path: ways["post"]["x-role"] for path, ways in paths.items() if "post" in ways and path.startswith("/v1/")}
+    assert {path for path in posts if pattern.match(path)} == {path for path, role in posts.items() if role == "read"}
 
 
 def test_the_unit_gives_up_what_it_does_not_need() -> None:

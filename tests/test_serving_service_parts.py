@@ -19,6 +19,7 @@ from m6rec.base.contracts import Scored
 from m6rec.base.errors import StorageError
 from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.experiments.config import Experiment
+from m6rec.serving.service.backlog import Backlog
 from m6rec.serving.service.chores import Chores, exposures_of
 from m6rec.serving.service.live_quality import rank_of
 from m6rec.serving.service.loaded import LoadedModel
@@ -72,9 +73,9 @@ class Recorder:
 
 
 def test_the_audit_waits_for_a_store_that_is_away_and_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from m6rec.serving.service import shown_log
+    from m6rec.serving.service import backlog, shown_log
 
-    monkeypatch.setattr(shown_log, "PAUSE", 0.02)
+    monkeypatch.setattr(backlog, "PAUSE", 0.02)
     monkeypatch.setattr(shown_log, "MOST_WAITING", 10)
     store = Recorder()
     log = ShownLog(store, every_ms=1.0)  # type: ignore[arg-type]
@@ -92,6 +93,36 @@ def test_the_audit_waits_for_a_store_that_is_away_and_keeps_its_order(monkeypatc
     last = store.rows[-1]
     assert (last.user_id, last.scenario, last.propensity, last.experiment, last.variant) == ("u", "shop", 0.5, "e", "a")
     assert last.why == {"score": -1.0, "parts": {"model": 0.1235}, "took_ms": 1.0}
+
+
+def test_a_backlog_goes_on_in_order_and_leaves_nothing_it_was_told_to_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m6rec.serving.service.backlog.PAUSE", 0.001)
+    done: list[int] = []
+    failures = iter([False, True, False, False])
+
+    def do(lot: list[int]) -> bool:
+        if next(failures, True):
+            done.extend(lot)
+            return True
+        return False
+
+    backlog = Backlog[int]("m6rec-test", do, at_once=3, gather=0.001)
+    for number in range(20):
+        backlog.add([number])
+    until = time.monotonic() + 10
+    while len(done) < 20 and time.monotonic() < until:
+        time.sleep(0.001)
+    backlog.close(10)
+    assert done == list(range(20))
+    assert (len(backlog), backlog.lost) == (0, 0)
+    left = Backlog[int]("m6rec-test", lambda lot: False)
+    left.add([1, 2, 3])
+    left.close(10)
+    assert (left.lost, len(left)) == (3, 0)
+    dropped = Backlog[int]("m6rec-test", lambda lot: bool(time.sleep(0.01)) or True)
+    dropped.add(range(1000))
+    dropped.close(10, finish=False)
+    assert len(dropped) == 0
 
 
 def shown(experiment: str, people: int, harm: str) -> pl.DataFrame:

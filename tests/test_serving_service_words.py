@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from m6rec.base.errors import UnknownItemError, UsageError
+from m6rec.serving.asked import Ask
 from m6rec.serving.config import ServeConfig
-from m6rec.serving.engine.writing import HowToWrite
+from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.service.service import Service
 from m6rec.serving.service.words import WriteAsk
 from m6rec.text.blocked_words import BlockedWords
@@ -112,6 +114,37 @@ def test_texts_wait_for_a_person_where_moderation_asks_for_it(opened: Opener, wr
     assert holding.store.reviews()[0].content["text"] == text
     with pytest.raises(UsageError, match=r"rules.written is hold"):
         holding.write_stream(ask)
+
+
+def test_a_list_has_labels_evidence_and_reasons_in_words(opened: Opener, writing_run: Path) -> None:
+    service = opened(writing_run, {"rules": {"written": "watch"}})
+    ask = Ask(user="u03", k=3, include=("category", "reasons"), language="en", request_id="r1")
+    reply = service.recommend(ask)
+    assert len(reply.words) == len(reply.reasons) == len(reply.answers) == 3
+    assert all(one.labels["category"] for one in reply.answers)
+    assert all(reply.words)
+    assert service.store.reviews() == []  # templates wrote them
+    assert service.recommend(replace(ask, language=None)).words == ()
+    ranked = service.rank(Ask(user="u03", items=("i05", "i07"), language="zh"))
+    assert all(words.endswith("。") for words in ranked.words)
+    written = service.rank(Ask(user="u03", items=("i05",), language="en", reason_by="reason"))
+    told = service.explain("u03", "i05", language="en")
+    queued = [(one.kind, one.content["text"]) for one in service.store.reviews()]
+    assert queued == [("reason", text) for text in (*written.words, told.reason) if text in {text for _, text in queued}]
+    with pytest.raises(UsageError, match="no write task 'poem'"):
+        service.recommend(replace(ask, reason_by="poem"))
+    with pytest.raises(UsageError, match="language"):
+        service.recommend(replace(ask, language="xx"))
+    many = service.recommend(replace(ask, k=25))
+    assert many.words[20:] == ("",) * (len(many.answers) - 20)
+    assert "the first 20 answers" in many.notes[-1]
+    word = next(word.strip(".,“”") for word in reply.words[0].split() if word.strip(".,“”").isalpha())
+    service.store.block("word", word)
+    assert not any(BlockedWords([word]).found(words) for words in service.recommend(ask).words)
+    held = opened(writing_run, {"rules": {"written": "hold"}})
+    held.rank(Ask(user="u03", items=("i05",), language="en", reason_by="reason"))
+    held.explain("u03", "i05", language="en")
+    assert held.store.reviews() == []
 
 
 def test_what_cannot_be_written_is_one_line(opened: Opener, writing_run: Path, judged_run: Path) -> None:

@@ -144,6 +144,20 @@ def test_forgetting_takes_a_person_out_and_leaves_the_rest(store: Store, tmp_pat
     assert [event.item_id for event in store.events("ann")] == ["i9"]  # a new person, as far as anybody knows
 
 
+def test_what_was_shown_before_somebody_was_forgotten_and_is_written_after_it_names_nobody(store: Store) -> None:
+    """Rows wait in the memory of a worker for a moment, or while the database is away."""
+    store.record_shown([Shown("r0", "ann", "i1", 1, "v")])
+    before = time.time()
+    store.forget("ann")
+    late = [Shown("r1", "ann", "i1", 1, "v", time=before, why={"score": 1}), Shown("r1", "bob", "i2", 2, "v", time=before)]
+    store.record_shown([*late, Shown("r2", "ann", "i3", 1, "v", time=time.time() + 1)])
+    assert [row.request_id for row in store.shown("ann")] == ["r2"]  # a new person of that id
+    gone, kept = store.shown(request_id="r1")
+    assert gone.user_id is not None
+    assert (gone.user_id.startswith("gone-"), gone.why, kept.user_id) == (True, None, "bob")
+    assert store.verify_audit().problem == ""
+
+
 def test_nothing_of_a_forgotten_person_is_left_in_the_file(tmp_path: Path) -> None:
     store = Store.open(StoreConfig.build({"retention": {"changes_days": 1e-9}}), tmp_path)
     store.record_shown([Shown("r", "ann-of-green-gables", "i", 1, "v", why="she-likes-trees")])

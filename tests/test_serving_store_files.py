@@ -107,6 +107,26 @@ def test_what_was_exported_comes_in_again_once(store: Store, tmp_path: Path) -> 
     other.close()
 
 
+def test_an_export_of_pseudonyms_comes_in_as_the_same_people(store_url: str, tmp_path: Path) -> None:
+    """Ids of an export are hashed already: an import hashes none again, and whoever comes by their own id is one of them."""
+    hidden = StoreConfig(url=store_url, pseudonyms=True)
+    first = Store.open(hidden, tmp_path / "first")
+    fill(first)
+    first.forget("u2")
+    first.export(tmp_path / "out")
+    secret = first.secret.path
+    first.close()
+    second = Store.open(StoreConfig(pseudonyms=True, secret_file=str(secret)), tmp_path / "second")
+    assert (second.import_(tmp_path / "out").events, second.import_(tmp_path / "out").events) == (6, 0)
+    assert [event.item_id for event in second.events("u1")] == [f"i{place}" for place in range(6)]
+    assert {event.user_id for event in second.events()} == {second.user_key("u1")}
+    assert (second.count_users(), second.user("u1") is not None) == (1, True)
+    second.add_events([Event("u1", "i9")])
+    assert [event.item_id for event in second.events(second.user_key("u1"))][-1] == "i9"
+    assert b"u1" not in (tmp_path / "out" / "events.parquet").read_bytes()
+    second.close()
+
+
 def test_the_data_of_a_run_is_taken_over(tiny_run: Path, tmp_path: Path) -> None:
     store = Store.open(StoreConfig(), tmp_path)
     done = store.import_(tiny_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,8 @@ from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.dialogue_rows import joined, named_events, nameless, split_dialogues
 from m6rec.data.dialogues import SCHEMA
 from m6rec.serving.conversation.config import ConversationConfig
+from m6rec.serving.conversation.reply import ChatReply
+from m6rec.serving.conversation.written import Manner
 from m6rec.tasks.dialogue_neighbours import DialogueNeighbours
 from m6rec.training.pipeline import open_run, train
 
@@ -170,6 +173,21 @@ def test_chat_asks_the_task_and_writes(talked: Path) -> None:
     plain = rec.conversation(config=ConversationConfig(questions=0, written=False)).say("I need something for hiking")
     assert plain.written == "template"
     assert len(plain.items) == 3
+
+
+def test_a_reply_in_its_own_words_is_told_while_it_is_written(talked: Path) -> None:
+    rec = Recommender.from_pretrained(talked)
+    config = ConversationConfig(questions=0, written=True)
+
+    def reply(**manner: Any) -> tuple[ChatReply, list[str]]:
+        told: list[str] = []
+        return rec.conversation(config=config).say("I need something for hiking", Manner(tell=told.append, **manner)), told
+
+    for manner in ({}, {"temperature": 0.7, "seed": 5}, {"temperature": 0.7, "seed": 6}):
+        (first, told), (second, _) = reply(**manner), reply(**manner)
+        assert first.text == second.text
+        assert all(first.text.startswith(text) for text in told)
+        assert (told[-1:] == [first.text]) == (first.written == "model")
 
 
 def test_known_questions_are_learned_from_dialogues(talked: Path) -> None:

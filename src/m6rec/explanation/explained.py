@@ -49,6 +49,7 @@ class Explanation:
     cited_drop what the score loses without all of them together
     without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
     said       `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
+    written    whether a write task worded the reason, and no template
     attributions  integrated gradients of the items of the history where they were asked for, id -> part of the log probability
     """
 
@@ -67,6 +68,7 @@ class Explanation:
     dropping: Counterfactual | None = None
     said: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    written: bool = False
     attributions: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -138,6 +140,7 @@ def explain(
         dropping=dropping,
         said=tuple(said),
         dropped=worded.dropped,
+        written=worded.written,
         attributions=_gradients(subject) if gradients else {},
     )
 

@@ -31,11 +31,15 @@ Writer = Callable[[Sequence[str]], str]
 
 @dataclass(frozen=True)
 class Worded:
-    """A reason as it may be shown. cited: items of the history (rows) that it names.  dropped: what it said that is not true."""
+    """A reason as it may be shown. cited: items of the history (rows) that it names.  dropped: what it said that is not true.
+
+    written: whether a task wrote it.
+    """
 
     text: str
     cited: tuple[int, ...]
     dropped: tuple[str, ...] = ()
+    written: bool = False
 
 
 def told_of(
@@ -71,7 +75,7 @@ def by_writer(subject: Subject, lexicon: Lexicon, told: Told, language: str, wri
         plain = by_template(subject, lexicon, told, language)
         return Worded(plain.text, plain.cited, (*dropped, *plain.dropped))
     past = dict.fromkeys(subject.question.whole.histories.items.tolist())
-    return Worded(checked.text, tuple(named_rows(checked, facts, [row for row in past if row != subject.item])), dropped)
+    return Worded(checked.text, tuple(named_rows(checked, facts, [row for row in past if row != subject.item])), dropped, True)
 
 
 def facts_for(subject: Subject, lexicon: Lexicon) -> Facts:

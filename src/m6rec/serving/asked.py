@@ -43,6 +43,7 @@ class Ask:
     task: what orders `items` (or, with `include`, labels the answers); None is the choose task that reads histories.
     disliked: items whose likes sink within this request, in addition to what the store knows.
     include: fields, tasks, and "reasons" for the evidence in `Reply.reasons`.
+    language: of reasons in words beside the evidence, None: none.  reason_by: the write task that words them; None or "template": templates.
     budget_ms: time that may be spent; when it runs short the answer degrades (`Reply.degraded`), it never fails.
     variant: an experiment's arm asked for by name, None: by assignment.  explore: False for requests of a console or a test.
     """
@@ -60,6 +61,8 @@ class Ask:
     of: str | None = None
     disliked: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    language: str | None = None
+    reason_by: str | None = None
     context: Mapping[str, Any] | None = None
     time: float | str | datetime | None = None
     slate: Slate = Slate()
@@ -86,7 +89,7 @@ class Reason:
 class Reply:
     """The answer to an `Ask`, best first.
 
-    reasons: one list an answer, empty where they were not asked for.
+    reasons: one list an answer, empty where they were not asked for.  words: one reason in words an answer, in the same way.
     propensities: probability with which each answer came to stand where it stands, 1 where nothing was left to chance.
     left_out: name of a rule -> how many candidates it took out.
     """
@@ -100,6 +103,7 @@ class Reply:
     experiment: str | None = None
     variant: str | None = None
     reasons: tuple[tuple[Reason, ...], ...] = ()
+    words: tuple[str, ...] = ()
     propensities: tuple[float, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -41,7 +41,10 @@ def show(page: Reader) -> Response:
         [[f"{cell.task}: {cell.label}", round(cell.value, 4), round(cell.baseline or 0.0, 4)] for cell in beside if scaled(cell.metric)],
     )
     live = page.service.figures()["quality"]
-    return page.show("quality", board=board, rows=heat_map(board, leading), chart=chart, live=live, windows=live_chart(page, live))
+    left_out = [page.t(f"quality.left_{why}", n=count) for why, count in live["left_out"].items()]
+    note = " ".join([page.t("quality.live_why"), *left_out])
+    rows, windows = heat_map(board, leading), live_chart(page, live)
+    return page.show("quality", board=board, rows=rows, chart=chart, live=live, live_note=note, windows=windows)
 
 
 def live_chart(page: Page, live: Mapping[str, Any]) -> ChartTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
+from m6rec.serving.conversation.written import PLAIN, Manner
 from m6rec.serving.engine.engine import Engine
 from m6rec.text.constraints import Typed
 from m6rec.text.constraints import understand as take_apart
@@ -63,8 +64,11 @@ class Talker:
         self.refresh()
         return Conversation(self, person or Person())
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], person: Person | None = None) -> ChatReply:
+    def chat(self, messages: Sequence[Mapping[str, Any]], person: Person | None = None, manner: Manner = PLAIN) -> ChatReply:
         """The reply to the last of `messages`, which is the person's.
+
+        Args:
+            manner: how it is written where the model writes it, and who is told of each sentence.
 
         Raises:
             UsageError: no messages, one without role or words, or the last one is not the person's.
@@ -76,7 +80,7 @@ class Talker:
                 talk.hear(message["content"])
             elif message["role"] == "assistant":
                 talk.tell(message["content"], message.get("items"))
-        return talk.say(told[-1]["content"])
+        return talk.say(told[-1]["content"], manner)
 
     def knows(self, wish: str) -> bool:
         """Whether a wish has a word of the catalogue, or says something that its fields decide."""
@@ -120,13 +124,15 @@ class Conversation:
         """Ids of items that the person refused: they never come again in this conversation."""
         return [self.talker.engine.items.ids.ids[item] for item in self.state.refused]
 
-    def say(self, text: str) -> ChatReply:
-        """What the conversation answers to a turn of the person. Raises UsageError: no text."""
+    def say(self, text: str, manner: Manner = PLAIN) -> ChatReply:
+        """What the conversation answers to a turn of the person, written as `manner` says. Raises UsageError: no text."""
         turn = self.hear(text)
         phrases = self.talker.phrases_of(turn.text, turn.language)
-        reply = self.talker.policy.reply(turn, self.state, self.person, phrases)
-        if turn.cut:
-            reply = ChatReply(**{**vars(reply), "text": f"{phrases.say('too_long')} {reply.text}"})
+        cut = f"{phrases.say('too_long')} " if turn.cut else ""
+        if cut and manner.tell is not None:
+            manner = replace(manner, tell=_behind(cut, manner.tell))
+        reply = self.talker.policy.reply(turn, self.state, self.person, phrases, manner)
+        reply = replace(reply, text=cut + reply.text)
         self.tell(reply.text, [one.item_id for one in reply.items])
         return reply
 
@@ -173,6 +179,10 @@ class Conversation:
         state = self.state
         while turn.intent == "anything" and state.constraints and self.talker.policy.lacking(state):
             state.constraints = state.constraints[:-1]
+
+
+def _behind(words: str, tell: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: tell(words + text)
 
 
 def checked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

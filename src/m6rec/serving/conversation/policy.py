@@ -19,7 +19,7 @@ from m6rec.serving.conversation.reasons import reasons
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn
-from m6rec.serving.conversation.written import reply_task, written_reply
+from m6rec.serving.conversation.written import PLAIN, Manner, reply_sentences, reply_task
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.written_facts import writes_in
@@ -50,7 +50,7 @@ class Policy:
         self.engine, self.config, self.facts, self.names, self.faq = engine, config, facts, names, faq
         self.writer = reply_task(engine) if config.written else None
 
-    def reply(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+    def reply(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner = PLAIN) -> ChatReply:
         """The reply; `state` has taken the turn in already."""
         if turn.intent == "hand_over":
             return self._hand_over(turn, state, phrases, "person")
@@ -62,14 +62,14 @@ class Policy:
         if known is not None:
             return self._made(phrases, "faq", known)
         if turn.intent == "question":
-            return self._question(turn, state, person, phrases)
+            return self._question(turn, state, person, phrases, manner)
         if turn.intent in SMALL:
             return self._made(phrases, turn.intent, phrases.say(turn.intent, state.turns - 1))
         if turn.beyond:
             shown = phrases.several([self._called(item, phrases) for item in state.shown])
             return self._made(phrases, turn.intent, phrases.say("only", state.turns - 1, items=shown), asked=True)
         if turn.intent in WISHES:
-            return self._recommend(turn, state, person, phrases)
+            return self._recommend(turn, state, person, phrases, manner)
         if state.unclear >= self.config.misunderstandings:
             return self._hand_over(turn, state, phrases, "misunderstood")
         if not turn.text:
@@ -85,18 +85,18 @@ class Policy:
         squarely = found.score >= (1 + self.faq.threshold) / 2
         return found.answer if turn.told == "faq" or turn.question or turn.intent == "unclear" or squarely else None
 
-    def _question(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+    def _question(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         """A question that is about no item and not among the known ones: out of depth, unless its words are those of the catalogue."""
         wish = state.wishes[-1] if turn.wish and state.wishes else None
         if wish is not None and (wish.constraints or wish.named):
-            return self._recommend(turn, state, person, phrases)
+            return self._recommend(turn, state, person, phrases, manner)
         if self.faq is not None and turn.told in (None, "faq", "hand_over"):  # else a task is sure that it is about something that is sold
             return self._hand_over(turn, state, phrases, "unknown")
         if wish is not None and wish.wanted and self.engine.understands(wish.wanted):
-            return self._recommend(turn, state, person, phrases)
+            return self._recommend(turn, state, person, phrases, manner)
         return self._made(phrases, "question", phrases.say("again", state.turns - 1), asked=True)
 
-    def _recommend(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+    def _recommend(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         heard = self._heard(turn, state, phrases)
         nothing_known = person.user is None and not state.wanted and not state.constraints and not state.liked and not state.had
         if nothing_known and not heard and turn.intent == "recommend" and state.asked < self.config.questions and not state.waiting:
@@ -126,7 +126,7 @@ class Policy:
             return self._made(phrases, turn.intent, _joined(heard, question), asked=True)
         best = found.at(np.arange(min(self.config.items, len(found))))
         if self.writer is not None:
-            spoken = self._written(self.writer, turn, state, best, heard, phrases)
+            spoken = self._written(self.writer, turn, state, best, heard, phrases, manner)
             if spoken is not None:
                 return spoken
         wanted = [pair for typed in state.wishes for pair in typed.named]
@@ -190,22 +190,35 @@ class Policy:
         items = [Scored(ids[item], 0.0, self.facts.titles[item]) for item in kept]
         return self._made(phrases, turn.intent, _joined(heard, text), items=items)
 
-    def _written(self, task: str, turn: Turn, state: State, best: Candidates, heard: str, phrases: Phrases) -> ChatReply | None:
-        """The reply in the model's own words; None where it names none of the items, and the templates answer."""
+    def _written(
+        self, task: str, turn: Turn, state: State, best: Candidates, heard: str, phrases: Phrases, manner: Manner
+    ) -> ChatReply | None:
+        """The reply in the model's own words; None where it names none of the items, and the templates answer.
+
+        A sentence that names another item ends the reply before it. Nothing is told before an item is named: until then templates may answer.
+        """
         part = self.engine.scorer.writing
         if part is None or not writes_in(part, task, phrases.language):
             return None
+        rows = best.items.tolist()
         allowed = np.zeros(len(self.engine.items), dtype=bool)
         allowed[best.items] = True
         history = [item for item in state.named if item not in state.refused]
-        told = written_reply(self.engine, task, int(best.items[0]), history, state.transcript, allowed, phrases.language)
-        named = {one.item for one in self.names.items(said(told.text), best.items.tolist())}
-        places = [place for place, item in enumerate(best.items.tolist()) if item in named]
-        if not places or named - set(best.items.tolist()):
+        dropped: list[str] = []
+        text, named = "", set[int]()
+        how = manner.how(phrases.language, allowed)
+        for sentence in reply_sentences(self.engine, task, rows[0], history, state.transcript, how, dropped):
+            found = {one.item for one in self.names.items(said(text + sentence), rows)}
+            if found - set(rows):
+                break
+            text, named = text + sentence, found
+            if named and manner.tell is not None:
+                manner.tell(_joined(heard, " ".join(text.split())))
+        if not named:
             return None
-        text = " ".join(told.text.split())
-        made = self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best.at(np.array(places))))
-        return replace(made, written="model", dropped=len(told.dropped))
+        places = [place for place, item in enumerate(rows) if item in named]
+        made = self._made(phrases, turn.intent, _joined(heard, " ".join(text.split())), items=self._scored(best.at(np.array(places))))
+        return replace(made, written="model", dropped=len(dropped))
 
     def _scored(self, best: Candidates) -> list[Scored]:
         return [

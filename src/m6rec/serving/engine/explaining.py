@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = "template"  # in place of a write task
 REASON = "reason"  # the kind of texts from which a task learns to give reasons
+UNCHECKED = HowToWrite(check=False)  # a reason is held against the facts where it is cited
 
 
 def question_of(
@@ -63,8 +64,9 @@ def explain(
     by: str | None = None,
     counterfactuals: bool = True,
     gradients: bool = False,
+    how: HowToWrite = UNCHECKED,
 ) -> Explanation:
-    """See `Recommender.explain`."""
+    """See `Recommender.explain`. how: the reason is written, where a task writes it."""
     if k < 1:
         raise UsageError(f"k is {k}; ask for a list of 1 or more items")
     if user is None and history is None and text is None and profile is None:
@@ -90,12 +92,12 @@ def explain(
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
     )
-    writer = _writer(engine, by, item, user=user, history=history, profile=profile, scenario=scenario) if words else None
+    writer = _writer(engine, by, item, how, user=user, history=history, profile=profile, scenario=scenario) if words else None
     lexicon = engine.lexicon if words else None
     return explained(subject, lexicon, language, writer=writer, counterfactuals=counterfactuals, gradients=gradients)
 
 
-def _writer(engine: Engine, by: str | None, item: str, **reader: Any) -> Writer | None:
+def _writer(engine: Engine, by: str | None, item: str, how: HowToWrite, **reader: Any) -> Writer | None:
     """What writes the reason: the write task `by`, or None: one that learned from texts of the kind "reason", where there is one.
 
     Raises:
@@ -113,7 +115,7 @@ def _writer(engine: Engine, by: str | None, item: str, **reader: Any) -> Writer 
 
     def write(about: Sequence[str]) -> str:
         # It is held against the facts where it is cited, with what was typed among them.
-        return engine.write(name, item=item, ask=HowToWrite(check=False), about=tuple(about), **reader).text
+        return engine.write(name, item=item, ask=how, about=tuple(about), **reader).text
 
     return write
 

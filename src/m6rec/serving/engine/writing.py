@@ -5,7 +5,7 @@ Shapes: B texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from m6rec.data.schema import shown
 from m6rec.explanation.claims import Facts, check, facts_of
 from m6rec.explanation.lexicon import Lexicon
 from m6rec.language_model.config import Decoding
-from m6rec.language_model.decoding import Speaker, decode, stream
+from m6rec.language_model.decoding import Speaker, Streamed, decode, stream
 from m6rec.language_model.masks import Mask
 from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
 from m6rec.serving.engine.asking import Unknown
@@ -177,14 +177,24 @@ class Writing(Changing):
         found = list(written.values())
         return sorted(found, key=lambda one: len(one[0].dropped)) if ask.decoding in ("beam", "agreed") else found
 
-    def write_stream(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Iterator[str]:
-        """The text piece by piece; see `Recommender.write_stream`."""
+    def write_stream(
+        self,
+        kind: str,
+        user: str | None = None,
+        item: str | None = None,
+        *,
+        ask: HowToWrite,
+        dropped: list[str] | None = None,
+        **about: Any,
+    ) -> Iterator[str]:
+        """The text piece by piece; see `Recommender.write_stream`. dropped: takes what was not true, as it is taken out."""
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
             masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
-        pieces = (piece.text for piece in stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling()))
+        pieces = stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())
+        texts = (piece.text for piece in pieces) if facts is None else _checked_sentences(pieces, facts, [] if dropped is None else dropped)
         begun = False
-        for text in pieces if facts is None else _checked_sentences(pieces, facts):
+        for text in texts:
             said = text if begun else text.lstrip()
             if said:
                 begun = True
@@ -288,13 +298,32 @@ def _checked(kind: str, text: str, tokens: list[int], log_probability: float, fa
     )
 
 
-def _checked_sentences(pieces: Iterator[str], facts: Facts) -> Iterator[str]:
-    """The pieces, a sentence at a time, without what is not true."""
+def _checked_sentences(pieces: Iterator[Streamed], facts: Facts, dropped: list[str]) -> Iterator[str]:
+    """The text a sentence at a time, without what is not true. A text stopped at the most tokens ends with a sentence, as `write` ends it."""
+    said, stopped = 0, False
+
+    def texts() -> Iterator[str]:
+        nonlocal stopped
+        for piece in pieces:
+            stopped = piece.finish == "length"
+            yield piece.text
+
+    for sentence in in_sentences(texts()):
+        if stopped and not ends_sentence(sentence) and len(sentence) <= said:
+            return
+        said += len(sentence)
+        found = check(sentence, facts)
+        dropped += [claim.text for claim in found.dropped]
+        yield found.text
+
+
+def in_sentences(pieces: Iterable[str]) -> Iterator[str]:
+    """Pieces of a text put together to sentences, with the spaces between them; the last one may have no end."""
     held = ""
     for piece in pieces:
         held += piece
         if ends_sentence(held):
-            yield check(held, facts).text
+            yield held
             held = ""
     if held:
-        yield check(held, facts).text
+        yield held

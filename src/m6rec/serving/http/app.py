@@ -25,6 +25,7 @@ from m6rec.serving.http.routes_data import add_data_routes
 from m6rec.serving.http.routes_experiments import add_experiment_routes
 from m6rec.serving.http.routes_gorse_ask import add_gorse_ask_routes
 from m6rec.serving.http.routes_gorse_data import add_gorse_data_routes
+from m6rec.serving.http.routes_reviews import add_review_routes
 from m6rec.serving.http.routes_state import add_state_routes
 from m6rec.serving.http.routes_words import add_word_routes
 
@@ -68,6 +69,7 @@ def create_app(service: Service, config: ServeConfig) -> FastAPI:
     add_data_routes(app, service, calls)
     add_state_routes(app, service, calls, metrics)
     add_admin_routes(app, service, calls, http)
+    add_review_routes(app, service, calls)
     add_experiment_routes(app, service, calls)
     if http.gorse is not None:
         add_gorse_ask_routes(app, service, calls, http.gorse)

@@ -48,6 +48,10 @@ class Who(Strict):
     include: Annotated[Ids, Field(max_length=MOST_KEYS)] = Field(
         (), description='Fields, tasks, and "reasons" that are said of each answer.', examples=[["category", "reasons"]]
     )
+    language: Name | None = Field(
+        None, description="Language of reasons in words, en or zh, for the first 20 answers; none: no words.", examples=["en"]
+    )
+    reason_by: Name | None = Field(None, description='The write task that words the reasons; templates when left out, or "template".')
     budget_ms: Annotated[Number, Field(gt=0, le=60_000)] | None = Field(
         None, description="Time that may be spent, in milliseconds; short of it fewer candidates are looked at, and `degraded` says so."
     )
@@ -57,7 +61,7 @@ class Who(Strict):
         return _checked(self)
 
     def _who(self) -> dict[str, Any]:
-        names = ("user", "history", "text", "profile", "scenario", "context", "time", "include", "budget_ms")
+        names = ("user", "history", "text", "profile", "scenario", "context", "time", "include", "language", "reason_by", "budget_ms")
         return {name: getattr(self, name) for name in names}
 
 
@@ -201,6 +205,9 @@ class ExplainRequest(Strict):
     profile: Fields | Text | None = Field(None, description="Fields of a person, or words about them.")
     scenario: Name | None = Field(None, description="The scenario that asks.")
     language: Name | None = Field(None, description="Language of a reason in words, en or zh; none: no words.")
+    reason_by: Name | None = Field(
+        None, description='The write task that words it, or "template"; when left out one that learned to give reasons, where there is one.'
+    )
 
     @model_validator(mode="after")
     def _somebody(self) -> ExplainRequest:

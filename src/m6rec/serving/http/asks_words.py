@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from m6rec.serving.conversation.written import Manner
 from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.http.values import (
     MOST_FIELD_TEXT,
@@ -27,11 +28,24 @@ MOST_MESSAGES = 200
 MOST_BANNED = 200
 MOST_TEXTS = 8  # of one request
 MOST_WORDS = 400
+DRAWN = ("nucleus", "agreed")
+WAYS = {"beams": ("beam",), "top_p": DRAWN, "temperature": DRAWN, "seed": DRAWN}  # what only some ways of decoding read
 ACTIVE = ("m6rec", "default")  # names of whichever model is active
 
+COLDEST = 0.01  # below it nothing is drawn any more
+
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Temperature = Annotated[Number, Field(gt=0, le=10)]
+Temperature = Annotated[Number, Field(ge=COLDEST, le=10)]
 Said = Annotated[str, StringConstraints(max_length=MOST_FIELD_TEXT, pattern=NO_NULL)]
+
+
+def _no_penalty(value: float) -> float:
+    if value:
+        raise ValueError("replies know no penalties; leave it out, or say 0")
+    return value
+
+
+NoPenalty = Annotated[Number, AfterValidator(_no_penalty)]
 
 
 class WriteRequest(Strict):
@@ -50,9 +64,10 @@ class WriteRequest(Strict):
     scenario: Name | None = Field(None, description="Where it will be shown; rules of the scenario hold.")
     about: Annotated[list[Name], Field(max_length=16)] = Field([], description="Words or features that should be named.")
     decoding: Literal["beam", "greedy", "nucleus", "agreed"] | None = Field(
-        None, description="How the next word is decided on; beam when left out, greedy for a stream."
+        None,
+        description="How the next word is decided on. When left out: nucleus with top_p, temperature or seed, else beam, or greedy for a stream.",
     )
-    beams: int = Field(4, ge=1, le=16, description="beam: texts side by side.")
+    beams: int = Field(4, ge=1, le=16, description="beam: texts side by side; refused for the other ways.")
     top_p: Annotated[Share, Field(gt=0)] = Field(0.9, description="nucleus, agreed: probability that the words drawn from hold.")
     temperature: Temperature | None = Field(None, description="nucleus, agreed: the higher, the more daring; 1, with agreed 0.5.")
     seed: Seed = Field(0, description="nucleus, agreed: what is drawn follows from it.")
@@ -66,16 +81,28 @@ class WriteRequest(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> WriteRequest:
-        if self.stream and (self.n > 1 or self.decoding in ("beam", "agreed")):
+        if self.stream and (self.n > 1 or self.way in ("beam", "agreed")):
             raise ValueError("a stream is one text, greedy or nucleus")
-        if (self.decoding or ("greedy" if self.stream else "beam")) == "greedy" and self.n > 1:
+        if self.way == "greedy" and self.n > 1:
             raise ValueError("n above 1 needs decoding beam, nucleus or agreed; greedy finds one text")
+        strange = next((name for name, ways in WAYS.items() if name in self.model_fields_set and self.way not in ways), None)
+        if strange is not None:
+            raise ValueError(f"{strange} is of decoding {' and '.join(WAYS[strange])} and this is {self.way}; leave one of the two out")
         return self
+
+    @property
+    def way(self) -> Literal["beam", "greedy", "nucleus", "agreed"]:
+        """The decoding, said or meant."""
+        if self.decoding is not None:
+            return self.decoding
+        if any(name in self.model_fields_set for name, ways in WAYS.items() if ways == DRAWN):
+            return "nucleus"
+        return "greedy" if self.stream else "beam"
 
     def ask(self, request_id: str) -> WriteAsk:
         """The same for the service."""
         how = HowToWrite(
-            decoding=self.decoding or ("greedy" if self.stream else "beam"),
+            decoding=self.way,
             beams=self.beams,
             top_p=self.top_p,
             temperature=self.temperature,
@@ -139,13 +166,17 @@ class ChatRequest(Strict):
     max_completion_tokens: int | None = Field(None, ge=1, le=4096, description="The same under its newer name.")
     n: Literal[1] = Field(1, description="Replies; there is one.")
     temperature: Annotated[Number, Field(ge=0, le=10)] | None = Field(
-        None, description="Taken and not read: replies are not drawn by chance."
+        None,
+        description="Where the model writes the reply (conversation.written): 0 the likeliest word each time, as when left out; above, words are "
+        "drawn by `seed`. Replies made of templates stay as they are, and `notes` say so.",
     )
-    top_p: Share | None = Field(None, description="Taken and not read, as temperature.")
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = Field(None, description="Taken and not read, as temperature.")
+    top_p: Annotated[Share, Field(gt=0)] | None = Field(None, description="Probability that the words drawn from hold; 1 when left out.")
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = Field(
+        None, description="What is drawn follows from it; 0 when left out, so that the same request has the same reply."
+    )
     stop: Said | Annotated[list[Said], Field(max_length=4)] | None = Field(None, description="The reply ends before the first of these.")
-    presence_penalty: Number | None = Field(None, description="Taken and not read.")
-    frequency_penalty: Number | None = Field(None, description="Taken and not read.")
+    presence_penalty: NoPenalty | None = Field(None, description="0, or left out: replies know no penalties.")
+    frequency_penalty: NoPenalty | None = Field(None, description="0, or left out.")
     metadata: Annotated[dict[Name, Text], Field(max_length=16)] | None = Field(None, description="Taken and not read.")
 
     @property
@@ -157,6 +188,13 @@ class ChatRequest(Strict):
     def most_tokens(self) -> int | None:
         """The smaller of the two."""
         return min((most for most in (self.max_tokens, self.max_completion_tokens) if most is not None), default=None)
+
+    @property
+    def manner(self) -> Manner:
+        """How a reply is written where the model writes it."""
+        drawn = self.temperature is None and (self.top_p is not None or self.seed is not None)
+        temperature = 1.0 if drawn else self.temperature or 0.0
+        return Manner(temperature if temperature >= COLDEST else 0.0, 1.0 if self.top_p is None else self.top_p, (self.seed or 0) % 2**32)
 
     @property
     def stops(self) -> list[str]:

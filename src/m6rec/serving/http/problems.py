@@ -207,7 +207,10 @@ def _one_line(request: Request, one: Mapping[str, Any]) -> str:
         hint = nearest(str(path[-1]), known) or (f"; known keys: {', '.join(known)}" if known else "")
         return f"unknown key '{name}'{hint}"
     if one["type"] == "string_pattern_mismatch":
-        return f"'{name}' is {_short(one.get('input'))}: control characters are not allowed"
+        wrong = (
+            "a header takes letters, digits and signs of ASCII, no spaces" if where == "header" else "control characters are not allowed"
+        )
+        return f"'{name}' is {_short(one.get('input'))}: {wrong}"
     message = str(one["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     quoted = f"'{name}'" if path else name
     return f"{quoted} is {_short(one.get('input'))}: {message[:1].lower()}{message[1:]}"

@@ -44,6 +44,7 @@ class Answer(BaseModel):
     labels: dict[str, Any] = Field(description="Fields and tasks asked for by `include`.")
     propensity: float = Field(description="Probability with which it came to stand here; 1 where nothing was left to chance.")
     reasons: list[ReasonOut] = Field(description='Evidence, largest share first; empty without "reasons" in `include`.')
+    reason: str = Field(description="The reason in words; empty without `language`.")
 
 
 class ListReply(Said):
@@ -70,6 +71,7 @@ def send_list(request: Request, kind: str, reply: Reply) -> Response:
                 "labels": answer.labels,
                 "propensity": reply.propensities[place] if place < len(reply.propensities) else 1.0,
                 "reasons": reply.reasons[place] if place < len(reply.reasons) else (),
+                "reason": reply.words[place] if place < len(reply.words) else "",
             }
         )
     request.app.state.metrics.answer(kind, reply.cache, reply.degraded)

@@ -97,6 +97,7 @@ def add_ask_routes(app: FastAPI, service: Service, calls: Calls) -> None:
             text=body.text,
             profile=body.profile,
             language=body.language,
+            reason_by=body.reason_by,
         )
         said = {one.name: getattr(found, one.name) for one in fields(found) if one.name not in Said.model_fields}
         return send(request, {"explanation": said})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -133,24 +135,26 @@ def add_word_routes(app: FastAPI, service: Service, calls: Calls) -> None:
         OpenAI's form of requests and replies, so its clients work with this address as their base. Nothing is kept between requests: what was
         liked and refused is found again in `messages`. Errors are problem JSON like everywhere here.
         """
-        messages = [message.plain() for message in body.messages]
-        talked = await calls.run(
-            "read",
+        asked = partial(
             service.chat,
-            messages,
+            [message.plain() for message in body.messages],
             user=body.user,
             scenario=body.scenario,
             most_tokens=body.most_tokens,
+            stops=body.stops,
+            manner=body.manner,
             version=body.version,
             request_id=request.scope["request_id"],
         )
-        text = _stopped(talked.reply.text, body.stops)
-        head = {"id": f"chatcmpl-{talked.request_id}", "created": int(time.time()), "model": talked.model_version}
         if body.stream:
+            spoken = Spoken(calls, asked)
+            await spoken.begun()  # what is wrong with the request is a problem, and no event
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return StreamingResponse(_chat_events(head, talked, text, usage), media_type=EVENTS, headers={"X-Accel-Buffering": "no"})
-        message = {"role": "assistant", "content": text, "items": [one.item_id for one in talked.reply.items]}
+            return StreamingResponse(_chat_events(request, spoken, usage), media_type=EVENTS, headers={"X-Accel-Buffering": "no"})
+        talked = await calls.run("read", asked)
+        message = {"role": "assistant", "content": talked.reply.text, "items": [one.item_id for one in talked.reply.items]}
         choice = {"index": 0, "message": message, "finish_reason": talked.finish}
+        head = _head(request, talked.model_version)
         return send(request, {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(talked), "m6rec": _told(talked)})
 
     route(app, "POST", "/v1/write", write, role="read", tag=TAG, reply=WriteReplyOut, also=(404, 409), streams=True)
@@ -164,27 +168,81 @@ async def _text_events(request: Request, calls: Calls, version: str, texts: Iter
             if piece:
                 yield _event({"text": piece})
     except (M6RecError, Refused) as error:
-        status, detail = (error.status_code, str(error.detail)) if isinstance(error, Refused) else (status_of(error), str(error))
-        yield _event({"error": {"status": status, "detail": " ".join(detail.split())}})
+        yield _problem_event(error)
         return
     yield _event({"finish": "stop", "model_version": version, "request_id": request.scope["request_id"], "took_ms": took_ms(request)})
     yield DONE
 
 
-async def _chat_events(head: dict[str, Any], talked: Talked, text: str, usage: bool) -> AsyncIterator[bytes]:
-    """A reply as OpenAI's chunks; the last one before [DONE] has what is known of it besides."""
-    head = {**head, "object": "chat.completion.chunk"}
+class Spoken:
+    """A reply while it is spoken: `asked` runs in the reading lane and tells of each sentence; `texts` gives what is new."""
+
+    def __init__(self, calls: Calls, asked: Callable[..., Talked]) -> None:
+        self.told = asyncio.Queue[tuple[str, str] | None]()
+        loop = asyncio.get_running_loop()
+
+        def tell(version: str, text: str) -> None:
+            loop.call_soon_threadsafe(self.told.put_nowait, (version, text))
+
+        self.talked = asyncio.ensure_future(calls.run("read", asked, tell=tell))
+        self.talked.add_done_callback(self._ended)
+        self.first: tuple[str, str] | None = None
+
+    async def begun(self) -> None:
+        """Wait for the first sentence or the whole reply. Raises what `asked` raises."""
+        self.first = await self.told.get()
+        if self.first is None:
+            await self.talked
+
+    @property
+    def version(self) -> str:
+        """Of the model that speaks."""
+        return self.talked.result().model_version if self.first is None else self.first[0]
+
+    async def texts(self) -> AsyncIterator[str]:
+        """The reply in pieces that joined are its text. Raises what `asked` raises."""
+        given, found = 0, self.first
+        while found is not None:
+            yield found[1][given:]
+            given, found = len(found[1]), await self.told.get()
+        for piece in pieces((await self.talked).reply.text[given:]):
+            yield piece
+
+    def _ended(self, talked: asyncio.Future[Talked]) -> None:
+        if not talked.cancelled():
+            talked.exception()  # looked at, where nobody waits for the reply any more
+        self.told.put_nowait(None)
+
+
+async def _chat_events(request: Request, spoken: Spoken, usage: bool) -> AsyncIterator[bytes]:
+    """A reply as OpenAI's chunks; the last one before [DONE] has what is known of it besides. What goes wrong on the way is the last event."""
+    head = {**_head(request, spoken.version), "object": "chat.completion.chunk"}
 
     def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
         return _event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more})
 
     yield chunk({"role": "assistant", "content": ""})
-    for piece in pieces(text):
-        yield chunk({"content": piece})
+    try:
+        async for text in spoken.texts():
+            yield chunk({"content": text})
+        talked = await spoken.talked
+    except (M6RecError, Refused) as error:
+        yield _problem_event(error)
+        return
     yield chunk({}, talked.finish, m6rec=_told(talked))
     if usage:
         yield _event({**head, "choices": [], "usage": _usage(talked)})
     yield DONE
+
+
+def _problem_event(error: M6RecError | Refused) -> bytes:
+    """What went wrong after the reply had begun."""
+    status, detail = (error.status_code, str(error.detail)) if isinstance(error, Refused) else (status_of(error), str(error))
+    return _event({"error": {"status": status, "detail": " ".join(detail.split())}})
+
+
+def _head(request: Request, version: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{request.scope['request_id']}", "created": int(time.time()), "model": version}
 
 
 def _event(value: dict[str, Any]) -> bytes:
@@ -201,9 +259,3 @@ def _told(talked: Talked) -> dict[str, Any]:
     items = [{"item_id": one.item_id, "title": one.title, "score": one.score} for one in reply.items]
     names = ("intent", "hand_over", "asked", "reason", "language", "written")
     return {"items": items, **{name: getattr(reply, name) for name in names}, "notes": list(talked.notes)}
-
-
-def _stopped(text: str, stops: list[str]) -> str:
-    """The text before the first of `stops`."""
-    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
-    return text[: min(places)] if places else text

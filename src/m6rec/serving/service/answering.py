@@ -18,6 +18,7 @@ from m6rec.serving.rules.slate import check, put_together
 from m6rec.serving.service import evidence
 from m6rec.serving.service.evidence import Explanation
 from m6rec.serving.service.loaded import LoadedModel
+from m6rec.serving.service.worded import worded, words_for
 from m6rec.tasks.prior import TEXT_PART
 
 REASONS = "reasons"  # in `Ask.include`: the evidence
@@ -36,6 +37,8 @@ class Answered:
     cache: CacheUse = "off"
     degraded: Degraded = ""
     reasons: tuple[tuple[Reason, ...], ...] = ()
+    words: tuple[str, ...] = ()
+    written: tuple[int, ...] = ()  # places of those that a task wrote
     propensities: tuple[float, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -76,14 +79,17 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
         order, propensities, left_out = _placed(model, ask, book, verdict, chance, found)
     chosen = found.at(order)
     answers = tuple(scored(model, ask, chosen))
+    words, written, told = words_for(model, book, ask, answers, verdict.mask)
     return Answered(
         answers,
         found.cache,
         found.degraded,
         reasons(model, ask, answers),
+        words,
+        written,
         tuple(propensities.tolist()),
         {**verdict.left_out, **left_out},
-        (*strange_fields(model, book, ask.profile), *_notes(model, ask, answers)),
+        (*strange_fields(model, book, ask.profile), *_notes(model, ask, answers), *told),
     )
 
 
@@ -118,17 +124,29 @@ def rank(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:
         time=ask.time,
         include=[name for name in ask.include if name != REASONS],
     )
-    notes = strange_fields(model, book, ask.profile)
+    words, written, told = words_for(model, book, ask, answers, verdict.mask)
     return Answered(
-        tuple(answers), propensities=(1.0,) * len(answers), reasons=reasons(model, ask, answers), left_out=left_out, notes=notes
+        tuple(answers),
+        propensities=(1.0,) * len(answers),
+        reasons=reasons(model, ask, answers),
+        words=words,
+        written=written,
+        left_out=left_out,
+        notes=(*strange_fields(model, book, ask.profile), *told),
     )
 
 
-def explain(model: LoadedModel, ask: Ask, language: str | None = None) -> Explanation:
-    """Why the first of `ask.items` stands where it stands for whoever asks, with words in a language."""
+def explain(model: LoadedModel, ask: Ask, book: RuleBook) -> tuple[Explanation, bool]:
+    """Why the first of `ask.items` stands where it stands for whoever asks, with words in `ask.language`; whether a task wrote them."""
     item = model.check_item((ask.items or ("",))[0])
     check_somebody(ask, "explain to")
-    return evidence.explain(model.engine, known_person(model, ask), item, language=language)
+    profile = rule_profile(model, book, ask)
+    ask = known_person(model, ask)
+    plain = evidence.explain(model.engine, ask, item)
+    if ask.language is None:
+        return plain, False
+    told = worded(model, book, ask, plain.item_id, by=ask.reason_by, allowed=book.allowed(ask.scenario, profile).mask)
+    return replace(plain, reason=told.reason, cited=told.cited, said=told.said), told.written
 
 
 def similar(model: LoadedModel, ask: Ask, book: RuleBook) -> Answered:

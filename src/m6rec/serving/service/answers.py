@@ -13,6 +13,7 @@ import polars as pl
 
 from m6rec.base.errors import StorageError, UsageError
 from m6rec.serving.asked import Ask, Reply
+from m6rec.serving.engine.explaining import REASON, TEMPLATES
 from m6rec.serving.rules.filters import RuleBook
 from m6rec.serving.service import answering
 from m6rec.serving.service.answering import Answered, Chance
@@ -48,7 +49,7 @@ class Answers(Core):
                 book = self.rulings.book(model)
                 generator = self._chance if route.exploration > 0 else None
                 chance = Chance(route.exploration, self.config.experiments.exploration_pool, generator)
-                found = answering.recommend(model, route.ask, book, chance, self._shown_today(model, book, ask))
+                found = answering.recommend(model, self._worded_by(route.ask), book, chance, self._shown_today(model, book, ask))
                 if route.version not in (None, model.version):  # the arm's model is not in memory: this answer says nothing of the arm
                     found = replace(
                         found, notes=(*found.notes, f"the model '{route.version}' of the arm is not loaded; another one answered")
@@ -60,7 +61,7 @@ class Answers(Core):
 
     def rank(self, ask: Ask) -> Reply:
         """`ask.items` in order, best first. Raises as `recommend`."""
-        return self._answer("rank", ask, lambda model, asked: answering.rank(model, asked, self.rulings.book(model)))
+        return self._answer("rank", ask, lambda model, asked: answering.rank(model, self._worded_by(asked), self.rulings.book(model)))
 
     def predict(self, rows: Sequence[Mapping[str, Any]] | pl.DataFrame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
         """Rows of users and items with the answers of tasks as columns; see `Recommender.predict`."""
@@ -103,18 +104,23 @@ class Answers(Core):
         text: str | None = None,
         profile: Mapping[str, Any] | str | None = None,
         language: str | None = None,
+        reason_by: str | None = None,
         request_id: str = "",
     ) -> Explanation:
         """Why `item` stands where it stands for somebody: exact lifts of every event, word and field. Raises as `recommend`.
 
         language: of a reason in words, "en" or "zh"; None: no words.
+        reason_by: the write task that words it, or "template"; None: one that learned to give reasons, where there is one.
         """
         begun = time.perf_counter()
         self.following.catch_up()
         past = None if history is None else tuple(history)
-        ask = Ask(user=user, history=past, text=text, profile=profile, items=(item,), scenario=scenario)
+        ask = Ask(user, past, text, profile, (item,), scenario=scenario, language=language, reason_by=reason_by)
+        ask = self._worded_by(ask)
         with self.loaded.use() as model:
-            found = answering.explain(model, ask, language)
+            found, written = answering.explain(model, ask, self.rulings.book(model))
+        if written:
+            self._watch(ask, [(found.item_id, found.reason)])
         took = (time.perf_counter() - begun) * 1e3
         return replace(found, model_version=model.version, request_id=request_id or uuid.uuid4().hex, took_ms=took)
 
@@ -132,6 +138,7 @@ class Answers(Core):
     def _reply(
         self, model: LoadedModel, ask: Ask, found: Answered, begun: float, experiment: str | None = None, variant: str | None = None
     ) -> Reply:
+        self._watch(ask, [(found.answers[place].item_id, found.words[place]) for place in found.written])
         return Reply(
             answers=found.answers,
             model_version=model.version,
@@ -142,10 +149,21 @@ class Answers(Core):
             experiment=experiment,
             variant=variant,
             reasons=found.reasons,
+            words=found.words,
             propensities=found.propensities,
             left_out=found.left_out,
             notes=found.notes,
         )
+
+    def _worded_by(self, ask: Ask) -> Ask:
+        """Where written texts wait for a person, reasons are those of templates: a list can't wait."""
+        held = ask.language is not None and self.config.rules.written == "hold"
+        return replace(ask, reason_by=TEMPLATES) if held else ask
+
+    def _watch(self, ask: Ask, written: Sequence[tuple[str, str]]) -> None:
+        """Reasons (item, text) that a task wrote, into the review queue where moderation asks for it. Raises StorageError: nobody could look at them."""
+        for item, text in written if self.config.rules.written == "watch" else ():
+            self.store.queue_review(REASON, {"item": item, "text": text}, "generated", user_id=ask.user)
 
     def _record(self, ask: Ask, reply: Reply, unit: str | None) -> None:
         """Counts, and the audit. A list of a field's values shows no items, and one that was only tried out is shown to nobody."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,8 +43,8 @@ def reasons_for(engine: Engine, ask: Ask, items: np.ndarray, most: int = 4) -> l
     return [_reasons(ordered(found.parts, found.lifts[:, place], shares[place], most)) for place in range(len(items))]
 
 
-def explain(engine: Engine, ask: Ask, item: int, most: int = 10, language: str | None = None) -> Explanation:
-    """Why `item` stands where it stands for whoever asks. language: of the reason in words; None: none is wanted."""
+def explain(engine: Engine, ask: Ask, item: int, most: int = 10) -> Explanation:
+    """Why `item` stands where it stands for whoever asks, without words."""
     question = question_of(engine, ask.user, ask.history, ask.text, ask.profile, ask.scenario)
     found = lifts_of(chosen(engine.scorer.answer), question, parts_of(question, engine.items.ids.ids, engine._titles()), np.array([item]))
     scores = engine.scorer.scores(question.whole)[0]
@@ -55,24 +55,7 @@ def explain(engine: Engine, ask: Ask, item: int, most: int = 10, language: str |
         if part.kind != TYPED:
             told[part.what] = told.get(part.what, 0.0) + lift
     rank = 1 + int(np.count_nonzero(scores > scores[item]))
-    plain = Explanation(engine.items.ids.ids[item], engine._titles()[item], float(scores[item]), rank, reasons, told)
-    if language is None:
-        return plain
-    worded = engine.explain(
-        plain.item_id,
-        user=ask.user,
-        history=ask.history,
-        text=ask.text,
-        profile=ask.profile,
-        task=None,
-        scenario=ask.scenario,
-        context=None,
-        time=None,
-        k=ask.k,
-        language=language,
-        words=True,
-    )
-    return replace(plain, reason=worded.reason, cited=worded.cited, said=worded.said)
+    return Explanation(engine.items.ids.ids[item], engine._titles()[item], float(scores[item]), rank, reasons, told)
 
 
 def _reasons(found: list[Evidence]) -> tuple[Reason, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +27,7 @@ from m6rec.base.storage import write_json
 from m6rec.evaluation.intervals import wilson
 from m6rec.serving.experiments.drift import stability
 from m6rec.serving.experiments.prequential import Prequential, QualityAlert
+from m6rec.serving.service.backlog import Backlog
 from m6rec.serving.service.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 200  # events that wait to be scored; more are left out
 MOST_ALERTS = 50
+# Why an event is in no window.
+NOT_DRAWN = "not_drawn"  # more came than engine.quality_per_s are looked at
+TOO_MANY = "too_many"  # as many as may wait waited already
+UNSCORED = "unscored"  # the model has no answer for the moment before it
 EVERY = 30.0  # seconds between two files
 RECENT = 20_000  # newest events that the inputs are counted over
 
@@ -61,10 +65,8 @@ class LiveQuality:
         self.alerts: deque[QualityAlert] = deque(maxlen=MOST_ALERTS)
         self.quality = _restored(folder / f"{place}.json")
         self._inputs: deque[tuple[str, str, bool]] = deque(maxlen=RECENT)  # action, scenario, whether the training knew the user
-        self._waiting: deque[_Waiting] = deque()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread: threading.Thread | None = None
+        self.left_out: Counter[str] = Counter()  # why -> events that no answer was held against
+        self._waiting: Backlog[_Waiting] = Backlog("m6rec-quality", self._score)
         self._next = self._written = 0.0
 
     def seen(self, model: LoadedModel, events: Sequence[Event], trained_users: int) -> None:
@@ -73,58 +75,53 @@ class LiveQuality:
         for event in events:
             user = engine.users.ids.dense(model.person(event.user_id))
             self._inputs.append((event.action or "", event.scenario or "", 0 <= user < trained_users))
-        if self.per_second <= 0 or time.monotonic() < self._next or len(self._waiting) >= MOST_WAITING:
+        if self.per_second <= 0 or time.monotonic() < self._next:
+            self.left_out[NOT_DRAWN] += len(events)
             return
+        if len(self._waiting) >= MOST_WAITING:
+            self.left_out[TOO_MANY] += len(events)
+            return
+        self.left_out[NOT_DRAWN] += len(events) - 1
         self._next = time.monotonic() + 1.0 / self.per_second
         event = events[random.randrange(len(events))]
         user, item = engine.users.ids.dense(model.person(event.user_id)), engine.items.ids.dense(event.item_id)
         names = engine.dataset.scenario_names
         scenario = names.index(event.scenario) if event.scenario in names else -1
         row = _Waiting(time.time() if event.time is None else event.time, user, engine.histories.row(user), item, scenario)
-        with self._changed:
-            self._waiting.append(row)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._score_on, name="m6rec-quality", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        self._waiting.add([row])
 
     def close(self) -> None:
-        """Write what is known, and stop."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        """Write what is known, and stop; events that wait are left out."""
+        self._waiting.close(10, finish=False)
+        if self._next:
             self._write()
 
     def plain(self, model: LoadedModel) -> dict[str, Any]:
-        """JSON-ready: windows of all workers together, alerts of this one, and what of the inputs has moved away from the training."""
+        """JSON-ready: windows of all workers together; of this one alerts, what of the inputs has moved away from the training, and how many
+        events since the start are in no window, by why."""
         states = [self.quality.plain()]
         for path in self.folder.glob("*.json"):
             if path.stem != self.place and (found := _read(path)) is not None:
                 states.append(found)
         alerts = [{**asdict(alert), "worse": alert.worse} for alert in self.alerts]
-        return {"k": self.quality.k, "windows": _windows(states), "alerts": alerts, "inputs": self._drift(model)}
+        left_out = {why: count for why, count in self.left_out.items() if count}
+        return {"k": self.quality.k, "windows": _windows(states), "alerts": alerts, "inputs": self._drift(model), "left_out": left_out}
 
-    def _score_on(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
-                if self._closing:
-                    return
-                row = self._waiting.popleft()
+    def _score(self, rows: list[_Waiting]) -> bool:
+        for row in rows:
             try:
                 with self.use() as model:
                     rank = rank_of(model, row.user, row.history, row.item, row.scenario)
             except M6RecError:
+                self.left_out[UNSCORED] += 1
                 continue
             alert = self.quality.add(row.time, rank)
             if alert is not None:
                 self.alerts.append(alert)
-            if time.monotonic() - self._written > EVERY:
-                self._written = time.monotonic()
-                self._write()
+        if time.monotonic() - self._written > EVERY:
+            self._written = time.monotonic()
+            self._write()
+        return True
 
     def _write(self) -> None:
         try:

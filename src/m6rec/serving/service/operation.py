@@ -117,7 +117,7 @@ class Operation(Core):
             "newest_event": newest,
             "model_written": _written(active.folder),
             "retrain": active.retrain,
-            "store": self.following.away or "ok",
+            "store": self._away() or "ok",
             "started": self.started,
             "m6rec": importlib.metadata.version("m6rec"),
             "experiments": [one.name for one in self.routing.experiments if one.status == "running"],
@@ -134,14 +134,18 @@ class Operation(Core):
             live = self.quality.plain(model)
         return {"traffic": self.traffic.total(), "quality": live}
 
+    def _away(self) -> str:
+        """Why nothing is read from or written to the store now, "" while it is."""
+        return self.following.away or self.store.away
+
     def _problems(self) -> list[str]:
         active = self.loaded.active
         found = [f"model {version}: {why}" for version, why in self.switching.problems.items()]
         found += [f"model {active.version}: {why}" for why in active.problems]
         if self.rulings.problem:
             found.append(self.rulings.problem)
-        if self.following.away:
-            found.append(f"the store is away: {self.following.away}")
+        if away := self._away():
+            found.append(f"the store takes nothing: {away}")
         if self.shown.lost:
             found.append(f"{self.shown.lost:,} rows of the audit were lost")
         return found

@@ -6,14 +6,13 @@ in the last moment (`engine.audit_every_ms`), nothing else.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from m6rec.base.errors import M6RecError, StorageError
 from m6rec.serving.asked import Ask, Reply
+from m6rec.serving.service.backlog import Backlog
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import Shown
@@ -21,69 +20,42 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 2_000  # rows of one write
 MOST_WAITING = 200_000  # rows in memory while the database is away
-PAUSE = 1.0  # seconds between two attempts at a database that is away
 
 
 class ShownLog:
-    """Rows of the audit on their way to the store.
-
-    lost: rows that did not fit into memory, or that the store refused.
-    """
+    """Rows of the audit on their way to the store."""
 
     def __init__(self, store: Store, every_ms: float) -> None:
-        self.store, self.every = store, every_ms / 1e3
-        self.lost = 0
-        self._rows: deque[Shown] = deque()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread: threading.Thread | None = None
+        self.store = store
+        self.refused = 0
+        self.backlog = Backlog("m6rec-audit", self._write, at_once=MOST_AT_ONCE, gather=every_ms / 1e3, most=MOST_WAITING)
 
     @property
     def waiting(self) -> int:
         """Rows that are not written yet."""
-        return len(self._rows)
+        return len(self.backlog)
+
+    @property
+    def lost(self) -> int:
+        """Rows that did not fit into memory, that the store refused, or that were left when the service ended."""
+        return self.backlog.lost + self.refused
 
     def add(self, rows: Sequence[Shown]) -> None:
         """Hand rows over; returns at once."""
-        with self._changed:
-            self._rows.extend(rows)
-            while len(self._rows) > MOST_WAITING:
-                self._rows.popleft()
-                self.lost += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_on, name="m6rec-audit", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        self.backlog.add(rows)
 
     def close(self) -> None:
         """Write what waits, and stop."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(timeout=30)
+        self.backlog.close(30)
 
-    def _write_on(self) -> None:
-        while True:
-            with self._changed:
-                while not self._rows and not self._closing:
-                    self._changed.wait()
-                if not self._rows:
-                    return
-                if not self._closing:
-                    self._changed.wait_for(lambda: self._closing or len(self._rows) >= MOST_AT_ONCE, timeout=self.every)
-                rows = [self._rows.popleft() for _ in range(min(len(self._rows), MOST_AT_ONCE))]
-            try:
-                self.store.record_shown(rows)
-            except StorageError:
-                if self._closing:
-                    self.lost += len(rows) + len(self._rows)
-                    return
-                with self._changed:
-                    self._rows.extendleft(reversed(rows))
-                    self._changed.wait_for(lambda: self._closing, timeout=PAUSE)
-            except M6RecError:
-                self.lost += len(rows)
+    def _write(self, rows: list[Shown]) -> bool:
+        try:
+            self.store.record_shown(rows)
+        except StorageError:
+            return False  # the database is away: they wait
+        except M6RecError:
+            self.refused += len(rows)
+        return True
 
 
 def rows_shown(ask: Ask, reply: Reply, unit: str | None = None) -> list[Shown]:
@@ -101,6 +73,8 @@ def rows_shown(ask: Ask, reply: Reply, unit: str | None = None) -> list[Shown]:
             why["unit"] = unit
         if place < len(reply.reasons):
             why["reasons"] = [[one.kind, one.what, _short(one.share)] for one in reply.reasons[place]]
+        if place < len(reply.words) and reply.words[place]:
+            why["words"] = reply.words[place]
         propensity = reply.propensities[place] if place < len(reply.propensities) else 1.0
         rows.append(
             Shown(

@@ -8,33 +8,31 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-
-import numpy as np
+from functools import partial
+from typing import Any
 
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import UsageError
 from m6rec.base.written import Written
 from m6rec.data.schema import shown
-from m6rec.language_model.spelling import last_sentence, last_word
 from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.conversation.conversation import Talker
 from m6rec.serving.conversation.policy import Person
 from m6rec.serving.conversation.reply import ChatReply
+from m6rec.serving.conversation.written import PLAIN, Manner
 from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.rules.filters import RuleBook
 from m6rec.serving.service.answering import known_person, rule_profile
 from m6rec.serving.service.core import Core
 from m6rec.serving.service.loaded import LoadedModel
 from m6rec.serving.service.shown_log import rows_shown
-from m6rec.text.phrases import said
-from m6rec.text.tokenizer import Tokenizer
+from m6rec.serving.service.telling import Finish, Telling, may_be_said
 
 HELD = "this text waits for a person to look at it (review {number})"
-OPENING = " “‘\"'([「『（"  # what must not stand at the end of a reply that was cut
 CHAT, WRITTEN = "chat", "written"  # kinds of reviews
+UNDRAWN = "this reply is made of templates, so temperature, top_p and seed change nothing of it"
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class WriteReply:
 class Talked:
     """A reply of a conversation as it goes out. tokens: of what was said to it, and of the reply, as the model's tokenizer counts.
 
-    finish: "stop", or "length" where the reply was cut to the tokens asked for.
+    finish: "stop", "length" where the reply was cut to the tokens asked for, or "content_filter" where rules broke off what was told already.
     """
 
     reply: ChatReply
@@ -77,7 +75,7 @@ class Talked:
     request_id: str
     took_ms: float
     tokens: tuple[int, int]
-    finish: Literal["stop", "length"] = "stop"
+    finish: Finish = "stop"
     notes: tuple[str, ...] = ()
 
 
@@ -134,13 +132,19 @@ class Words(Core):
         user: str | None = None,
         scenario: str | None = None,
         most_tokens: int | None = None,
+        stops: Sequence[str] = (),
+        manner: Manner = PLAIN,
+        tell: Callable[[str, str], None] | None = None,
         version: str | None = None,
         request_id: str = "",
     ) -> Talked:
         """The reply to the last of `messages`; see `Recommender.chat`. A user nobody knows is talked to like anybody else.
 
         Args:
-            most_tokens: the reply is cut behind a sentence or a word to so many.
+            most_tokens: the reply is cut behind a sentence or a word to so many.  stops: it ends before the first of these.
+            manner: how it is written where the model writes it (`conversation.written`).
+            tell: given the model's version and the reply as far as it stands, while the model writes it; what was told is the beginning of the
+                reply. Templates, and texts that wait for a person to look at them, are told of when they are whole.
             version: a loaded model that answers in place of the active one.
 
         Raises:
@@ -160,16 +164,24 @@ class Words(Core):
                     person, notes = None, [f"user {shown(user)} is not known; this is the answer for anybody"]
                 if scenario is not None:
                     model.engine._scenario(scenario)
-                reply = talker.chat(messages, Person(person, scenario, lambda: allowed))
-                reply = self._ruled(model, book, talker, reply, allowed)
+                tokenizer = model.engine.scorer.reader.tokenizer
+                told = Telling(tokenizer, most_tokens, tuple(stops), lambda text: may_be_said(model, book, talker, text, allowed))
+                if tell is not None and self.config.rules.written != "hold":
+                    told.tell = partial(tell, model.version)
+                manner = replace(manner, banned=(*manner.banned, *book.words.words.values()), tell=told.hear)
+                reply = talker.chat(messages, Person(person, scenario, lambda: allowed), manner)
+                if manner.temperature and reply.written != "model":
+                    notes.append(UNDRAWN)
+                kept = may_be_said(model, book, talker, reply.text, allowed, [one.item_id for one in reply.items])
+                if not kept:
+                    reply = ChatReply(talker.phrases_of("", reply.language).say("nothing_more"), [], reply.intent, language=reply.language)
                 if reply.written == "model" and self.config.rules.written != "show":
                     number = self._queued(CHAT, {"text": reply.text, "items": [one.item_id for one in reply.items]}, user)
                     if self.config.rules.written == "hold":
                         reply = replace(reply, text="; ".join(one.title for one in reply.items), written="template")
                         notes.append(HELD.format(number=number))
-                tokenizer = model.engine.scorer.reader.tokenizer
                 heard = sum(len(tokenizer.encode(str(message.get("content", "")))) for message in messages)
-                text, tokens, finish = _shortened(tokenizer, reply.text, most_tokens)
+                text, tokens, finish = told.ended(reply.text)
                 reply = reply if text == reply.text else replace(reply, text=text)
                 took = (time.perf_counter() - begun) * 1e3
                 talked = Talked(reply, model.version, request_id, took, (heard, tokens), finish, tuple(notes))
@@ -219,17 +231,6 @@ class Words(Core):
             held[1].refresh()
         return held[1]
 
-    def _ruled(self, model: LoadedModel, book: RuleBook, talker: Talker, reply: ChatReply, allowed: np.ndarray | None) -> ChatReply:
-        """The reply, or that it cannot be given where it speaks of what may not be shown: items by name, blocked words."""
-        dense = model.engine.items.ids.dense
-        may = model.engine._without_gone(allowed)
-        named = {one.item for one in talker.names.items(said(reply.text))} | {dense(one.item_id) for one in reply.items}
-        kept = may is None or all(may[row] for row in named)
-        if kept and not book.words.found(reply.text):
-            return reply
-        phrases = talker.phrases_of("", reply.language)
-        return ChatReply(phrases.say("nothing_more"), [], reply.intent, language=reply.language)
-
     def _queued(self, kind: str, content: Mapping[str, Any], user: str | None) -> int:
         """Number in the review queue. Raises StorageError: the store is away, and what nobody could look at does not go out."""
         return self.store.queue_review(kind, dict(content), "generated", user_id=user)
@@ -243,14 +244,3 @@ class Words(Core):
         answers = tuple(Scored(item, 0.0, parts={why: 1.0}) for item in dict.fromkeys(items))
         reply = Reply(answers, model.version, request_id, 0.0)
         self.shown.add(rows_shown(Ask(user=user, scenario=scenario), reply))
-
-
-def _shortened(tokenizer: Tokenizer, text: str, most: int | None) -> tuple[str, int, Literal["stop", "length"]]:
-    """A text of at most so many tokens, behind a sentence or word; its tokens; whether it was cut."""
-    tokens = tokenizer.encode(text)
-    if most is None or len(tokens) <= most:
-        return text, len(tokens), "stop"
-    cut = tokenizer.decode(tokens[:most]).rstrip("\ufffd")
-    end = last_sentence(cut)
-    cut = cut[: end if end >= 0 else last_word(cut)].rstrip(OPENING)
-    return cut, len(tokenizer.encode(cut)), "length"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -37,7 +37,12 @@ class Audit(Part):
         """
         if not rows:
             return 0
-        checked = [self._checked_shown(row, place) for place, row in enumerate(rows)]
+        keys: dict[str, str] = {}
+        for place, row in enumerate(rows):
+            if row.user_id is not None and row.user_id not in keys:
+                keys[row.user_id] = self.user_key(checked_name(row.user_id, f"shown row {place}: user_id"))
+        who = {key: self.secret.keyed("forgotten", key) for key in keys.values()}
+        checked = [self._checked_shown(row, place, keys, who) for place, row in enumerate(rows)]
         last: int = self.database.write_together(_append, checked)
         return last
 
@@ -101,32 +106,39 @@ class Audit(Part):
             )
         return AuditCheck(count, head)
 
-    def _checked_shown(self, row: Shown, place: int) -> tuple[Any, ...]:
-        """time or None, then the columns from request_id to why."""
+    def _checked_shown(self, row: Shown, place: int, keys: Mapping[str, str], who: Mapping[str, str]) -> tuple[Any, ...]:
+        """time or None, then the columns from request_id to why, then what the person would be remembered by when forgotten.
+
+        keys: id of a person -> what they are called here.  who: that -> what is left of somebody who was forgotten.
+        """
         what = f"shown row {place}"
         for name, text in (("request_id", row.request_id), ("item_id", row.item_id), ("model_version", row.model_version)):
             checked_name(text, f"{what}: {name}")
-        for name, maybe in (("user_id", row.user_id), ("scenario", row.scenario), ("experiment", row.experiment), ("variant", row.variant)):
+        for name, maybe in (("scenario", row.scenario), ("experiment", row.experiment), ("variant", row.variant)):
             if maybe is not None:
                 checked_name(maybe, f"{what}: {name}")
         if row.position < 1 or not 0 <= row.propensity <= 1:
             raise DataError(f"{what}: position {row.position}, propensity {row.propensity}; a position is 1 or more, a propensity 0 to 1")
         why = None if row.why is None else checked_json(row.why, f"{what}: why")
-        user = None if row.user_id is None else self.user_key(row.user_id)
+        user = None if row.user_id is None else keys[row.user_id]
         position, propensity = int(row.position), float(row.propensity)
         moment = None if row.time is None else float(row.time)
         return (
             *(moment, row.request_id, user, row.item_id, position, row.model_version, row.scenario, propensity),
-            *(row.experiment, row.variant, why),
+            *(row.experiment, row.variant, why, "" if user is None else who[user]),
         )
 
 
 def _append(writing: Writing, calls: list[list[tuple[Any, ...]]]) -> list[int]:
+    """Rows of somebody who was forgotten after they were shown (they waited in memory meanwhile) say no longer whom they were about."""
     head = _head(writing.connection)
     rows, lasts = [], []
+    people = list({row[-1] for call in calls for row in call if row[-1]})
+    forgotten: dict[str, float] = dict(writing.rows_with(tables.forgotten, ("who", "time"), people))
+    names = {who: GONE + secrets.token_hex(8) for who in forgotten}
     for call in calls:
-        for moment, request, user, item, position, model, scenario, propensity, experiment, variant, why in call:
-            salt = secrets.token_hex(16)
+        for moment, request, user, item, position, model, scenario, propensity, experiment, variant, why, who in call:
+            salt: str | None = secrets.token_hex(16)
             public = (
                 head.seq + 1,
                 writing.now if moment is None else moment,
@@ -140,6 +152,8 @@ def _append(writing: Writing, calls: list[list[tuple[Any, ...]]]) -> list[int]:
                 variant,
             )
             seal = _seal(salt, user, why)
+            if public[1] <= forgotten.get(who, -1.0):
+                user, why, salt = names[who], None, None
             head = AuditHead(head.seq + 1, _hash(head.hash, public, seal))
             rows.append((*public[:3], user, *public[3:], why, salt, seal, head.hash))
         lasts.append(head.seq)
@@ -147,7 +161,7 @@ def _append(writing: Writing, calls: list[list[tuple[Any, ...]]]) -> list[int]:
     return lasts
 
 
-def _seal(salt: str, user: str | None, why: str | None) -> str:
+def _seal(salt: str | None, user: str | None, why: str | None) -> str:
     return sha256(json.dumps([salt, user, why]).encode()).hexdigest()
 
 

@@ -27,6 +27,11 @@ class ChangeLog(Part):
         """
         return self.database.newest()
 
+    @property
+    def away(self) -> str:
+        """Why the database could not be read or written by this process the last time, in one line; "" once it was written again."""
+        return self.database.away
+
     def oldest_change(self) -> int:
         """Number of the oldest change that is still in the log (`retention.changes_days`), 0 for an empty one.
 

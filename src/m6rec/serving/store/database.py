@@ -83,11 +83,15 @@ class Writing:
 
 
 class Database(ABC):
-    """One database for all threads of this process. `name` is what errors call it."""
+    """One database for all threads of this process.
+
+    name: what errors call it.  away: why the database could not be read or written the last time, "" once it was written again.
+    """
 
     def __init__(self, name: str, reading: Engine, snapshots: Engine, writing: Engine, timeout_s: float) -> None:
         self.name = name
         self.timeout_s = timeout_s
+        self.away = ""
         self._reading = reading
         self._snapshots = snapshots
         self._writing = writing
@@ -186,12 +190,15 @@ class Database(ABC):
         except (exc.DBAPIError, exc.TimeoutError) as error:
             if isinstance(error, DEFECTS) and not self.is_trouble(error):
                 raise
-            raise StorageError(self.in_words(error)) from error
+            self.away = self.in_words(error)
+            raise StorageError(self.away) from error
 
     def _commit(self, jobs: Sequence[Job]) -> None:
         try:
             self._transaction(jobs)
         except M6RecError as error:
+            if isinstance(error, StorageError):
+                self.away = str(error)
             if len(jobs) == 1 or isinstance(error, StorageError):
                 for job in jobs:
                     job.error = error
@@ -211,6 +218,7 @@ class Database(ABC):
             finally:
                 if not committed:
                     self._abandon()
+        self.away = ""
         self._committed(writing.newest)
         for job, result in results:
             job.error = result if isinstance(result, M6RecError) else None

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, LiteralString, cast
 
@@ -150,15 +150,23 @@ class PostgresDatabase(Database):
 
     def _hear(self) -> None:
         while not self._closing.is_set():
-            with suppress(psycopg.Error), psycopg.connect(autocommit=True, **self._listen_to) as connection:
-                connection.execute("LISTEN m6rec_changed")
-                self._look(connection)  # what was committed before anybody listened
-                while not self._closing.is_set():
-                    notices = list(connection.notifies(timeout=0.2, stop_after=1))
-                    if notices:
-                        self._committed(max(int(notice.payload) for notice in notices))
-                        self._closing.wait(SETTLE_S)
+            try:
+                self._hear_on()
+            except psycopg.Error as error:
+                self.away = self.in_words(exc.OperationalError(None, None, error))
             self._closing.wait(AGAIN_S)
+
+    def _hear_on(self) -> None:
+        """Over one connection, until it is cut off."""
+        with psycopg.connect(autocommit=True, **self._listen_to) as connection:
+            connection.execute("LISTEN m6rec_changed")
+            self._look(connection)  # what was committed before anybody listened
+            self.away = ""
+            while not self._closing.is_set():
+                notices = list(connection.notifies(timeout=0.2, stop_after=1))
+                if notices:
+                    self._committed(max(int(notice.payload) for notice in notices))
+                    self._closing.wait(SETTLE_S)
 
     def _look(self, connection: Driver) -> None:
         row = connection.execute("SELECT max(seq) FROM changes").fetchone()
