@@ -74,6 +74,20 @@ def test_what_is_borrowed_equals_brute_force(seed: int, items: int, new: int, sm
     assert got.has_sorted_indices
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), items=st.integers(3, 12), new=st.integers(1, 2), smoothing=st.sampled_from([0.0, 0.5]))
+def test_what_the_last_items_borrow_equals_brute_force(seed: int, items: int, new: int, smoothing: float) -> None:
+    """Items that were added a moment ago are the last ones: their entries are put behind the others, without making the table anew."""
+    newcomers = list(range(items - new, items))
+    table, text = random_world(items, newcomers, seed)
+    config = CONFIG.model_copy(update={"borrow_smoothing": smoothing})
+    got = borrowed(table, text, np.array(newcomers), config)
+    np.testing.assert_allclose(got.toarray(), brute(table.toarray(), text.toarray(), newcomers, smoothing), atol=1e-5)
+    got.check_format(full_check=True)
+    assert got.has_sorted_indices
+    assert got.dtype == np.float32
+
+
 def test_many_newcomers_borrow_the_largest_of_what_few_would(monkeypatch: pytest.MonkeyPatch) -> None:
     newcomers = [1, 4, 5, 9]
     table, text = random_world(40, newcomers, seed=3)

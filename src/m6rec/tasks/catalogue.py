@@ -11,12 +11,13 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 import torch
-from scipy.sparse import csr_array, hstack, vstack
+from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import DataError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
+from m6rec.tasks.cold_transfer import behind
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.prior import TEXT_PART, prior_tables, row_mass, with_newcomers
@@ -148,16 +149,36 @@ def _linked(table: csr_array, vectors: csr_array, extra: int, config: PriorConfi
     cosine[cosine < reach[:, -1:]] = 0.0
     own = (cosine / np.maximum(reach[:, :1], 1e-9)) ** config.sharpness
     # A row is a distribution: a newcomer's weight in it is found by comparison with the nearest older neighbour's.
-    nearest = np.asarray(table.argmax(axis=1)).ravel()[:old]
-    share = np.asarray(table.max(axis=1).toarray()).ravel()[:old].astype(np.float64)
+    nearest, share = _best(table)
+    nearest, share = nearest[:old], share[:old].astype(np.float64)
     closeness = np.asarray(csr_array(vectors[:old]).multiply(vectors[nearest]).sum(axis=1)).ravel().astype(np.float64)
     alone = (share == 0) | (closeness <= 0)  # nothing near, or nothing in common with it any more: its fields were changed since
     share, closeness = np.where(alone, 1.0, share), np.where(alone, 1.0, closeness)
-    given = share * (cosine[:, :old] / closeness) ** config.sharpness  # extra old
-    above = hstack([csr_array((old, old)), csr_array(given.T)], format="csr")
-    mixed = csr_array(table + vstack([above, csr_array(own)], format="csr")).astype(np.float64)
-    mass = np.asarray(mixed.sum(axis=1)).ravel()
-    mixed.data /= np.repeat(np.where(mass > 0, mass, 1.0), np.diff(mixed.indptr))
-    result = csr_array(mixed, dtype=np.float32)
-    result.sort_indices()
-    return result
+    number, row = np.nonzero(cosine[:, :old])
+    order = np.lexsort((number, row))
+    row, number = row[order], number[order]
+    given = share[row] * (cosine[number, row] / closeness[row]) ** config.sharpness
+    # Who resembles a newcomer makes room for it: the rest of the row shrinks so that the sum stays 1.
+    places, touched = np.unique(row, return_inverse=True)
+    spans = [np.arange(begin, end) for begin, end in zip(table.indptr[places], table.indptr[places + 1], strict=True)]
+    lengths = np.array([len(span) for span in spans], dtype=np.int64)
+    entries, owner = np.concatenate([np.zeros(0, np.int64), *spans]), np.repeat(np.arange(len(places)), lengths)
+    mass = np.bincount(owner, weights=table.data[entries], minlength=len(places)) + np.bincount(
+        touched, weights=given, minlength=len(places)
+    )
+    rows = csr_array(own)
+    rows.data /= np.repeat(np.asarray(rows.sum(axis=1)).ravel(), np.diff(rows.indptr))
+    data = table.data.copy()
+    data[entries] = data[entries] / mass[owner]
+    return behind(csr_array((data, table.indices, table.indptr), shape=table.shape), row, old + number, given / mass[touched], rows)
+
+
+def _best(table: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (N,), (N,): the column of each row's first largest entry, and that entry; 0 and 0 for an empty row. Entries are above 0."""
+    best, columns = np.zeros(table.shape[0], table.data.dtype), np.zeros(table.shape[0], np.int64)
+    some = np.flatnonzero(np.diff(table.indptr))
+    if len(some):
+        best[some] = np.maximum.reduceat(table.data, table.indptr[some])
+        at = np.flatnonzero(table.data == np.repeat(best, np.diff(table.indptr)))[::-1]  # the first of a row is written last
+        columns[np.searchsorted(table.indptr, at, side="right") - 1] = table.indices[at]
+    return columns, best

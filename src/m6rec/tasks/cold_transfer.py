@@ -21,12 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array, vstack
+from scipy.sparse import coo_array, csr_array, diags_array, vstack
 
 from m6rec.tasks.config import PriorConfig
 
 SIMILAR = "similar"  # the name of `said_of_similar` among what agreement counts
 ROWS_ENTRIES = 1 << 23  # entries of new columns, or rows, held at a time, at most (12 bytes each)
+FEW = 64  # borrowers at once for whom the tables are only looked through
 BORROWED_ENTRIES, FEWEST = 1 << 22, 50  # entries that all newcomers borrow together in a table, and each of them at least
 
 
@@ -51,6 +52,9 @@ def borrowed(table: csr_array, text: csr_array, borrowers: np.ndarray, config: P
         return table
     keep = min(config.keep, max(BORROWED_ENTRIES // len(borrowers), FEWEST))
     weights = _over_known(text, borrowers)  # U N
+    last = table.shape[0] - len(borrowers)
+    if len(borrowers) <= FEW and np.array_equal(borrowers, np.arange(last, table.shape[0])):
+        return _appended(table, _sources(table, text, weights, config, keep), weights, keep)
     into = csr_array((np.ones(len(borrowers)), (borrowers, np.arange(len(borrowers)))), shape=(table.shape[0], len(borrowers)))  # N U
     wide = csr_array(table + _sources(table, text, weights, config, keep).T @ into.T)
     # Rows last, so that new items lead to each other too.
@@ -60,6 +64,44 @@ def borrowed(table: csr_array, text: csr_array, borrowers: np.ndarray, config: P
     result.eliminate_zeros()
     result.sort_indices()
     return result
+
+
+def _appended(table: csr_array, sources: csr_array, weights: csr_array, keep: int) -> csr_array:
+    """What `borrowed` gives where the borrowers are the last items: every entry of theirs stands behind those of its row, and is put there."""
+    last, size = table.shape[0] - sources.shape[0], table.shape[0]
+    columns = coo_array(sources)  # row: the borrower, col: what leads to it
+    order = np.lexsort((columns.row, columns.col))
+    leading, borrower, given = columns.col[order], columns.row[order], columns.data[order]
+    among = coo_array(weights @ sources.T)  # U U: new items lead to each other too
+    own = csr_array(weights @ table) + csr_array((among.data, (among.row, last + among.col)), shape=(sources.shape[0], size))
+    rows = _largest(csr_array(own), keep)
+    rows.sort_indices()
+    return behind(table, leading, last + borrower, given, rows)
+
+
+def behind(table: csr_array, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, last: csr_array) -> csr_array:
+    """csr (N, N): `table` with entries behind those of its rows, and with the rows `last` (U, N), which were empty; the table is copied once.
+
+    Args:
+        rows, columns, values: (E,) the entries, by row and then by column; columns are after all that the row has.
+    """
+    ends = table.indptr[rows + 1]
+    places = np.concatenate([ends, np.full(last.nnz, table.nnz, dtype=ends.dtype)])
+    data = np.insert(table.data, places, np.concatenate([values, last.data]).astype(table.data.dtype))
+    indices = np.insert(table.indices, places, np.concatenate([columns, last.indices]).astype(table.indices.dtype))
+    more = np.bincount(rows, minlength=table.shape[0])
+    more[table.shape[0] - last.shape[0] :] += np.diff(last.indptr)
+    indptr = (table.indptr + np.concatenate([[0], np.cumsum(more)])).astype(table.indptr.dtype)
+    return csr_array((data, indices, indptr), shape=table.shape)
+
+
+def _columns(table: csr_array, wanted: np.ndarray) -> csr_array:
+    """The entries of `table` that stand in the columns `wanted`, found in one pass."""
+    flags = np.zeros(table.shape[1], dtype=bool)
+    flags[wanted] = True
+    at = np.flatnonzero(flags[table.indices])
+    rows = np.searchsorted(table.indptr, at, side="right") - 1
+    return csr_array((table.data[at], (rows, table.indices[at])), shape=table.shape)
 
 
 def said_of_similar(counted: Sequence[np.ndarray], resemblers: csr_array) -> np.ndarray:
@@ -86,13 +128,16 @@ def _sources(table: csr_array, text: csr_array, weights: csr_array, config: Prio
     mass = np.asarray(table.sum(axis=1), dtype=np.float64).ravel()
     around = mass + config.borrow_smoothing * (text @ mass)
     share = diags_array(np.divide(mass, around, out=np.zeros_like(mass), where=around > 0))  # N: r of the module's formula
-    led, resembling = csr_array(table.T), csr_array(text.T)
+    few = weights.shape[0] <= FEW  # then whole tables are not turned around for them
+    led = csr_array((_columns(table, weights.indices) if few else table).T)
+    resembling = None if few else csr_array(text.T)
     size = max(1, ROWS_ENTRIES // (keep * max(config.similar, 1)))
     parts = []
     for first in range(0, weights.shape[0], size):
         given = _largest(csr_array(weights[first : first + size] @ led), keep)  # C N
         if config.borrow_smoothing:
-            given = _largest(csr_array((given + config.borrow_smoothing * (given @ resembling)) @ share), keep)
+            like = csr_array(_columns(text, given.indices).T) if resembling is None else resembling
+            given = _largest(csr_array((given + config.borrow_smoothing * (given @ like)) @ share), keep)
         parts.append(given)
     return csr_array(vstack(parts, format="csr"))
 
