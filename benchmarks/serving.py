@@ -8,7 +8,7 @@ the parts asked for:
     engine     serving_engine.py in a process of its own: retrieve from all items, rank 200, 50 events; against encoding everything for the request
     start      from the command to the first worker that can answer, with one worker and with two; memory of each then (smaps_rollup)
     http       /v1/recommend ordered by --task at 50 a second for people with 50 events: at once after a start, and warm; one worker
-    sustained  the same at growing rates; the last rate at which p99 stayed under 100 ms
+    sustained  the same at growing rates, two workers; the last rate at which p99 stayed under 100 ms
     fresh      an event (of somebody new) until an answer knows the person; an item until it is retrieved by a condition that only it meets: from sending
                to the answer; two workers
     faults     two workers at a steady rate: load a copy of the model, switch, roll back, kill -9 a worker; questions that failed
@@ -44,7 +44,6 @@ from serving_shop import trained
 RATES = (25, 50, 100, 150, 200, 300, 400, 600)
 BOUND = 0.100  # seconds
 STARTS = 3
-HTTP = ("http", "sustained")  # parts of one server
 PARTS = ("engine", "start", "http", "sustained", "fresh", "faults", "store")
 
 
@@ -69,13 +68,13 @@ def main() -> None:
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     found |= {"cores": len(os.sched_getaffinity(0)), "items": arguments.items, "command": " ".join(["python", *sys.argv])}
     for part in arguments.only:
-        if part == "engine" and arguments.run is None:
-            found["engine"] = engine(arguments)
+        if part == "engine":
+            found |= {} if arguments.run else {"engine": engine(arguments)}
         elif part == "store":
             found["store"] = store(arguments.work)
         elif part == "start":
             found["start"] = starts(run, arguments)
-        elif part in ("http", "fresh", "faults") or (part == "sustained" and "http" not in arguments.only):
+        else:
             found |= asyncio.run(served(run, part, arguments))
         kept.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         (arguments.work / "serving.md").write_text(table(found), encoding="utf-8")
@@ -130,7 +129,7 @@ async def served(run: Path, part: str, arguments: argparse.Namespace) -> dict[st
     with tempfile.TemporaryDirectory(prefix="m6rec-serving-") as folder:
         home = Path(folder)
         copied(run, home)
-        server = Server(home, 1 if part in HTTP else 2, arguments.settings)
+        server = Server(home, 1 if part == "http" else 2, arguments.settings)
         server.begin()
         try:
             people = await prepared(Client(server.port), arguments.people, arguments.history)
@@ -153,7 +152,7 @@ async def served(run: Path, part: str, arguments: argparse.Namespace) -> dict[st
                 found["http"]["warm"] = figures(await at_rate(client, question, 50, 2 * arguments.seconds))
                 found["http"]["processor ms a request"] = round(1e3 * (server.processor() - before) / (100 * arguments.seconds), 2)
                 print(found["http"], file=sys.stderr)
-            if part in HTTP and "sustained" in arguments.only:
+            if part == "sustained":
                 found["sustained"] = await sustained(client, question, arguments.seconds)
             if part == "fresh":
                 found["fresh"] = await fresh(client, arguments.trials)

@@ -41,7 +41,7 @@ class Traffic:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._counts: Counter[str] = Counter()
         self._minutes: deque[Minute] = deque(maxlen=MINUTES)
         self._written = 0.0
@@ -90,10 +90,11 @@ class Traffic:
         """The file for the other workers; a full disk only costs them the sight of it."""
         if self.folder is None:
             return
-        try:
-            write_json(self.folder / f"{os.getpid()}.json", self.plain())
-        except StorageError:
-            return
+        with self._writing:
+            try:
+                write_json(self.folder / f"{os.getpid()}.json", self.plain())
+            except StorageError:
+                return
 
     def _minute(self) -> Minute:
         now = int(time.time() // 60) * 60
@@ -105,7 +106,7 @@ class Traffic:
         now = time.monotonic()
         if self.folder is not None and now - self._written > EVERY:
             self._written = now
-            self.write()
+            threading.Thread(target=self.write, daemon=True).start()  # a disk that is busy keeps nobody waiting for an answer
 
 
 def quantile(times: Iterable[int], share: float) -> float | None:

@@ -15,7 +15,7 @@ def warm(engine: Engine) -> None:
     users = engine.users.ids.ids
     known = [users[row] for row in range(max(len(users) - 2 * PEOPLE, 0), len(users)) if row not in engine.forgotten][-PEOPLE:]
     who: list[dict[str, Any]] = [{"user": user} for user in known] or [{"history": ()}]
-    engine.answer(Ask(**who[0], k=1))
+    engine.recommend(**who[0], k=1)  # titles too
     engine.answer_many([Ask(**one, k=1) for one in who])
     part = engine.scorer.judging
     for task in [] if part is None else part.judge.configs:
