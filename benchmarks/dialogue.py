@@ -6,9 +6,10 @@
 --sequences  a table in it of further dialogues whose items alone are known: they become events, for the histories and the transition counts of ours, and
              for popularity; measured with and without
 --known      a folder with train.csv and test.csv (text, category): questions whose category is the answer
-The built-in sample with planted questions and hand-overs is made, trained on and measured besides. The model is what `m6rec train` makes of the
-imported configuration, with the weights and counts of the training dialogues alone. Constants of the baselines are chosen on the validation
-dialogues; the test is measured once. Writes dialogue.md and dialogue.json into the work folder.
+The built-in sample with planted questions and hand-overs is made, trained on and measured besides: on its held-out dialogues, which say things as the
+others do, and on fresh ones in words that no sample has (dialogue_wordings.json, its part "test"; "development" is what was chosen by). The model is what
+`m6rec train` makes of the imported configuration, with the weights and counts of the training dialogues alone. Constants of the baselines are chosen on
+the validation dialogues; the test is measured once. Writes dialogue.md and dialogue.json into the work folder.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dialogue_fresh import fresh_dialogues
 from dialogue_named import AT, best_of, bm25, catalogue_documents, compared, dialogue_documents, measured, popularity
-from dialogue_service import banking, on_sample
+from dialogue_service import banking, on_sample, talked
+from m6rec import Recommender
 from m6rec.base.storage import write_json
 from m6rec.config import load_config
 from m6rec.data.importers.importer import import_data
@@ -75,7 +78,11 @@ def service(work: Path, seed: int, users: int, items: int) -> dict[str, Any]:
     (folder / "talk.yaml").write_text(text + "  named: {answer: choose, of: dialogue}\n", encoding="utf-8")
     run = work / f"run-sample-{seed}"
     train(load_config(folder / "talk.yaml", [*SAMPLE, f"seed={seed}"]), folder, run, progress=True)
-    return on_sample(run, folder / "dialogues.jsonl")
+    fresh = fresh_dialogues("test", seed, users=users, items=items, events_per_user=12.0)
+    return {
+        "held-out dialogues": on_sample(run, folder / "dialogues.jsonl"),
+        "in words that no sample has": talked(Recommender.from_pretrained(run), fresh),
+    }
 
 
 def table(result: dict[str, Any]) -> list[str]:
@@ -89,6 +96,21 @@ def table(result: dict[str, Any]) -> list[str]:
             over = [f"{row[f'ratio@{at}']:.2f} x ({row[f'ratio interval@{at}'][0]:.2f}-{row[f'ratio interval@{at}'][1]:.2f})" for at in AT]
             lines.append("| m6rec over the better baseline | " + " | ".join(over) + " |")
     return [*lines, ""]
+
+
+def service_table(found: dict[str, Any]) -> list[str]:
+    """Markdown of what `talked` gives."""
+    lines = ["| what | of | share (95 %, Wilson) |", "|---|---|---|"]
+    rows = [
+        ("faq", "recall@1", "asked"),
+        ("faq", "answered", "asked"),
+        ("hand_over", "precision", "handed"),
+        ("hand_over", "recall", "planted"),
+    ]
+    for part, name, of in rows:
+        low, high = found[part][f"{name} interval"]
+        lines.append(f"| {part.replace('_', ' ')} {name} | {found[part][of]} | {found[part][name]:.3f} ({low:.3f}-{high:.3f}) |")
+    return lines
 
 
 def main() -> None:
@@ -116,7 +138,9 @@ def main() -> None:
         lines += ["## Known questions", "", f"{result['known']}", ""]
     if asked.only in (None, "service"):
         result["service"] = service(asked.work, asked.seed, asked.users, asked.items)
-        lines += ["## The sample: known questions and handing over", "", f"{result['service']}", ""]
+        lines += ["## The sample: known questions and handing over", ""]
+        for name, found in result["service"].items():
+            lines += [f"{name}: {found['dialogues']} dialogues, {found['turns']} turns", "", *service_table(found), ""]
     write_json(asked.work / "dialogue.json", result)
     (asked.work / "dialogue.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))

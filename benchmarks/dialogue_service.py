@@ -28,10 +28,7 @@ def faq_of_labelled(train: pl.DataFrame, test: pl.DataFrame, text: str, label: s
 
 
 def on_sample(run: Path, source: Path) -> dict[str, Any]:
-    """Known questions and hand-overs of the held-out dialogues of the sample at `source`, by the model in `run`.
-
-    Each turn of a person is answered after the planted turns before it. A question counts as answered where the reply is its planted answer.
-    """
+    """Known questions and hand-overs of the held-out dialogues of the sample at `source`, by the model in `run`."""
     rec = Recommender.from_pretrained(run)
     frame = rec.engine.dataset.dialogues
     if frame is None:
@@ -39,11 +36,18 @@ def on_sample(run: Path, source: Path) -> dict[str, Any]:
     held = frame.filter(pl.Series(dialogue_parts(frame) == TEST))
     names = {name for name, _ in conversations(held)}
     planted = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    return talked(rec, [dialogue for dialogue in planted if dialogue["dialogue_id"] in names])
+
+
+def talked(rec: Recommender, planted: list[dict[str, Any]]) -> dict[str, Any]:
+    """Known questions answered and turns handed over in planted dialogues.
+
+    Each turn of a person is answered after the planted turns before it. A question counts as answered where the reply is its planted answer.
+    """
     asked = answered = recalled = handed = right = wanted = turns = 0
-    missed: list[str] = []
+    missed: dict[str, int] = {}
+    wordings: set[str] = set()
     for dialogue in planted:
-        if dialogue["dialogue_id"] not in names:
-            continue
         talk = rec.conversation()
         for message, after in zip(dialogue["messages"], [*dialogue["messages"][1:], None], strict=True):
             if message["role"] != "user":
@@ -57,20 +61,25 @@ def on_sample(run: Path, source: Path) -> dict[str, Any]:
             wanted += message["hand_over"]
             right += reply.hand_over and message["hand_over"]
             if reply.hand_over != message["hand_over"]:
-                missed.append(f"{message['text']} -> {reply.intent}")
+                case = f"{message['text']} -> {reply.intent}, {'handed over' if reply.hand_over else 'kept'}"
+                missed[case] = missed.get(case, 0) + 1
             if message["intent"] == "faq" and after is not None:
                 asked += 1
+                wordings.add(message["text"])
                 faq = talk.talker.faq
                 recalled += faq is not None and str(faq.answers[faq.best([message["text"]])[0][0]]) == after["text"]
                 answered += reply.text == after["text"]
+                if reply.text != after["text"] and not reply.hand_over:
+                    case = f"{message['text']} -> {reply.text[:60]}"
+                    missed[case] = missed.get(case, 0) + 1
     precision, recall = _share("precision", right, handed), _share("recall", right, wanted)
-    faq_facts = {"asked": asked, **_share("recall@1", recalled, asked), **_share("answered", answered, asked)}
+    faq_facts = {"asked": asked, "wordings": len(wordings), **_share("recall@1", recalled, asked), **_share("answered", answered, asked)}
     return {
-        "dialogues": len(names),
+        "dialogues": len(planted),
         "turns": turns,
         "faq": faq_facts,
-        "hand_over": {"planted": wanted, **precision, **recall},
-        "wrong": missed[:20],
+        "hand_over": {"planted": wanted, "handed": handed, **precision, **recall},
+        "wrong": dict(sorted(missed.items(), key=lambda pair: -pair[1])),
     }
 
 

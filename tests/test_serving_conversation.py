@@ -20,6 +20,7 @@ from m6rec.serving.conversation.asking_back import best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation
 from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.faq_words import AnswerWords
 from m6rec.serving.conversation.fitting import Fit, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.reply import pieces
@@ -220,6 +221,24 @@ def test_known_questions_are_answered_and_others_are_not() -> None:
     codes, scores = faq.best(FAQ["question"].to_list())
     assert faq.answers[codes].tolist() == FAQ["answer"].to_list()
     assert scores.min() > faq.threshold
+
+
+def test_words_of_an_answer_tell_which_is_meant() -> None:
+    """ "parcel" is in one of two answers' questions, "label" in the other answer itself; a text about something else is covered by neither."""
+    told = AnswerWords(
+        ["where is my parcel", "when does the parcel come", "can I return it"],
+        np.array([0, 0, 1]),
+        ["Two days.", "Print the label."],
+        EN.plain,
+    )
+    scores = told.scores(["my parcel!", "parcels", "no label", "returning a parcel", "a poem on parcels by Goethe", "the"])
+    np.testing.assert_allclose(scores[:3], [[1, 0], [1, 0], [0, 1]], atol=1e-6)
+    assert scores[3].tolist() == [0.5, 0.5]
+    assert scores[4].max() < 0.5
+    assert scores[5].max() == 0.0
+    faq = Faq(FAQ, plain=EN.plain)
+    assert faq.find("a poem about cats") is None
+    assert faq.find("a poem about cats", wide=True) is None
 
 
 def test_pieces_are_the_text() -> None:

@@ -93,3 +93,13 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
 
     piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
     assert "Nothing is left that fits: price > 5000 and price < 1 exclude each other" in m6rec("onboard", tiny_run).out
+
+
+def test_many_values_stand_in_columns() -> None:
+    from m6rec.cli.onboard import in_columns
+
+    values = [f"occupation {number:02d}" for number in range(17)]
+    rows = in_columns(values)
+    assert [value.strip() for row in rows for value in row.split("  ") if value.strip()] == values
+    assert max(map(len, rows)) <= 78
+    assert len(rows) == 4

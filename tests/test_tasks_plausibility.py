@@ -115,3 +115,12 @@ def test_what_is_not_allowed_is_said_in_one_line(rec: Recommender) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(UnknownItemError):
         rec.plausibility([{"item_id": "nothing"}])
+
+
+def test_ids_are_no_words(rec: Recommender) -> None:
+    known = rec.engine.items.ids.ids[0]
+    with pytest.raises(UsageError, match=f"row 2 is '{known}', an item id; say {{'item_id': '{known}'}} for an item"):
+        rec.plausibility(["warm boots", known])
+    with pytest.raises(UsageError, match="formed like an item id but is none"):
+        rec.plausibility([("warm boots", "i99999")])
+    assert len(rec.plausibility(["mp3", {"text": known}])) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from m6rec.base.contracts import Scored
     from m6rec.serving.onboarding.form import Form, Person
 
+MOST_ON_A_LINE = 60  # characters of the values of a question
+WIDE = 78  # characters of a line of values
 TRIES = 3  # at one question, before it is left empty
 
 
@@ -103,8 +106,12 @@ class _Talk:
     def ask(self, question: Any) -> str | None:
         if question.low is not None:
             return self.read(self.words["number"].format(name=question.name, low=question.low, high=question.high))
-        if question.values:
+        if question.values and len(", ".join(question.values)) <= MOST_ON_A_LINE:
             return self.read(self.words["field"].format(name=question.name, values=", ".join(question.values)))
+        if question.values:  # a list of its own, in columns
+            self.line(f"{question.name}:")
+            for row in in_columns(question.values):
+                self.line(f"  {row}")
         return self.read(self.words["free"].format(name=question.name))
 
     def read(self, prompt: str) -> str | None:
@@ -124,3 +131,10 @@ class _Talk:
             [[str(n), one.item_id, one.title] for n, one in enumerate(answers, start=1)], ["", "item", "title"], right=(0,)
         ):
             self.line(line)
+
+
+def in_columns(values: Sequence[str]) -> list[str]:
+    """Values in columns of one width, read from left to right, lines of at most WIDE characters."""
+    width = max(map(len, values)) + 2
+    many = max(WIDE // width, 1)
+    return ["".join(value.ljust(width) for value in values[start : start + many]).rstrip() for start in range(0, len(values), many)]

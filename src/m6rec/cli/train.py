@@ -46,7 +46,9 @@ def train(
             print_lines([f"run folder {folder}; nothing was written", *_plan_lines(stages)])
         return
     try:
-        summary = pipeline.train(settled, config.parent, folder, progress=wants_progress(progress), until=until)
+        summary = pipeline.train(
+            settled, config.parent, folder, progress=wants_progress(progress), notes=progress is not False, until=until
+        )
     except KeyboardInterrupt:
         raise Interrupted("stopped between two stages; what is finished is kept: run the same command to go on") from None
     if as_json:

@@ -33,12 +33,15 @@ def stages(fusion: bool = False, interest: bool = False) -> dict[str, Stage]:
     return {stage.name: stage for stage in listed}
 
 
-def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = False, until: str | None = None) -> dict[str, Any]:
+def train(
+    config: M6RecConfig, folder: Path, run: Path, *, progress: bool = False, notes: bool = False, until: str | None = None
+) -> dict[str, Any]:
     """Run every stage that is not done yet.
 
     Args:
         folder: what the paths in `config` are relative to.
         run: the run folder; created.
+        notes: without progress bars, at least a line an epoch on stderr.
         until: the last stage to run; None runs all.
 
     Returns:
@@ -47,7 +50,7 @@ def train(config: M6RecConfig, folder: Path, run: Path, *, progress: bool = Fals
     Raises:
         M6RecError: what went wrong, in one line; finished stages and the training state are kept.
     """
-    bench = workbench(config, folder, run, Progress(visible=progress))
+    bench = workbench(config, folder, run, Progress(visible=progress, notes=notes))
     if until is not None and until not in bench.stages:
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
     check_backbone(config, Path(folder))

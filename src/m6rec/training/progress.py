@@ -1,4 +1,4 @@
-"""Progress on stderr: stage, loss, examples/s, time left. Silent where nobody watches."""
+"""Progress on stderr: stage, loss, examples/s, time left; one line an epoch where stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MOST_LOSSES = 4  # shown one by one
 
 
 class Progress:
-    """What the loop and the stages tell the user while they work. `visible=False` shows nothing."""
+    """What the loop and the stages tell the user while they work. `visible=False` shows nothing but, with `notes`, a line an epoch."""
 
-    def __init__(self, visible: bool) -> None:
-        self.visible = visible
+    def __init__(self, visible: bool, notes: bool = False) -> None:
+        self.visible, self.notes = visible, notes or visible
         self.console = Console(file=sys.stderr, highlight=False)
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
@@ -58,7 +58,8 @@ class Progress:
         """One line an epoch."""
         parts = [f"{name} {value:.4f}" for name, value in few(losses).items()]
         parts += [f"{name} {value:.4f}" for name, value in metrics.items()]
-        self.say(f"  epoch {epoch:<3} " + "  ".join(parts))
+        if self.notes:
+            self.console.print(f"  epoch {epoch:<3} " + "  ".join(parts), markup=False, soft_wrap=not self.visible)
 
 
 def few(losses: dict[str, float]) -> dict[str, float]:

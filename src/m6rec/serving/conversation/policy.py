@@ -11,7 +11,7 @@ from m6rec.base.contracts import Scored
 from m6rec.serving.asked import Ask
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
-from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.faq import COVERED, Faq
 from m6rec.serving.conversation.fitting import Fit, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
@@ -28,6 +28,7 @@ from m6rec.text.phrases import Phrases, said
 
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
 AGAIN = ("refuse", "more", "anything")  # another list of what was asked for before
+SHORT = 3  # words of a wish that may be a bare name
 SMALL = ("greet", "thanks", "bye")
 
 
@@ -52,6 +53,10 @@ class Policy:
 
     def reply(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner = PLAIN) -> ChatReply:
         """The reply; `state` has taken the turn in already."""
+        if turn.intent in ("hand_over", "anger") and self.faq is not None and not self._says_so(turn, phrases):
+            known = self._covered(turn)  # a task alone takes it for that: a question that is known is answered
+            if known is not None:
+                return self._made(phrases, "faq", known)
         if turn.intent == "hand_over":
             return self._hand_over(turn, state, phrases, "person")
         if turn.intent == "anger":
@@ -79,11 +84,22 @@ class Policy:
     def _known(self, turn: Turn) -> str | None:
         """The answer to a known question. A wish is one only where it is put as a question or hits it squarely."""
         assert self.faq is not None
-        found = self.faq.find(turn.text, sure=turn.told == "faq")
+        found = self.faq.find(turn.text, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
         if found is None:
             return None
         squarely = found.score >= (1 + self.faq.threshold) / 2
         return found.answer if turn.told == "faq" or turn.question or turn.intent == "unclear" or squarely else None
+
+    def _covered(self, turn: Turn) -> str | None:
+        """The answer to a known question whose words the turn says, and little else."""
+        assert self.faq is not None
+        found = self.faq.find(turn.text, wide=True)
+        return found.answer if found is not None and (found.covered >= COVERED or found.score >= (1 + self.faq.threshold) / 2) else None
+
+    def _says_so(self, turn: Turn, phrases: Phrases) -> bool:
+        """Whether words of the turn ask for a person or are angry, whatever a task says."""
+        words = said(turn.text)
+        return any(phrases.has(cue, words) for cue in ("hand_over", "anger", "awful"))
 
     def _question(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         """A question that is about no item and not among the known ones: out of depth, unless its words are those of the catalogue."""
@@ -101,6 +117,8 @@ class Policy:
         nothing_known = person.user is None and not state.wanted and not state.constraints and not state.liked and not state.had
         if nothing_known and not heard and turn.intent == "recommend" and state.asked < self.config.questions and not state.waiting:
             return self._made(phrases, turn.intent, phrases.say("ask_wish", state.turns - 1), asked=True)
+        if self.faq is not None and self._out_of_depth(turn, state, phrases):
+            return self._hand_over(turn, state, phrases, "unknown")
         allowed = self._allowed(state, person)
         unmet = self._unmet(turn, state, allowed, phrases)
         if unmet:
@@ -177,6 +195,16 @@ class Policy:
             said_so = phrases.values["sayings"]["limit_words"].format(words=" ".join(fit.known))
             return phrases.say("nothing", number, limits=phrases.several([said_so, *limits]))
         return ""
+
+    def _out_of_depth(self, turn: Turn, state: State, phrases: Phrases) -> bool:
+        """Whether a turn that asks for nothing in the words of asking is mostly about what the catalogue knows nothing of."""
+        if turn.intent not in ("recommend", "refine") or not turn.wish or turn.told in ("recommend", "refine") or not state.wishes:
+            return False
+        newest, words = state.wishes[-1], said(turn.text)
+        if newest.constraints or newest.named or phrases.has("recommend", words) or phrases.has("more", words) or len(words.words) <= SHORT:
+            return False
+        fit = Fit(self.engine, telling_words(turn.wish, self.phrases))
+        return len(fit.unknown) > len(fit.known)
 
     def _limit(self, one: Constraint, phrases: Phrases) -> str:
         value = phrases.several(list(one.value), "last") if isinstance(one.value, tuple) else f"{one.value:g}"

@@ -5,6 +5,7 @@ Shapes: R rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("context", "user_id", "history", "profile", "scenario", "action", "item_id", "text")
 EVENT = "event"  # the entity of the templates that words what stands before an item
+FORMS = 100  # ids whose form is looked at
+MOST_IDS = 20_000  # that a wrong one is looked for among
+_DIGITS = re.compile(r"\d+")
 SAID = ("profile", "history", "scenario", "action")
 
 
@@ -41,10 +45,12 @@ def score(asking: Asking, rows: Sequence[str | tuple[str, str] | Mapping[str, An
 def _worded(asking: Asking, row: str | tuple[str, str] | Mapping[str, Any], recent: int, number: int) -> tuple[str, str, str]:
     """What stands before, the same with nothing of the case said, and what is judged."""
     if isinstance(row, str):
+        _no_id(asking, row, number)
         row = {"text": row}
     elif not isinstance(row, Mapping):
         if len(row) != 2 or not all(isinstance(part, str) for part in row):
             raise UsageError(f"row {number} is {shown(row)}; a pair is (context, text)")
+        _no_id(asking, row[1], number)
         row = {"context": row[0], "text": row[1]}
     given = {name: value for name, value in row.items() if value is not None}
     for name in given:
@@ -81,6 +87,22 @@ def _worded(asking: Asking, row: str | tuple[str, str] | Mapping[str, Any], rece
         profile = asking._profile_words(profile)
     told = said | ({"history": "; ".join(titles)} if titles else {}) | ({"profile": str(profile)} if profile else {})
     return _event(asking, told), bare, target
+
+
+def _no_id(asking: Asking, text: str, number: int) -> None:
+    """Raises UsageError: a text alone that is the id of an item, or formed like one (i7 beside i3): it would be judged as a word of the language."""
+    word, ids = text.strip(), asking.items.ids
+    if not word or any(letter.isspace() for letter in word) or not any(letter.isdigit() for letter in word):
+        return
+    known = ids.many([word])[0] >= 0
+    if not known and _form(word) not in {_form(one) for one in ids.ids[:FORMS]}:
+        return
+    hint = "an item id" if known else "formed like an item id but is none" + nearest(word, ids.ids[:MOST_IDS])
+    raise UsageError(f"row {number} is {shown(word)}, {hint}; say {{'item_id': {shown(word)}}} for an item, {{'text': ...}} for words")
+
+
+def _form(name: str) -> str:
+    return _DIGITS.sub("0", name.casefold())
 
 
 def _event(asking: Asking, said: Mapping[str, str]) -> str:
