@@ -99,12 +99,17 @@ def predicted(name: str, rows: Rows, place: Path, training: dict[str, Any], note
         if not asked.exists():
             questions(place / "data").write_parquet(asked)
         command(["predict", str(run), str(asked), "--out", str(answers)])
+    return read_answers(name, rows, answers, {**training, "note": note})
+
+
+def read_answers(name: str, rows: Rows, answers: Path, facts: dict[str, Any]) -> Predicted:
+    """What `m6rec predict` wrote about `questions`."""
     found = pl.read_parquet(answers)
     where = np.flatnonzero(rows.parts != TRAIN)
     values = np.full(rows.labels.shape, np.nan, dtype=np.float32)
     for task in (task for task in rows.tasks if task in found.columns):
         values[where, rows.tasks.index(task)] = found[task].cast(pl.Float32).fill_null(np.nan).to_numpy()
-    return Predicted(name, values, {**training, "note": note})
+    return Predicted(name, values, facts)
 
 
 def questions(folder: Path) -> pl.DataFrame:

@@ -69,6 +69,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=cores, help="of our trainings; baselines and peers always have one")
     parser.add_argument("--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5")
     parser.add_argument("--studies", nargs="*", default=[], choices=list(STUDIES), help="trained beside the table, with the first seed")
+    parser.add_argument(
+        "--kept", action="store_true", help="ours as they answered, whatever the code has become since; no speed or latency"
+    )
     parser.add_argument("--only-studies", action="store_true", help="no model of ours for the table")
     parser.add_argument(
         "--people", type=float, default=1.0, help="share of the people, drawn by hash: of everybody's rows, in a folder of its own"
@@ -121,26 +124,36 @@ def our_lines(rows: Rows, place: Path, arguments: argparse.Namespace) -> list[tu
     """The joint model (of several seeds the one in the middle of the mean AUC over cells) and the single-task models with the first seed."""
     found = []
     for seed in arguments.seeds:
-        training = ours.train(place, f"seed-{seed}", seed, arguments.threads, arguments.set)
-        predicted = ours.predicted("m6rec", rows, place, training)
+        predicted = answered("m6rec", f"seed-{seed}", seed, rows, place, arguments, arguments.set)
         found.append((float(np.mean([judged.value("auc") for judged in judged_cells(rows, predicted)])), seed, predicted))
     found.sort(key=lambda one: one[0])
     _, chosen, joint = found[(len(found) - 1) // 2]
     if len(found) > 1:
         joint.facts["note"] = f"seed {chosen}, in the middle of " + ", ".join(f"{value:.4f}" for value, _, _ in found)
     cell = rows.cells[0]
-    joint.facts |= ours.judging_speed(Path(joint.facts["run"]))
-    joint.facts["latency"] = ours.latency(Path(joint.facts["run"]), cell["task"], cell["scenario"])
+    if not arguments.kept:
+        joint.facts |= ours.judging_speed(Path(joint.facts["run"]))
+        joint.facts["latency"] = ours.latency(Path(joint.facts["run"]), cell["task"], cell["scenario"])
     scorers = [("ours", joint)]
     if len(rows.tasks) > 1:
         singles = []
         for task in measured_tasks(rows):
             config = ours.config_of(place, f"only-{task}", [task])
             alone = [*arguments.set, "tasks.next.weight=0"]  # nothing but the task trains, and it trains everything
-            training = ours.train(place, f"only-{task}", arguments.seeds[0], arguments.threads, alone, config)
-            singles.append(ours.predicted(task, rows, place, training))
+            singles.append(answered(task, f"only-{task}", arguments.seeds[0], rows, place, arguments, alone, config))
         scorers.append(("single", ours.together("m6rec, single-task models", singles, rows)))
     return scorers
+
+
+def answered(
+    title: str, run: str, seed: int, rows: Rows, place: Path, arguments: argparse.Namespace, settings: list[str], config: Path | None = None
+) -> Predicted:
+    """What a training of ours says of the rows; with --kept as it was said, where it was."""
+    kept = place / run / "answers.parquet"
+    if arguments.kept and kept.exists():
+        facts = place / run / "training.json"
+        return ours.read_answers(title, rows, kept, json.loads(facts.read_text(encoding="utf-8")) if facts.exists() else {"seconds": 0.0})
+    return ours.predicted(title, rows, place, ours.train(place, run, seed, arguments.threads, settings, config))
 
 
 def kept_counts(rows: Rows, path: Path) -> dict[str, np.ndarray]:

@@ -483,6 +483,17 @@ def test_an_arm_is_trained_once(rows: Rows, tmp_path: Path, monkeypatch: pytest.
     assert again.mean("validation") == 0.5
 
 
+def test_kept_answers_are_read_as_they_are(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --kept nothing is trained where answers are; without it they are made again where the run says so."""
+    (tmp_path / "seed-0").mkdir()
+    count = int((rows.parts != TRAIN).sum())
+    pl.DataFrame({"click": np.linspace(0, 1, count), "like": np.full(count, 0.5)}).write_parquet(tmp_path / "seed-0" / "answers.parquet")
+    monkeypatch.setattr(tasks.ours, "train", lambda *words: pytest.fail("trained"))
+    found = tasks.answered("m6rec", "seed-0", 0, rows, tmp_path, tasks.parse(["--data", "d", "--kept"]), [])
+    np.testing.assert_allclose(found.values[rows.parts != TRAIN, rows.tasks.index("click")], np.linspace(0, 1, count), rtol=1e-6)
+    assert found.facts == {"seconds": 0.0}
+
+
 def test_a_share_of_the_people(folder: Path) -> None:
     """Whoever is left out is so everywhere; what has no people stays."""
     kept = {name: of_people(pl.read_parquet(folder / f"{name}.parquet"), 0.5) for name in ("exposures", "users", "items")}

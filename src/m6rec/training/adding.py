@@ -19,7 +19,7 @@ from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.option_folder import judging_of, save_option
 from m6rec.training.config import LoopConfig
-from m6rec.training.judging import MOST_VALIDATED, JudgeValidation, Judging, label_size
+from m6rec.training.judging import JudgeValidation, Judging, label_size
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
 from m6rec.training.run_folder import RunFolder
@@ -95,8 +95,7 @@ def add_task(
     weights = sum(value.numel() for value in part.judge.parameters() if value.requires_grad)
     weights += sum(value.numel() for value in scorer.model.parameters() if value.requires_grad)
     if task.calibrate:
-        rows = judging.chosen("validation", MOST_VALIDATED, bench.config.seed)
-        part.calibrations[name] = fit_calibration(_judged(bench, judging, part, rows, name), seed=bench.config.seed)
+        part.calibrations[name] = fit_calibration(validation.judged()[0], seed=bench.config.seed)
     judged = _judged(bench, judging, part, judging.chosen("test"), name)
     figures = {metric: estimate._asdict() for metric, estimate in judged.table().items()}
     if policy == "options":

@@ -192,10 +192,14 @@ class JudgeValidation:
         self.chosen = judging.chosen("validation", MOST_VALIDATED, bench.config.seed)
         self.examples = judging.examples(bench, self.chosen, 4096)
 
-    def __call__(self) -> dict[str, float]:
+    def judged(self) -> list[Judged]:
+        """What the judge says of the rows now, by task."""
         answers = self.judge.answer_rows(self.bench.model, self.examples, list(self.judging.configs))
+        return self.judging.judged("", answers, self.chosen, self.bench)
+
+    def __call__(self) -> dict[str, float]:
         found = dict.fromkeys(self.judging.watched().values(), float("nan"))
-        for judged in self.judging.judged("", answers, self.chosen, self.bench):
+        for judged in self.judged():
             metric = judged.metrics[0]
             told = [cell for cell in judged.cells() if enough(cell)] or [judged]
             values = np.array([cell.value(metric) for cell in told])
@@ -213,16 +217,14 @@ def enough(cell: Judged) -> bool:
     return min(yes, len(cell) - yes) >= LEAST_ROWS
 
 
-def calibrate_judge(bench: Workbench, judging: Judging, judge: Judge) -> tuple[dict[str, Calibration], dict[str, float]]:
+def calibrate_judge(validation: JudgeValidation) -> tuple[dict[str, Calibration], dict[str, float]]:
     """What validation rows settle: task -> how its answers become probabilities, for the tasks that want it; and for every task of yes and no
     the probability from which on it says yes (best F1)."""
-    chosen = judging.chosen("validation", MOST_VALIDATED, bench.config.seed)
-    answers = judge.answer_rows(bench.model, judging.examples(bench, chosen, 4096))
     calibrations, thresholds = {}, {}
-    for judged in judging.judged("", answers, chosen, bench):
+    for judged in validation.judged():
         said = judged
-        if judging.configs[judged.task].calibrate:
-            calibrations[judged.task] = fit_calibration(judged, seed=bench.config.seed)
+        if validation.judging.configs[judged.task].calibrate:
+            calibrations[judged.task] = fit_calibration(judged, seed=validation.bench.config.seed)
             said = calibrations[judged.task].applied(judged)
         if judged.kind == "binary":
             thresholds[judged.task] = float(best_threshold(said.truth, said.predicted))

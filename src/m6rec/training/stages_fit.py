@@ -99,7 +99,8 @@ class Fit(Stage):
             tasks[JUDGE] = judge
             weights |= {name: settings.weight for name, settings in judging.configs.items()}
             watched |= judging.watched()
-            validations.append(JudgeValidation(bench, judging, judge))
+            judge_validation = JudgeValidation(bench, judging, judge)
+            validations.append(judge_validation)
             bench.progress.say(f"  {judging.statement}")
         documents = bench.judging_texts
         if documents is not None:
@@ -156,7 +157,7 @@ class Fit(Stage):
                 reading.fit_mixing(model)
             save_weights(bench.folder(self.name) / BEST, loop.module.state_dict(), {"epoch": state.best_epoch})
         if judging is not None:
-            calibrations, thresholds = calibrate_judge(bench, judging, judge)
+            calibrations, thresholds = calibrate_judge(judge_validation)
             write_json(bench.folder(self.name) / THRESHOLDS, thresholds)
             for name, calibration in calibrations.items():
                 write_json(bench.folder(self.name) / CALIBRATIONS / f"{name}.json", calibration.plain())
