@@ -168,9 +168,16 @@ def test_the_first_key_is_an_administrators_and_the_last_one_stays_while_others_
     visitor.post("/settings/keys", name="reader", **{"role.read": "on"})
     assert visitor.post("/settings/keys", name="reader", **{"role.read": "on"}).status_code == 422
     assert visitor.post("/settings/keys/revoke", name="boss").status_code == 409
-    assert visitor.post("/settings/keys/revoke", name="reader").status_code == 303
-    assert visitor.post("/settings/keys/revoke", name="boss").status_code == 303
+    assert "a new key can be made" in visitor.post("/settings/keys/revoke", name="reader").text
+    assert visitor.post("/settings/keys/revoke", name="reader", sure="yes").status_code == 303
+    assert "is the last key" in visitor.post("/settings/keys/revoke", name="boss").text
+    assert [key.name for key in store.keys()] == ["boss"], "asked is not done"
+    assert "Signed in with the key boss" in visitor.get("/settings").text
+    assert visitor.post("/settings/keys/revoke", name="boss", sure="yes").status_code == 303
     assert store.keys() == []
+    text = visitor.get("/settings").text
+    assert "Signed in" not in text
+    assert "No key exists yet" in text
 
 
 def test_hostile_text_is_shown_and_never_run(served: Served) -> None:
@@ -189,7 +196,12 @@ def test_hostile_text_is_shown_and_never_run(served: Served) -> None:
         assert "49" not in re.findall(r"onerror=alert\(2\)&gt;(.{2})", text), path
     store.unblock("word", HOSTILE)
     assert served.service.item(item)["title"] == HOSTILE
-    visitor.post("/catalogue/delete", id=item)
+    asked = visitor.post("/catalogue/delete", id=item)
+    assert "Are you sure?" in asked.text
+    assert "<script>alert" not in asked.text
+    assert served.service.item(item)["item_id"] == item
+    assert visitor.post("/catalogue/delete", id=item, sure="yes").status_code == 303
+    assert visitor.get("/catalogue/item?id=" + item).status_code == 404
 
 
 def test_somebody_forgotten_is_offered_to_nobody(served: Served) -> None:
@@ -200,6 +212,22 @@ def test_somebody_forgotten_is_offered_to_nobody(served: Served) -> None:
     assert f'value="{gone}"' not in text
     assert f'value="{known[0]}"' in text
     assert f">{gone}</a>" not in Visitor(served).get("/catalogue/item?id=i03&who=1").text
+
+
+@pytest.mark.parametrize(("kind", "value"), [("item", "i03"), ("word", None)])
+def test_nobody_gets_what_is_blocked(served: Served, kind: str, value: str | None) -> None:
+    visitor, service = Visitor(served), served.service
+    assert "people have it" in visitor.get("/catalogue/item?id=i03&who=1").text
+    value = value or service.item("i03")["title"]
+    service.store.block(kind, value)
+    service.following.catch_up()
+    try:
+        text = visitor.get("/catalogue/item?id=i03&who=1").text
+    finally:
+        service.store.unblock(kind, value)
+        service.following.catch_up()
+    assert "Nobody gets it while it is blocked" in text
+    assert "people have it" not in text
 
 
 def test_minutes_stand_newest_first_from_the_first_with_requests_on() -> None:
@@ -228,7 +256,10 @@ def test_an_experiment_says_what_differs_and_a_stopped_one_is_not_let_run(served
     assert "Variety: 0.30" in text
     assert "At most: brand: 2" in text
     assert "let it run" in text
-    assert visitor.post("/experiments/state", name="trial", state="stopped").status_code == 303
+    asked = visitor.post("/experiments/state", name="trial", state="stopped")
+    assert (asked.status_code, 'name="sure" value="yes"' in asked.text) == (200, True)
+    assert "let it run" in visitor.get("/experiments/one?name=trial").text
+    assert visitor.post("/experiments/state", name="trial", state="stopped", sure="yes").status_code == 303
     text = visitor.get("/experiments/one?name=trial").text
     assert "Stopped:" in text
     assert "let it run" not in text

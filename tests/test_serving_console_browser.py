@@ -171,6 +171,23 @@ def test_the_list_changes_with_what_is_said_of_it(visit: Callable[..., Any], ser
     assert titles(page) == varied  # all of it lies in the address
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_stays_where_it_is_and_a_new_list_or_its_error_comes_into_view(visit: Callable[..., Any], served: Served, width: int) -> None:
+    page = visit(viewport={"width": width, "height": 700})
+    page.goto(f"{served.url}/try?user=u01&k=20")
+    button = page.locator("button[name=dislike]").nth(6)
+    button.scroll_into_view_if_needed()
+    page.evaluate("scrollBy({top: 300, behavior: 'instant'})")
+    stood = page.evaluate("scrollY")
+    settled(page, lambda: button.evaluate("(one) => one.click()"))
+    assert abs(page.evaluate("scrollY") - stood) <= 1
+    for user in ("u02", "nobody at all"):
+        page.locator("#user").evaluate(f"(one) => one.value = {json.dumps(user)}")
+        settled(page, lambda: page.locator(".controls button.main").evaluate("(one) => one.click()"))
+        assert 0 <= page.evaluate("document.querySelector('#result').getBoundingClientRect().top") < 0.7 * 700
+    assert page.locator(".problem").count() == 1
+
+
 def test_newcomer_finds_out_what_somebody_would_get_and_why(visit: Callable[..., Any], served: Served) -> None:
     page = visit()
     page.get_by_role("link", name="Try it").click()
@@ -228,6 +245,8 @@ def test_newcomer_adds_an_item_and_sees_who_would_get_it(visit: Callable[..., An
     page.locator("#who tbody a").first.click()
     assert "/console/catalogue/item?id=brand-new" in [link.get_attribute("href") for link in page.locator(".answers h3 a").all()]
     page.goto(f"{served.url}/catalogue/item?id=brand-new")
+    page.get_by_role("button", name="Take the item out").click()
+    page.get_by_role("heading", name="Are you sure?").wait_for()
     page.get_by_role("button", name="Take the item out").click()
     assert "brand-new" not in page.locator("table").inner_text()
 

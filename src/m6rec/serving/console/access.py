@@ -57,9 +57,9 @@ class Access:
         held = self._opened(cookie) or _new()
         keys = self.store.keys()
         if not keys and self.loopback and not through_proxy:
-            return replace(held, roles=("admin",))
+            return replace(held, key="", id="", roles=("admin",))
         key = next((one for one in keys if one.id == held.id), None)
-        return replace(held, roles=() if key is None else tuple(key.roles))
+        return replace(held, key="", id="", roles=()) if key is None else replace(held, roles=tuple(key.roles))
 
     def of_key(self, key: Key) -> Session:
         """A new session of whoever has shown this key."""

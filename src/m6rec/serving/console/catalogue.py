@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -66,8 +67,13 @@ def change(page: Writer, form: Form) -> Response:
 
 @router.post("/delete")
 def delete(page: Writer, form: Form) -> Response:
-    """Take an item out: it is never shown again."""
-    page.service.delete_item(form.get("id", ""))
+    """Take an item out, once that was asked: it is never shown again."""
+    id = form.get("id", "")
+    question = page.t("catalogue.delete_sure", title=page.service.item(id)["title"] or id, id=id)
+    asked = page.ask_first(form, question, page.t("catalogue.delete_it"), f"/catalogue/item?{urlencode({'id': id})}")
+    if asked is not None:
+        return asked
+    page.service.delete_item(id)
     return page.go("/catalogue", done="item_deleted")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -66,8 +67,13 @@ def create(page: Admin, form: Form) -> Response:
 
 @router.post("/state")
 def set_state(page: Admin, form: Form) -> Response:
-    """Run, pause or stop an experiment of the store, in every worker."""
+    """Run, pause or, once that was asked, stop an experiment of the store, in every worker."""
     experiment = page.service.look(form.get("name", "")).experiment
+    if form.get("state") == "stopped":
+        back = f"/experiments/one?{urlencode({'name': experiment.name})}"
+        asked = page.ask_first(form, page.t("experiments.stop_sure", name=experiment.name), page.t("experiments.to.stopped"), back)
+        if asked is not None:
+            return asked
     changed = Experiment.build(experiment.plain() | {"status": form.get("state", "")}, f"experiment {experiment.name}")
     page.service.store.save_experiment(changed.plain())
     page.service.following.catch_up()

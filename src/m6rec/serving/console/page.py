@@ -27,6 +27,7 @@ BROWSER_FILES = frozenset(("htmx.min.js", "echarts.min.js"))
 THEMES = ("auto", "light", "dark")
 LANGUAGE_COOKIE, THEME_COOKIE = "m6rec_language", "m6rec_theme"
 SECTIONS = ("overview", "try", "chat", "catalogue", "quality", "training", "experiments", "moderation", "settings")
+SURE = "sure"  # the value of a form that was asked about and is meant
 LONGEST_VALUE = 20_000  # characters of one value of a form
 
 
@@ -78,6 +79,16 @@ class Page:
     def go(self, path: str, **query: str) -> Response:
         """Off to another page of the console, after a form."""
         return RedirectResponse(f"{ROOT}{path}" + (f"?{urlencode(query)}" if query else ""), 303)
+
+    def ask_first(self, form: Mapping[str, str], question: str, verb: str, back: str) -> Response | None:
+        """A page that asks `question` before the form is done, None where it was answered already.
+
+        verb: what the button says that does it.  back: the page that one comes back to, below the console's root.
+        """
+        if form.get(SURE):
+            return None
+        path = self.request.url.path
+        return self.show("confirm", question=question, verb=verb, back=back, path=path, form=form, sure=SURE)
 
     def roles(self) -> str:
         """What the key of this session may do, in words."""

@@ -45,11 +45,16 @@ def add_key(page: Admin, form: Form) -> Response:
 
 @router.post("/keys/revoke")
 def revoke(page: Admin, form: Form) -> Response:
-    """The key opens nothing any more. The last administrator's key goes last, so that nobody is locked out."""
+    """The key opens nothing any more, once that was asked. The last administrator's key goes last, so that nobody is locked out."""
     name, keys = form.get("name", ""), page.service.store.keys()
     others = [key for key in keys if key.name != name]
     if others and not any("admin" in key.roles for key in others):
         return _settings(page, 409, problem=page.t("settings.last_admin", name=name))
+    if len(others) < len(keys):
+        question = "revoke_sure" if others else "revoke_opens" if page.access.loopback else "revoke_shuts"
+        asked = page.ask_first(form, page.t(f"settings.{question}", name=name), page.t("settings.revoke_it", name=name), "/settings")
+        if asked is not None:
+            return asked
     page.service.store.drop_key(name)
     page.request.app.state.doorkeeper.keyring.forget()
     return page.go("/settings", done="key_revoked")

@@ -16,12 +16,19 @@ TOLD = 10
 
 @dataclass(frozen=True)
 class Audience:
-    """drawn: how many people were asked for.  reached: those who have the item among the first `deep`.  best: user, place, of those nearest the top."""
+    """Who has the item in their list.
+
+    drawn: how many people were asked for.  reached: those who have the item among the first `deep`.
+    best: user, place, of those nearest the top.
+
+    blocked: whether moderation or the configuration keeps it from everybody, in which case nobody was asked for.
+    """
 
     drawn: int
     reached: int
     deep: int
     best: list[tuple[str, int]]
+    blocked: bool = False
 
 
 def who_gets(service: Service, item: str, seed: int = 0) -> Audience:
@@ -32,6 +39,9 @@ def who_gets(service: Service, item: str, seed: int = 0) -> Audience:
     """
     service.item(item)
     with service.loaded.use() as model:
+        row = model.engine.items.ids.dense(item)
+        if any(rows[row] for rows in service.rulings.book(model).masks.blocked.values()):
+            return Audience(0, 0, 0, [], blocked=True)
         users = [user for row, user in enumerate(model.engine.users.ids.ids) if row not in model.engine.forgotten]
         drawn = users if len(users) <= DRAWN else random.Random(seed).sample(users, DRAWN)
         deep = min(DEEP, max(len(model.engine.items) - 1, 1))

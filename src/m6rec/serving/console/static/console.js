@@ -96,6 +96,25 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (polls && (document.hidden || region.querySelector("details[open]") || region.contains(document.activeElement))) event.preventDefault();
 });
 
+// A list that was asked for stands where it can be read: after a button of an item the page stays where it is, after the form's own button the
+// top of the list, or what is said instead of it, comes into view.
+let held = null; // how far the page was scrolled when the button of an item was pressed
+let asked = false; // whether the form itself was sent
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const trigger = event.detail.requestConfig && event.detail.requestConfig.triggeringEvent;
+  if (!trigger || event.detail.target.id !== "result" || event.detail.elt.id !== "who") return;
+  asked = trigger.type === "submit" && !(trigger.submitter && trigger.submitter.name);
+  held = window.scrollY;
+});
+const bringIntoView = () => {
+  if (held === null) return;
+  const result = document.querySelector("#result");
+  const top = result ? result.getBoundingClientRect().top : 0;
+  if (!asked) window.scrollTo({ top: held, behavior: "instant" });
+  else if (result && (top < 0 || top > 0.6 * window.innerHeight)) result.scrollIntoView({ block: "start", behavior: "instant" });
+  held = null;
+};
+
 document.addEventListener("htmx:afterSettle", (event) => {
   for (const plot of [...drawn.keys()]) {
     if (plot.isConnected) continue;
@@ -110,6 +129,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
     heading.tabIndex = -1;
     heading.focus({ preventScroll: true });
   }
+  bringIntoView();
 });
 
 // A conversation: what is sent goes out at once, the reply appears word by word. Without this the form is a form.
