@@ -171,7 +171,7 @@ def test_the_first_key_is_an_administrators_and_the_last_one_stays_while_others_
     assert "a new key can be made" in visitor.post("/settings/keys/revoke", name="reader").text
     assert visitor.post("/settings/keys/revoke", name="reader", sure="yes").status_code == 303
     assert "is the last key" in visitor.post("/settings/keys/revoke", name="boss").text
-    assert [key.name for key in store.keys()] == ["boss"], "asked is not done"
+    assert [key.name for key in list(store.keys())] == ["boss"], "asked is not done"
     assert "Signed in with the key boss" in visitor.get("/settings").text
     assert visitor.post("/settings/keys/revoke", name="boss", sure="yes").status_code == 303
     assert store.keys() == []

@@ -172,7 +172,9 @@ def test_the_list_changes_with_what_is_said_of_it(visit: Callable[..., Any], ser
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_stays_where_it_is_and_a_new_list_or_its_error_comes_into_view(visit: Callable[..., Any], served: Served, width: int) -> None:
+def test_the_page_stays_where_it_is_and_a_new_list_or_its_error_comes_into_view(
+    visit: Callable[..., Any], served: Served, width: int
+) -> None:
     page = visit(viewport={"width": width, "height": 700})
     page.goto(f"{served.url}/try?user=u01&k=20")
     button = page.locator("button[name=dislike]").nth(6)
