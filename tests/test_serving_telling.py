@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m6rec.base.errors import StorageError
 from m6rec.serving.config import ServeConfig
+from m6rec.serving.console.chat import spoken_pieces
 from m6rec.serving.conversation import policy
+from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.written import Manner
 from m6rec.serving.service.service import Service
 from m6rec.serving.service.telling import Telling
+from m6rec.serving.service.words import Talked
 
 
 class Letters:
@@ -78,6 +83,7 @@ def speaking(judged_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             return (sentence.format(engine.items.titles()[item]) for sentence in sentences)
 
         monkeypatch.setattr(policy, "reply_task", lambda engine: "reply")
+        monkeypatch.setattr(policy, "replies_in", lambda engine, task, language: True)
         monkeypatch.setattr(policy, "reply_sentences", write)
         config = {"engine": {"quality_per_s": 0}, "conversation": {"written": True, "questions": 0}, **settings}
         services.append(Service.open(judged_run, ServeConfig.build(config), tmp_path / f"state{len(services)}"))
@@ -157,3 +163,26 @@ def test_a_reply_is_told_no_further_than_its_tokens_and_its_stop(speaking: Calla
     stopped = service.chat(SAID, user="u03", stops=[" will like"])
     assert stopped.reply.text.endswith("You")
     assert stopped.finish == "stop"
+
+
+def test_a_page_shows_what_was_told_before_the_reply_is_whole() -> None:
+    """`spoken_pieces` gives each sentence while the next one is still written, then the rest, then the reply."""
+    written = threading.Event()
+
+    def talk(tell: Callable[[str, str], None]) -> Talked:
+        tell("v", "Try this.")
+        assert written.wait(10)
+        return Talked(ChatReply("Try this. Or that one."), "v", "r", 1.0, (1, 1))
+
+    spoken = spoken_pieces(talk)
+    assert next(spoken) == "Try this."
+    written.set()
+    *pieces, last = spoken
+    assert "".join(str(piece) for piece in pieces) == " Or that one."
+    assert isinstance(last, Talked)
+
+    def fail(tell: Callable[[str, str], None]) -> Talked:
+        raise StorageError("away")
+
+    with pytest.raises(StorageError, match="away"):
+        next(spoken_pieces(fail))

@@ -7,8 +7,10 @@ the reply appears word by word, and its offers when it is complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 from fastapi import APIRouter
@@ -61,23 +63,40 @@ def reply(page: Reader, form: Form) -> Response:
 
 @router.post("/stream")
 def stream(page: Reader, form: Form) -> Response:
-    """The same as events: {"said"} what the person said as it is drawn, {"text"} pieces, {"turn"} the reply as it is drawn; or {"problem"}."""
+    """The same as events: {"said"} what the person said as it is drawn, {"text"} pieces while they are written, {"turn"} the reply as it is drawn;
+    or {"problem"}."""
+    return StreamingResponse(_events(page, form), media_type="text/event-stream")
+
+
+def _events(page: Page, form: Mapping[str, str]) -> Iterator[bytes]:
     try:
         messages = heard(page, form)
-        talked = _talked(page, form, messages)
+        spoken = spoken_pieces(lambda tell: _talked(page, form, messages, tell))
+        for number, piece in enumerate(spoken):
+            if number == 0:
+                said = page.part("chat_turn", turn=_drawn(messages[-1]), number=len(messages) - 1, newest=False)
+                yield _event({"said": said})
+            if isinstance(piece, Talked):
+                last = _answered(page, form, messages, piece)
+                yield _event({"turn": page.part("chat_turn", turn=last, number=len(messages), newest=True)})
+            else:
+                yield _event({"text": piece})
     except M6RecError as error:
-        return StreamingResponse(iter([_event({"problem": str(error)})]), media_type="text/event-stream")
-    last = _answered(page, form, messages, talked)
-    said = page.part("chat_turn", turn=_drawn(messages[-1]), number=len(messages) - 1, newest=False)
-    turn = page.part("chat_turn", turn=last, number=len(messages), newest=True)
+        yield _event({"problem": str(error)})
 
-    def events() -> Iterator[bytes]:
-        yield _event({"said": said})
-        for piece in pieces(talked.reply.text):
-            yield _event({"text": piece})
-        yield _event({"turn": turn})
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+def spoken_pieces(talk: Callable[[Callable[[str, str], None]], Talked]) -> Iterator[str | Talked]:
+    """What `talk` tells while it runs in a thread of its own, what was not told of its reply, and last the reply. Raises what `talk` raises."""
+    told: SimpleQueue[str | None] = SimpleQueue()
+    with ThreadPoolExecutor(1, thread_name_prefix="m6rec-chat") as pool:
+        talked = pool.submit(talk, lambda version, text: told.put(text))
+        talked.add_done_callback(lambda _: told.put(None))
+        given = 0
+        while (text := told.get()) is not None:
+            yield text[given:]
+            given = len(text)
+        yield from pieces(talked.result().reply.text[given:])
+        yield talked.result()
 
 
 def heard(page: Page, form: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -96,8 +115,8 @@ def heard(page: Page, form: Mapping[str, str]) -> list[dict[str, Any]]:
     return [*messages, {"role": "user", "content": text}]
 
 
-def _talked(page: Page, form: Mapping[str, str], messages: list[dict[str, Any]]) -> Talked:
-    return page.service.chat(messages, user=form.get("user") or None, scenario=form.get("scenario") or None)
+def _talked(page: Page, form: Mapping[str, str], messages: list[dict[str, Any]], tell: Callable[[str, str], None] | None = None) -> Talked:
+    return page.service.chat(messages, user=form.get("user") or None, scenario=form.get("scenario") or None, tell=tell)
 
 
 def _page(page: Page, form: Mapping[str, str], turns: list[Turn], problem: str = "") -> Response:

@@ -19,10 +19,9 @@ from m6rec.serving.conversation.reasons import reasons
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn
-from m6rec.serving.conversation.written import PLAIN, Manner, reply_sentences, reply_task
+from m6rec.serving.conversation.written import PLAIN, Manner, replies_in, reply_sentences, reply_task
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.engine import Engine
-from m6rec.serving.engine.written_facts import writes_in
 from m6rec.text.constraints import Constraint, contradiction, meets
 from m6rec.text.phrases import Phrases, said
 
@@ -225,8 +224,7 @@ class Policy:
 
         A sentence that names another item ends the reply before it. Nothing is told before an item is named: until then templates may answer.
         """
-        part = self.engine.scorer.writing
-        if part is None or not writes_in(part, task, phrases.language):
+        if not replies_in(self.engine, task, phrases.language):
             return None
         rows = best.items.tolist()
         allowed = np.zeros(len(self.engine.items), dtype=bool)

@@ -11,6 +11,7 @@ from m6rec.data.dialogues import CONTEXT, KIND, context_of
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.engine.writing import in_sentences
+from m6rec.serving.engine.written_facts import writes_in
 
 LONGEST = 60  # words of a reply
 
@@ -47,6 +48,12 @@ def reply_task(engine: Engine) -> str | None:
     part = engine.scorer.writing
     configs = {} if part is None else part.write.configs
     return next((name for name, config in configs.items() if KIND in config.from_ and CONTEXT in config.columns), None)
+
+
+def replies_in(engine: Engine, task: str, language: str) -> bool:
+    """Whether the task has words of a language."""
+    part = engine.scorer.writing
+    return part is not None and writes_in(part, task, language)
 
 
 def reply_sentences(
