@@ -13,6 +13,7 @@ HAND_OVER = "hand_over"
 PASSED_ON = ("hand_over", "person", "human", "agent", "outside", "out_of_scope", "转人工")  # labels of intents that a person should answer
 YES = ("yes", "true", "1")
 NEGATIVE = ("negative", "neg", "angry", "anger", "bad", "消极", "负面", "差评")
+AGAINST = 0.3  # probability of an ordinary intent from which nothing is handed over on the word of the other task
 INTENT, SENTIMENT = "intent", "sentiment"
 
 
@@ -27,11 +28,16 @@ class TaskJudge:
         self._hand_over = _task(engine, None, HAND_OVER)
 
     def intent(self, text: str) -> str | None:
-        """The likeliest label of the intent task where it is sure enough; hand_over for labels that mean so, and where a task of that name says yes."""
-        yes = self._ask(self._hand_over, text)
-        if sum(share for label, share in yes.items() if label.casefold() in YES) >= self._config.sure:
-            return HAND_OVER
+        """The likeliest label of the intent task where it is sure enough; hand_over for labels that mean so, and where a task of that name says yes.
+
+        Where both tasks are there, the one for handing over counts only if the other takes the text for no ordinary turn: in words that neither has
+        read, each is sure of something wrong now and then, seldom of the same.
+        """
         label, share = _best(self._ask(self._intent, text))
+        ordinary = label is not None and label.casefold() not in (*PASSED_ON, *NEGATIVE) and share >= AGAINST
+        yes = self._ask(self._hand_over, text)
+        if not ordinary and sum(share for label, share in yes.items() if label.casefold() in YES) >= self._config.sure:
+            return HAND_OVER
         if label is None or share < self._config.sure:
             return None
         return HAND_OVER if label.casefold() in PASSED_ON else label

@@ -41,6 +41,8 @@ ASKING = ("?", "？")
 FEW = 3  # words from which a text can be judged angry
 SIGNS = "$€£¥%+"
 WORDLESS = ("greet", "thanks", "bye", "more", "like", "had", "refuse", "yes", "no", "anything", "recommend", "none", "again")
+SMALL_TALK: tuple[Intent, ...] = ("thanks", "bye", "greet")
+ORDINARY = ("recommend", "more", "like", "greet", "thanks", "bye", "anything")
 HIDDEN = ("Cc", "Cf", "Co", "Cs")  # control, formatting, private and broken characters say nothing
 
 
@@ -180,6 +182,8 @@ def _intent(
 ) -> Intent:
     """The main thing a turn wants."""
     has = {cue: phrases.has(cue, words) for cue in phrases.cues}
+    if told in ("hand_over", "anger") and not facts["wish"] and any(has[cue] for cue in ORDINARY):
+        told = None  # every word of it is one of asking, liking or refusing: a task that says otherwise has not read them
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
     felt = felt_of_items(facts)
@@ -187,7 +191,7 @@ def _intent(
         return "anger"
     if facts["beyond"]:
         return "unclear"
-    if told == "faq" and not felt_of_items(facts):
+    if told == "faq" and not felt:
         return "question"
     if question and about and (asked or wanted) and not facts["had"]:
         return "ask_item"
@@ -208,8 +212,7 @@ def _intent(
         if question and not has["recommend"] and not wanted and told not in ("recommend", "refine"):
             return "question"
         return "refine" if before.offered else "recommend"
-    small_talk: tuple[Intent, ...] = ("thanks", "bye", "greet")
-    for cue in small_talk:
+    for cue in SMALL_TALK:
         if has[cue] or told == cue:
             return cue
     if question:
@@ -244,8 +247,8 @@ def felt_of_items(facts: dict[str, object]) -> bool:
 
 def _shouted(text: str) -> bool:
     """Several words in capitals with more than one exclamation mark."""
-    letters = [sign for sign in text if sign.isalpha()]
-    return text.count("!") > 1 and len(text.split()) > 2 and sum(sign.isupper() for sign in letters) > 0.8 * max(len(letters), 1)
+    capitals = [sign.isupper() for sign in text if sign.isalpha()]
+    return text.count("!") > 1 and len(text.split()) > 2 and sum(capitals) > 0.8 * max(len(capitals), 1)
 
 
 def _feelings(
@@ -279,9 +282,8 @@ def _feelings(
     if phrases.has("none", words):
         felt[REFUSED] += before.shown
     refused = dict.fromkeys(felt[REFUSED])
-    liked = [item for item in dict.fromkeys(felt[LIKED]) if item not in refused]
-    had = [item for item in dict.fromkeys(felt[HAD]) if item not in refused]
-    return {LIKED: tuple(liked), REFUSED: tuple(refused), HAD: tuple(had)}, unwanted, parts
+    others = {name: tuple(item for item in dict.fromkeys(felt[name]) if item not in refused) for name in (LIKED, HAD)}
+    return {**others, REFUSED: tuple(refused)}, unwanted, parts
 
 
 def _cue_spans(words: Said, phrases: Phrases) -> list[tuple[int, int, str]]:
