@@ -22,7 +22,7 @@ Kind = Literal["profile", "values", "words", "story"]
 KINDS: tuple[Kind, ...] = ("profile", "values", "words", "story")
 EVENTS = (0, 1, 2, 5, 10, 20, 50)
 INTEREST = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
-MATCH = (0.0, 0.03, 0.07, 0.15, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+MATCH = (0.0, 0.03, 0.07, 0.15, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 ASKED = 1.0  # of the match where words are a request: they ask for something, which no event of a log does
 NOISE = 0.01  # share of the highest quality below it that counts as the same
 LEAST_CASES = 30  # with fewer, a number of events takes the weights of the number before
@@ -90,7 +90,7 @@ def fit_blend(cases: Callable[[Kind, int], BlendCases | None], k: int = 10) -> I
         for number in range(len(EVENTS)):
             # What neighbouring numbers of events show counts half: single ones are noisy.
             near = [(one, 1.0 if at == number else 0.5) for at, one in enumerate(found) if one is not None and abs(at - number) <= 1]
-            best.append(_best(near) if near else best[-1] if best else (0.0, 0.0))
+            best.append(_best(near, kind in ("profile", "values")) if near else best[-1] if best else (0.0, 0.0))
         interest[kind] = _smoothed([w for w, _ in best])
         match[kind] = _smoothed([m for _, m in best])
     nothing = (0.0,) * len(EVENTS)
@@ -128,12 +128,12 @@ def _ndcg(scores: np.ndarray, targets: list[np.ndarray], k: int) -> float:
     return float((gained / ideal).mean())
 
 
-def _best(tried: list[tuple[np.ndarray, float]]) -> tuple[float, float]:
-    """(interest, match): the highest weight of the interest vector whose quality is as good as the best: what is said is there to be heard."""
+def _best(tried: list[tuple[np.ndarray, float]], heard: bool) -> tuple[float, float]:
+    """(interest, match) of the best quality; heard: the highest weight of the interest vector whose quality is as good: nothing else hears a taste."""
     weights = sum(weight for _, weight in tried)
     quality = sum(weight * one for one, weight in tried) / weights
     assert isinstance(quality, np.ndarray)
-    good = quality >= quality.max() * (1 - NOISE)
+    good = quality >= quality.max() * (1 - NOISE if heard else 1)
     preferred = np.array(INTEREST)[None, :] - 0.01 * np.array(MATCH)[:, None]
     i, j = np.unravel_index(np.argmax(np.where(good, preferred, -np.inf)), quality.shape)
     return INTEREST[j], MATCH[i]

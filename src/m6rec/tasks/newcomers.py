@@ -2,8 +2,8 @@
 
     score(i) = start * log p(i | nothing known) + first * log E_first(i | said) + rest * log E_rest(i | said) + seen * log(1 + seen_i) + interest * (q . v_i)
 
-The weights are those that serve the validation people best, over two questions alike: what they do first, and what else they have. (`seen` is how models of
-before had it: popularity in place of both E.)
+The weights are those that serve the validation people best, over three questions alike: their first event, their first ten, and half of all they have.
+(`seen` is how models of before had it: popularity in place of both E.)
 """
 
 from __future__ import annotations

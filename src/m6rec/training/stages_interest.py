@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from scipy.sparse import csr_array
 
-from m6rec.base.contracts import Requests
+from m6rec.base.contracts import Histories, Requests
 from m6rec.base.storage import write_json
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import FieldType, Table
@@ -230,6 +230,8 @@ class Cases:
             or (kind == "values" and not len(self.values))
         ):
             return None
+        if kind in ("words", "story") and not events:
+            return self._written(kind)
         rows, said = self._drawn(kind, events)
         if not len(rows):
             return None
@@ -251,8 +253,30 @@ class Cases:
         targets = [self._asked(kind, row, events) for row in rows.tolist()]
         return BlendCases(scores, (query @ self.scorer.vectors.T).numpy(), match, targets)
 
+    def _written(self, kind: Kind) -> BlendCases | None:
+        """The texts of validation people of whom nothing is known, and the items they are about; where those of a kind are too few, all texts."""
+        people = set() if self.bench.split.validation.requests.users is None else set(self.bench.split.validation.requests.users.tolist())
+        told = [(user, item, text) for (user, item), text in self.raw.items() if user in people]
+        own = [one for one in told if (len(one[2]) > MOST_REQUESTED) == (kind == "story")]
+        told = own if len(own) >= LEAST_CASES else told
+        if len(told) < LEAST_CASES:
+            return None
+        order = np.random.default_rng([self.bench.config.seed, 16]).permutation(len(told))[: self.most]
+        users, items, said = zip(*(told[place] for place in order.tolist()), strict=True)
+        people_of = np.array(users, dtype=np.int64)
+        profiles = None if self.profiles is None else csr_array(self.profiles[people_of])
+        query = (self.part.queries(said, profiles) @ self.scorer.vectors.T).numpy()
+        match = self.part.looked_up(kind, self.scorer.catalogue)(list(said), self.scorer.task.config.prior).astype(np.float32)
+        scores = self.scorer.scores(Requests(self._empty(len(users)), people_of))
+        return BlendCases(scores, query, match, [np.array([item], dtype=np.int64) for item in items])
+
+    def _empty(self, count: int) -> Histories:
+        """People without events."""
+        return self.bench.dataset.histories.pick(np.zeros(0, np.int64), np.zeros(count + 1, np.int64))
+
     def newcomers(self, kind: Kind) -> list[NewcomerCases]:
-        """Validation people of whom nothing is known: what they do first, and of people nowhere trained on, half of all they have, the other half said."""
+        """Validation people of whom nothing is known, three questions: their first event, their first ten, and, of people nowhere trained on, half of
+        all they have, the other half being told of."""
         assert self.part.prior is not None
         requests, histories = self.bench.split.validation.requests, self.bench.dataset.histories
         if (kind == "profile" and self.profiles is None) or requests.users is None:
@@ -261,7 +285,7 @@ class Cases:
         users = np.random.default_rng([self.bench.config.seed, 14]).permutation(users[histories.lengths[users] >= 2])[: self.most]
         generator = np.random.default_rng([self.bench.config.seed, 15])
         halves = [(row, generator.random(len(row)) < 0.5) for row in (histories.row(int(user)) for user in users)]
-        asked = [([row[:FIRST] for row, _ in halves], [row[FIRST:] for row, _ in halves])]
+        asked = [([row[:first] for row, _ in halves], [row[first:] for row, _ in halves]) for first in (1, FIRST)]
         if self.bench.config.split.protocol == "cold_users":
             asked.append(([row[side] for row, side in halves], [row[~side] for row, side in halves]))
         found = [self._newcomers(kind, users, *one) for one in asked]
@@ -278,8 +302,7 @@ class Cases:
         people, words = users[rows], [said[row] for row in rows.tolist()]
         profiles = None if self.profiles is None else csr_array(self.profiles[people])
         texts = ["; ".join(self.part.bag.features[column][1] for column in columns.tolist()) for columns in words]
-        empty = self.bench.dataset.histories.pick(np.zeros(0, np.int64), np.zeros(len(people) + 1, np.int64))
-        start = self.scorer.scores(Requests(empty, people))
+        start = self.scorer.scores(Requests(self._empty(len(people)), people))
         lift = (self.part.queries(texts, profiles) @ self.scorer.vectors.T).numpy()
         scores = self.part.prior.scores(words, profiles, start.shape[1])
         return NewcomerCases(start, scores, lift, [np.unique(targets[row]).astype(np.int64) for row in rows.tolist()])
@@ -315,7 +338,7 @@ class Cases:
         user, target = int(cases.requests.users[row]), int(cases.targets.row(row)[0])
         if kind in ("story", "words"):
             text = self.raw.get((user, target), "")
-            return text if (len(text) > MOST_REQUESTED) == (kind == "story") else ""
+            return text
         past = cases.requests.histories.row(row)
         pool = past[: len(past) - events] if events else past
         if self.bench.config.split.protocol == "cold_users":  # nobody of them was trained on: what they did later may be what they say
