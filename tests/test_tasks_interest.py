@@ -93,7 +93,7 @@ def test_weights_follow_what_helps_and_leave_what_does_not() -> None:
     assert set(blend.match["words"]) == {ASKED}
     assert blend.weights("values", 0)[0] == pytest.approx(at[0])
     assert blend.weights("values", 500)[0] == blend.weights("values", 50)[0] == pytest.approx(at[50])
-    assert blend.weights("values", 1)[2] == 0
+    assert blend.newcomer("values", 0) is None
     assert InterestBlend.of(blend.plain()) == blend
 
 
@@ -134,6 +134,13 @@ def test_saved_is_loaded_and_batch_is_single(said_run: Path) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-4)
     assert scorer.interest is not None
     np.testing.assert_allclose(loaded.interest.queries(texts).numpy(), scorer.interest.queries(texts).numpy(), atol=1e-5)
+    assert scorer.interest.lexical is not None
+    assert loaded.interest.lexical is not None
+    np.testing.assert_allclose(loaded.interest.lexical.scores(texts), scorer.interest.lexical.scores(texts), atol=1e-6)
+    assert scorer.interest.prior is not None
+    assert loaded.interest.prior is not None
+    assert (loaded.interest.prior.weights == scorer.interest.prior.weights).all()
+    assert loaded.interest.blend.newcomers == scorer.interest.blend.newcomers
     plain = Requests(Histories.from_lists([[4]]), np.full(1, -1))
     np.testing.assert_allclose(loaded.scores(plain)[0], together[3], atol=1e-4)
 

@@ -156,7 +156,7 @@ class ChooseCandidates:
             if question.words is not None:
                 named.append(_entries(question.words, row)[0])
             if question.lift is not None and question.lift.match is not None:
-                named.append(np.flatnonzero(question.lift.match[row] > 0))
+                named.append(_gaining(question.lift.match[row], wider))
             for items in named:
                 marked[items[items >= 0]] = True
             chosen = np.flatnonzero(marked if allowed is None else marked & allowed)
@@ -210,10 +210,7 @@ class ChooseCandidates:
             if typed is not None:
                 total += typed_gain(said)
             if question.lift is not None:
-                if z := question.lift.popular[row]:
-                    known, seen = items < len(mixture.task.items.log_seen), np.zeros(len(items), np.float32)
-                    seen[known] = mixture.task.items.log_seen.numpy()[items[known]]
-                    total += z * (seen - total)
+                total *= question.lift.start[row]
                 total += question.lift.of(row, items, mixture.vectors)
             if question.against is not None:
                 ruled, values = _entries(question.against, row)
@@ -302,6 +299,13 @@ def sample_states(mixture: ChooseMixture, histories: Histories, count: int, seed
 def _sought(states: Tensor, lift: Lift | None) -> np.ndarray:
     """What the search is asked: the states, moved by what was said."""
     return (states if lift is None else states + lift.query).numpy()
+
+
+def _gaining(added: np.ndarray, count: int) -> np.ndarray:
+    """Items that something is added to (N,); where something is taken from all of them, those that lose least."""
+    if not (added < 0).all():
+        return np.flatnonzero(added > 0)
+    return np.argpartition(-added, min(count, len(added)) - 1)[:count]
 
 
 def _products(states: Tensor, vectors: Tensor, found: np.ndarray) -> np.ndarray:

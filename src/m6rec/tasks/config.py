@@ -52,6 +52,11 @@ class InterestConfig(Config):
         0.3, ge=0, le=1, description="Share of what is said that is a text of theirs (a review), where there are such texts."
     )
     cases: int = Field(400, ge=1, description="Validation cases, for each number of events, that the weights are fitted on.")
+    smoothing: float = Field(
+        300.0,
+        gt=0,
+        description="People beside whom those with the same fields and tastes are counted; more: everybody is answered more alike.",
+    )
 
 
 class ChooseConfig(Config):

@@ -45,10 +45,7 @@ class ReadsWords:
         """Add what the words and described people change to scores (B, N); vectors (N, W)."""
         lift = self.lift(requests)
         if lift is not None:
-            if lift.popular.any():
-                seen = np.zeros(scores.shape[1], dtype=np.float32)
-                seen[: len(self.task.items.log_seen)] = self.task.items.log_seen.numpy()
-                scores += lift.popular[:, None] * (seen - scores)
+            scores *= lift.start[:, None]
             scores += (lift.query @ vectors.T).numpy()
             if lift.match is not None:
                 scores += lift.match
@@ -57,7 +54,8 @@ class ReadsWords:
         """What the words and described people of requests change, by the interest vector; None where nothing is said, or none was learned."""
         if self.interest is None or "text" in self.switched_off:
             return None
-        return self.interest.lift(requests, None if self.profiles is None else self.profiles.bag, self.catalogue, self.task.config.prior)
+        described = None if self.profiles is None else self.profiles.bag
+        return self.interest.lift(requests, described, self.catalogue, self.task.config.prior, self.task.items.log_seen.numpy())
 
     def _unwanted(self, requests: Requests) -> np.ndarray | None:
         """float32 (B, N): the text prior of the words that were ruled out; None where none were, or nothing looks words up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,31 +11,33 @@ import polars as pl
 import torch
 from scipy.sparse import csr_array
 
-from m6rec.base.contracts import Requests
+from m6rec.base.contracts import Histories, Requests
 from m6rec.base.storage import write_json
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import FieldType, Table
 from m6rec.language_model.checkpoint import load_into, load_weights, save_weights
-from m6rec.tasks.agreement import TYPED_FLOOR
 from m6rec.tasks.config import InterestConfig
 from m6rec.tasks.interest import Interest, InterestExamples, InterestSizes, standing_out, value_columns
-from m6rec.tasks.interest_blend import BlendCases, InterestBlend, Kind, fit_blend
+from m6rec.tasks.interest_blend import LEAST_CASES, BlendCases, InterestBlend, Kind, fit_blend
 from m6rec.tasks.interest_part import InterestPart
 from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.tasks.newcomers import NewcomerCases, fit_newcomer
+from m6rec.tasks.told_prior import FIRST, ToldPrior, fit_told, named_values
 from m6rec.text.bag import Bag
 from m6rec.text.constraints import MOST_REQUESTED
+from m6rec.text.lexical import Lexical
 from m6rec.training.config import LoopConfig
 from m6rec.training.loop import Loop
 from m6rec.training.run_folder import read_json
 from m6rec.training.stage import Stage
 from m6rec.training.workbench import Workbench
 
-NAME, BAG, DOCUMENTS, BLEND, BEST = "interest", "bag.json", "documents.safetensors", "blend.json", "best.safetensors"
+NAME, BAG, COUNTED, BLEND, BEST = "interest", "bag.json", "counted.safetensors", "blend.json", "best.safetensors"
 WRITTEN = "what people wrote"  # the field of an item's document that no catalogue has
 MOST_WORDS = 4_000  # characters of one item's texts together that are read
 WATCHED, LEAST_WATCHED, MOST_WATCHED = 0.05, 20, 1_000  # share and number of training users that early stopping looks at
 STORIES = ("review",)
-FIRST = 10  # events of a newcomer that are asked for
+NEWCOMERS: tuple[Kind, ...] = ("profile", "values")
 MOST_SCORES = 20_000_000  # cases x items held at a time
 
 
@@ -43,6 +46,7 @@ class LearnInterest(Stage):
 
     name = "interest"
     needs = ("fit",)
+    version = 2
 
     def inputs(self, bench: Workbench) -> Any:
         return [_settings(bench).plain(), bench.config.text.language]
@@ -51,10 +55,9 @@ class LearnInterest(Stage):
         config, folder = _settings(bench), bench.folder(self.name)
         scorer = bench.fitted()
         texts = written_texts(bench)
-        bag, documents = documents_of(bench, texts)
+        bag = Bag.fit(raw_documents(bench, texts, MOST_WORDS), bench.config.text.language)
         folder.mkdir(parents=True, exist_ok=True)
         bag.save(folder / BAG)
-        save_weights(folder / DOCUMENTS, csr_tensors(documents))
         profiles = None if bench.profile_bag is None else bench.profile_bag.matrix(bench.dataset.users)
         examples = InterestExamples(
             bench.split.train,
@@ -91,10 +94,15 @@ class LearnInterest(Stage):
             progress=bench.progress,
         )
         state = loop.run()
-        part = InterestPart(task, bag, InterestBlend({}, {}), documents)
+        part = InterestPart(task, bag, InterestBlend({}, {}), lexical_of(bench, texts), told_of(bench, examples, config))
+        k = int(bench.config.train.validation_metric.partition("@")[2])
         with torch.no_grad():
-            part.blend = fit_blend(Cases(bench, scorer, part, profiles, texts), int(bench.config.train.validation_metric.partition("@")[2]))
+            cases = Cases(bench, scorer, part, profiles, texts)
+            blend = fit_blend(cases, k)
+            asked = {kind: cases.newcomers(kind) for kind in NEWCOMERS} if part.prior is not None else {}
+            part.blend = replace(blend, newcomers={kind: fit_newcomer(some, k) for kind, some in asked.items() if some})
         task.bind(None)
+        save_weights(folder / COUNTED, part.tensors())
         write_json(folder / BLEND, part.plain())
         return {"best epoch": state.best_epoch + 1, "log probability": round(state.best, 4), **_shown(part.blend)}
 
@@ -104,9 +112,8 @@ def fitted_interest(bench: Workbench) -> InterestPart | None:
     if bench.config.choose.interest is None or not (bench.folder(NAME) / BLEND).exists():
         return None
     folder = bench.folder(NAME)
-    bag = Bag.load(folder / BAG)
-    tensors, _ = load_weights(folder / DOCUMENTS)
-    part = InterestPart.of(read_json(folder / BLEND), bag, csr_of(tensors, (len(bench.dataset.items), bag.size)))
+    tensors, _ = load_weights(folder / COUNTED)
+    part = InterestPart.of(read_json(folder / BLEND), Bag.load(folder / BAG), tensors)
     weights, _ = load_weights(folder / BEST)
     prefix = f"task_{NAME}."
     load_into(part.task, {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}, folder / BEST)
@@ -132,21 +139,38 @@ def trained_texts(bench: Workbench, texts: pl.DataFrame) -> pl.DataFrame:
     return texts.join(pairs, on=["user", "item"], how="semi")
 
 
-def documents_of(bench: Workbench, texts: pl.DataFrame | None) -> tuple[Bag, csr_array]:
-    """The bag of what may be said, and each item's features with what people wrote about it: csr (N, F)."""
-    return Bag.fit_matrix(raw_documents(bench, texts), bench.config.text.language)
-
-
-def raw_documents(bench: Workbench, texts: pl.DataFrame | None) -> Table:
-    """The items, with what training users wrote about each as one more field, where anybody did."""
+def raw_documents(bench: Workbench, texts: pl.DataFrame | None, most: int | None = None) -> Table:
+    """The items, with what training users wrote about each as one more field, where anybody did; most: characters of it that are kept."""
     items = bench.dataset.items
     if texts is None:
         return items
-    written = trained_texts(bench, texts).group_by("item", maintain_order=True).agg(pl.col("text").str.join(" ").str.head(MOST_WORDS))
+    together = pl.col("text").str.join(" ")
+    written = trained_texts(bench, texts).group_by("item", maintain_order=True).agg(together if most is None else together.str.head(most))
     column = (
         pl.DataFrame({"item": np.arange(len(items))}).join(written, on="item", how="left", maintain_order="left")["text"].alias(WRITTEN)
     )
     return Table(items.ids, items.frame.with_columns(column), {**items.fields, WRITTEN: FieldType.TEXT})
+
+
+def lexical_of(bench: Workbench, texts: pl.DataFrame | None) -> Lexical:
+    """The words of the items and of what training users wrote about them, counted."""
+    written = None if texts is None else trained_texts(bench, texts)
+    about = None if written is None else written["item"].to_numpy()
+    return Lexical.fit(bench.dataset.items, [] if written is None else written["text"].to_list(), about, bench.config.text.language)
+
+
+def told_of(bench: Workbench, examples: InterestExamples, config: InterestConfig) -> ToldPrior | None:
+    """What training people who say such things have."""
+    spread = spread_of(examples, bench.split.seen)
+    people = np.arange(len(bench.split.train))
+    generator = np.random.default_rng([bench.config.seed, 13])
+    return fit_told(examples.histories, people, examples.matrix, examples.values, spread, examples.profiles, config.smoothing, generator)
+
+
+def spread_of(examples: InterestExamples, seen: np.ndarray) -> np.ndarray:
+    """float (V,): the share of all events whose item has each value."""
+    found: np.ndarray = np.asarray((examples.matrix[:, examples.values].T @ seen) / max(seen.sum(), 1)).ravel()
+    return found
 
 
 def by_user(bag: Bag, texts: pl.DataFrame | None) -> dict[int, tuple[np.ndarray, csr_array]] | None:
@@ -195,8 +219,7 @@ class Cases:
         examples = part.task.examples
         assert examples is not None
         self.matrix, self.values = examples.matrix, examples.values
-        seen = bench.split.seen
-        self.spread = np.asarray((self.matrix[:, self.values].T @ seen) / max(seen.sum(), 1)).ravel()
+        self.spread = spread_of(examples, bench.split.seen)
         whole = MOST_SCORES // max(len(bench.dataset.items), 1)
         self.most = min(_settings(bench).cases, max(whole, 50))
 
@@ -207,6 +230,8 @@ class Cases:
             or (kind == "values" and not len(self.values))
         ):
             return None
+        if kind in ("words", "story") and not events:
+            return self._written(kind)
         rows, said = self._drawn(kind, events)
         if not len(rows):
             return None
@@ -220,14 +245,67 @@ class Cases:
         match = None
         if kind != "profile":
             catalogue, prior = self.scorer.catalogue, self.scorer.task.config.prior
-            match = np.log1p(self.part.looked_up(kind, catalogue)(said, prior) / TYPED_FLOOR).astype(np.float32)
+            match = self.part.looked_up(kind, catalogue)(said, prior).astype(np.float32)
         scores = self.scorer.scores(requests)
         if self.bench.config.measured.exclude_history:
             for row in range(len(rows)):
                 scores[row, requests.histories.row(row)] = -1e4
         targets = [self._asked(kind, row, events) for row in rows.tolist()]
-        popular = self.scorer.task.items.log_seen.numpy()
-        return BlendCases(scores, (query @ self.scorer.vectors.T).numpy(), match, targets, None if events else popular)
+        return BlendCases(scores, (query @ self.scorer.vectors.T).numpy(), match, targets)
+
+    def _written(self, kind: Kind) -> BlendCases | None:
+        """The texts of validation people of whom nothing is known, and the items they are about; where those of a kind are too few, all texts."""
+        people = set() if self.bench.split.validation.requests.users is None else set(self.bench.split.validation.requests.users.tolist())
+        told = [(user, item, text) for (user, item), text in self.raw.items() if user in people]
+        own = [one for one in told if (len(one[2]) > MOST_REQUESTED) == (kind == "story")]
+        told = own if len(own) >= LEAST_CASES else told
+        if len(told) < LEAST_CASES:
+            return None
+        order = np.random.default_rng([self.bench.config.seed, 16]).permutation(len(told))[: self.most]
+        users, items, said = zip(*(told[place] for place in order.tolist()), strict=True)
+        people_of = np.array(users, dtype=np.int64)
+        profiles = None if self.profiles is None else csr_array(self.profiles[people_of])
+        query = (self.part.queries(said, profiles) @ self.scorer.vectors.T).numpy()
+        match = self.part.looked_up(kind, self.scorer.catalogue)(list(said), self.scorer.task.config.prior).astype(np.float32)
+        scores = self.scorer.scores(Requests(self._empty(len(users)), people_of))
+        return BlendCases(scores, query, match, [np.array([item], dtype=np.int64) for item in items])
+
+    def _empty(self, count: int) -> Histories:
+        """People without events."""
+        return self.bench.dataset.histories.pick(np.zeros(0, np.int64), np.zeros(count + 1, np.int64))
+
+    def newcomers(self, kind: Kind) -> list[NewcomerCases]:
+        """Validation people of whom nothing is known, three questions: their first event, their first ten, and, of people nowhere trained on, half of
+        all they have, the other half being told of."""
+        assert self.part.prior is not None
+        requests, histories = self.bench.split.validation.requests, self.bench.dataset.histories
+        if (kind == "profile" and self.profiles is None) or requests.users is None:
+            return []
+        users = np.unique(requests.users)
+        users = np.random.default_rng([self.bench.config.seed, 14]).permutation(users[histories.lengths[users] >= 2])[: self.most]
+        generator = np.random.default_rng([self.bench.config.seed, 15])
+        halves = [(row, generator.random(len(row)) < 0.5) for row in (histories.row(int(user)) for user in users)]
+        asked = [([row[:first] for row, _ in halves], [row[first:] for row, _ in halves]) for first in (1, FIRST)]
+        if self.bench.config.split.protocol == "cold_users":
+            asked.append(([row[side] for row, side in halves], [row[~side] for row, side in halves]))
+        found = [self._newcomers(kind, users, *one) for one in asked]
+        return [cases for cases in found if cases is not None]
+
+    def _newcomers(self, kind: Kind, users: np.ndarray, targets: list[np.ndarray], told: list[np.ndarray]) -> NewcomerCases | None:
+        """Those who have something to say, and items to be asked for; None where they are too few."""
+        assert self.part.prior is not None
+        said = [named_values(self.matrix, self.values, self.spread, items) if kind == "values" else self.values[:0] for items in told]
+        able = [len(one) > 0 and (kind == "profile" or len(words) > 0) for one, words in zip(targets, said, strict=True)]
+        rows = np.flatnonzero(np.array(able, dtype=bool))
+        if len(rows) < LEAST_CASES:
+            return None
+        people, words = users[rows], [said[row] for row in rows.tolist()]
+        profiles = None if self.profiles is None else csr_array(self.profiles[people])
+        texts = ["; ".join(self.part.bag.features[column][1] for column in columns.tolist()) for columns in words]
+        start = self.scorer.scores(Requests(self._empty(len(people)), people))
+        lift = (self.part.queries(texts, profiles) @ self.scorer.vectors.T).numpy()
+        scores = self.part.prior.scores(words, profiles, start.shape[1])
+        return NewcomerCases(start, scores, lift, [np.unique(targets[row]).astype(np.int64) for row in rows.tolist()])
 
     def _asked(self, kind: Kind, row: int, events: int) -> np.ndarray:
         """The target of a case; of a newcomer who is nowhere trained on, all of their first events: one alone says little of what they like."""
@@ -260,7 +338,7 @@ class Cases:
         user, target = int(cases.requests.users[row]), int(cases.targets.row(row)[0])
         if kind in ("story", "words"):
             text = self.raw.get((user, target), "")
-            return text if (len(text) > MOST_REQUESTED) == (kind == "story") else ""
+            return text
         past = cases.requests.histories.row(row)
         pool = past[: len(past) - events] if events else past
         if self.bench.config.split.protocol == "cold_users":  # nobody of them was trained on: what they did later may be what they say
@@ -271,17 +349,6 @@ class Cases:
             return ""
         columns = standing_out(self.matrix, self.values, self.spread, pool, 3)
         return "; ".join(self.part.bag.features[column][1] for column in columns.tolist())
-
-
-def csr_tensors(table: csr_array) -> dict[str, torch.Tensor]:
-    """A sparse matrix as tensors to be saved."""
-    arrays = {"data": table.data.astype(np.float32), "indices": table.indices.astype(np.int32), "indptr": table.indptr.astype(np.int64)}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def csr_of(tensors: dict[str, torch.Tensor], shape: tuple[int, int]) -> csr_array:
-    """What `csr_tensors` gave."""
-    return csr_array(tuple(tensors[name].numpy() for name in ("data", "indices", "indptr")), shape=shape)
 
 
 def _settings(bench: Workbench) -> InterestConfig:
