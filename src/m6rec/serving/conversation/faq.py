@@ -33,10 +33,7 @@ UNKNOWN_QUANTILE = 0.98  # of how near different questions come to each other: w
 RIDGE, STEPS = 3.0, 15  # of the regression of answers on n-grams
 CLOSE = 0.3  # answers whose scores are this near to the best are decided between by what the n-grams tell
 LEAST, MOST = 0.25, 0.95
-NEAR, WORDS = (
-    0.25,
-    0.4,
-)  # beside what the n-grams tell, in the choice between answers; chosen on banking77's training part and reworded questions
+NEAR, WORDS = 0.25, 0.4  # beside what the n-grams tell, in the choice between answers; chosen on reworded questions
 COVERED = 0.6  # of the telling words of a question, as `AnswerWords` weighs them, from which it is known
 MOST_ASKED = 1_000  # known questions that are asked of the others to calibrate
 
