@@ -16,7 +16,11 @@ from console_served import Served, console, drop_keys
 from m6rec.base.errors import StorageError
 from m6rec.serving.console.overview import last_minutes
 from m6rec.serving.console.page import BROWSER_FILES, number
+from m6rec.serving.console.try_it import facts
 from m6rec.serving.experiments.config import Experiment
+from m6rec.serving.http.config import HttpConfig
+from m6rec.serving.http.problems import Refused
+from m6rec.serving.http.routes_admin import Folders
 from m6rec.serving.store.records import Shown
 
 PAGES = (
@@ -183,7 +187,9 @@ def test_the_first_key_is_an_administrators_and_the_last_one_stays_while_others_
 def test_hostile_text_is_shown_and_never_run(served: Served) -> None:
     visitor, store = Visitor(served), served.service.store
     item = HOSTILE[:100]
-    answer = visitor.post("/catalogue/new", id=item, **{"field.title": HOSTILE, "field.category": HOSTILE, "field.tags": HOSTILE})
+    answer = visitor.post(
+        "/catalogue/new", id=item, sure="yes", **{"field.title": HOSTILE, "field.category": HOSTILE, "field.tags": HOSTILE}
+    )
     assert answer.status_code == 303
     store.block("word", HOSTILE, HOSTILE)
     store.queue_review("text", {"said": HOSTILE}, HOSTILE)
@@ -292,6 +298,39 @@ def test_an_experiment_is_begun_by_a_form_and_a_wrong_one_is_told_and_kept_in_th
     assert "Variety: 0.40" in visitor.get("/experiments/one?name=by form").text
 
 
+def test_what_is_done_in_the_console_and_over_http_is_told_with_who_did_it(served: Served, keys: dict[str, str]) -> None:
+    store, visitor = served.service.store, Visitor(served)
+    first = max([deed.seq for deed in store.deeds()], default=0)
+    assert visitor.sign_in(keys["admin"]).status_code == 303
+    visitor.post("/moderation/block", kind="item", value="i04", reason="a reason that may be anything")
+    visitor.post("/catalogue/change", id="i04", **{"field.title": "Another title"})
+    visitor.post("/settings/switches", exploration="10", language="")
+    visitor.post("/settings/switches", exploration="10", language="")
+    api = served.url.removesuffix("/console")
+    bearer = {"authorization": f"Bearer {keys['admin']}"}
+    assert httpx.delete(f"{api}/v1/blocked/item/i04", headers=bearer).status_code == 200
+    assert httpx.post(f"{api}/v1/users", headers=bearer, json={"users": [{"user_id": "a-person"}]}).status_code == 200
+    assert httpx.delete(f"{api}/v1/users/a-person", headers=bearer).status_code == 200
+    assert httpx.post(f"{api}/api/user", headers=bearer, json={"UserId": "b-person"}).status_code == 200  # as a client of gorse
+    told = store.deeds(after=first)
+    assert {deed.who for deed in told} == {"a admin"}
+    assert [deed.did for deed in told] == ["block", "items_write", *["setting"] * 2, "unblock", "users_write", "forget", "users_write"]
+    assert (told[0].target, told[1].target, told[-3].target, told[-2].target) == ("i04", "i04", "1", "")
+    assert "Another title" in told[1].after
+    assert "Another title" not in told[1].before
+    assert all("-person" not in str(deed) and "may be anything" not in str(deed) for deed in told)
+    text = visitor.get("/moderation/deeds").text
+    assert all(word in text for word in ("unblocked", "forgot a person", "a admin", "Another title"))
+    assert "entries are as they were written" in visitor.post("/moderation/deeds").text
+    page = httpx.get(f"{api}/v1/deeds?most=2", headers=bearer).json()
+    assert [row["did"] for row in page["deeds"]] == ["users_write", "forget"]
+    older = httpx.get(f"{api}/v1/deeds?most=2&before={page['before']}", headers=bearer).json()
+    assert [row["did"] for row in older["deeds"]] == ["users_write", "unblock"]
+    reader = Visitor(served)
+    reader.sign_in(keys["read"])
+    assert reader.get("/moderation/deeds").status_code == 403
+
+
 def test_the_audit_has_one_row_a_list_with_its_items_in_their_places(served: Served) -> None:
     store = served.service.store
     for request in ("first-list", "second-list"):
@@ -352,6 +391,76 @@ def test_an_item_that_is_wrong_is_shown_again_with_what_was_typed(served: Served
         answer = visitor.post("/catalogue/new", **values)
         assert answer.status_code == 422
         assert values.get("field.title", "") in answer.text
+
+
+def test_a_probable_slip_in_a_new_item_is_asked_about_and_taken_where_it_is_meant(served: Served) -> None:
+    visitor = Visitor(served)
+    slip = {"id": "slip", "field.category": "no such category", "field.price": "-3"}
+    asked = visitor.post("/catalogue/new", **slip)
+    assert asked.status_code == 200
+    for words in ("It has no title", "No item has the category", "price is -3", 'value="no such category"', 'value="yes"'):
+        assert words in asked.text, words
+    assert visitor.get("/catalogue/item?id=slip").status_code == 404
+    assert visitor.post("/catalogue/new", sure="yes", **slip).status_code == 303
+    visitor.post("/catalogue/delete", id="slip", sure="yes")
+
+
+def test_the_catalogue_is_searched_by_tags_too_and_has_a_way_back(served: Served) -> None:
+    visitor, service = Visitor(served), served.service
+    tagged = next(one for one in service.items(None, 100) if one["fields"]["tags"])
+    tag = tagged["fields"]["tags"][0]
+    found, total = service.search_items(tag, 1000)
+    assert total == len(found)
+    assert {one["item_id"] for one in found} >= {
+        one["item_id"] for one in service.items(None, 1000) if tag in (one["fields"]["tags"] or [])
+    }
+    everything = service.info()["items"]
+    first, second = service.search_items("", 7), service.search_items("", 7, 7)
+    assert (len(first[0]), first[1], second[1]) == (7, everything, everything)
+    assert [one["item_id"] for one in (*first[0], *second[0])] == [one["item_id"] for one in service.items(None, 14)]
+    service.delete_item("i02")
+    assert service.search_items("i02", 5) == ([], 0)
+    service.upsert_items([{"item_id": "i02", "title": "Back again", "tags": ["a-rare-tag"]}])
+    assert [one["item_id"] for one in service.search_items("A-Rare-Tag", 5)[0]] == ["i02"]
+    assert "One item found" in visitor.get("/catalogue?q=a-rare-tag").text
+    assert visitor.get("/catalogue?part=99").status_code == 200
+
+
+def test_a_model_is_loaded_by_a_path_from_either_folder_and_a_wrong_one_stays_typed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = Visitor(served)
+    assert '<option value="next"></option>' in visitor.get("/settings?load=1").text
+    assert "Go back to" not in visitor.get("/settings").text
+    wrong = visitor.post("/settings/models/load", folder="nowhere", version="v-2", note="a note")
+    assert wrong.status_code == 422
+    assert all(f'value="{typed}"' in wrong.text for typed in ("nowhere", "v-2", "a note"))
+    monkeypatch.chdir(served.runs.parent)
+    folders = Folders(served.runs / "shop", HttpConfig())
+    assert folders.named("next") == folders.named("runs/next") == (served.runs / "next").resolve()
+    with pytest.raises(Refused, match="outside"):
+        folders.named("../state")
+
+
+def test_a_short_list_says_that_nothing_more_fits_and_its_lines_tell_the_price(served: Served) -> None:
+    text = Visitor(served).get("/try?user=u03&k=50").text
+    shown = text.count('<li class="answer"')
+    assert (shown < 50) == ("nothing more fits" in text)
+    line = next(one for one in served.service.items(None, 100) if one["fields"]["price"] is not None)
+    assert "price" in dict(facts(served.service, line["item_id"], line["title"]))
+
+
+def test_a_title_typed_into_the_audit_leads_to_its_item(served: Served) -> None:
+    title = served.service.item("i05")["title"]
+    assert "item=i05" in Visitor(served).get(f"/moderation/audit?item={title}").text
+
+
+def test_a_key_that_may_nothing_is_refused_in_the_words_of_the_form(served: Served, keys: dict[str, str]) -> None:
+    visitor = Visitor(served)
+    visitor.sign_in(keys["admin"])
+    answer = visitor.post("/settings/keys", name="idle")
+    assert answer.status_code == 422
+    assert "tick at least one of: read, write, everything" in answer.text
 
 
 def test_all_files_of_the_console_are_in_the_package() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -201,6 +202,18 @@ def test_the_board_and_a_training_under_way_are_read_from_files(judged_run: Path
     run = tmp_path / "run"
     shutil.copytree(judged_run / "stages", run / "stages")
     assert training_progress(run).status == "finished"
+    shutil.copy(judged_run / "run.json", run)
+    finished = next(run.glob("stages/fit-*"))
+    given_up = finished.with_name("fit-000000000000")  # begun with other settings beside it, and copied with it
+    given_up.mkdir()
+    (given_up / "state.safetensors").write_bytes(b"")
+    told = training_progress(run)
+    assert (told.status, told.unclear) == ("finished", False)
+    os.utime(given_up / "state.safetensors", (time.time() + 60,) * 2)  # begun after the other was finished
+    told = training_progress(run)
+    assert (told.status, told.stage, told.unclear) == ("running", "fit", True)
+    shutil.rmtree(given_up)
+    (run / "run.json").unlink()
     for stage in ("evaluate", "index", "report"):
         shutil.rmtree(next(run.glob(f"stages/{stage}-*")))
     fit = next(run.glob("stages/fit-*"))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import exc, text
 
-from m6rec.base.errors import DataError
+from m6rec.base.errors import DataError, UsageError
 from m6rec.serving.store.config import StoreConfig
+from m6rec.serving.store.deeds import acting
 from m6rec.serving.store.records import AuditHead, Event, Shown
 from m6rec.serving.store.store import Store
 
@@ -235,3 +236,50 @@ def move_clock(monkeypatch: pytest.MonkeyPatch, store: Store, seconds: float) ->
     now: Callable[[], float] = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
     store.clock._begin += seconds
+
+
+def test_a_deed_stands_with_what_it_tells_of_and_can_not_be_changed(store: Store) -> None:
+    store.block("item", "before anybody acts")
+    assert store.deeds() == []
+    with acting("boss"):
+        store.block("item", "i1", "a reason")
+        secret = store.add_key("shop", ["read"])
+        store.set_setting("exploration", 0.1)
+        store.set_setting("exploration", 0.1)  # nothing changes
+        store.upsert_items([{"item_id": f"i{place}"} for place in range(7)])
+        with pytest.raises(UsageError, match="there is a key"):
+            store.add_key("shop", ["read"])
+    with acting(""):
+        store.drop_key("shop")
+        store.forget("somebody")
+    told = [(deed.who, deed.did, deed.target, deed.before, deed.after) for deed in store.deeds()]
+    assert told == [
+        ("boss", "block", "i1", "", "item"),
+        ("boss", "key_add", "shop", "", "read"),
+        ("boss", "setting", "exploration", "", "0.1"),
+        ("boss", "items_write", "i0, i1, i2, i3, i4 + 2", "", ""),
+        ("", "key_drop", "shop", "read", ""),
+        ("", "forget", "", "0 events", ""),
+    ]
+    assert secret not in str(told)
+    assert [deed.seq for deed in store.deeds(after=3, most=1, newest_first=True)] == [2]
+    assert (store.verify_deeds().rows, store.verify_deeds().problem) == (6, "")
+    for statement in ("UPDATE deeds SET who = 'eve' WHERE seq = 2", "DELETE FROM deeds WHERE seq = 6"):
+        with pytest.raises(exc.IntegrityError, match="append-only"):
+            store.database.write(lambda writing, statement=statement: writing.connection.execute(text(statement)))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [("UPDATE deeds SET who = 'eve' WHERE seq = 2", "deed 2 was changed"), ("DELETE FROM deeds WHERE seq = 1", "deeds 1 to 1 are missing")],
+)
+def test_a_deed_changed_in_the_file_is_found(tmp_path: Path, statement: str, words: str) -> None:
+    store = Store.open(StoreConfig(), tmp_path)
+    with acting("boss"):
+        for item in ("a", "b", "c"):
+            store.delete_item(item)
+    store.close()
+    without_triggers(tmp_path / "store.db", statement)
+    store = Store.open(StoreConfig(), tmp_path)
+    assert words in store.verify_deeds().problem
+    store.close()

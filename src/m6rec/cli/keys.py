@@ -56,6 +56,7 @@ def keys(
         raise UsageError("--role goes with add: m6rec keys add RUN NAME --role read")
 
     from m6rec.serving.service.configuration_file import load_serve_config, state_of
+    from m6rec.serving.store.deeds import acting
     from m6rec.serving.store.store import Store
 
     if not run.is_dir():
@@ -66,10 +67,12 @@ def keys(
             _show(store, as_json)
         elif deed == Deed.ADD:
             roles = [one.value for one in role or [Role.READ]]
-            secret = store.add_key(name, roles)
+            with acting(""):
+                secret = store.add_key(name, roles)
             print_json({"name": name, "roles": roles, "key": secret}) if as_json else print_lines([secret])
         else:
-            store.drop_key(name)
+            with acting(""):
+                store.drop_key(name)
             print_json({"dropped": name}) if as_json else print_lines([f"'{name}' opens nothing any more"])
     finally:
         store.close()

@@ -9,21 +9,24 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from m6rec.base.errors import DataError, UnknownItemError, UsageError
-from m6rec.serving.console.page import Form, Page, Reader, Writer
+from m6rec.base.errors import DataError, UnknownItemError, UsageError, nearest
+from m6rec.serving.console.page import SURE, Form, Page, Reader, Writer, number
 from m6rec.serving.console.who_gets import who_gets
 
 router = APIRouter(prefix="/catalogue")
 LISTED = 40
+MOST_PARTS = 1_000_000
 SIMILAR = 6
 PREFIX = "field."  # of the names of inputs that hold an item's fields
 
 
 @router.get("")
-def show(page: Reader, q: str = "", after: str = "") -> Response:
-    """Items whose title or id holds what was typed."""
-    found = page.service.items(q or None, LISTED + 1, after or None)
-    return page.show("catalogue", q=q, items=found[:LISTED], more=len(found) > LISTED, after=after, count=page.service.info()["items"])
+def show(page: Reader, q: str = "", part: int = 1) -> Response:
+    """Items whose title, id, tags or categories hold what was typed, page by page."""
+    part = min(max(part, 1), MOST_PARTS)
+    found, total = page.service.search_items(q, LISTED, LISTED * (part - 1))
+    last = -(-total // LISTED)
+    return page.show("catalogue", q=q, items=found, total=total, part=part, last=last, count=page.service.info()["items"])
 
 
 @router.get("/item")
@@ -35,7 +38,7 @@ def one(page: Reader, id: str, who: bool = False) -> Response:
 @router.get("/new")
 def blank(page: Writer) -> Response:
     """The form for a new item."""
-    return page.show("catalogue_new", kinds=kinds(page), values={}, id="", problem="")
+    return page.show("catalogue_new", kinds=kinds(page), values={}, id="", problem="", doubts=[])
 
 
 @router.post("/new")
@@ -46,9 +49,12 @@ def add(page: Writer, form: Form) -> Response:
     try:
         if known(page, id):
             raise UsageError(page.t("catalogue.taken", id=id))
-        page.service.upsert_items([{"item_id": id, **read_fields(kinds(page), values)}])
+        fields = read_fields(kinds(page), values)
+        if id and not form.get(SURE) and (found := doubts(page, fields)):
+            return page.show("catalogue_new", kinds=kinds(page), values=values, id=id, problem="", doubts=found)
+        page.service.upsert_items([{"item_id": id, **fields}])
     except (DataError, UsageError) as error:
-        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=str(error))
+        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=str(error), doubts=[])
     return page.go("/catalogue/item", id=id, who="1", done="item_added")
 
 
@@ -75,6 +81,23 @@ def delete(page: Writer, form: Form) -> Response:
         return asked
     page.service.delete_item(id)
     return page.go("/catalogue", done="item_deleted")
+
+
+def doubts(page: Page, fields: Mapping[str, Any]) -> list[str]:
+    """What is probably a slip in a new item: no title, a category that no item has, a number below 0 where none is. It may be meant."""
+    with page.service.loaded.use() as model:
+        frame = model.engine.items.frame
+    told = [page.t("catalogue.no_title")] if "title" in frame.columns and "title" not in fields else []
+    for name, kind in kinds(page).items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        known = frame[name].drop_nulls()
+        if kind == "category" and value not in set(known.to_list()):
+            told.append(page.t("catalogue.new_value", field=name, value=value) + nearest(value, sorted(set(known.to_list()))))
+        if kind == "number" and value < 0 and min(known.to_list(), default=0.0) >= 0:
+            told.append(page.t("catalogue.below", field=name, value=number(value, 2)))
+    return told
 
 
 def kinds(page: Page) -> dict[str, str]:

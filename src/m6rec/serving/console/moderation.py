@@ -12,12 +12,13 @@ from fastapi.responses import Response
 
 from m6rec.base.errors import UnknownItemError, UsageError
 from m6rec.serving.console.page import Admin, Form, Page, Reader
-from m6rec.serving.store.records import StoredShown
+from m6rec.serving.store.records import AuditCheck, StoredShown
 
 router = APIRouter(prefix="/moderation")
 KINDS = ("item", "word", "provider")
 VERDICTS = ("approved", "rejected")
 LISTED = 50
+MATCHES = 12  # items offered where what was typed is no id that was shown
 MOST_ROWS = 1_000  # of the audit that are read for one page of lists
 
 
@@ -89,7 +90,10 @@ def audit(page: Reader, user: str = "", item: str = "", request: str = "", befor
     if len(rows) == MOST_ROWS and len(lists) > 1:
         lists = lists[:-1]  # its other rows may lie behind those that were read
     more = len(lists) > LISTED or len(rows) == MOST_ROWS
-    return page.show("moderation_audit", lists=lists[:LISTED], more=more, user=user, item=item, request=request, check=None)
+    matches = page.service.items(item, MATCHES) if item and not lists else []  # a title was typed, or a part of an id
+    return page.show(
+        "moderation_audit", lists=lists[:LISTED], more=more, user=user, item=item, request=request, check=None, matches=matches
+    )
 
 
 @router.post("/audit")
@@ -97,7 +101,24 @@ def verify(page: Admin, form: Form) -> Response:
     """Follow the chain of the whole trail."""
     check = page.service.store.verify_audit()
     lists = in_lists(page.service.store.shown(most=MOST_ROWS, newest_first=True))
-    return page.show("moderation_audit", lists=lists[:LISTED], more=False, user="", item="", request="", check=check)
+    return page.show("moderation_audit", lists=lists[:LISTED], more=False, user="", item="", request="", check=check, matches=[])
+
+
+@router.get("/deeds")
+def deeds(page: Admin, before: int = 0) -> Response:
+    """What was done to the service, newest first."""
+    return _deeds(page, max(before, 0))
+
+
+@router.post("/deeds")
+def verify_deeds(page: Admin, form: Form) -> Response:
+    """Follow the chain of the whole record."""
+    return _deeds(page, 0, page.service.store.verify_deeds())
+
+
+def _deeds(page: Page, before: int, check: AuditCheck | None = None) -> Response:
+    rows = page.service.store.deeds(after=before, most=LISTED + 1, newest_first=True)
+    return page.show("moderation_deeds", rows=rows[:LISTED], more=len(rows) > LISTED, check=check)
 
 
 def in_lists(rows: Sequence[StoredShown]) -> list[ShownList]:

@@ -42,6 +42,8 @@ class Now:
     versions: list[ModelFacts]
     added: dict[str, float]
     notes: list[str]
+    errors: list[tuple[str, int]]  # kind of error, how often, since the start
+    cached: int  # answers that could have come from a cache
 
 
 @router.get("/")
@@ -74,6 +76,8 @@ def now(page: Page) -> Now:
         ),
         versions=page.service.models(),
         added=added(page.service),
+        errors=sorted(((name[6:], count) for name, count in total["counts"].items() if name.startswith("error ")), key=lambda one: -one[1]),
+        cached=sum(total["counts"].get(f"cache {use}", 0) for use in ("hit", "miss")),
         notes=[*info["problems"], *[t("overview.retrain")] * bool(info["retrain"])],
     )
 

@@ -18,6 +18,7 @@ from m6rec.serving.config import ServeConfig
 from m6rec.serving.console import catalogue, chat, experiments, moderation, overview, quality, settings, sign_in, training, try_it
 from m6rec.serving.console.access import COOKIE, HOURS, Access
 from m6rec.serving.console.page import ROOT, STATIC, Page, Refused
+from m6rec.serving.store.deeds import acting
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -83,7 +84,8 @@ async def _with_session(request: Request, path: str, answer: Callable[[Request],
         if where and where != ROOT:
             response.set_cookie("m6rec_back", where, max_age=600, path=ROOT, httponly=True, samesite="strict")
     else:
-        response = await answer(request)
+        with acting(page.session.key):
+            response = await answer(request)
     if page.session.fresh:
         secure = request.url.scheme == "https"
         value = await run_in_threadpool(page.access.cookie, page.session)

@@ -44,7 +44,23 @@ def show(page: Reader) -> Response:
     left_out = [page.t(f"quality.left_{why}", n=count) for why, count in live["left_out"].items()]
     note = " ".join([page.t("quality.live_why"), *left_out])
     rows, windows = heat_map(board, leading), live_chart(page, live)
-    return page.show("quality", board=board, rows=rows, chart=chart, live=live, live_note=note, windows=windows)
+    return page.show(
+        "quality",
+        board=board,
+        rows=rows,
+        chart=chart,
+        live=live,
+        live_note=note,
+        windows=windows,
+        meanings=meanings(page, board),
+    )
+
+
+def meanings(page: Page, board: Board) -> list[tuple[str, str]]:
+    """The figures of the board, each with what it says, as far as the language has words for it."""
+    named = {cell.metric.partition("@")[0]: cell.label.partition("@")[0] for cell in board.cells}
+    told = [(label, page.t.known(f"measure.{name}", "")) for name, label in named.items()]
+    return [(label, words) for label, words in told if words]
 
 
 def live_chart(page: Page, live: Mapping[str, Any]) -> ChartTable:

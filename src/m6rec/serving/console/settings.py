@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
@@ -9,9 +11,11 @@ from m6rec.base.errors import M6RecError, UsageError
 from m6rec.serving.console.access import ROLES
 from m6rec.serving.console.page import Admin, Form, Page, Reader
 from m6rec.serving.console.phrases import languages
+from m6rec.serving.console.training import runs_beside
 from m6rec.serving.console.versions import added
 from m6rec.serving.http.problems import Refused
 from m6rec.serving.http.routes_admin import Folders
+from m6rec.serving.service.run_reports import run_of
 
 router = APIRouter(prefix="/settings")
 LANGUAGE = "console.language"
@@ -20,9 +24,9 @@ MOST_EXPLORATION = 0.5
 
 
 @router.get("")
-def show(page: Reader) -> Response:
+def show(page: Reader, load: str = "") -> Response:
     """Keys, models, switches."""
-    return _settings(page)
+    return _settings(page, loading=bool(load))
 
 
 @router.post("/keys")
@@ -32,6 +36,8 @@ def add_key(page: Admin, form: Form) -> Response:
     first = not store.keys()
     roles = ("admin",) if first else tuple(role for role in ROLES if form.get(f"role.{role}"))
     try:
+        if not roles:
+            raise UsageError(page.t("settings.no_role", name=name, roles=", ".join(page.t(f"role.{role}") for role in ROLES)))
         secret = store.add_key(name, roles)
     except M6RecError as error:
         return _settings(page, 422, problem=str(error), name=name)
@@ -85,7 +91,8 @@ def load(page: Admin, form: Form) -> Response:
             Folders(page.service.run, page.config.http).named(folder), form.get("version", "").strip() or None, form.get("note", "").strip()
         )
     except (M6RecError, Refused) as error:
-        return _settings(page, 422, problem=error.detail if isinstance(error, Refused) else str(error), folder=folder)
+        problem = error.detail if isinstance(error, Refused) else str(error)
+        return _settings(page, 422, problem=problem, loading=True, typed=form)
     return page.go("/settings", done="loaded")
 
 
@@ -112,7 +119,10 @@ def switches(page: Admin, form: Form) -> Response:
     return page.go("/settings", done="switches")
 
 
-def _settings(page: Page, status: int = 200, problem: str = "", name: str = "", folder: str = "") -> Response:
+def _settings(
+    page: Page, status: int = 200, problem: str = "", name: str = "", *, loading: bool = False, typed: Mapping[str, str] | None = None
+) -> Response:
+    """loading: whether the form for another model is open.  typed: what stands in it."""
     store = page.service.store
     return page.show(
         "settings",
@@ -125,5 +135,10 @@ def _settings(page: Page, status: int = 200, problem: str = "", name: str = "", 
         language=store.setting(LANGUAGE, ""),
         problem=problem,
         name=name,
-        folder=folder,
+        loading=loading,
+        typed={one: (typed or {}).get(one, "") for one in ("folder", "version", "note")},
+        beside=[
+            one for one, path in runs_beside(page.service).items() if one != run_of(page.service.run).name and (path / "model").is_dir()
+        ],
+        previous=store.previous_active(),
     )

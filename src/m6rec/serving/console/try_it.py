@@ -129,14 +129,25 @@ def _column(page: Page, ask: Ask, version: str) -> Column:
         Line(place, one.item_id, one.title, one.score, facts(page.service, one.item_id, one.title), reasons, shares(one))
         for place, (one, reasons) in enumerate(zip(reply.answers, _reasons(reply), strict=True), start=1)
     ]
-    return Column(reply.model_version, lines, reply.took_ms, notes=reply.notes)
+    return Column(reply.model_version, lines, reply.took_ms, notes=[*reply.notes, *_fewer(page, reply, ask.k)])
+
+
+def _fewer(page: Page, reply: Reply, asked: int) -> list[str]:
+    """Why a list is shorter than it was asked to be, in one line; none where it is not."""
+    if len(reply.answers) >= asked:
+        return []
+    rules = ", ".join(f"{name}: {count}" for name, count in reply.left_out.items())
+    return [page.t("try.fewer_rules" if rules else "try.fewer", n=len(reply.answers), k=asked, rules=rules)]
 
 
 def facts(service: Service, item: str, title: str) -> list[tuple[str, str]]:
-    """A few fields of an item, as words: short ones first."""
-    told = [(name, in_words(value)) for name, value in service.item(item)["fields"].items() if value is not None]
-    short = [(name, value) for name, value in told if value and value != title and len(value) <= SHORT]
-    return short[:FACTS]
+    """A few fields of an item, as words, in their order: its numbers (a price is looked for first), and short ones of the others."""
+    told = [
+        (name, in_words(value), isinstance(value, int | float)) for name, value in service.item(item)["fields"].items() if value is not None
+    ]
+    short = [one for one in told if one[1] and one[1] != title and len(one[1]) <= SHORT]
+    kept = sorted(short, key=lambda one: not one[2])[:FACTS]
+    return [(name, words) for name, words, number in short if (name, words, number) in kept]
 
 
 def title_of(service: Service, item: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from m6rec.serving.http.problems import RETRY_SECONDS, Refused
@@ -57,7 +58,7 @@ class _Bounded:
                     503, f"{self.taken} requests are at work or wait already; try again soon", {"Retry-After": str(RETRY_SECONDS)}
                 )
             self.taken += 1
-        future = self.pool.submit(function, *args, **named)
+        future = self.pool.submit(copy_context().run, function, *args, **named)  # who asks goes along
         future.add_done_callback(self._done)  # not when the caller stops waiting: the thread would still be taken
         return future
 

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from m6rec.serving.store.deeds import acting
+
 NOBODY = "none"  # the role of routes that need no key
 
 
@@ -30,9 +32,11 @@ class GuardedRoute(APIRoute):
         role = (self.openapi_extra or {}).get("x-role", "admin")
 
         async def guarded(request: Request) -> Response:
-            if role != NOBODY:
-                request.scope["holder"] = await request.app.state.doorkeeper.admit(request, role)
-            return await handle(StrictRequest(request.scope, request.receive))
+            if role == NOBODY:
+                return await handle(StrictRequest(request.scope, request.receive))
+            holder = request.scope["holder"] = await request.app.state.doorkeeper.admit(request, role)
+            with acting("" if holder is None else holder.name):
+                return await handle(StrictRequest(request.scope, request.receive))
 
         return guarded
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi import Path as InPath
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -80,6 +81,22 @@ class BlockedReply(Said):
     blocked: list[dict[str, Any]] = Field(description="Kind, value, reason.")
 
 
+class DeedsReply(Said):
+    """What was done to the service."""
+
+    deeds: list[dict[str, Any]] = Field(description="seq, time, who (a key; empty: somebody on the machine), did, target, before, after.")
+    before: int | None = Field(description="Give this as `before` for the next page; null on the last one.")
+
+
+class DeedsAsked(Strict):
+    """Which part of the record."""
+
+    model_config = ConfigDict(strict=False)
+
+    before: int = Field(0, ge=0, le=2**62, description="Only deeds with a smaller seq; 0: from the newest on.")
+    most: int = Field(100, ge=1, le=1000, description="Rows of a page.")
+
+
 class DroppedReply(Said):
     """What is gone."""
 
@@ -100,14 +117,19 @@ class Folders:
         self.roots = [self.home, *(Path(folder).resolve() for folder in http.model_folders)]
 
     def named(self, folder: str) -> Path:
-        """The folder, links followed. Raises Refused (422): it lies elsewhere, whether it is there or not."""
+        """The folder, links followed: below the folder of runs, or where there is none below the folder that the service was started in.
+
+        Raises:
+            Refused: (422) it lies elsewhere, whether it is there or not.
+        """
         try:
-            found = (self.home / folder).resolve()
+            found = [(start / folder).resolve() for start in (self.home, Path.cwd())]
         except (OSError, RuntimeError, ValueError):
             raise Refused(422, "folder is no path") from None
-        if not any(found.is_relative_to(root) and found != root for root in self.roots):
+        allowed = [one for one in found if any(one.is_relative_to(root) and one != root for root in self.roots)]
+        if not allowed:
             raise Refused(422, "folder lies outside the folder of runs; see http.model_folders")
-        return found
+        return next((one for one in allowed if one.is_dir()), allowed[0])
 
     def shown(self, folder: Path | str | None) -> str | None:
         """The folder as it would be named over HTTP: nothing of this machine above the folder of runs."""
@@ -180,7 +202,13 @@ def add_admin_routes(app: FastAPI, service: Service, calls: Calls, http: HttpCon
             raise Refused(404, f"the {kind} '{value}' is not blocked")
         return send(request, {"dropped": value})
 
+    async def list_deeds(request: Request, asked: Annotated[DeedsAsked, Query()]) -> Response:
+        """Who did what to the service: keys, models, items, blocks, experiments, settings; newest first."""
+        rows = await calls.run("admin", partial(service.store.deeds, after=asked.before, most=asked.most, newest_first=True))
+        return send(request, {"deeds": [asdict(row) for row in rows], "before": rows[-1].seq if len(rows) == asked.most else None})
+
     for method, path, function, reply, also in (
+        ("GET", "/v1/deeds", list_deeds, DeedsReply, ()),
         ("GET", "/v1/models", list_models, ModelsReply, ()),
         ("POST", "/v1/models", load_model, ModelReply, (404, 409)),
         ("POST", "/v1/models/switch", switch_model, ModelReply, (404, 409)),

@@ -18,6 +18,7 @@ from m6rec.serving.conversation.conversation import Talker
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.service.chores import Chores
 from m6rec.serving.service.following import Following
+from m6rec.serving.service.item_search import ItemSearch
 from m6rec.serving.service.live_quality import LiveQuality
 from m6rec.serving.service.loaded import LoadedModel
 from m6rec.serving.service.models import Models
@@ -54,6 +55,7 @@ class Core:
         self.chores = Chores(store, lambda: self.routing.experiments, config.engine.look_every_s, config.store.retention.every_s)
         self.started = time.time()
         self.closing = False
+        self._searching = ItemSearch()
         self._talkers: dict[str, tuple[Engine, Talker]] = {}  # by version of the model
         self._talking = threading.Lock()
         self._chance = np.random.default_rng()

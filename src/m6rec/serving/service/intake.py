@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from m6rec.serving.store.records import Event
 
 MOST_CHARACTERS = 512  # of an id
+GIST = 40  # characters of a value that a deed tells
 
 
 def checked_events(model: LoadedModel, events: Sequence[Event]) -> list[Event]:
@@ -60,6 +61,20 @@ def checked_items(model: LoadedModel, rows: Sequence[Mapping[str, Any]]) -> list
     if rows:
         read_new_items(pl.DataFrame([dict(row) for row in rows], infer_schema_length=None), fields, model.engine.scorer.origin.training)
     return [dict(row) for row in rows]
+
+
+def changed_fields(model: LoadedModel, row: Mapping[str, Any]) -> tuple[str, str]:
+    """The fields of an item that a new row changes, before and after, in short; nothing before of a new one."""
+    item = row[Columns.ITEM]
+    there = model.engine.items.ids.dense(item) >= 0 and item not in model.gone
+    known = model.item(item)["fields"] if there else {}
+    new = {name: value for name, value in row.items() if name != Columns.ITEM and value is not None}
+    names = [name for name in {**known, **new} if known.get(name) != new.get(name)]
+
+    def told(fields: Mapping[str, Any]) -> str:
+        return "; ".join(f"{name}: {str(fields[name])[:GIST]}" for name in names if fields.get(name) is not None)
+
+    return told(known), told(new)
 
 
 def checked_users(model: LoadedModel, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from m6rec.base.errors import UnknownUserError
 from m6rec.data.schema import shown
 from m6rec.serving.service.core import Core
-from m6rec.serving.service.intake import checked_events, checked_items, checked_users, unread_labels
+from m6rec.serving.service.intake import changed_fields, checked_events, checked_items, checked_users, unread_labels
 
 if TYPE_CHECKING:
     from m6rec.serving.store.records import Event, Forgotten, Receipt
@@ -42,7 +42,8 @@ class Knowledge(Core):
         self.following.catch_up()
         with self.loaded.use() as model:
             rows = checked_items(model, rows)
-        self.store.upsert_items(rows)
+            told = changed_fields(model, rows[0]) if len(rows) == 1 else ("", "")
+        self.store.upsert_items(rows, told=told)
         self.following.catch_up()
         return len(rows)
 
@@ -90,6 +91,14 @@ class Knowledge(Core):
         self.following.catch_up()
         with self.loaded.use() as model:
             return model.find_items(query, most, after)
+
+    def search_items(self, query: str, most: int, skip: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Items whose id, title, tags or categories hold every word of `query`, from the `skip`-th on, and how many there are in all."""
+        self.following.catch_up()
+        with self.loaded.use() as model:
+            names = model.engine.items.ids.ids
+            rows = [row for row in self._searching.rows(model.engine.items, model.titles, query) if names[row] not in model.gone]
+            return [model.item(names[row]) for row in rows[skip : skip + most]], len(rows)
 
     def users(self, query: str | None = None, most: int = 50, after: str | None = None) -> list[dict[str, Any]]:
         """Users whose id holds `query`: user_id, events, fields."""

@@ -15,6 +15,7 @@ STAGES = ("prepare", "tokenizer", "pretrain", "encode", "fit", "blend", "evaluat
 EVERYWHERE = ""  # the scenario of a figure over all of them
 CHOSEN = ("ndcg@10", "hit_rate@10", "mrr@10")  # metrics of a task that chooses, the first that there is leads
 OURS = "m6rec"
+COPYING = 10.0  # seconds that copying a run folder may take
 QUIET = 600.0  # seconds without a new line after which a training counts as stopped
 MOST_POINTS = 400  # of a curve
 
@@ -96,6 +97,12 @@ class Training:
     stages: tuple[dict[str, Any], ...]
     curves: dict[str, dict[str, list[list[float]]]]
     updated: float | None
+
+    @property
+    def unclear(self) -> bool:
+        """Whether a stage is not done that a later one needs: the folder is a copy, or holds an attempt beside an older training."""
+        states = [row["status"] for row in self.stages]
+        return "done" in states[next((place for place, state in enumerate(states) if state != "done"), len(states)) :]
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -201,8 +208,10 @@ def _stage_folder(run: Path, stage: str) -> Path | None:
     named = run / "stages" / f"{stage}-{keys.get(stage)}"
     if not found:
         return None
-    recorded = _modified(run / "run.json") or 0.0
-    return named if named in found and (_newest(found[-1]) or 0.0) <= recorded else found[-1]
+    # In a copy all times are those of the copying: a folder counts as a newer training's if it is newer than everything of the recorded one.
+    recorded = [run / "stages" / f"{name}-{key}" for name, key in keys.items()]
+    last = max((_modified(run / "run.json") or 0.0, *(_newest(path) or 0.0 for path in recorded)))
+    return named if named in found and (_newest(found[-1]) or 0.0) <= last + COPYING else found[-1]
 
 
 def _moments(folder: Path) -> Iterator[float]:

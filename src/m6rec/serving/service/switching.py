@@ -71,6 +71,7 @@ class Switching:
         with self._loading:
             self.models.drop(version)
             self._keep(set(), drop={version})
+            self.store.note_deed("model_drop", version)
 
     def facts(self) -> list[ModelFacts]:
         """The active model, those beside it, and those that the store knows, in this order."""
@@ -163,7 +164,7 @@ class Switching:
 
     def _keep(self, more: set[str], drop: set[str] | None = None) -> None:
         kept = [version for version in self.store.setting(BESIDE, []) if version not in (drop or set()) and version not in more]
-        self.store.set_setting(BESIDE, [*kept, *sorted(more)])
+        self.store.set_setting(BESIDE, [*kept, *sorted(more)], told=False)
 
     def _known(self, version: str) -> Model:
         known = {model.version: model for model in self.store.models()}

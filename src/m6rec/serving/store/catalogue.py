@@ -11,28 +11,31 @@ from sqlalchemy import Table, func, select
 from m6rec.base.errors import DataError
 from m6rec.serving.store import tables
 from m6rec.serving.store.database import Writing
+from m6rec.serving.store.deeds import doing
 from m6rec.serving.store.parts import Part, checked_json, checked_name
 from m6rec.serving.store.records import ChangeKind, Row
 
 Kind = Literal["item", "user"]
 TABLES: dict[str, Table] = {"item": tables.items, "user": tables.users}
+TOLD = 5  # ids of many that a deed names
 GONE: dict[str, ChangeKind] = {"item": "item_gone", "user": "user_gone"}
 
 
 class Catalogue(Part):
     """The newest fields of items and users. A deleted one leaves its id behind, for models that still know it."""
 
-    def upsert_items(self, rows: Sequence[Mapping[str, Any]], *, merge: bool = False) -> int:
+    def upsert_items(self, rows: Sequence[Mapping[str, Any]], *, merge: bool = False, told: tuple[str, str] = ("", "")) -> int:
         """Add items or write their fields anew: rows of `item_id` and fields. All or none; returns the number of the newest change.
 
         Args:
             merge: True leaves the fields alone that a row does not name; one named with None goes.
+            told: how things stood before and after, for the record of deeds.
 
         Raises:
             DataError: a row without a usable id, an id twice, a value that JSON can't say.
             StorageError: nothing was written.
         """
-        return self._upsert("item", [_checked_row(row, "item_id", place) for place, row in enumerate(rows)], merge)
+        return self._upsert("item", [_checked_row(row, "item_id", place) for place, row in enumerate(rows)], merge, told)
 
     def upsert_users(self, rows: Sequence[Mapping[str, Any]], *, merge: bool = False) -> int:
         """The same for users, by `user_id`."""
@@ -82,14 +85,20 @@ class Catalogue(Part):
     def users_since(self, seq: int, most: int = 10_000) -> list[Row]:
         return self._since("user", seq, most)
 
-    def _upsert(self, kind: Kind, rows: list[tuple[str, dict[str, Any]]], merge: bool) -> int:
+    def _upsert(self, kind: Kind, rows: list[tuple[str, dict[str, Any]]], merge: bool, told: tuple[str, str] = ("", "")) -> int:
         twice = len(rows) - len({id for id, _ in rows})
         if twice:
             raise DataError(f"{twice} {kind} ids stand twice among the rows; send one row for each {kind}")
         if not rows:
             return self.database.newest()
         worded = [(id, fields, checked_json(fields, f"{kind} '{id}'")) for id, fields in rows]
-        return self.database.write(lambda writing: _write_rows(writing, kind, worded, merge))
+        deed = doing(f"{kind}s_write", _those([id for id, _ in rows]) if kind == "item" else str(len(rows)))
+
+        def work(writing: Writing) -> int:
+            deed.note(writing, *told)
+            return _write_rows(writing, kind, worded, merge)
+
+        return self.database.write(work)
 
     def _one(self, kind: Kind, id: str) -> Row | None:
         table = TABLES[kind]
@@ -119,7 +128,18 @@ class Catalogue(Part):
             return connection.execute(select(func.count()).select_from(table).where(~table.c.gone)).scalar_one()
 
     def _delete(self, kind: Kind, id: str) -> int:
-        return self.database.write(lambda writing: delete_row(writing, kind, id))
+        deed = doing(f"{kind}_delete", id if kind == "item" else "")
+
+        def work(writing: Writing) -> int:
+            deed.note(writing)
+            return delete_row(writing, kind, id)
+
+        return self.database.write(work)
+
+
+def _those(ids: Sequence[str]) -> str:
+    """The first ids and how many there are more."""
+    return ", ".join(ids[:TOLD]) + (f" + {len(ids) - TOLD:,}" if len(ids) > TOLD else "")
 
 
 def delete_row(writing: Writing, kind: Kind, id: str) -> int:

@@ -26,13 +26,14 @@ CHUNK = 50_000
 EVENT = (Columns.USER, Columns.ITEM, Columns.TIME, Columns.ACTION, Columns.SCENARIO, Columns.VALUE, "event_id")
 ALWAYS = (Columns.USER, Columns.ITEM, Columns.TIME)
 WATERMARK = "watermark.json"
+RECORDS = "records"
 
 
 class Exporting(Part):
     """Files to train on."""
 
     def export(self, folder: Path, since_seq: int = 0, *, window_s: float = 3600.0) -> Exported:
-        """Write events.parquet, items.parquet, users.parquet, exposures.parquet and watermark.json, whole or not at all.
+        """Write events.parquet, items.parquet, users.parquet, exposures.parquet and watermark.json, whole or not at all; deeds to records/.
 
         Labels and context of events are columns of their own. Items and users are all there are; without any there is no file. The exposures are
         what was shown to people who are still known, with a column (0 or 1) for each action that followed anything: what was shown less than
@@ -59,6 +60,10 @@ class Exporting(Part):
                 counts[name] = _write(_fields_frame(id_column, rows), temporary / f"{name}.parquet")
             exposures = _exposures(connection, window_s)
             counts["exposures"] = _write(exposures, temporary / "exposures.parquet")
+            deeds = [row._asdict() for row in connection.execute(select(tables.deeds).order_by(tables.deeds.c.seq))]
+            if deeds:  # for people, not for training: in a folder that no training reads
+                (temporary / RECORDS).mkdir()
+                write_parquet(pl.DataFrame(deeds, infer_schema_length=None), temporary / RECORDS / "deeds.parquet")
             facts = {"watermark": watermark, "since": since_seq, "written": time.time(), "labels": labels, "context": context, **counts}
             (temporary / WATERMARK).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         self.database.write(lambda writing: _remember(writing, str(folder.absolute()), watermark))

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from m6rec.serving.store import tables
 from m6rec.serving.store.audit import take_out
 from m6rec.serving.store.database import Writing
+from m6rec.serving.store.deeds import doing
 from m6rec.serving.store.parts import Part, checked_name
 from m6rec.serving.store.records import Forgotten
 
@@ -28,7 +29,14 @@ class Forgetting(Part):
         """
         user = self.user_key(checked_name(user_id, "user_id"))
         who = self.secret.keyed("forgotten", user)
-        return self.database.write(lambda writing: _forget(writing, user, who))
+        deed = doing("forget")  # it names nobody: that is the point
+
+        def work(writing: Writing) -> Forgotten:
+            found = _forget(writing, user, who)
+            deed.note(writing, f"{found.events} events")
+            return found
+
+        return self.database.write(work)
 
     def holds(self, user_id: str) -> bool:
         """Whether anything is kept of a person: events, fields, rows of the audit, reviews.

@@ -16,6 +16,7 @@ from sqlalchemy import delete, insert, select
 from m6rec.base.errors import StorageError, UsageError, nearest
 from m6rec.serving.store import tables
 from m6rec.serving.store.database import Writing, as_json
+from m6rec.serving.store.deeds import doing
 from m6rec.serving.store.parts import Part, checked_name
 from m6rec.serving.store.records import Key
 
@@ -45,6 +46,7 @@ class Keys(Part):
             raise UsageError(f"the key '{name}' has no role; give some of {', '.join(ROLES)}")
         id = secrets.token_hex(6)
         secret = f"{PREFIX}_{id}_{secrets.token_urlsafe(32)}"
+        deed = doing("key_add", name)
 
         def work(writing: Writing) -> None:
             table = tables.keys
@@ -53,6 +55,7 @@ class Keys(Part):
             row = {"id": id, "name": name, "roles": as_json(given), "hash": self._hash(secret), "created": writing.now}
             writing.connection.execute(insert(table).values(row))
             writing.note("setting", "keys")
+            deed.note(writing, "", ", ".join(given))
 
         self.database.write(work)
         return secret
@@ -81,11 +84,15 @@ class Keys(Part):
         Raises:
             UsageError: there is no key of this name.
         """
+        deed = doing("key_drop", name)
 
         def work(writing: Writing) -> None:
-            if writing.connection.execute(delete(tables.keys).where(tables.keys.c.name == name)).rowcount == 0:
+            roles = writing.connection.execute(select(tables.keys.c.roles).where(tables.keys.c.name == name)).scalar()
+            if roles is None:
                 raise UsageError(f"there is no key named '{name}'; see the list of keys")
+            writing.connection.execute(delete(tables.keys).where(tables.keys.c.name == name))
             writing.note("setting", "keys")
+            deed.note(writing, ", ".join(json.loads(roles)))
 
         self.database.write(work)
 

@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 from m6rec.base.errors import UsageError, nearest
 from m6rec.serving.store import tables
 from m6rec.serving.store.database import Writing
+from m6rec.serving.store.deeds import doing
 from m6rec.serving.store.parts import Part, checked_name
 from m6rec.serving.store.records import Model
 
@@ -26,6 +27,7 @@ class Models(Part):
             StorageError: nothing was written.
         """
         checked_name(version, "the version of a model")
+        deed = doing("model_load", version)
 
         def work(writing: Writing) -> None:
             table = tables.models
@@ -34,6 +36,7 @@ class Models(Part):
             if not known:
                 writing.connection.execute(insert(table).values(version=version, added=writing.now, **row))
             writing.note("model", version, {"active": _active(writing) == version})
+            deed.note(writing, "", note)
 
         self.database.write(work)
 
@@ -68,13 +71,16 @@ class Models(Part):
             UsageError: the version was never added.
             StorageError: nothing was written.
         """
+        deed = doing("model_switch", version)
 
         def work(writing: Writing) -> None:
             versions = list(writing.connection.execute(select(tables.models.c.version)).scalars())
             if version not in versions:
                 raise UsageError(f"there is no model '{version}' in the store{nearest(str(version), versions)}; load it first")
-            if _active(writing) == version:
+            before = _active(writing)
+            if before == version:
                 return
+            deed.note(writing, before or "", version)
             seq = writing.note("model", version, {"active": True})
             writing.connection.execute(insert(tables.activations).values(seq=seq, version=version, time=writing.now))
 

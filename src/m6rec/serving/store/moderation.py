@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select, update
 from m6rec.base.errors import UsageError, nearest
 from m6rec.serving.store import tables
 from m6rec.serving.store.database import Writing
+from m6rec.serving.store.deeds import doing
 from m6rec.serving.store.parts import Part, checked_json, checked_name, is_text
 from m6rec.serving.store.records import Block, Review
 
@@ -29,8 +30,10 @@ class Moderation(Part):
         _check_kind(kind)
         checked_name(value, f"the blocked {kind}")
         text = _line(reason)
+        deed = doing("block", value)
 
         def work(writing: Writing) -> None:
+            deed.note(writing, "", kind)
             writing.put(tables.blocked, ["kind", "value"], [{"kind": kind, "value": value, "reason": text, "time": writing.now}])
             writing.note("rule", f"{kind}:{value}", {"blocked": True})
 
@@ -40,10 +43,12 @@ class Moderation(Part):
         """False where it was not blocked."""
         _check_kind(kind)
         table = tables.blocked.c
+        deed = doing("unblock", value)
 
         def work(writing: Writing) -> bool:
             gone = writing.connection.execute(delete(tables.blocked).where(table.kind == kind, table.value == value)).rowcount
             if gone:
+                deed.note(writing, kind)
                 writing.note("rule", f"{kind}:{value}", {"blocked": False})
             return bool(gone)
 
@@ -100,6 +105,7 @@ class Moderation(Part):
             raise UsageError(f"unknown verdict '{verdict}'{nearest(str(verdict), STATES[1:])}; a review is approved or rejected")
         table = tables.reviews
         name = _line(by)
+        deed = doing("review", str(id))
 
         def work(writing: Writing) -> None:
             state = writing.connection.execute(select(table.c.state).where(table.c.id == id)).scalar()
@@ -107,6 +113,7 @@ class Moderation(Part):
                 raise UsageError(f"review {id} is not in the queue" if state is None else f"review {id} was {state} already")
             writing.connection.execute(update(table).where(table.c.id == id).values(state=verdict, decided=writing.now, by=name))
             writing.note("rule", f"review:{id}", {"state": verdict})
+            deed.note(writing, state, verdict)
 
         self.database.write(work)
 

@@ -180,6 +180,19 @@ class AuditCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody did to the service. who: the name of their key, "" for somebody on its machine.  before, after: how things stood, in short."""
+
+    seq: int
+    time: float
+    who: str
+    did: str
+    target: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Something that must not be shown. kind: item, word or provider."""
 

@@ -13,6 +13,7 @@ from m6rec.serving.store.audit import Audit
 from m6rec.serving.store.change_log import ChangeLog
 from m6rec.serving.store.config import StoreConfig
 from m6rec.serving.store.database import Database, as_json
+from m6rec.serving.store.deeds import Deeds
 from m6rec.serving.store.exporting import Exporting
 from m6rec.serving.store.importing import Importing
 from m6rec.serving.store.keys import Keys
@@ -24,7 +25,7 @@ from m6rec.serving.store.secrets import Secret
 from m6rec.serving.store.settings import FINGERPRINT, put_named
 
 
-class Store(Importing, Exporting, ChangeLog, Audit, Keys, Models, Experiments, Moderation, Retention):
+class Store(Importing, Exporting, ChangeLog, Audit, Deeds, Keys, Models, Experiments, Moderation, Retention):
     """SQLite or PostgreSQL, for any number of threads and processes.
 
     Every method blocks until it is done and may be called by any thread. A write that returned is on the disk. Everything raises `m6rec.base.errors`

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, text
 
-HEAD = "0002"  # the newest migration in migrations/versions
+HEAD = "0003"  # the newest migration in migrations/versions
 
 metadata = MetaData()
 Number = BigInteger().with_variant(Integer, "sqlite")  # in SQLite an INTEGER PRIMARY KEY is the row's own place
@@ -151,6 +151,14 @@ audit_anchors = Table(
     Column("upto", Number, primary_key=True, autoincrement=False),
     Column("hash", Text, nullable=False),
     Column("time", Double, nullable=False),
+)
+
+deeds = Table(
+    "deeds",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=False),
+    Column("time", Double, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("who", "did", "target", "before", "after", "hash")),
 )
 
 blocked = Table(

@@ -101,8 +101,8 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 let held = null; // how far the page was scrolled when the button of an item was pressed
 let asked = false; // whether the form itself was sent
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const trigger = event.detail.requestConfig && event.detail.requestConfig.triggeringEvent;
-  if (!trigger || event.detail.target.id !== "result" || event.detail.elt.id !== "who") return;
+  const { triggeringEvent: trigger, elt: form } = event.detail.requestConfig || {};
+  if (!trigger || form.id !== "who") return;
   asked = trigger.type === "submit" && !(trigger.submitter && trigger.submitter.name);
   held = window.scrollY;
 });
@@ -142,6 +142,8 @@ const converse = async (form, sent) => {
   const buttons = [...form.querySelectorAll("button")];
   buttons.forEach((one) => (one.disabled = true));
   say("");
+  const making = form.querySelector("#talk-making");
+  making.hidden = false;
   let growing = null;
   try {
     const answer = await fetch(form.dataset.stream, { method: "POST", body: sent, headers: { Accept: "text/event-stream" } });
@@ -155,6 +157,7 @@ const converse = async (form, sent) => {
       for (const one of events) {
         const told = JSON.parse(one.slice("data: ".length));
         if (told.problem !== undefined) say(told.problem);
+        making.hidden = true;
         if (told.said !== undefined) {
           form.querySelector("#talk-start")?.remove();
           talk.querySelectorAll(".say").forEach((old) => old.remove());
@@ -176,8 +179,9 @@ const converse = async (form, sent) => {
     growing?.remove();
     say(String(error.message || error));
   }
+  making.hidden = true;
   buttons.forEach((one) => (one.disabled = false));
-  typed.focus();
+  typed.focus({ preventScroll: true });
 };
 
 document.addEventListener("submit", (event) => {
