@@ -27,7 +27,7 @@ from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.http.app import create_app
 from m6rec.serving.http.listening import uvicorn_settings
 from m6rec.serving.service.words import Talked, WriteAsk, WriteReply
-from m6rec.serving.store.records import Event, Key, Receipt, Review, StoredEvent
+from m6rec.serving.store.records import Deed, Event, Key, Receipt, Review, StoredEvent
 
 READ, WRITE, ADMIN = "read-secret", "write-secret", "admin-secret"
 
@@ -72,6 +72,11 @@ class PlainStore:
 
     def unblock(self, kind: str, value: str) -> bool:
         return self.stopped.pop((kind, value), None) is not None
+
+    def deeds(self, *, after: int = 0, most: int = 1_000, newest_first: bool = False) -> list[Deed]:
+        self._here()
+        told = [Deed(seq, 1.0, "boss", "block", f"i{seq}", "", "item") for seq in (3, 2, 1)]
+        return [one for one in told if not after or one.seq < after][:most]
 
     def reviews(self, state: str | None = "waiting", most: int = 100, after: int = 0) -> list[Review]:
         self._here()
