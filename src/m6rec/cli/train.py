@@ -47,7 +47,12 @@ def train(
         return
     try:
         summary = pipeline.train(
-            settled, config.parent, folder, progress=wants_progress(progress), notes=progress is not False, until=until
+            settled,
+            config.parent,
+            folder,
+            progress=wants_progress(progress),
+            notes=not as_json if progress is None else progress,
+            until=until,
         )
     except KeyboardInterrupt:
         raise Interrupted("stopped between two stages; what is finished is kept: run the same command to go on") from None
