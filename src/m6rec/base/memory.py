@@ -16,10 +16,10 @@ def hold_what_is_loaded() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    _give_back()
+    give_back()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Pages that hold nothing any more go back to the system, where the C library can be asked to (glibc keeps them for the next allocation)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

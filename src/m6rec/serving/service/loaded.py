@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from m6rec.base.errors import CheckpointError, M6RecError, UnknownItemError, UnknownUserError, nearest
-from m6rec.base.memory import hold_what_is_loaded
+from m6rec.base.memory import give_back, hold_what_is_loaded
 from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
 from m6rec.serving.engine.additions import read_new_items
@@ -218,6 +218,8 @@ class LoadedModel:
             if differing:
                 edit_items(engine, table.rows(differing))
                 changed = len(differing)
+        if fresh or changed:
+            give_back()  # priors of everybody were made anew
         return len(fresh) + changed
 
     def drop_items(self, items: Iterable[str]) -> None:
