@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from m6rec.base.errors import UsageError, nearest
@@ -13,7 +13,7 @@ HAND_OVER = "hand_over"
 PASSED_ON = ("hand_over", "person", "human", "agent", "outside", "out_of_scope", "转人工")  # labels of intents that a person should answer
 YES = ("yes", "true", "1")
 NEGATIVE = ("negative", "neg", "angry", "anger", "bad", "消极", "负面", "差评")
-AGAINST = 0.3  # probability of an ordinary intent from which nothing is handed over on the word of the other task
+TOGETHER = 0.5  # mean of what the two tasks say for a person from which a turn is handed over
 INTENT, SENTIMENT = "intent", "sentiment"
 
 
@@ -30,13 +30,13 @@ class TaskJudge:
     def intent(self, text: str) -> str | None:
         """The likeliest label of the intent task where it is sure enough; hand_over for labels that mean so, and where a task of that name says yes.
 
-        Where both tasks are there, the one for handing over counts only if the other takes the text for no ordinary turn: in words that neither has
-        read, each is sure of something wrong now and then, seldom of the same.
+        Where both tasks are there their probabilities are averaged: in words that neither has read, each is sure of something wrong now and then,
+        seldom of the same.
         """
-        label, share = _best(self._ask(self._intent, text))
-        ordinary = label is not None and label.casefold() not in (*PASSED_ON, *NEGATIVE) and share >= AGAINST
-        yes = self._ask(self._hand_over, text)
-        if not ordinary and sum(share for label, share in yes.items() if label.casefold() in YES) >= self._config.sure:
+        told, judged = self._ask(self._intent, text), self._ask(self._hand_over, text)
+        label, share = _best(told)
+        away = [_share(answers, meaning) for answers, meaning in ((told, (*PASSED_ON, *NEGATIVE)), (judged, YES)) if answers]
+        if judged and sum(away) / len(away) >= (TOGETHER if told else self._config.sure):
             return HAND_OVER
         if label is None or share < self._config.sure:
             return None
@@ -45,7 +45,7 @@ class TaskJudge:
     def angry(self, text: str) -> bool:
         """Whether the sentiment task is sure that the text is negative."""
         told = self._ask(self._sentiment, text)
-        return sum(share for label, share in told.items() if label.casefold() in NEGATIVE) >= self._config.anger
+        return _share(told, NEGATIVE) >= self._config.anger
 
     def _ask(self, task: str | None, text: str) -> Mapping[str, float]:
         if task is None or not text.strip():
@@ -61,6 +61,10 @@ def _task(engine: Engine, wanted: str | None, usual: str) -> str | None:
         hint = nearest(wanted, able) or f"; tasks on texts: {', '.join(able) or 'none'}"
         raise UsageError(f"conversation.{usual} names '{wanted}', which is no task on texts of this model{hint}")
     return wanted if wanted is not None else usual if usual in able else None
+
+
+def _share(told: Mapping[str, float], labels: Collection[str]) -> float:
+    return float(sum(share for label, share in told.items() if label.casefold() in labels))
 
 
 def _best(told: Mapping[str, float]) -> tuple[str | None, float]:

@@ -182,11 +182,12 @@ def _intent(
 ) -> Intent:
     """The main thing a turn wants."""
     has = {cue: phrases.has(cue, words) for cue in phrases.cues}
-    if told in ("hand_over", "anger") and not facts["wish"] and any(has[cue] for cue in ORDINARY):
-        told = None  # every word of it is one of asking, liking or refusing: a task that says otherwise has not read them
+    felt = felt_of_items(facts)
+    ordinary = any(has[cue] for cue in ORDINARY)
+    if told in ("hand_over", "anger") and not has["awful"] and (felt or (not facts["wish"] and ordinary)):
+        told = None  # it speaks of items, or every word of it is one of asking: a task that says otherwise has not read such words
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
-    felt = felt_of_items(facts)
     if has["anger"] or _shouted(words.text) or (told == "anger" and not felt) or _of_us(words, phrases, bool(facts["items"])):
         return "anger"
     if facts["beyond"]:
@@ -197,8 +198,7 @@ def _intent(
         return "ask_item"
     wishes = bool(facts["wish"]) and not (strange and not has["recommend"])
     plain = not felt and not wishes
-    small = has["greet"] or has["thanks"] or has["bye"]
-    if judged is not None and plain and not question and not small and len(words.words) >= FEW and judged.angry(words.text):
+    if judged is not None and plain and not question and not ordinary and len(words.words) >= FEW and judged.angry(words.text):
         return "anger"
     if has["again"] and plain:
         return "again"
