@@ -23,8 +23,9 @@ from m6rec.serving.conversation.faq import Faq
 from m6rec.serving.conversation.faq_words import AnswerWords
 from m6rec.serving.conversation.fitting import Fit, telling_words
 from m6rec.serving.conversation.naming import Names
+from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.reply import pieces
-from m6rec.serving.conversation.understanding import Before, Turn, cleaned, language_of, understand
+from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
 from m6rec.text.phrases import Phrases, built_in, built_in_phrases
 
 FILMS = ["Heat", "Up", "The Red Lantern", "Night Train", "It", "Blue Harbour (1999)", "Blue Harbour (2011)", "红灯笼"]
@@ -107,6 +108,29 @@ def test_what_was_shown_is_referred_to(text: str, refused: list[int], liked: lis
 )
 def test_intents(text: str, intent: str) -> None:
     assert heard(text).intent == intent
+
+
+@pytest.mark.parametrize(
+    ("text", "intent", "about"),
+    [
+        ("why this one?", "why", (2, 3)),
+        ("why the second one?", "why", (3,)),
+        ("is the first one good for children?", "ask_item", (2,)),
+        ("is it long?", "ask_item", (2, 3)),
+        ("is it going to snow this weekend", "question", ()),
+        ("why is my parcel late?", "question", ()),
+    ],
+)
+def test_questions_about_what_was_shown(text: str, intent: str, about: tuple[int, ...]) -> None:
+    turn = heard(text, Before(shown=(2, 3), known={2, 3}, offered=True))
+    assert (turn.intent, turn.about) == (intent, about)
+    assert intent == "question" or not turn.wish
+
+
+def test_no_preference_is_no_wish() -> None:
+    asked = Before(waiting=True)
+    assert (heard("I don't know those, any brand is fine", asked).intent, heard("any brand is fine", asked).wish) == ("anything", "")
+    assert heard("any comedy", asked).intent == "recommend"
 
 
 def test_chinese_turns() -> None:
@@ -302,6 +326,17 @@ def test_questions_about_items_are_answered_from_fields(rec: Recommender) -> Non
     reply = talk.say(f"is it from {other}?")
     assert reply.text.startswith("No")
     assert brand in reply.text
+
+
+def test_it_says_why_and_what_it_knows(rec: Recommender) -> None:
+    talk = rec.conversation()
+    first = talk.say("surprise me").items[0]
+    told = talk.say("why the first one?")
+    assert (told.intent, told.items) == ("why", [])
+    assert f"“{first.title}” (" in told.text
+    known = talk.say("is the first one any good?")
+    assert (known.intent, known.hand_over) == ("ask_item", False)
+    assert str(first.title) in known.text
 
 
 def test_constraints_hold_and_nothing_is_explained(rec: Recommender) -> None:

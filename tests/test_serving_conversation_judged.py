@@ -13,7 +13,8 @@ from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.judged import HAND_OVER, TaskJudge
 from m6rec.serving.conversation.naming import Names
-from m6rec.serving.conversation.understanding import Before, understand
+from m6rec.serving.conversation.references import Before
+from m6rec.serving.conversation.understanding import understand
 from m6rec.text.phrases import built_in_phrases
 
 

@@ -17,7 +17,7 @@ from m6rec.text.words import SPACELESS
 
 FLIPPED: dict[Bound, Bound] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 NAMED_WITHIN = 24  # characters before a bound in which its field may be named
-SIGN = "\ue000"  # of the private use area: nothing that is typed
+SIGN, FIELD = "\ue000", "\ue001"  # of the private use area: nothing that is typed
 RECENT = 30  # "90s" is a decade of the twentieth century from here on, "10s" one of this century below
 
 
@@ -99,7 +99,12 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
                 unit, end = following[1], following.end()
             values = (numbers[0].value, numbers[-1].value)
             sure = bound != "between" or match.group()[:1] != SIGN
-            take(start, end, _field(text, start, end, unit, values, names, cues, sure=sure), _said(bound, *values))
+            called = match.groupdict().get("field")
+            if called is not None and unit is None:
+                field = _called(called, names, cues)
+            else:
+                field = _field(text, start, end, unit, values, names, cues, sure=sure)
+            take(start, end, field, _said(bound, *values))
     return sorted(found, key=lambda span: span.start)
 
 
@@ -143,6 +148,15 @@ def _field(
         return plain
     able = [field for field, (low, high) in names.numbers.items() if field != year and all(low <= value <= high for value in values)]
     return able[0] if len(able) == 1 else None
+
+
+def _called(name: str, names: FieldNames, cues: Cues) -> str | None:
+    """The number field of this name, or the one that any of the names in `unsaid` means; None where it names neither."""
+    known = {field.casefold().replace("_", " "): field for field in names.numbers}
+    plain = names.number_field(cues.unsaid)
+    known = {**(dict.fromkeys(cues.unsaid, plain) if plain is not None else {}), **known}
+    # Where nothing stands between words, what stands before the name is read along with it.
+    return next((field for word, field in known.items() if name == word or (_spaceless(word) and name.endswith(word))), None)
 
 
 def _with_name(text: str, start: int, field: str) -> int:
@@ -231,10 +245,11 @@ def _patterns(key: _Key) -> _Patterns:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of a cue file: N and M stand for the sign of a number."""
+    """A pattern of a cue file: N and M stand for the sign of a number, F for the name of a field."""
     # "20 and over 50": what another number follows belongs to that one.
     following = rf"(?!\s+{SIGN})" if pattern[0] == "N" and "M" not in pattern else ""
-    body = re.sub(r"(?<![A-Za-z])[NM](?![A-Za-z])", SIGN, re.escape(pattern).replace(r"\ ", r"\s+"))
+    body = re.sub(r"(?<![A-Za-z])F(?=[NM]?(?![A-Za-z]))", FIELD, re.escape(pattern).replace(r"\ ", r"\s+"))
+    body = re.sub(r"(?<![A-Za-z])[NM](?![A-Za-z])", SIGN, body).replace(FIELD, r"(?P<field>\w+(?: \w+)?)")
     return re.compile(_edge(pattern, body) + following)
 
 

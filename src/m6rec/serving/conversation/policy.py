@@ -61,7 +61,10 @@ class Policy:
         if turn.intent == "anger":
             return self._hand_over(turn, state, phrases, "anger")
         if turn.intent == "ask_item":
-            return self._made(phrases, "ask_item", self.facts.answer(turn, phrases, state.turns))
+            known = None if self.faq is None or turn.asked or turn.values else self._known(turn)  # "can I return it?"
+            return self._made(phrases, "ask_item" if known is None else "faq", known or self.facts.answer(turn, phrases, state.turns))
+        if turn.intent == "why":
+            return self._why(turn, state, person, phrases)
         known = None if self.faq is None or turn.intent in SMALL else self._known(turn)
         if known is not None:
             return self._made(phrases, "faq", known)
@@ -111,6 +114,22 @@ class Policy:
             return self._recommend(turn, state, person, phrases, manner)
         return self._made(phrases, "question", phrases.say("again", state.turns - 1), asked=True)
 
+    def _why(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+        """What speaks for the items that are asked about."""
+        offers = self._with_reasons(list(turn.about), state, person, phrases, phrases.say("because_all"))
+        return self._made(phrases, turn.intent, phrases.say("why", state.turns - 1, items=phrases.several(offers)))
+
+    def _with_reasons(self, items: Sequence[int], state: State, person: Person, phrases: Phrases, otherwise: str = "") -> list[str]:
+        """What the items are called, each with the reasons for it, or with `otherwise` where there are none to tell."""
+        wanted = [pair for typed in state.wishes for pair in typed.named]
+        why = reasons(self.engine, self.facts, self._ask(state, person), np.array(items), wanted, state.liked, phrases)
+        return [
+            phrases.say("reason", title=self._called(item, phrases), reasons=told or otherwise)
+            if told or otherwise
+            else self._called(item, phrases)
+            for item, told in zip(items, why, strict=True)
+        ]
+
     def _recommend(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         heard = self._heard(turn, state, phrases)
         nothing_known = person.user is None and not state.wanted and not state.constraints and not state.liked and not state.had
@@ -146,12 +165,7 @@ class Policy:
             spoken = self._written(self.writer, turn, state, best, heard, phrases, manner)
             if spoken is not None:
                 return spoken
-        wanted = [pair for typed in state.wishes for pair in typed.named]
-        why = reasons(self.engine, self.facts, ask, best.items, wanted, state.liked, phrases)
-        offers = [
-            phrases.say("reason", title=self._called(item, phrases), reasons=told) if told else self._called(item, phrases)
-            for item, told in zip(best.items.tolist(), why, strict=True)
-        ]
+        offers = self._with_reasons(best.items.tolist(), state, person, phrases)
         saying = "offer_one" if len(offers) == 1 else "offer"
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))

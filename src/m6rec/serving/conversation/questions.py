@@ -59,9 +59,23 @@ class ItemFacts:
         for item in turn.about[:MOST_ITEMS]:
             if turn.values:
                 said.append(self._yes_or_no(item, turn, phrases, number))
+            elif not turn.asked:
+                said.append(self._all_of(item, phrases, number))
             else:
                 said.append(" ".join(self._field(item, name, phrases, number) for name in self._known_first(item, turn.asked, phrases)))
         return "\n".join(said)
+
+    def _all_of(self, item: int, phrases: Phrases, number: int) -> str:
+        """Everything short that is known of an item: the answer to a question about it that no field is called by."""
+        told = []
+        for name in self.told:
+            value = None if self.items.fields[name] == FieldType.TEXT else self.value(item, name, phrases)
+            if value is not None:
+                told.append(f"{name.replace('_', ' ')} {value}")
+        if not told:
+            return phrases.say("unknown_item", number)
+        words = {"title": self.title(item), "name": "", "value": phrases.values["sayings"]["reason_join"].join(told)}
+        return phrases.say("known", number, **words)
 
     def _known_first(self, item: int, asked: tuple[str, ...], phrases: Phrases) -> tuple[str, ...]:
         """Of several fields that answer one question, one that is known of the item."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from m6rec.serving.conversation.understanding import Before, Turn
+from m6rec.serving.conversation.references import Before
+from m6rec.serving.conversation.understanding import Turn
 from m6rec.text.constraints import Constraint, Typed
 
 NEWEST_WISHES = 4  # wishes whose words are scored; constraints hold until they are taken back
@@ -48,7 +49,7 @@ class State:
     def before(self) -> Before:
         """What the next turn may refer to."""
         known = {*self.liked, *self.refused, *self.had, *self.offered}
-        return Before(self.shown, self.focus, known, bool(self.offered), self.language)
+        return Before(self.shown, self.focus, known, bool(self.offered), self.waiting, self.language)
 
     def hear(self, turn: Turn, typed: Typed | None) -> None:
         """Take in a turn of the person. typed: its wish, taken apart. What was refused once stays refused."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol
 
 from m6rec.serving.conversation.naming import Named, Names
+from m6rec.serving.conversation.references import HAD, LIKED, REFUSED, Before, about_items, beyond, referred, slice_of, spoken_of
 from m6rec.text.phrases import Phrases, Said, earliest, found, said
 from m6rec.text.words import is_spaceless
 
@@ -20,6 +21,7 @@ Intent = Literal[
     "hand_over",
     "anger",
     "ask_item",
+    "why",
     "faq",
     "question",
     "refuse",
@@ -34,7 +36,6 @@ Intent = Literal[
     "again",
     "unclear",
 ]
-LIKED, REFUSED, HAD = "like", "refuse", "had"
 BREAKS = re.compile(r"[.!?;,\n。！？；，、:]")
 STOPS = ".!?;\n。！？；"  # breaks over which no feeling is carried on
 ASKING = ("?", "？")
@@ -80,17 +81,6 @@ class Turn:
     cut: bool = False
     told: str | None = None  # the intent as a task judges it, where it is sure
     beyond: bool = False  # speaks of a place that the list shown last has not
-
-
-@dataclass
-class Before:
-    """What a turn may refer to: the list shown last, the item spoken of last, everything named so far."""
-
-    shown: tuple[int, ...] = ()
-    focus: int | None = None
-    known: set[int] = field(default_factory=set)
-    offered: bool = False  # whether anything was recommended so far
-    language: str = ""
 
 
 def cleaned(text: str, longest: int) -> tuple[str, bool]:
@@ -142,7 +132,7 @@ def understand(
     question = any(sign in text for sign in ASKING) or (bool(words.words) and earliest(phrases.lists["question"], words) == 0)
     question = question or (any(is_spaceless(word) for word in words.words) and phrases.listed("question", words))
     asked = _fields_asked(words, phrases, fields)
-    about = _about(words, named, before, phrases)
+    about = about_items(words, named, before, phrases)
     wish = _wish(words, named, values, phrases, parts)
     strange = bool(wish) and knows is not None and not values and not knows(wish) and not phrases.compared(words)
     facts = {
@@ -156,14 +146,17 @@ def understand(
         "words": " ".join(word for place, word in enumerate(words.words) if not _in_name(place, named)),
         "question": question,
         "cut": cut,
-        "beyond": not named and _beyond(words, before, phrases),
+        "beyond": not named and beyond(words, before, phrases),
     }
     wanted = [value for value in values if value not in unwanted]
     told = None if judged is None else judged.intent(text)
     facts["told"] = told
-    intent = _intent(words, phrases, judged, told, before, question, bool(asked), bool(about), wanted, strange, facts)
-    if intent == "ask_item":
-        facts |= {"about": about, "asked": asked, "values": tuple(wanted)}
+    asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, phrases))
+    intent = _intent(words, phrases, judged, told, before, question, asked_of, bool(about), wanted, strange, facts)
+    if intent == "anything":
+        facts["wish"] = ""  # "any brand is fine": nothing that an item could have
+    if intent in ("ask_item", "why"):
+        facts |= {"about": about, "asked": asked, "values": tuple(wanted), "wish": ""}
     return Turn(intent=intent, **facts)  # type: ignore[arg-type]
 
 
@@ -174,7 +167,7 @@ def _intent(
     told: str | None,
     before: Before,
     question: bool,
-    asked: bool,
+    asked_of: bool,
     about: bool,
     wanted: list[Named],
     strange: bool,
@@ -192,10 +185,14 @@ def _intent(
         return "anger"
     if facts["beyond"]:
         return "unclear"
+    if has["why"] and about:
+        return "why"
     if told == "faq" and not felt:
         return "question"
-    if question and about and (asked or wanted) and not facts["had"]:
+    if question and asked_of and not facts["had"]:
         return "ask_item"
+    if before.waiting and has["anything"] and not felt and not wanted:
+        return "anything"
     wishes = bool(facts["wish"]) and not (strange and not has["recommend"])
     plain = not felt and not wishes
     if judged is not None and plain and not question and not ordinary and len(words.words) >= FEW and judged.angry(words.text):
@@ -222,6 +219,15 @@ def _intent(
     return "unclear"
 
 
+def _of_it(words: Said, named: list[Named], phrases: Phrases) -> bool:
+    """Whether a question is of an item that it names or points at, and of little else: "is it waterproof?"."""
+    pointed = spoken_of(words, phrases)
+    telling = [
+        place for place, word in enumerate(words.words) if place not in pointed and word not in phrases.plain and not _in_name(place, named)
+    ]
+    return bool(pointed or named) and len(telling) < FEW - 1
+
+
 def _of_us(words: Said, phrases: Phrases, items: bool) -> bool:
     """Whether somebody speaks badly of whoever answers, and of no item: hard words about the shop, or shouted ones."""
     if items or not phrases.has("awful", words):
@@ -229,15 +235,8 @@ def _of_us(words: Said, phrases: Phrases, items: bool) -> bool:
     return words.text.count("!") + words.text.count("！") > 1 or any(
         phrases.has("awful", part) and phrases.has("us", part)
         for first, last, _ in _clauses(words, phrases)
-        for part in [_slice(words, first, last)]
+        for part in [slice_of(words, first, last)]
     )
-
-
-def _beyond(words: Said, before: Before, phrases: Phrases) -> bool:
-    """Whether "the second one" is said where no second one was shown."""
-    if not before.shown or not (phrases.has(REFUSED, words) or phrases.has(LIKED, words) or len(words.words) <= FEW + 2):
-        return False
-    return any(place > len(before.shown) and earliest(patterns, words) is not None for place, patterns in phrases.places.items())
 
 
 def felt_of_items(facts: dict[str, object]) -> bool:
@@ -269,7 +268,7 @@ def _feelings(
             felt_of = _nearest(inside, one) or feeling
             if felt_of:
                 felt[felt_of].append(one.item)
-        meant = _referred(words, first, last, before, phrases, inside[0][1]) if not mine and inside and not ours else ()
+        meant = referred(words, first, last, before, phrases, inside[0][1]) if not mine and inside and not ours else ()
         for item in meant:
             felt[inside[0][1]].append(item)
         for value in ours:
@@ -321,42 +320,6 @@ def _clauses(words: Said, phrases: Phrases) -> list[tuple[int, int, bool]]:
     return [(first, last, cuts[first]) for first, last in pairwise(edges) if last > first]
 
 
-def _referred(words: Said, first: int, last: int, before: Before, phrases: Phrases, feeling: str) -> tuple[int, ...]:
-    """Items that a clause without a name speaks of: the second one, it, them; a bare refusal is of all that was shown."""
-    clause = _slice(words, first, last)
-    for place, patterns in phrases.places.items():
-        if earliest(patterns, clause) is not None and -len(before.shown) <= place <= len(before.shown) and before.shown:
-            return (before.shown[place - 1 if place > 0 else place],)
-    if phrases.listed("them", clause):
-        return before.shown
-    if phrases.listed("it", clause):
-        return (before.focus,) if before.focus is not None else before.shown
-    content = [word for word in clause.words if word not in phrases.plain and not _is_cue_word(word, phrases)]
-    return before.shown if feeling in (REFUSED, HAD, LIKED) and not content else ()
-
-
-def _is_cue_word(word: str, phrases: Phrases) -> bool:
-    return any(f" {word} " in pattern for cue in (REFUSED, HAD, LIKED, "no", "yes", "thanks") for pattern in phrases.cues[cue])
-
-
-def _slice(words: Said, first: int, last: int) -> Said:
-    return Said(words.text, words.words[first:last], words.starts[first:last], words.ends[first:last])
-
-
-def _about(words: Said, named: list[Named], before: Before, phrases: Phrases) -> tuple[int, ...]:
-    """The items that a question may be about."""
-    if named:
-        return tuple(dict.fromkeys(one.item for one in named))
-    for place, patterns in phrases.places.items():
-        if before.shown and earliest(patterns, words) is not None and -len(before.shown) <= place <= len(before.shown):
-            return (before.shown[place - 1 if place > 0 else place],)
-    if phrases.listed("them", words):
-        return before.shown
-    if before.focus is not None:
-        return (before.focus,)
-    return before.shown if phrases.listed("it", words) or len(before.shown) == 1 else ()
-
-
 def _fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[str, ...]:
     """Fields that the words ask for: those of the longest cue; a field is asked by its own name too."""
     asked: list[tuple[int, str]] = []
@@ -371,8 +334,7 @@ def _fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple
 def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, parts: list[tuple[int, int, str, bool, bool]]) -> str:
     """What is wished for or ruled out, in the person's words: names of items and what is said of items left out; "" where nothing is."""
     cues = {place for cue in WORDLESS for start, end in phrases.spans(cue, words) for place in range(start, end)}
-    spoken_of = [pattern for patterns in phrases.places.values() for pattern in patterns] + [*phrases.lists["it"], *phrases.lists["them"]]
-    cues |= {place for pattern in spoken_of for start, end in found(pattern, words) for place in range(start, end)}
+    cues |= spoken_of(words, phrases)
     kept: list[str] = []
     telling = False
     for first, last, feeling, own, of_items in parts:
