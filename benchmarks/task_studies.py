@@ -17,6 +17,7 @@ import task_ours as ours
 from m6rec.base.storage import atomic_file
 from m6rec.evaluation.judged_intervals import resampled
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
+from m6rec.evaluation.standalone import standalone_svg
 from task_arms import Arm, Arms, added
 from task_baselines import measured_tasks
 from task_rows import Rows
@@ -94,7 +95,7 @@ def interaction(rows: Rows, place: Path, arguments: argparse.Namespace) -> dict[
     points.append(points[-1]._replace(label="all anew", milliseconds=anew["p50_ms"]))
     lines.append({"layers": "all anew", "auc": lines[-1]["auc"], **anew})
     with atomic_file(place / "interaction.svg") as temporary:
-        temporary.write_text(late_curve_svg(points), encoding="utf-8")
+        temporary.write_text(standalone_svg(late_curve_svg(points)), encoding="utf-8")
     return {"points": lines, "plot": str(place / "interaction.svg")}
 
 
