@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from m6rec.base.errors import DataError, UnknownItemError, UsageError, nearest
+from m6rec.serving.console.marks import blockers, kept_back
 from m6rec.serving.console.page import SURE, Form, Page, Reader, Writer, number
 from m6rec.serving.console.who_gets import who_gets
 
@@ -26,7 +27,8 @@ def show(page: Reader, q: str = "", part: int = 1) -> Response:
     part = min(max(part, 1), MOST_PARTS)
     found, total = page.service.search_items(q, LISTED, LISTED * (part - 1))
     last = -(-total // LISTED)
-    return page.show("catalogue", q=q, items=found, total=total, part=part, last=last, count=page.service.info()["items"])
+    count, blocked = page.service.info()["items"], kept_back(page.service)
+    return page.show("catalogue", q=q, items=found, total=total, part=part, last=last, count=count, blocked=blocked)
 
 
 @router.get("/item")
@@ -150,6 +152,7 @@ def _item(
     page: Page, id: str, status: int = 200, *, values: Mapping[str, str] | None = None, who: bool = False, problem: str = ""
 ) -> Response:
     facts = page.service.item(id)
+    blocked = next((one for one in page.service.store.blocked() if (one.kind, one.value) == ("item", id)), None)
     return page.show(
         "catalogue_item",
         status,
@@ -158,6 +161,8 @@ def _item(
         values=values or written(facts["fields"]),
         similar=page.service.similar(id, SIMILAR).answers,
         audience=who_gets(page.service, id) if who else None,
-        blocked=next((one for one in page.service.store.blocked() if (one.kind, one.value) == ("item", id)), None),
+        blocked=blocked,
+        blocker=blockers(page, [blocked]).get(("item", id)) if blocked is not None else None,
+        rule=kept_back(page.service).get(id, ""),
         problem=problem,
     )

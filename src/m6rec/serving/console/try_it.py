@@ -14,10 +14,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from m6rec.base.contracts import Scored
-from m6rec.base.errors import M6RecError, UnknownItemError
+from m6rec.base.errors import M6RecError
 from m6rec.serving.asked import Ask, Reason, Reply, Slate
 from m6rec.serving.console import people
 from m6rec.serving.console.page import Page, Reader, number
+from m6rec.serving.console.titles import title_of
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -148,14 +149,6 @@ def facts(service: Service, item: str, title: str) -> list[tuple[str, str]]:
     short = [one for one in told if one[1] and one[1] != title and len(one[1]) <= SHORT]
     kept = sorted(short, key=lambda one: not one[2])[:FACTS]
     return [(name, words) for name, words, number in short if (name, words, number) in kept]
-
-
-def title_of(service: Service, item: str) -> str:
-    """The title of an item, its id where it has none or is gone."""
-    try:
-        return service.item(item)["title"] or item
-    except UnknownItemError:
-        return item
 
 
 def in_words(value: Any) -> str:

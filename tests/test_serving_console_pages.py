@@ -1,0 +1,120 @@
+"""What the pages of the console say to somebody who runs a shop: marks, verdicts, warnings, and words in both languages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from console_served import Served, Visitor, console, drop_keys
+from m6rec.serving.console.chart_table import ChartTable
+from m6rec.serving.console.phrases import languages
+from m6rec.serving.console.training import curve_tables, running_now
+from m6rec.serving.service.run_reports import QUIET, training_progress
+
+
+@pytest.fixture(scope="module")
+def served(judged_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with console(judged_run, tmp_path_factory.mktemp("console-pages")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _close_visitors() -> Iterator[None]:
+    yield
+    while Visitor.opened:
+        Visitor.opened.pop().close()
+
+
+def words(text: str) -> str:
+    """What a page says, without its marks."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text))
+
+
+def test_a_page_that_came_from_a_form_has_no_switch_that_would_lose_it(served: Served) -> None:
+    visitor = Visitor(served)
+    asked = visitor.post("/catalogue/delete", id="i03")
+    made = visitor.post("/settings/keys", name="boss")
+    drop_keys(served)
+    wrong = visitor.post("/catalogue/new", id="")
+    for answer in (asked, made, wrong):
+        assert 'action="/console/preferences"' not in answer.text
+        assert "would lose what this page shows" in answer.text
+    for path in ("/", "/catalogue/new"):
+        assert 'action="/console/preferences"' in visitor.get(path).text
+    reloaded = visitor.get("/settings/keys")
+    assert reloaded.status_code == 405
+    assert "what a form has answered" in reloaded.text
+
+
+def test_what_is_blocked_is_marked_and_says_who_when_and_why(served: Served) -> None:
+    visitor, service = Visitor(served), served.service
+    total, title = service.info()["items"], service.item("i05")["title"]
+    assert f"All {total} items can be recommended" in visitor.get("/catalogue").text
+    secret = service.store.add_key("Nora", ("admin",))
+    try:
+        visitor.sign_in(secret)
+        visitor.post("/moderation/block", kind="item", value="i05", reason="Recalled by the maker", back="item")
+        assert f"{total - 1} of {total} items can be recommended; blocked: 1" in visitor.get("/catalogue").text
+        found = visitor.get("/catalogue?q=i05").text
+        assert re.search(r'id=i05">[^<]*</a> <span class="badge bad">blocked', found)
+        page = words(visitor.get("/catalogue/item?id=i05").text)
+        assert "By: Nora. Reason: Recalled by the maker" in page
+        table = visitor.get("/moderation").text
+        assert f'id=i05">{title}</a>' in table
+        assert "Nora" in table
+        assert "Recalled by the maker" in table
+        visitor.post("/moderation/unblock", kind="item", value="i05")
+        visitor.post("/catalogue/change", id="i05", **{"field.title": title, "field.tags": "hiking, mountains"})
+        deeds = words(visitor.get("/moderation/deeds?target=i05").text)
+        assert "Recalled by the maker" in deeds, "the reason stays in the record"
+        assert "changed an item" in deeds
+        assert "tags: hiking, mountains" in deeds
+        assert visitor.get("/moderation/deeds?target=i05").text.count("<tr>") == 4, "the head, and what was done to this item"
+        assert "Nothing was done to i06" in visitor.get("/moderation/deeds?target=i06").text
+    finally:
+        drop_keys(served)
+
+
+def test_an_item_that_a_word_blocks_says_so_and_nobody_without_a_key_has_a_name(served: Served) -> None:
+    visitor, service = Visitor(served), served.service
+    visitor.post("/moderation/block", kind="word", value=service.item("i07")["title"])
+    try:
+        assert "a blocked word stands in its texts" in visitor.get("/catalogue/item?id=i07").text
+        for path in ("/moderation", "/moderation/deeds"):
+            text = visitor.get(path).text
+            assert "somebody on this machine" in text
+            assert "Keys give people names" in text
+        assert "/moderation/deeds" in visitor.get("/moderation/audit").text
+    finally:
+        visitor.post("/moderation/unblock", kind="word", value=service.item("i07")["title"])
+
+
+def test_the_training_that_runs_is_said_and_opened_first(served: Served) -> None:
+    visitor, third = Visitor(served), served.runs / "third"
+    for path in ("/training", "/"):
+        assert "No training is running now" in visitor.get(path).text
+    assert "Training of shop" in visitor.get("/training").text
+    begun = third / "stages" / "fit-0"
+    begun.mkdir(parents=True)
+    rows = [{"epoch": n, "judge.shop/buy": 0.4 / n, "choose.choose": 9.0 - n, "ndcg@10": 0.1 * n} for n in (1, 2)]
+    (begun / "log.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    try:
+        text = visitor.get("/training").text
+        assert "Training of third" in text
+        assert "third · in progress</option>" in text
+        assert re.search(r"Running now: <a [^>]*>third</a> \(now at: Training\)", text)
+        chart = ChartTable(["Passes over the data", "buy (shop)", "next item"], [["1", 100.0, 100.0], ["2", 50.0, 87.5]])
+        assert curve_tables(training_progress(third).curves["fit"], "Passes over the data", languages()["en"])["losses"] == chart
+        assert "Running now:" in visitor.get("/").text
+        assert "Training of shop" in visitor.get("/training?run=shop").text
+        assert "can&#39;t be loaded: third" in visitor.get("/settings").text
+        later = time.time() + QUIET + 60
+        assert running_now(served.service, later) == {}
+    finally:
+        shutil.rmtree(third)
