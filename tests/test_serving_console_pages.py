@@ -14,8 +14,9 @@ import pytest
 from console_served import Served, Visitor, console, drop_keys
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.phrases import languages
+from m6rec.serving.console.quality import verdict, weakest
 from m6rec.serving.console.training import curve_tables, running_now
-from m6rec.serving.service.run_reports import QUIET, training_progress
+from m6rec.serving.service.run_reports import QUIET, Board, Cell, training_progress
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,38 @@ def test_the_training_that_runs_is_said_and_opened_first(served: Served) -> None
         assert running_now(served.service, later) == {}
     finally:
         shutil.rmtree(third)
+
+
+def a_cell(task: str, value: float, baseline: float | None, *, metric: str = "ndcg@10", higher: bool = True, scenario: str = "") -> Cell:
+    return Cell(task, scenario, metric, metric, higher, True, value, value - 0.02, value + 0.02, 8, baseline, "item_knn")
+
+
+def test_the_verdict_says_where_the_model_is_better_and_whether_that_may_be_chance() -> None:
+    cells = [
+        a_cell("next", 0.177, 0.193),
+        a_cell("click", 0.66, 0.62, metric="auc"),
+        a_cell("rating", 0.881, 0.95, metric="rmse", higher=False),
+        a_cell("same", 0.50004, 0.5),
+        a_cell("alone", 0.9, None),
+        a_cell("next", 0.045, 0.1, scenario="items: cold"),
+        a_cell("click", 0.51, None, metric="auc", scenario="shop"),
+    ]
+    found = verdict(cells)
+    assert [(one.cell.task, round(one.gain, 3), one.sure) for one in found.better] == [("rating", 0.069, True), ("click", 0.04, True)]
+    assert [(one.cell.task, one.sure) for one in found.worse] == [("next", False), ("same", False)]
+    assert [cell.task for cell in found.alone] == ["alone"]
+    weak = weakest(cells)
+    assert weak is cells[-1], "0.51 of an AUC is 2 % of the way from chance, 0.045 of an nDCG 4.5 %"
+    assert weakest([cells[2]]) is None
+
+
+def test_the_quality_page_opens_with_a_verdict_and_rounds_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = (a_cell("next", 0.1765, 0.193), a_cell("next", 0.04531, None, scenario="items: cold"))
+    monkeypatch.setattr(served.service, "board", lambda: Board(("next",), ("", "items: cold"), cells, (), 0.0))
+    text = Visitor(served).get("/quality").text
+    said = words(text)
+    assert "Nowhere better than the best simple method: next (ndcg@10 0.176 against 0.193 of: items that the same people chose" in said
+    assert "the difference may be chance" in said
+    assert not re.findall(r"0\.1(?:77|765)", said)
+    assert re.search(r"<b>0\.045</b>.*?8 rows</small><span class=\"badge bad\">weakest", text)
+    assert "item_knn" not in said

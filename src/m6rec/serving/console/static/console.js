@@ -40,7 +40,7 @@ const draw = (figure) => {
   drawn.set(plot, chart);
   const named = !sideways && !intervals && axis.length > 0;
   const legendRows = series.length > 1 && !intervals ? Math.ceil(series.reduce((width, one) => width + 52 + 7.5 * one.name.length, 0) / Math.max(plot.clientWidth, 240)) : 0;
-  const top = 16 + 24 * legendRows + (named && figure.dataset.unit ? 18 : 0);
+  const top = 16 + 24 * legendRows;
   const axisName = (text, place) => (text ? { name: text, nameLocation: place, nameGap: place === "middle" ? 30 : 10, nameTextStyle: { color: colour.soft, align: place === "middle" ? "center" : "left" } } : {});
   const names = { type: "category", data: axis, ...axisName(named ? table.tHead.rows[0].cells[0].textContent.trim() : "", "middle"), inverse: sideways, axisLabel: { color: colour.soft, hideOverlap: !sideways, ...(sideways ? { width: 120, overflow: "break" } : {}) }, axisLine: { lineStyle: { color: colour.rule } }, axisTick: { show: false } };
   const sizes = { type: "value", ...axisName(named ? figure.dataset.unit || "" : "", "end"), scale: figure.dataset.kind === "line", axisLabel: { color: colour.soft, hideOverlap: true }, splitNumber: plot.clientWidth < 420 ? 3 : 5, splitLine: { lineStyle: { color: colour.rule } } };
@@ -62,7 +62,7 @@ const draw = (figure) => {
     animation: false,
     color: [colour.c0, colour.c1, colour.c2, colour.c3, colour.c4, colour.c5],
     textStyle: { color: colour.ink, fontFamily: getComputedStyle(document.body).fontFamily },
-    grid: { left: 8, right: 20, top, bottom: 8, outerBoundsMode: "same", outerBoundsContain: "all", outerBounds: { left: 8, right: 20, top: top - (named && figure.dataset.unit ? 18 : 0), bottom: 8 } },
+    grid: { left: 8, right: 20, top, bottom: 8, outerBoundsMode: "same", outerBoundsContain: "all", outerBounds: { left: 8, right: 20, top, bottom: 8 } },
     legend: legendRows ? { top: 0, left: 0, type: "plain", textStyle: { color: colour.ink } } : undefined,
     tooltip: { trigger: intervals ? "item" : "axis", renderMode: "richText", confine: true, backgroundColor: colour.card, borderColor: colour.rule, textStyle: { color: colour.ink } },
     xAxis: sideways ? sizes : names,
