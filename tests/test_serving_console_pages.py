@@ -154,3 +154,50 @@ def test_the_quality_page_opens_with_a_verdict_and_rounds_once(served: Served, m
     assert not re.findall(r"0\.1(?:77|765)", said)
     assert re.search(r"<b>0\.045</b>.*?8 rows</small><span class=\"badge bad\">weakest", text)
     assert "item_knn" not in said
+
+
+def test_what_was_understood_as_a_limit_stands_above_the_list(served: Served) -> None:
+    visitor = Visitor(served)
+    text = visitor.get("/try?user=u03&text=something under 30").text
+    assert re.search(r"Understood as limits.*<b>price below 30</b>", text)
+    assert "No limit was understood" in visitor.get("/try?text=running shoes").text
+    empty = words(visitor.get("/try?user=u03&text=under 0.001").text)
+    assert "No item has price below 0.001. Loosen this limit" in empty
+    assert all(other not in empty for other in ("Say less of", "of 8:", "stands in any item"))
+    assert "Type a user or a few words first" in visitor.get("/try?user=&text=").text
+    assert "a few words first" not in visitor.get("/try").text
+
+
+def test_somebody_unknown_is_said_in_plain_words_with_ids_that_may_be_meant(served: Served) -> None:
+    text = Visitor(served).get("/try?user=u3").text
+    assert "Nobody is known under the id u3" in text
+    assert 'href="/console/try?user=u03"' in text
+    assert "users table" not in text
+
+
+def test_what_was_said_for_somebody_else_is_forgotten_and_a_changed_list_marks_what_is_new(served: Served) -> None:
+    visitor = Visitor(served)
+    first = visitor.get("/try?user=u03&k=5").text
+    shown = re.findall(r'<li class="answer" data-item="([^"]+)"', first)
+    about = re.search(r'name="about" value="(\w+)"', first)
+    assert about is not None
+    after = visitor.get(f"/try?user=u03&k=5&about={about[1]}&dislike={shown[0]}").text
+    now = re.findall(r'<li class="answer" data-item="([^"]+)"', after)
+    assert shown[0] not in now
+    assert after.count("new in the list") == len(set(now) - set(shown)) > 0
+    assert f'name="disliked" value="{shown[0]}"' in after
+    kept = f"k=5&about={about[1]}&disliked={shown[0]}"
+    assert 'name="disliked"' in visitor.get(f"/try?user=u03&{kept}").text
+    for other in (f"user=u04&{kept}", f"user=u03&text=shoes&{kept}"):
+        assert 'name="disliked"' not in visitor.get(f"/try?{other}").text
+
+
+def test_messages_of_the_service_are_in_the_language_of_the_page(served: Served) -> None:
+    visitor = Visitor(served, **{"accept-language": "zh-CN"})
+    paths = ("/try?user=u5x", "/try?text=under 0.001", "/try?text=qqqq zzzz", "/catalogue/item?id=nope", "/try?user=u03&like=nope")
+    for path in paths:
+        boxes = re.findall(r'<(?:p|div) class="(?:problem|note)"[^>]*>(.*?)</(?:p|div)>', visitor.get(path).text, re.S)
+        assert boxes, path
+        assert not [box for box in map(words, boxes) if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,} [A-Za-z]{2,}", box)], path
+    for told_of in ("/moderation/deeds", "/experiments"):
+        assert "somebody on" not in visitor.get(told_of).text

@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from m6rec.base.errors import DataError, UnknownItemError, UsageError, nearest
 from m6rec.serving.console.marks import blockers, kept_back
 from m6rec.serving.console.page import SURE, Form, Page, Reader, Writer, number
+from m6rec.serving.console.told import told
 from m6rec.serving.console.who_gets import who_gets
 
 router = APIRouter(prefix="/catalogue")
@@ -56,7 +57,7 @@ def add(page: Writer, form: Form) -> Response:
             return page.show("catalogue_new", kinds=kinds(page), values=values, id=id, problem="", doubts=found)
         page.service.upsert_items([{"item_id": id, **fields}])
     except (DataError, UsageError) as error:
-        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=str(error), doubts=[])
+        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=told(page.t, str(error)), doubts=[])
     return page.go("/catalogue/item", id=id, who="1", done="item_added")
 
 
@@ -69,7 +70,7 @@ def change(page: Writer, form: Form) -> Response:
     try:
         page.service.upsert_items([{"item_id": id, **read_fields(kinds(page), values)}])
     except (DataError, UsageError) as error:
-        return _item(page, id, 422, values={**written(facts["fields"]), **values}, problem=str(error))
+        return _item(page, id, 422, values={**written(facts["fields"]), **values}, problem=told(page.t, str(error)))
     return page.go("/catalogue/item", id=id, done="item_changed")
 
 
@@ -89,17 +90,17 @@ def doubts(page: Page, fields: Mapping[str, Any]) -> list[str]:
     """What is probably a slip in a new item: no title, a category that no item has, a number below 0 where none is. It may be meant."""
     with page.service.loaded.use() as model:
         frame = model.engine.items.frame
-    told = [page.t("catalogue.no_title")] if "title" in frame.columns and "title" not in fields else []
+    found = [page.t("catalogue.no_title")] if "title" in frame.columns and "title" not in fields else []
     for name, kind in kinds(page).items():
         value = fields.get(name)
         if value is None:
             continue
         known = frame[name].drop_nulls()
         if kind == "category" and value not in set(known.to_list()):
-            told.append(page.t("catalogue.new_value", field=name, value=value) + nearest(value, sorted(set(known.to_list()))))
+            found.append(page.t("catalogue.new_value", field=name, value=value) + nearest(value, sorted(set(known.to_list()))))
         if kind == "number" and value < 0 and min(known.to_list(), default=0.0) >= 0:
-            told.append(page.t("catalogue.below", field=name, value=number(value, 2)))
-    return told
+            found.append(page.t("catalogue.below", field=name, value=number(value, 2)))
+    return found
 
 
 def kinds(page: Page) -> dict[str, str]:
@@ -131,21 +132,21 @@ def read_fields(kinds: Mapping[str, str], values: Mapping[str, str]) -> dict[str
     Raises:
         DataError: something that is no number where one belongs.
     """
-    told: dict[str, Any] = {}
+    read: dict[str, Any] = {}
     for name, kind in kinds.items():
         text = values.get(name, "").strip()
         if not text:
             continue
         if kind == "tags":
-            told[name] = [part for one in text.split(",") if (part := one.strip())]
+            read[name] = [part for one in text.split(",") if (part := one.strip())]
         elif kind == "number":
             try:
-                told[name] = float(text)
+                read[name] = float(text)
             except ValueError:
                 raise DataError(f"'{name}' is a number, got '{text[:80]}'; write it like 12.5") from None
         else:
-            told[name] = text
-    return told
+            read[name] = text
+    return read
 
 
 def _item(

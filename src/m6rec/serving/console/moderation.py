@@ -15,6 +15,7 @@ from m6rec.base.errors import UnknownItemError, UsageError
 from m6rec.serving.console.marks import blockers
 from m6rec.serving.console.page import Admin, Form, Page, Reader
 from m6rec.serving.console.titles import title_of
+from m6rec.serving.console.told import told
 from m6rec.serving.store.records import AuditCheck, Deed, StoredShown
 
 router = APIRouter(prefix="/moderation")
@@ -40,7 +41,7 @@ def block(page: Admin, form: Form) -> Response:
             page.service.item(value)
         page.service.store.block(kind, value, form.get("reason", "").strip())
     except (UsageError, UnknownItemError) as error:
-        return _blocked(page, 422, kind, value, str(error), form.get("reason", ""))
+        return _blocked(page, 422, kind, value, told(page.t, str(error)), form.get("reason", ""))
     page.service.following.catch_up()
     if form.get("back") == "item":
         return page.go("/catalogue/item", id=value, done="blocked")
@@ -121,9 +122,9 @@ def verify_deeds(page: Admin, form: Form) -> Response:
 
 def _deeds(page: Page, before: int, check: AuditCheck | None = None, target: str = "") -> Response:
     rows = page.service.store.deeds(after=before, most=LISTED + 1, newest_first=True, target=target or None)
-    told = [told_deed(page, row) for row in rows[:LISTED]]
+    deeds = [told_deed(page, row) for row in rows[:LISTED]]
     return page.show(
-        "moderation_deeds", rows=told, last=rows[:LISTED][-1].seq if rows else 0, more=len(rows) > LISTED, check=check, target=target
+        "moderation_deeds", rows=deeds, last=rows[:LISTED][-1].seq if rows else 0, more=len(rows) > LISTED, check=check, target=target
     )
 
 

@@ -194,8 +194,10 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   converse(form, new URLSearchParams(new FormData(form, event.submitter)));
 });
+// Enter sends, Shift and Enter begins a new line: in a conversation and where one describes oneself.
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.id !== "text" || !event.target.form || event.target.form.id !== "chat") return;
+  const form = event.target.form;
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.id !== "text" || !form || !["chat", "who"].includes(form.id)) return;
   event.preventDefault();
-  event.target.form.requestSubmit(document.querySelector("#send"));
+  form.requestSubmit(form.querySelector("button.main"));
 });
