@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 import threading
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+import httpx
 import uvicorn
 
 from m6rec.serving.config import ServeConfig
@@ -27,6 +30,30 @@ class Served:
     url: str
     service: Service
     runs: Path
+
+
+class Visitor:
+    """One browser's worth of cookies, without a browser."""
+
+    opened: ClassVar[list[httpx.Client]] = []
+
+    def __init__(self, served: Served, **headers: str) -> None:
+        self.http = httpx.Client(base_url=served.url, headers=headers, timeout=30)
+        self.opened.append(self.http)
+
+    def get(self, path: str) -> httpx.Response:
+        return self.http.get(path)
+
+    def token(self, path: str = "/nothing") -> str:
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.http.get(path, follow_redirects=True).text)
+        assert found is not None
+        return found[1]
+
+    def post(self, path: str, **values: str) -> httpx.Response:
+        return self.http.post(path, data={"csrf": self.token(), **values})
+
+    def sign_in(self, key: str) -> httpx.Response:
+        return self.http.post("/sign-in", data={"csrf": self.token("/sign-in"), "key": key})
 
 
 @contextmanager

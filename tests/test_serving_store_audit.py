@@ -254,7 +254,7 @@ def test_a_deed_stands_with_what_it_tells_of_and_can_not_be_changed(store: Store
         store.forget("somebody")
     told = [(deed.who, deed.did, deed.target, deed.before, deed.after) for deed in store.deeds()]
     assert told == [
-        ("boss", "block", "i1", "", "item"),
+        ("boss", "block", "i1", "", "item: a reason"),
         ("boss", "key_add", "shop", "", "read"),
         ("boss", "setting", "exploration", "", "0.1"),
         ("boss", "items_write", "i0, i1, i2, i3, i4 + 2", "", ""),

@@ -10,7 +10,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from m6rec.base.errors import DataError, UnknownItemError, UsageError, nearest
+from m6rec.serving.console.marks import blockers, kept_back
 from m6rec.serving.console.page import SURE, Form, Page, Reader, Writer, number
+from m6rec.serving.console.told import told
 from m6rec.serving.console.who_gets import who_gets
 
 router = APIRouter(prefix="/catalogue")
@@ -26,7 +28,8 @@ def show(page: Reader, q: str = "", part: int = 1) -> Response:
     part = min(max(part, 1), MOST_PARTS)
     found, total = page.service.search_items(q, LISTED, LISTED * (part - 1))
     last = -(-total // LISTED)
-    return page.show("catalogue", q=q, items=found, total=total, part=part, last=last, count=page.service.info()["items"])
+    count, blocked = page.service.info()["items"], kept_back(page.service)
+    return page.show("catalogue", q=q, items=found, total=total, part=part, last=last, count=count, blocked=blocked)
 
 
 @router.get("/item")
@@ -54,7 +57,7 @@ def add(page: Writer, form: Form) -> Response:
             return page.show("catalogue_new", kinds=kinds(page), values=values, id=id, problem="", doubts=found)
         page.service.upsert_items([{"item_id": id, **fields}])
     except (DataError, UsageError) as error:
-        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=str(error), doubts=[])
+        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=told(page.t, str(error)), doubts=[])
     return page.go("/catalogue/item", id=id, who="1", done="item_added")
 
 
@@ -67,7 +70,7 @@ def change(page: Writer, form: Form) -> Response:
     try:
         page.service.upsert_items([{"item_id": id, **read_fields(kinds(page), values)}])
     except (DataError, UsageError) as error:
-        return _item(page, id, 422, values={**written(facts["fields"]), **values}, problem=str(error))
+        return _item(page, id, 422, values={**written(facts["fields"]), **values}, problem=told(page.t, str(error)))
     return page.go("/catalogue/item", id=id, done="item_changed")
 
 
@@ -87,17 +90,17 @@ def doubts(page: Page, fields: Mapping[str, Any]) -> list[str]:
     """What is probably a slip in a new item: no title, a category that no item has, a number below 0 where none is. It may be meant."""
     with page.service.loaded.use() as model:
         frame = model.engine.items.frame
-    told = [page.t("catalogue.no_title")] if "title" in frame.columns and "title" not in fields else []
+    found = [page.t("catalogue.no_title")] if "title" in frame.columns and "title" not in fields else []
     for name, kind in kinds(page).items():
         value = fields.get(name)
         if value is None:
             continue
         known = frame[name].drop_nulls()
         if kind == "category" and value not in set(known.to_list()):
-            told.append(page.t("catalogue.new_value", field=name, value=value) + nearest(value, sorted(set(known.to_list()))))
+            found.append(page.t("catalogue.new_value", field=name, value=value) + nearest(value, sorted(set(known.to_list()))))
         if kind == "number" and value < 0 and min(known.to_list(), default=0.0) >= 0:
-            told.append(page.t("catalogue.below", field=name, value=number(value, 2)))
-    return told
+            found.append(page.t("catalogue.below", field=name, value=number(value, 2)))
+    return found
 
 
 def kinds(page: Page) -> dict[str, str]:
@@ -129,27 +132,28 @@ def read_fields(kinds: Mapping[str, str], values: Mapping[str, str]) -> dict[str
     Raises:
         DataError: something that is no number where one belongs.
     """
-    told: dict[str, Any] = {}
+    read: dict[str, Any] = {}
     for name, kind in kinds.items():
         text = values.get(name, "").strip()
         if not text:
             continue
         if kind == "tags":
-            told[name] = [part for one in text.split(",") if (part := one.strip())]
+            read[name] = [part for one in text.split(",") if (part := one.strip())]
         elif kind == "number":
             try:
-                told[name] = float(text)
+                read[name] = float(text)
             except ValueError:
                 raise DataError(f"'{name}' is a number, got '{text[:80]}'; write it like 12.5") from None
         else:
-            told[name] = text
-    return told
+            read[name] = text
+    return read
 
 
 def _item(
     page: Page, id: str, status: int = 200, *, values: Mapping[str, str] | None = None, who: bool = False, problem: str = ""
 ) -> Response:
     facts = page.service.item(id)
+    blocked = next((one for one in page.service.store.blocked() if (one.kind, one.value) == ("item", id)), None)
     return page.show(
         "catalogue_item",
         status,
@@ -158,6 +162,8 @@ def _item(
         values=values or written(facts["fields"]),
         similar=page.service.similar(id, SIMILAR).answers,
         audience=who_gets(page.service, id) if who else None,
-        blocked=next((one for one in page.service.store.blocked() if (one.kind, one.value) == ("item", id)), None),
+        blocked=blocked,
+        blocker=blockers(page, [blocked]).get(("item", id)) if blocked is not None else None,
+        rule=kept_back(page.service).get(id, ""),
         problem=problem,
     )

@@ -20,6 +20,7 @@ from m6rec.base.errors import DataError, M6RecError, UsageError
 from m6rec.serving.asked import Ask
 from m6rec.serving.console import people
 from m6rec.serving.console.page import Form, Page, Reader
+from m6rec.serving.console.told import told
 from m6rec.serving.console.try_it import LEAST_SHARE, Line, facts
 from m6rec.serving.conversation.reply import pieces
 from m6rec.serving.service.words import Talked
@@ -57,7 +58,7 @@ def reply(page: Reader, form: Form) -> Response:
         messages = heard(page, form)
         talked = _talked(page, form, messages)
     except M6RecError as error:
-        return _page(page, form, _kept(form), str(error))
+        return _page(page, form, _kept(form), told(page.t, str(error)))
     return _page(page, form, [*map(_drawn, messages), _answered(page, form, messages, talked)])
 
 
@@ -82,7 +83,7 @@ def _events(page: Page, form: Mapping[str, str]) -> Iterator[bytes]:
             else:
                 yield _event({"text": piece})
     except M6RecError as error:
-        yield _event({"problem": str(error)})
+        yield _event({"problem": told(page.t, str(error))})
 
 
 def spoken_pieces(talk: Callable[[Callable[[str, str], None]], Talked]) -> Iterator[str | Talked]:
@@ -141,8 +142,8 @@ def _kept(form: Mapping[str, str]) -> list[Turn]:
 
 def _message(plain: str) -> dict[str, Any]:
     try:
-        told = json.loads(plain)
-        role, content, items = told["role"], told["content"], told.get("items", [])
+        kept = json.loads(plain)
+        role, content, items = kept["role"], kept["content"], kept.get("items", [])
     except (ValueError, TypeError, KeyError, AttributeError):
         raise DataError("a message of this conversation can't be read; begin a new one") from None
     if role not in ("user", "assistant") or not isinstance(content, str) or not isinstance(items, list):
@@ -169,7 +170,7 @@ def _answered(page: Page, form: Mapping[str, str], messages: list[dict[str, Any]
         )
         try:
             ranked = service.rank(ask)
-            why = {one.item_id: told for one, told in zip(ranked.answers, ranked.reasons, strict=True)}
+            why = {one.item_id: reasons for one, reasons in zip(ranked.answers, ranked.reasons, strict=True)}
         except M6RecError:
             why = {}  # somebody unknown: the reply's own words say why
     lines = tuple(
@@ -185,7 +186,7 @@ def _answered(page: Page, form: Mapping[str, str], messages: list[dict[str, Any]
         for place, one in enumerate(found.items, start=1)
     )
     plain = json.dumps({"role": "assistant", "content": found.text, "items": items}, ensure_ascii=False)
-    return Turn("assistant", found.text, plain, lines, talked.notes, found.hand_over, talked.took_ms)
+    return Turn("assistant", found.text, plain, lines, tuple(told(page.t, note) for note in talked.notes), found.hand_over, talked.took_ms)
 
 
 def _event(value: Mapping[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from m6rec.base.errors import UnknownItemError, UsageError
+from m6rec.serving.console.marks import blockers
 from m6rec.serving.console.page import Admin, Form, Page, Reader
-from m6rec.serving.store.records import AuditCheck, StoredShown
+from m6rec.serving.console.titles import title_of
+from m6rec.serving.console.told import told
+from m6rec.serving.store.records import AuditCheck, Deed, StoredShown
 
 router = APIRouter(prefix="/moderation")
 KINDS = ("item", "word", "provider")
@@ -37,7 +41,7 @@ def block(page: Admin, form: Form) -> Response:
             page.service.item(value)
         page.service.store.block(kind, value, form.get("reason", "").strip())
     except (UsageError, UnknownItemError) as error:
-        return _blocked(page, 422, kind, value, str(error))
+        return _blocked(page, 422, kind, value, told(page.t, str(error)), form.get("reason", ""))
     page.service.following.catch_up()
     if form.get("back") == "item":
         return page.go("/catalogue/item", id=value, done="blocked")
@@ -105,9 +109,9 @@ def verify(page: Admin, form: Form) -> Response:
 
 
 @router.get("/deeds")
-def deeds(page: Admin, before: int = 0) -> Response:
-    """What was done to the service, newest first."""
-    return _deeds(page, max(before, 0))
+def deeds(page: Admin, before: int = 0, target: str = "") -> Response:
+    """What was done to the service, or to one thing of it, newest first."""
+    return _deeds(page, max(before, 0), target=target)
 
 
 @router.post("/deeds")
@@ -116,9 +120,60 @@ def verify_deeds(page: Admin, form: Form) -> Response:
     return _deeds(page, 0, page.service.store.verify_deeds())
 
 
-def _deeds(page: Page, before: int, check: AuditCheck | None = None) -> Response:
-    rows = page.service.store.deeds(after=before, most=LISTED + 1, newest_first=True)
-    return page.show("moderation_deeds", rows=rows[:LISTED], more=len(rows) > LISTED, check=check)
+def _deeds(page: Page, before: int, check: AuditCheck | None = None, target: str = "") -> Response:
+    rows = page.service.store.deeds(after=before, most=LISTED + 1, newest_first=True, target=target or None)
+    deeds = [told_deed(page, row) for row in rows[:LISTED]]
+    return page.show(
+        "moderation_deeds", rows=deeds, last=rows[:LISTED][-1].seq if rows else 0, more=len(rows) > LISTED, check=check, target=target
+    )
+
+
+@dataclass(frozen=True)
+class Told:
+    """A deed in words. item: its id where it is one thing of the catalogue, for a link."""
+
+    deed: Deed
+    did: str
+    target: str
+    before: str
+    after: str
+    item: str = ""
+
+
+def told_deed(page: Page, deed: Deed) -> Told:
+    """What somebody did as a page says it: adding, changing and stopping are called so, states and kinds are in words."""
+    t, did, target, before, after, item = page.t, deed.did, deed.target, deed.before, deed.after, ""
+    if did in ("block", "unblock"):
+        kind, _, reason = (after or before).partition(": ")
+        item = target if kind == "item" else ""
+        named = t.known(f"moderation.kinds.{kind}", kind)
+        before, after = ("", reason) if did == "block" else ("", "")
+        target = f"{named}: {target}"
+    elif did == "items_write":
+        item = target if ", " not in target and " + " not in target else ""
+        did = "items_write" if not item else "item_change" if before else "item_add" if after else did
+        before, after = _plainly(before), _plainly(after)
+    elif did == "item_delete":
+        item = ""
+    elif did == "experiment":
+        did = (
+            {"running": "experiment_resume", "paused": "experiment_pause", "stopped": "experiment_stop"}.get(after, did) if before else did
+        )
+        before, after = (t.known(f"experiments.states.{one}", one) for one in (before, after))
+    elif did == "review":
+        before, after = (t.known(f"moderation.states.{one}", one) for one in (before, after))
+    elif did == "setting":
+        target = t.known(f"setting.{target.replace('.', '_')}", target)
+    elif did == "key_add":
+        after = ", ".join(t.known(f"role.{one}", one) for one in after.split(", "))
+    elif did == "key_drop":
+        before = ", ".join(t.known(f"role.{one}", one) for one in before.split(", "))
+    return Told(deed, t.known(f"deed.{did}", did), target, before, after, item)
+
+
+def _plainly(text: str) -> str:
+    """Values of fields without the marks of a program: `tags: ['hiking', 'mountains']` is `tags: hiking, mountains`."""
+    return re.sub(r"\[([^\[\]]*)\]", lambda found: found[1].replace("'", "").replace('"', ""), text)
 
 
 def in_lists(rows: Sequence[StoredShown]) -> list[ShownList]:
@@ -144,9 +199,22 @@ def in_lines(value: Any) -> list[str]:
     return [str(value)]
 
 
-def _blocked(page: Page, status: int = 200, kind: str = "item", value: str = "", problem: str = "") -> Response:
+def _blocked(page: Page, status: int = 200, kind: str = "item", value: str = "", problem: str = "", reason: str = "") -> Response:
     rules = page.service.config.rules
     always = {"item": rules.blocked_items, "word": rules.blocked_words, "provider": rules.blocked_providers}
     fixed = [(name, one) for name, several in always.items() for one in several]
     rows = page.service.store.blocked()
-    return page.show("moderation", status, rows=rows, fixed=fixed, kinds=KINDS, kind=kind, value=value, problem=problem)
+    titles = {one: title_of(page.service, one) for name, one in [*((row.kind, row.value) for row in rows), *fixed] if name == "item"}
+    return page.show(
+        "moderation",
+        status,
+        rows=rows,
+        fixed=fixed,
+        titles=titles,
+        blockers=blockers(page, rows),
+        kinds=KINDS,
+        kind=kind,
+        value=value,
+        reason=reason,
+        problem=problem,
+    )

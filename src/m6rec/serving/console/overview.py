@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.page import Page, Reader
 from m6rec.serving.console.phrases import Phrases
+from m6rec.serving.console.training import running_now
 from m6rec.serving.console.versions import added
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Now:
     notes: list[str]
     errors: list[tuple[str, int]]  # kind of error, how often, since the start
     cached: int  # answers that could have come from a cache
+    training: dict[str, str]  # runs in training -> the stage they are at
 
 
 @router.get("/")
@@ -78,6 +80,7 @@ def now(page: Page) -> Now:
         added=added(page.service),
         errors=sorted(((name[6:], count) for name, count in total["counts"].items() if name.startswith("error ")), key=lambda one: -one[1]),
         cached=sum(total["counts"].get(f"cache {use}", 0) for use in ("hit", "miss")),
+        training=running_now(page.service),
         notes=[*info["problems"], *[t("overview.retrain")] * bool(info["retrain"])],
     )
 

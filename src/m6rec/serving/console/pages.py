@@ -18,6 +18,7 @@ from m6rec.serving.config import ServeConfig
 from m6rec.serving.console import catalogue, chat, experiments, moderation, overview, quality, settings, sign_in, training, try_it
 from m6rec.serving.console.access import COOKIE, HOURS, Access
 from m6rec.serving.console.page import ROOT, STATIC, Page, Refused
+from m6rec.serving.console.told import told
 from m6rec.serving.store.deeds import acting
 
 if TYPE_CHECKING:
@@ -112,4 +113,4 @@ def _as_page(request: Request, error: Exception) -> Response:
         return page.show("error", 422, message=page.t("error.400"))
     away = isinstance(error, StorageError)
     unknown = isinstance(error, UnknownItemError | UnknownUserError)
-    return page.show("error", 503 if away else 404 if unknown else 400, message=str(error))
+    return page.show("error", 503 if away else 404 if unknown else 400, message=told(page.t, str(error)))

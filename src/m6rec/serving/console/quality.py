@@ -38,7 +38,7 @@ def show(page: Reader) -> Response:
     beside = [cell for cell in leading if cell.scenario == "" and cell.baseline is not None]
     chart = ChartTable(
         [page.t("quality.task"), page.t("quality.model"), page.t("quality.baseline")],
-        [[f"{cell.task}: {cell.label}", round(cell.value, 4), round(cell.baseline or 0.0, 4)] for cell in beside if scaled(cell.metric)],
+        [[f"{cell.task}: {cell.label}", round(cell.value, 3), round(cell.baseline or 0.0, 3)] for cell in beside if scaled(cell.metric)],
     )
     live = page.service.figures()["quality"]
     left_out = [page.t(f"quality.left_{why}", n=count) for why, count in live["left_out"].items()]
@@ -53,7 +53,45 @@ def show(page: Reader) -> Response:
         live_note=note,
         windows=windows,
         meanings=meanings(page, board),
+        verdict=verdict(leading),
+        weakest=weakest(leading),
     )
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A task's leading figure beside the best simple method. gain: above 0 where the model is better.  sure: whether chance is no excuse."""
+
+    cell: Cell
+    gain: float
+    sure: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where the model is better than the best simple method, where it is not, and which tasks have nothing to compare with."""
+
+    better: list[Beside]
+    worse: list[Beside]
+    alone: list[Cell]
+
+
+def verdict(leading: Sequence[Cell]) -> Verdict:
+    """The board in one line: over all scenarios together, largest difference first. A gain that three digits do not show is none."""
+    found = [
+        Beside(cell, (cell.value - cell.baseline) * (1 if cell.higher else -1), not cell.low <= cell.baseline <= cell.high)
+        for cell in leading
+        if cell.scenario == "" and cell.baseline is not None
+    ]
+    better = sorted((one for one in found if round(one.gain, 3) > 0), key=lambda one: -one.gain)
+    worse = sorted((one for one in found if round(one.gain, 3) <= 0), key=lambda one: one.gain)
+    return Verdict(better, worse, [cell for cell in leading if cell.scenario == "" and cell.baseline is None])
+
+
+def weakest(leading: Sequence[Cell]) -> Cell | None:
+    """The cell that is nearest to knowing nothing, None where no figure has a scale."""
+    known = [(share, cell) for cell in leading if (share := strength(cell)) is not None]
+    return min(known, key=lambda one: one[0])[1] if known else None
 
 
 def meanings(page: Page, board: Board) -> list[tuple[str, str]]:
@@ -84,10 +122,16 @@ def scaled(metric: str) -> bool:
     return metric.partition("@")[0] not in ("rmse", "mae", "log_loss", "mse")
 
 
-def shade(cell: Cell) -> int | None:
-    """How far the value is from knowing nothing to knowing everything."""
+def strength(cell: Cell) -> float | None:
+    """How far the value is from knowing nothing (0) to knowing everything (1); None where the metric has no such scale."""
     if not scaled(cell.metric):
         return None
     floor = CHANCE.get(cell.metric.partition("@")[0], 0.0)
     share = (cell.value - floor) / (1.0 - floor)
-    return min(max(int(SHADES * (share if cell.higher else 1.0 - share)), 0), SHADES - 1)
+    return share if cell.higher else 1.0 - share
+
+
+def shade(cell: Cell) -> int | None:
+    """The colour of a cell, None for none."""
+    share = strength(cell)
+    return None if share is None else min(max(int(SHADES * share), 0), SHADES - 1)

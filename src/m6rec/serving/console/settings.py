@@ -124,6 +124,7 @@ def _settings(
 ) -> Response:
     """loading: whether the form for another model is open.  typed: what stands in it."""
     store = page.service.store
+    others = {one: path for one, path in runs_beside(page.service).items() if one != run_of(page.service.run).name}
     return page.show(
         "settings",
         status,
@@ -137,8 +138,7 @@ def _settings(
         name=name,
         loading=loading,
         typed={one: (typed or {}).get(one, "") for one in ("folder", "version", "note")},
-        beside=[
-            one for one, path in runs_beside(page.service).items() if one != run_of(page.service.run).name and (path / "model").is_dir()
-        ],
+        beside=[one for one, path in others.items() if (path / "model").is_dir()],
+        unfinished=[one for one, path in others.items() if not (path / "model").is_dir()],
         previous=store.previous_active(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from fastapi.responses import Response
 
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.page import Reader
-from m6rec.serving.service.run_reports import run_of
+from m6rec.serving.console.phrases import Phrases
+from m6rec.serving.service.run_reports import QUIET, run_of
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -22,16 +24,37 @@ MOST_SERIES = 6  # lines of one chart
 
 @router.get("")
 def show(page: Reader, run: str = "") -> Response:
-    """The training of the served run, or of a run beside it."""
-    runs = runs_beside(page.service)
-    folder = runs.get(run, run_of(page.service.run))
+    """The training that runs now, if any, else that of the served run; or of the run that was asked for."""
+    runs, running = runs_beside(page.service), running_now(page.service)
+    served = run_of(page.service.run)
+    folder = runs.get(run) or next((runs[name] for name in running), served)
     progress = page.service.training(folder)
     charts = [
         (stage, kind, table)
         for stage, series in progress.curves.items()
-        for kind, table in curve_tables(series, page.t("training.epoch")).items()
+        for kind, table in curve_tables(series, page.t("training.epoch"), page.t).items()
     ]
-    return page.show("training", progress=progress, charts=charts, runs=list(runs), run=folder.name)
+    return page.show("training", progress=progress, charts=charts, runs=list(runs), run=folder.name, running=running, served=served.name)
+
+
+def running_now(service: Service, now: float | None = None) -> dict[str, str]:
+    """Runs in training at this moment -> the stage they are at, the one with the newest sign of life first."""
+    moment = time.time() if now is None else now
+    found = []
+    for name, folder in runs_beside(service).items():
+        if moment - _touched(folder) <= QUIET:  # a run at rest is not read at all
+            progress = service.training(folder)
+            if progress.status == "running":
+                found.append((-(progress.updated or 0.0), name, progress.stage))
+    return {name: stage for _, name, stage in sorted(found)}
+
+
+def _touched(run: Path) -> float:
+    """When a file in the stages of a run was last written, seconds since 1970; 0 where that can't be read."""
+    try:
+        return max((path.stat().st_mtime for pattern in ("*", "*/*") for path in (run / "stages").glob(pattern)), default=0.0)
+    except OSError:
+        return 0.0  # a stage was put in its place just now; the next look sees it
 
 
 def runs_beside(service: Service) -> dict[str, Path]:
@@ -41,13 +64,36 @@ def runs_beside(service: Service) -> dict[str, Path]:
     return {own.name: own, **found}
 
 
-def curve_tables(series: Mapping[str, Sequence[Sequence[float]]], epoch: str) -> dict[str, ChartTable]:
-    """Losses and measures of a stage, a chart each: they do not share a scale. Speed is no curve of learning and is left out."""
+def curve_tables(series: Mapping[str, Sequence[Sequence[float]]], epoch: str, t: Phrases) -> dict[str, ChartTable]:
+    """Losses and measures of a stage, a chart each and more where there are many. Speed is no curve of learning and is left out.
+
+    The losses of several tasks have no common unit: each is told in per cent of what it was at first.
+    """
     kinds: dict[str, dict[str, Sequence[Sequence[float]]]] = {"losses": {}, "measures": {}}
     for name, points in series.items():
-        if name != "targets_per_second":
-            kinds["losses" if "." in name else "measures"][name.partition(".")[2] or name] = points
-    return {kind: _table(dict(list(found.items())[:MOST_SERIES]), epoch) for kind, found in kinds.items() if found}
+        if name == "targets_per_second" or not points:
+            continue
+        if "." in name:
+            first = points[0][1]
+            share = [[moment, 100 * value / first] for moment, value in points] if first > 0 else points
+            kinds["losses"][series_name(t, name)] = share
+        else:
+            kinds["measures"][series_name(t, name)] = points
+    found: dict[str, ChartTable] = {}
+    for kind, lines in kinds.items():
+        names = list(lines)
+        for begin in range(0, len(names), MOST_SERIES):
+            part = {name: lines[name] for name in names[begin : begin + MOST_SERIES]}
+            found[f"{kind}{begin // MOST_SERIES + 1 if begin else ''}"] = _table(part, epoch)
+    return found
+
+
+def series_name(t: Phrases, name: str) -> str:
+    """What a curve shows, in words: "judge.shop/click" is "click (shop)"."""
+    head, _, rest = name.partition(".")
+    short = rest or head
+    where, _, task = short.partition("/")
+    return t.known(f"series.{short}", f"{task} ({where})" if task else short)
 
 
 def _table(series: Mapping[str, Sequence[Sequence[float]]], epoch: str) -> ChartTable:

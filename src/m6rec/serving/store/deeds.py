@@ -1,7 +1,7 @@
 """Deeds: what people did to the service, when, to what. Rows are added and never changed, and a chain of hashes shows if somebody did.
 
 A deed is written in the transaction of what it tells of: there is none without the other. What the service does by itself is no deed. No row
-names a person who is recommended to, so that nothing of them is left behind when they are forgotten.
+names a person who is recommended to, so that nothing of them is left behind when they are forgotten; only the reason of a block is free text.
 
 Each row carries hash = SHA-256(hash of the row before, the row), as in the audit of what was shown.
 """
@@ -66,10 +66,19 @@ def doing(did: str, target: str = "") -> Doing:
 class Deeds(Part):
     """Who did what to the service."""
 
-    def deeds(self, *, after: int = 0, most: int = 1_000, newest_first: bool = False) -> list[Deed]:
-        """Rows of the record after row `after` in their order (or, newest first, before row `after` where it is given)."""
+    def deeds(
+        self, *, after: int = 0, most: int = 1_000, newest_first: bool = False, did: str | None = None, target: str | None = None
+    ) -> list[Deed]:
+        """Rows of the record after row `after` in their order (or, newest first, before row `after` where it is given).
+
+        did, target: only the deeds of this kind, or on this.
+        """
         table = tables.deeds
         query = select(table)
+        if did is not None:
+            query = query.where(table.c.did == did)
+        if target is not None:
+            query = query.where(table.c.target == _short(target))
         if newest_first:
             query = (query.where(table.c.seq < after) if after else query).order_by(table.c.seq.desc())
         else:

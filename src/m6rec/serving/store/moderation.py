@@ -33,7 +33,7 @@ class Moderation(Part):
         deed = doing("block", value)
 
         def work(writing: Writing) -> None:
-            deed.note(writing, "", kind)
+            deed.note(writing, "", f"{kind}: {text}" if text else kind)
             writing.put(tables.blocked, ["kind", "value"], [{"kind": kind, "value": value, "reason": text, "time": writing.now}])
             writing.note("rule", f"{kind}:{value}", {"blocked": True})
 

@@ -35,11 +35,15 @@ const draw = (figure) => {
   const sideways = intervals || figure.dataset.kind === "bars";
   const fresh = !drawn.has(plot);
   plot.hidden = false;
-  if (fresh) plot.style.height = sideways ? `${Math.max(180, (intervals ? 44 : 28 * series.length) * axis.length + 70)}px` : "260px";
+  if (fresh) plot.style.height = sideways ? `${Math.max(180, (intervals ? 44 : 28 * series.length) * axis.length + 70)}px` : `${260 + 24 * Math.max(0, Math.ceil((series.length - 3) / 3))}px`;
   const chart = drawn.get(plot) || window.echarts.init(plot, null, { renderer: "svg" });
   drawn.set(plot, chart);
-  const names = { type: "category", data: axis, inverse: sideways, axisLabel: { color: colour.soft, hideOverlap: !sideways, ...(sideways ? { width: 120, overflow: "break" } : {}) }, axisLine: { lineStyle: { color: colour.rule } }, axisTick: { show: false } };
-  const sizes = { type: "value", scale: figure.dataset.kind === "line", axisLabel: { color: colour.soft, hideOverlap: true }, splitNumber: plot.clientWidth < 420 ? 3 : 5, splitLine: { lineStyle: { color: colour.rule } } };
+  const named = !sideways && !intervals && axis.length > 0;
+  const legendRows = series.length > 1 && !intervals ? Math.ceil(series.reduce((width, one) => width + 52 + 7.5 * one.name.length, 0) / Math.max(plot.clientWidth, 240)) : 0;
+  const top = 16 + 24 * legendRows;
+  const axisName = (text, place) => (text ? { name: text, nameLocation: place, nameGap: place === "middle" ? 30 : 10, nameTextStyle: { color: colour.soft, align: place === "middle" ? "center" : "left" } } : {});
+  const names = { type: "category", data: axis, ...axisName(named ? table.tHead.rows[0].cells[0].textContent.trim() : "", "middle"), inverse: sideways, axisLabel: { color: colour.soft, hideOverlap: !sideways, ...(sideways ? { width: 120, overflow: "break" } : {}) }, axisLine: { lineStyle: { color: colour.rule } }, axisTick: { show: false } };
+  const sizes = { type: "value", ...axisName(named ? figure.dataset.unit || "" : "", "end"), scale: figure.dataset.kind === "line", axisLabel: { color: colour.soft, hideOverlap: true }, splitNumber: plot.clientWidth < 420 ? 3 : 5, splitLine: { lineStyle: { color: colour.rule } } };
   const kind = figure.dataset.kind === "line" ? "line" : "bar";
   const plain = () => series.map((one) => ({ ...one, type: kind, showSymbol: one.data.length <= 60, showAllSymbol: true, symbolSize: 5, barMaxWidth: 22, lineStyle: { width: 2 }, connectNulls: false }));
   const whiskers = () => {
@@ -58,8 +62,8 @@ const draw = (figure) => {
     animation: false,
     color: [colour.c0, colour.c1, colour.c2, colour.c3, colour.c4, colour.c5],
     textStyle: { color: colour.ink, fontFamily: getComputedStyle(document.body).fontFamily },
-    grid: { left: 8, right: 20, top: series.length > 1 ? 40 : 16, bottom: 8, outerBoundsMode: "same", outerBoundsContain: "axisLabel", outerBounds: { left: 8, right: 20, top: series.length > 1 ? 40 : 16, bottom: 8 } },
-    legend: series.length > 1 && !intervals ? { top: 0, left: 0, type: "scroll", textStyle: { color: colour.ink } } : undefined,
+    grid: { left: 8, right: 20, top, bottom: 8, outerBoundsMode: "same", outerBoundsContain: "all", outerBounds: { left: 8, right: 20, top, bottom: 8 } },
+    legend: legendRows ? { top: 0, left: 0, type: "plain", textStyle: { color: colour.ink } } : undefined,
     tooltip: { trigger: intervals ? "item" : "axis", renderMode: "richText", confine: true, backgroundColor: colour.card, borderColor: colour.rule, textStyle: { color: colour.ink } },
     xAxis: sideways ? sizes : names,
     yAxis: sideways ? names : sizes,
@@ -190,8 +194,10 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   converse(form, new URLSearchParams(new FormData(form, event.submitter)));
 });
+// Enter sends, Shift and Enter begins a new line: in a conversation and where one describes oneself.
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.id !== "text" || !event.target.form || event.target.form.id !== "chat") return;
+  const form = event.target.form;
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.id !== "text" || !form || !["chat", "who"].includes(form.id)) return;
   event.preventDefault();
-  event.target.form.requestSubmit(document.querySelector("#send"));
+  form.requestSubmit(form.querySelector("button.main"));
 });
