@@ -61,13 +61,15 @@ class Sure:
         ("I have seen that already", "refuse"),
         ("something else please", "more"),
         ("not that one", "refuse"),
+        ("I would rather have no Borea", "refine"),
         ("this is rubbish", "hand_over"),
         ("my tooth hurts", "hand_over"),
     ],
 )
 def test_what_is_said_of_items_is_believed_before_the_tasks(text: str, intent: str) -> None:
     before = Before(shown=(0,), focus=0, known={0}, offered=True, language="en")
-    table = Table(Vocabulary(["i1"]), pl.DataFrame({"title": ["Alpine boots"]}), {"title": FieldType.TEXT})
+    frame = pl.DataFrame({"title": ["Alpine boots"], "brand": ["Borea"]})
+    table = Table(Vocabulary(["i1"]), frame, {"title": FieldType.TEXT, "brand": FieldType.CATEGORY})
     phrases = built_in_phrases("en")
     turn = understand(text, before, Names(table, ["Alpine boots"], np.ones(1, np.int64), phrases.plain), phrases, Sure())
     assert turn.intent == intent

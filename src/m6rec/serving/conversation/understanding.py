@@ -152,7 +152,7 @@ def understand(
     told = None if judged is None else judged.intent(text)
     facts["told"] = told
     asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, phrases))
-    intent = _intent(words, phrases, judged, told, before, question, asked_of, bool(about), wanted, strange, facts)
+    intent = _intent(words, phrases, judged, told, before, question, asked_of, bool(about), wanted, bool(unwanted), strange, facts)
     if intent == "anything":
         facts["wish"] = ""  # "any brand is fine": nothing that an item could have
     if intent in ("ask_item", "why"):
@@ -170,6 +170,7 @@ def _intent(
     asked_of: bool,
     about: bool,
     wanted: list[Named],
+    ruled_out: bool,
     strange: bool,
     facts: dict[str, object],
 ) -> Intent:
@@ -177,7 +178,7 @@ def _intent(
     has = {cue: phrases.has(cue, words) for cue in phrases.cues}
     felt = felt_of_items(facts)
     ordinary = any(has[cue] for cue in ORDINARY)
-    if told in ("hand_over", "anger") and not has["awful"] and (felt or (not facts["wish"] and ordinary)):
+    if told in ("hand_over", "anger") and not has["awful"] and (felt or ruled_out or (not facts["wish"] and ordinary)):
         told = None  # it speaks of items, or every word of it is one of asking: a task that says otherwise has not read such words
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
