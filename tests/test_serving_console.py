@@ -242,7 +242,7 @@ def test_an_experiment_says_what_differs_and_a_stopped_one_is_not_let_run(served
     assert "let it run" in visitor.get("/experiments/one?name=trial").text
     assert visitor.post("/experiments/state", name="trial", state="stopped", sure="yes").status_code == 303
     text = visitor.get("/experiments/one?name=trial").text
-    assert "Stopped:" in text
+    assert "It does not run" in text
     assert "let it run" not in text
     assert "POST /v1/experiments" in visitor.get("/experiments").text
 
@@ -255,20 +255,21 @@ def test_an_experiment_is_begun_by_a_form_and_a_wrong_one_is_told_and_kept_in_th
         "arm": "various",
         "share": "30",
         "traffic": "50",
-        "diversity": "40",
-        "actions": "buy, click",
+        "diversity": "0.4",
+        **{f"action.{name}": "on" for name in served.service.info()["actions"][:2]},
     }
     wrong = visitor.post("/experiments/new", **(wanted | {"share": "130"}))
     assert wrong.status_code == 422
     assert 'value="130"' in wrong.text
     assert "no number" not in wrong.text
-    assert visitor.post("/experiments/new", **(wanted | {"diversity": "much"})).status_code == 422
+    for diversity in ("much", "40"):
+        assert visitor.post("/experiments/new", **(wanted | {"diversity": diversity})).status_code == 422
     assert "by form" not in [body["name"] for body in served.service.store.experiments()]
     assert visitor.post("/experiments/new", **wanted).status_code == 303
     made = Experiment.build(next(body for body in served.service.store.experiments() if body["name"] == "by form"), "made")
     assert [(arm.name, arm.share) for arm in made.arms] == [("old", 0.7), ("various", 0.3)]
     assert made.arms[1].slate is not None
-    assert (made.arms[1].slate.diversity, made.traffic, made.actions) == (0.4, 0.5, ["buy", "click"])
+    assert (made.arms[1].slate.diversity, made.traffic, made.actions) == (0.4, 0.5, served.service.info()["actions"][:2])
     assert visitor.post("/experiments/new", **wanted).status_code == 422, "the name is taken"
     assert "Variety: 0.40" in visitor.get("/experiments/one?name=by form").text
 

@@ -201,3 +201,52 @@ def test_messages_of_the_service_are_in_the_language_of_the_page(served: Served)
         assert not [box for box in map(words, boxes) if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,} [A-Za-z]{2,}", box)], path
     for told_of in ("/moderation/deeds", "/experiments"):
         assert "somebody on" not in visitor.get(told_of).text
+
+
+def test_an_experiment_that_can_find_nothing_is_refused_and_one_that_takes_people_from_another_is_asked_about(served: Served) -> None:
+    visitor, store = Visitor(served), served.service.store
+    wanted = {"name": "first", "control": "as today", "arm": "other", "share": "50", "traffic": "100"}
+    for same in ({}, {"model": served.service.info()["model_version"]}, {"diversity": "0", "exploration": "0"}):
+        alike = visitor.post("/experiments/new", **(wanted | same))
+        assert alike.status_code == 422
+        assert "nothing to find out" in alike.text
+    known = served.service.info()["actions"]
+    form = visitor.get("/experiments/new").text
+    assert re.findall(r'name="action\.([^"]+)"', form) == known
+    assert "‹ Experiments" in form
+    begun = {**wanted, "diversity": "0.3", f"action.{known[0]}": "on", "action.never seen": "on"}
+    assert visitor.post("/experiments/new", **begun).status_code == 303
+    second = begun | {"name": "second"}
+    asked = visitor.post("/experiments/new", **second)
+    assert "one of the two would get nobody" in words(asked.text)
+    assert 'name="sure" value="yes"' in asked.text
+    assert [body["name"] for body in store.experiments()] == ["first"]
+    page = words(visitor.get("/experiments/one?name=first").text)
+    for said in (f"Actions that count {known[0]}", "People who take part 100 %", "Begun by somebody on this machine", "0 items shown"):
+        assert said in page, said
+    assert "never seen" not in page
+    assert not re.search(r"[a-z]+_[a-z]+", re.sub(r"shop[\w-]*", "", page)), "no name of a program stands on the page"
+    visitor.post("/experiments/state", name="first", state="stopped", sure="yes")
+    stopped = visitor.get("/experiments/one?name=first").text
+    assert re.findall(r'name="state" value="(\w+)"', stopped) == ["running"]
+    assert "nothing was found" in stopped
+    assert "stopped an experiment" in visitor.get("/moderation/deeds?target=first").text
+    assert visitor.post("/experiments/new", **second).status_code == 303, "what is stopped takes nobody"
+    store.drop_experiment("first")
+    store.drop_experiment("second")
+
+
+def test_a_new_item_is_offered_what_the_catalogue_has_and_can_be_corrected(served: Served) -> None:
+    visitor = Visitor(served)
+    have = {one["fields"]["category"] for one in served.service.items(None, 1000)} - {None}
+    form = visitor.get("/catalogue/new").text
+    assert set(re.findall(r'<option value="([^"]+)">', form.partition('id="l-category"')[2].partition("</datalist>")[0])) == have
+    assert "(required)" in form
+    asked = visitor.post("/catalogue/new", id="boots", **{"field.title": "Boots", "field.category": "Footwear"}).text
+    assert all(str(one) in asked for one in have)
+    assert "Add it as corrected" in asked
+    corrected = {"field.title": "Boots", "field.category": sorted(have)[0]}
+    assert visitor.post("/catalogue/new", id="boots", **corrected).status_code == 303, "what was corrected is not asked about again"
+    people = words(visitor.get("/catalogue/item?id=boots&who=1").text)
+    assert re.search(r"\d+ of all \d+ people have it among", people)
+    visitor.post("/catalogue/delete", id="boots", sure="yes")

@@ -9,16 +9,18 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from m6rec.base.errors import DataError, UnknownItemError, UsageError, nearest
+from m6rec.base.errors import DataError, UnknownItemError, UsageError
 from m6rec.serving.console.marks import blockers, kept_back
 from m6rec.serving.console.page import SURE, Form, Page, Reader, Writer, number
-from m6rec.serving.console.told import told
+from m6rec.serving.console.told import field_name, told
 from m6rec.serving.console.who_gets import who_gets
 
 router = APIRouter(prefix="/catalogue")
 LISTED = 40
 MOST_PARTS = 1_000_000
 SIMILAR = 6
+MOST_CHOICES = 200  # values that are offered for a category
+NAMED = 12  # of them that a doubt names
 PREFIX = "field."  # of the names of inputs that hold an item's fields
 
 
@@ -41,7 +43,7 @@ def one(page: Reader, id: str, who: bool = False) -> Response:
 @router.get("/new")
 def blank(page: Writer) -> Response:
     """The form for a new item."""
-    return page.show("catalogue_new", kinds=kinds(page), values={}, id="", problem="", doubts=[])
+    return page.show("catalogue_new", kinds=kinds(page), choices=choices(page), values={}, id="", problem="", doubts=[])
 
 
 @router.post("/new")
@@ -54,10 +56,19 @@ def add(page: Writer, form: Form) -> Response:
             raise UsageError(page.t("catalogue.taken", id=id))
         fields = read_fields(kinds(page), values)
         if id and not form.get(SURE) and (found := doubts(page, fields)):
-            return page.show("catalogue_new", kinds=kinds(page), values=values, id=id, problem="", doubts=found)
+            return page.show("catalogue_new", kinds=kinds(page), choices=choices(page), values=values, id=id, problem="", doubts=found)
         page.service.upsert_items([{"item_id": id, **fields}])
     except (DataError, UsageError) as error:
-        return page.show("catalogue_new", 422, kinds=kinds(page), values=values, id=id, problem=told(page.t, str(error)), doubts=[])
+        return page.show(
+            "catalogue_new",
+            422,
+            kinds=kinds(page),
+            choices=choices(page),
+            values=values,
+            id=id,
+            problem=told(page.t, str(error)),
+            doubts=[],
+        )
     return page.go("/catalogue/item", id=id, who="1", done="item_added")
 
 
@@ -97,10 +108,24 @@ def doubts(page: Page, fields: Mapping[str, Any]) -> list[str]:
             continue
         known = frame[name].drop_nulls()
         if kind == "category" and value not in set(known.to_list()):
-            found.append(page.t("catalogue.new_value", field=name, value=value) + nearest(value, sorted(set(known.to_list()))))
+            found.append(
+                page.t("catalogue.new_value", field=field_name(page.t, name), value=value, known=", ".join(choices(page)[name][:NAMED]))
+            )
         if kind == "number" and value < 0 and min(known.to_list(), default=0.0) >= 0:
-            found.append(page.t("catalogue.below", field=name, value=number(value, 2)))
+            found.append(page.t("catalogue.below", field=field_name(page.t, name), value=number(value, 2)))
     return found
+
+
+def choices(page: Page) -> dict[str, list[str]]:
+    """Values that the catalogue has of each category, the most frequent first."""
+    with page.service.loaded.use() as model:
+        frame = model.engine.items.frame
+        found = {}
+        for name, kind in kinds(page).items():
+            if kind == "category":
+                counted = frame[name].drop_nulls().value_counts(sort=True)
+                found[name] = [str(value) for value in counted[name].head(MOST_CHOICES).to_list()]
+        return found
 
 
 def kinds(page: Page) -> dict[str, str]:
@@ -159,6 +184,7 @@ def _item(
         status,
         item=facts,
         kinds=kinds(page),
+        choices=choices(page),
         values=values or written(facts["fields"]),
         similar=page.service.similar(id, SIMILAR).answers,
         audience=who_gets(page.service, id) if who else None,

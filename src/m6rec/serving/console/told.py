@@ -40,8 +40,13 @@ def limit(t: Phrases, constraint: Constraint) -> str:
     """What was understood of a typed text, such as "price below 10"."""
     value = constraint.value
     said = t("limit.or").join(value) if isinstance(value, tuple) else f"{value:g}"
-    return t(f"limit.{SIGNS[constraint.op]}", field=constraint.field, value=said)
+    return t(f"limit.{SIGNS[constraint.op]}", field=field_name(t, constraint.field), value=said)
+
+
+def field_name(t: Phrases, field: str) -> str:
+    """What a field of the items is called, by its name in the data where the page has no word for it."""
+    return t.known(f"field.{field}", field)
 
 
 def _limits(t: Phrases, text: str) -> str:
-    return LIMIT.sub(lambda found: t(f"limit.{SIGNS[found['sign']]}", field=found["field"], value=found["value"]), text)
+    return LIMIT.sub(lambda found: t(f"limit.{SIGNS[found['sign']]}", field=field_name(t, found["field"]), value=found["value"]), text)

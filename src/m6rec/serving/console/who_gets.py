@@ -18,7 +18,7 @@ TOLD = 10
 class Audience:
     """Who has the item in their list.
 
-    drawn: how many people were asked for.  reached: those who have the item among the first `deep`.
+    drawn: how many people were asked for, at random out of `known`.  reached: those who have the item among the first `deep`.
     best: user, place, of those nearest the top.
 
     blocked: whether moderation or the configuration keeps it from everybody, in which case nobody was asked for.
@@ -28,6 +28,7 @@ class Audience:
     reached: int
     deep: int
     best: list[tuple[str, int]]
+    known: int = 0
     blocked: bool = False
 
 
@@ -50,4 +51,4 @@ def who_gets(service: Service, item: str, seed: int = 0) -> Audience:
         return Audience(0, 0, deep, [])
     mine = lists.filter(lists["item_id"] == item).sort("rank", "user_id")
     best = list(zip(mine["user_id"].to_list(), mine["rank"].to_list(), strict=True))
-    return Audience(len(drawn), len(best), deep, best[:TOLD])
+    return Audience(len(drawn), len(best), deep, best[:TOLD], len(users))

@@ -83,11 +83,7 @@ const showValues = (event) => {
   if (shown) shown.value = event.target.value;
 };
 
-document.addEventListener("DOMContentLoaded", () => {
-  drawAll(document);
-  const here = document.querySelector("nav [aria-current]");
-  if (here) here.closest("ul").scrollLeft = here.offsetLeft - 40; // on a phone the pages stand in one row that scrolls
-});
+document.addEventListener("DOMContentLoaded", () => drawAll(document));
 document.addEventListener("input", showValues);
 document.addEventListener("focusin", (event) => "select" in event.target.dataset && event.target.select());
 window.addEventListener("resize", () => drawn.forEach((chart, plot) => (plot.isConnected ? chart.resize() : drawn.delete(plot))));
@@ -164,6 +160,8 @@ const converse = async (form, sent) => {
         making.hidden = true;
         if (told.said !== undefined) {
           form.querySelector("#talk-start")?.remove();
+          document.querySelector(".preferences")?.remove(); // the page would be loaded anew, and the conversation lies in it
+          document.querySelector("#look-later").hidden = false;
           talk.querySelectorAll(".say").forEach((old) => old.remove());
           talk.insertAdjacentHTML("beforeend", told.said);
           typed.value = "";
