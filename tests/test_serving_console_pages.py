@@ -53,6 +53,13 @@ def test_a_page_that_came_from_a_form_has_no_switch_that_would_lose_it(served: S
     assert "what a form has answered" in reloaded.text
 
 
+def test_the_chat_begins_with_an_example_that_the_catalogue_has(served: Served) -> None:
+    found = re.search(r"something for ([^<]+?)</p>", Visitor(served).get("/chat").text)
+    assert found is not None
+    with served.service.loaded.use() as model:
+        assert model.engine.understands(found[1])
+
+
 def test_what_is_blocked_is_marked_and_says_who_when_and_why(served: Served) -> None:
     visitor, service = Visitor(served), served.service
     total, title = service.info()["items"], service.item("i05")["title"]

@@ -19,6 +19,7 @@ from fastapi.responses import Response, StreamingResponse
 from m6rec.base.errors import DataError, M6RecError, UsageError
 from m6rec.serving.asked import Ask
 from m6rec.serving.console import people
+from m6rec.serving.console.catalogue import choices, kinds
 from m6rec.serving.console.page import Form, Page, Reader
 from m6rec.serving.console.told import told
 from m6rec.serving.console.try_it import LEAST_SHARE, Line, facts
@@ -132,7 +133,18 @@ def _page(page: Page, form: Mapping[str, str], turns: list[Turn], problem: str =
         users=people.known_users(page.service),
         scenarios=page.service.info()["scenarios"],
         longest=LONGEST,
+        example="" if turns else _example(page),
     )
+
+
+def _example(page: Page) -> str:
+    """What may be asked for: the most frequent tag, else the most frequent value of a category; "" where there is neither."""
+    tags = next((name for name, kind in kinds(page).items() if kind == "tags"), None)
+    if tags is not None:
+        with page.service.loaded.use() as model:
+            counted = model.engine.items.frame[tags].explode().drop_nulls().value_counts(sort=True)
+        return str(counted[tags][0]) if counted.height else ""
+    return next((known[0] for known in choices(page).values() if known), "")
 
 
 def _kept(form: Mapping[str, str]) -> list[Turn]:
