@@ -194,6 +194,7 @@ def test_a_wish_outlives_a_refusal(rec: Recommender) -> None:
     gone = next(place for place, item in enumerate(shown, start=1) if item in fitting)
     reply = talk.say(f"not the {('first', 'second', 'third')[gone - 1]} one")
     assert {one.item_id for one in reply.items} == fitting - {shown[gone - 1]}
+    assert talk.say(f"not {reply.items[0].title}").wanted == reply.wanted == f"I want {word}"  # a refused title is no wish
 
 
 def test_what_nobody_sees_is_not_read() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from m6rec.base.errors import UsageError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.text.constraints import MOST_TYPED, Constraint, contradiction, meets, understand, why_nothing
-from m6rec.text.cues import Cues, built_in_cues
+from m6rec.text.cues import Cues, built_in_cues, telling
 from m6rec.text.field_names import FieldNames
 from m6rec.text.word_spans import Span
 
@@ -182,3 +182,11 @@ def test_any_text_is_understood_somehow(text: str, catalogue: str) -> None:
     assert mask.dtype == np.bool_
     assert bool(typed.contradiction) <= (not mask.any())
     assert (why_nothing(NAMES[catalogue].items, typed.constraints) == "") == bool(mask.any())
+
+
+def test_words_of_talking_name_nothing() -> None:
+    cues = built_in_cues()
+    assert telling("I like hiking, please", cues).strip(" ,") == "hiking"
+    assert telling("I would like", cues) == "I would like"  # nothing would be left
+    assert telling("不要和平", cues) == "不要和平"
+    assert telling("", cues) == ""

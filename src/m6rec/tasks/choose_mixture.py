@@ -28,6 +28,7 @@ from m6rec.tasks.prior_sums import MOST_DENSE, DenseTables, add_rows, bag_sum, s
 from m6rec.tasks.reads_words import Profiles, ReadsWords
 from m6rec.tasks.state_cache import PackedStates, StateCache, keys_of
 from m6rec.tasks.text_reader import TextReader
+from m6rec.text.cues import built_in_cues, telling
 
 __all__ = ["ChooseMixture", "Profiles"]
 
@@ -182,7 +183,8 @@ class ChooseMixture(ReadsWords, Scorer):
         words = None
         if typed is not None and TEXT_PART in self.catalogue.priors:
             assert requests.texts is not None
-            words = self.catalogue.typed_prior(requests.texts, self.task.config.prior)
+            said = [telling(text, built_in_cues()) for text in requests.texts]  # "like" would be a rare word of some description
+            words = self.catalogue.typed_prior(said, self.task.config.prior)
         return _Asked(requests, typed, words, *self._events(requests.histories))
 
     def _weighed(self, asked: _Asked) -> tuple[Tensor, np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 
 from m6rec.base.configuration import Config
-from m6rec.text.words import SPACELESS
+from m6rec.text.words import SPACELESS, is_spaceless
 
 Bound = Literal["<", "<=", ">", ">=", "=", "between"]
 Phrase = tuple[str, ...]  # tokens, as `tokens` gives them
@@ -78,6 +78,18 @@ class Cues(Config):
         bounds = [pattern for patterns in (*self.numbers.values(), *self.years.values()) for pattern in patterns]
         said = [*self.talk, *self.fillers, *self.not_, *self.directly, *self.ends, *self.joins, *self.only, *self.by, *self.for_, *bounds]
         return frozenset(word for cue in said for word in cue.casefold().split())
+
+
+def telling(text: str, cues: Cues) -> str:
+    """A text without words of talking, ruling out and bounding, which name nothing that an item could be: "I like hiking" is "hiking".
+
+    All of it, where no word would be left. Scripts without spaces are left as they are: where a word ends in them is not known here.
+    """
+    silent = [match.span() for match in tokens(text) if match.group().casefold() in cues.silent and not is_spaceless(match.group()[0])]
+    kept = text
+    for start, end in reversed(silent):
+        kept = f"{kept[:start]} {kept[end:]}"
+    return " ".join(kept.split()) if any(sign.isalnum() for sign in kept) else text
 
 
 def tokens(text: str) -> list[re.Match[str]]:

@@ -60,7 +60,7 @@ def reply(page: Reader, form: Form) -> Response:
         talked = _talked(page, form, messages)
     except M6RecError as error:
         return _page(page, form, _kept(form), told(page.t, str(error)))
-    return _page(page, form, [*map(_drawn, messages), _answered(page, form, messages, talked)])
+    return _page(page, form, [*map(_drawn, messages), _answered(page, form, talked)])
 
 
 @router.post("/stream")
@@ -79,7 +79,7 @@ def _events(page: Page, form: Mapping[str, str]) -> Iterator[bytes]:
                 said = page.part("chat_turn", turn=_drawn(messages[-1]), number=len(messages) - 1, newest=False)
                 yield _event({"said": said})
             if isinstance(piece, Talked):
-                last = _answered(page, form, messages, piece)
+                last = _answered(page, form, piece)
                 yield _event({"turn": page.part("chat_turn", turn=last, number=len(messages), newest=True)})
             else:
                 yield _event({"text": piece})
@@ -167,7 +167,7 @@ def _drawn(message: Mapping[str, Any]) -> Turn:
     return Turn(message["role"], message["content"], json.dumps(message, ensure_ascii=False))
 
 
-def _answered(page: Page, form: Mapping[str, str], messages: list[dict[str, Any]], talked: Talked) -> Turn:
+def _answered(page: Page, form: Mapping[str, str], talked: Talked) -> Turn:
     """The newest reply, with what is known of its offers."""
     service, found = page.service, talked.reply
     items = [one.item_id for one in found.items]
@@ -175,7 +175,7 @@ def _answered(page: Page, form: Mapping[str, str], messages: list[dict[str, Any]
     if items:
         ask = Ask(
             user=form.get("user") or None,
-            text=messages[-1]["content"],
+            text=found.wanted or None,  # a title that was refused in the newest message is no reason for what else is offered
             items=tuple(items),
             scenario=form.get("scenario") or None,
             include=("reasons",),

@@ -132,7 +132,7 @@ class Conversation:
         if cut and manner.tell is not None:
             manner = replace(manner, tell=_behind(cut, manner.tell))
         reply = self.talker.policy.reply(turn, self.state, self.person, phrases, manner)
-        reply = replace(reply, text=cut + reply.text)
+        reply = replace(reply, text=cut + reply.text, wanted=self.state.wanted)
         self.tell(reply.text, [one.item_id for one in reply.items])
         return reply
 

@@ -20,6 +20,7 @@ class ChatReply:
     language   of the reply
     written    "template", or "model" where the sentence was written by a trained task
     dropped    claims of a written sentence that were not true, and taken out
+    wanted     what the person has wished for so far, in their words; "" for nothing
     """
 
     text: str
@@ -31,6 +32,7 @@ class ChatReply:
     language: str = "en"
     written: str = "template"
     dropped: int = 0
+    wanted: str = ""
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
