@@ -26,7 +26,7 @@ from torch import Tensor
 from m6rec.base.contracts import Histories, Requests
 from m6rec.tasks.agreement import typed_gain
 from m6rec.tasks.catalogue import Catalogue
-from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, ChooseMixture
+from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, ChooseMixture, named_words
 from m6rec.tasks.cold_transfer import SIMILAR
 from m6rec.tasks.interest_part import Lift
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
@@ -115,7 +115,7 @@ class ChooseCandidates:
         words = None
         if typed is not None and TEXT_PART in mixture.catalogue.priors:
             assert requests.texts is not None
-            words = self._words(requests.texts)
+            words = self._words(named_words(requests.texts))
         lift = mixture.lift(requests)
         ruled = (
             mixture.interest is None

@@ -183,8 +183,7 @@ class ChooseMixture(ReadsWords, Scorer):
         words = None
         if typed is not None and TEXT_PART in self.catalogue.priors:
             assert requests.texts is not None
-            said = [telling(text, built_in_cues()) for text in requests.texts]  # "like" would be a rare word of some description
-            words = self.catalogue.typed_prior(said, self.task.config.prior)
+            words = self.catalogue.typed_prior(named_words(requests.texts), self.task.config.prior)
         return _Asked(requests, typed, words, *self._events(requests.histories))
 
     def _weighed(self, asked: _Asked) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -363,3 +362,8 @@ def _blend(from_events: np.ndarray, from_words: np.ndarray) -> np.ndarray:
     """Both halves where both are known, else the one that is."""
     both = from_events.any(axis=1, keepdims=True) & from_words.any(axis=1, keepdims=True)
     return np.where(both, np.float32(0.5), np.float32(1.0)) * (from_events + from_words)
+
+
+def named_words(texts: list[str]) -> list[str]:
+    """What of typed texts is looked up among the items: "like" of "I like hiking" would be a rare word of some description."""
+    return [telling(text, built_in_cues()) for text in texts]
