@@ -73,6 +73,11 @@ class Cues(Config):
         return {name: {phrase(word): word for word in words} for name, words in lists.items()}
 
     @cached_property
+    def talking(self) -> frozenset[str]:
+        """The words of `talk`, case-folded."""
+        return frozenset(word.casefold() for word in self.talk)
+
+    @cached_property
     def silent(self) -> frozenset[str]:
         """Words that name nothing an item could be, case-folded: of talking, of ruling out and of bounding."""
         bounds = [pattern for patterns in (*self.numbers.values(), *self.years.values()) for pattern in patterns]
@@ -81,11 +86,11 @@ class Cues(Config):
 
 
 def telling(text: str, cues: Cues) -> str:
-    """A text without words of talking, ruling out and bounding, which name nothing that an item could be: "I like hiking" is "hiking".
+    """A text without words of `talk`, which name nothing that an item could be: "someone would like hiking" is "hiking".
 
     All of it, where no word would be left. Scripts without spaces are left as they are: where a word ends in them is not known here.
     """
-    silent = [match.span() for match in tokens(text) if match.group().casefold() in cues.silent and not is_spaceless(match.group()[0])]
+    silent = [match.span() for match in tokens(text) if match.group().casefold() in cues.talking and not is_spaceless(match.group()[0])]
     kept = text
     for start, end in reversed(silent):
         kept = f"{kept[:start]} {kept[end:]}"
