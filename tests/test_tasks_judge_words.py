@@ -179,7 +179,7 @@ def test_labels_of_words_and_of_whole_texts_train_together(reader: TextReader, t
         "priced": JudgeConfig(label="priced", on="text", kind="binary"),
         "slots": JudgeConfig(label="slots", on="text", kind="tokens"),
     }
-    sizes, spellings = JudgeTexts.fit_sizes(examples, {"priced": ("binary", []), "slots": ("tokens", LABELS)})
+    sizes, spellings = JudgeTexts.fit_sizes(examples, {"priced": ("binary", []), "slots": ("tokens", LABELS)}, reader.model.shape)
     task = JudgeTexts(configs, SharingConfig(), reader.model.shape, sizes)
     task.initialise(torch.Generator().manual_seed(2), spellings)
     task.bind(examples, reader)

@@ -59,11 +59,24 @@ def test_yes_or_no_and_tags_are_understood() -> None:
 
 def test_few_labels_trust_the_model_little() -> None:
     vectors, group = groups([5, 60])
-    probabilities = np.where((group == 0)[:, None], [0.5, 0.5], [0.7, 0.3])
+    probabilities = np.where((group == 0)[:, None], [0.5, 0.5], [0.9, 0.1])
     early = suggest(vectors, probabilities, ["a", "b"], vectors[:0], 1, labels_per_class=0.1)
     late = suggest(vectors, probabilities, ["a", "b"], vectors[:0], 1, labels_per_class=50)
     assert group[early[0].row] == 1
     assert group[late[0].row] == 0
+
+
+def test_doubt_draws_but_does_not_crowd() -> None:
+    """The group that is in doubt gives most rows; the one that is sure is not forgotten, and equal rows are not taken for different ones."""
+    vectors, group = groups([40, 40, 40])
+    vectors[group == 2] = vectors[group == 2][0]
+    lead = np.array([0.1, 0.5, 0.5])[group]
+    probabilities = np.stack([(1 + lead) / 2, (1 - lead) / 2], axis=1)
+    chosen = suggest(vectors, probabilities, ["a", "b"], vectors[:0], 12, labels_per_class=50)
+    drawn = np.bincount(group[[one.row for one in chosen]], minlength=3)
+    assert drawn[0] > drawn[1] >= 1
+    assert drawn[2] == 1
+    assert [one.worth for one in chosen] == sorted((one.worth for one in chosen), reverse=True)
 
 
 def test_rows_are_chosen_once_and_a_seed_decides() -> None:

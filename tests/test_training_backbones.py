@@ -76,6 +76,8 @@ def test_judging_beside_it(judged_sample: Path, tiny_checkpoint: Make, tmp_path:
     alone = {one.item_id: one.score for one in ranked}
     assert [alone[item] for item in items] == pytest.approx(together, abs=2e-5)
     assert rec.classify("what a calm and lovely thing", task="sentiment")
+    mixing = [tensor for name, tensor in load_file(tmp_path / "run" / "model" / "model.safetensors").items() if name.endswith(".mixing")]
+    assert {len(views) for views in mixing} == {4}, "of three views and that of the checkpoint's mean state"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def model() -> Any:
     codes = np.array([np.nan if label is None else ["card", "money"].index(label) for label in LABELS], dtype=np.float32)
     examples = TextExamples(TEXTS, {"topic": codes, "stars": nothing, "category": nothing}, np.zeros(len(TEXTS), np.int8))
     kinds = {"topic": ("classes", ["card", "money"]), "stars": ("number", []), "category": ("classes", ["boots", "hats"])}
-    sizes, ngrams = JudgeTexts.fit_sizes(examples, kinds)
+    sizes, ngrams = JudgeTexts.fit_sizes(examples, kinds, language_model.shape)
     judge = JudgeTexts(configs, SharingConfig(), language_model.shape, sizes)
     judge.initialise(torch.Generator().manual_seed(0), ngrams)
     texts = pl.DataFrame({"kind": ["query"] * len(TEXTS), "text": TEXTS, "topic": LABELS})

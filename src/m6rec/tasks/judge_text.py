@@ -52,6 +52,7 @@ class JudgeTextsSizes:
     ngram_settings: dict[str, Any] = field(default_factory=dict)
     bag_width: int = 128
     token_width: int = 128
+    sentence_width: int = 0
     words: JudgeWordsSizes | None = None
 
     def plain(self) -> dict[str, Any]:
@@ -97,14 +98,16 @@ class JudgeTexts(Task):
 
     def _put(self, name: str, label: LabelSize) -> None:
         sizes, sharing = self.sizes, self.sharing
-        option = TextOption(sizes.ngrams, sizes.token_width, sizes.bag_width, label.outputs, sharing.prompts, sharing.adapter)
+        option = TextOption(
+            sizes.ngrams, sizes.token_width, sizes.bag_width, label.outputs, sharing.prompts, sharing.adapter, sizes.sentence_width
+        )
         self.options[module_name(name)] = option
 
     @classmethod
     def fit_sizes(
-        cls, examples: TextExamples, labels: dict[str, tuple[str, list[str]]], **ngram_settings: Any
+        cls, examples: TextExamples, labels: dict[str, tuple[str, list[str]]], shape: ModelShape, **ngram_settings: Any
     ) -> tuple[JudgeTextsSizes, Spellings]:
-        """Sizes and n-grams from the training documents; labels: task -> (kind, names)."""
+        """Sizes and n-grams from the training documents; labels: task -> (kind, names). Over a pretrained checkpoint there is a view more."""
         training = examples.parts == TRAINING
         ngrams = NGrams.fit([examples.documents[row] for row in np.flatnonzero(training).tolist()], **ngram_settings)
         settled = {
@@ -114,7 +117,9 @@ class JudgeTexts(Task):
         }
         of_words = {name: names for name, (kind, names) in labels.items() if kind == "tokens"}
         words, spellings = JudgeWords.fit_sizes(examples, of_words) if of_words else (None, None)
-        return JudgeTextsSizes(settled, ngrams.size, ngrams.settings(), words=words), Spellings(ngrams, spellings)
+        sentence = 0 if shape.backbone is None else shape.read_width
+        sizes = JudgeTextsSizes(settled, ngrams.size, ngrams.settings(), sentence_width=sentence, words=words)
+        return sizes, Spellings(ngrams, spellings)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, spellings: Spellings) -> None:

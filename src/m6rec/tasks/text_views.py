@@ -1,13 +1,15 @@
-"""Three views of a text, each of which answers on its own: a linear one, a bag of n-grams, a row of token states.
+"""Views of a text, each of which answers on its own: a linear one, a bag of n-grams, a row of token states, and what a checkpoint makes of it.
 
     linear   logits = s * sum_f x_f A_f + a                        logistic regression on tf-idf n-grams
     bag      logits = V gelu(norm(sum_f x_f E_f))                   the same n-grams through a layer that the tasks share
     tokens   logits = V (z + up relu(down z)), z = pooled states    states of the frozen lower layers, a trained vector a token, convolutions
+    sentence logits = V (sqrt(L) m / |m|), m = mean state           only over a pretrained checkpoint, whose states mean something already
 
 They err on different texts, so their weighted sum is better than any of them. An option owns its columns of the linear view, its soft
 prompts (queries that pool the token states), its adapter and its label vectors.
 
-Shapes: G texts, T tokens of the longest, F n-grams, Q pairs (text, n-gram), W width, B width of the bag, P prompts, C outputs.
+Shapes: G texts, T tokens of the longest, F n-grams, Q pairs (text, n-gram), L width of the states read, W width, B width of the bag, P prompts,
+C outputs, V views.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from m6rec.language_model.layers import RMSNorm
 
-VIEWS = ("linear", "bag", "tokens")
+VIEWS, SENTENCE = ("linear", "bag", "tokens"), "sentence"
 LINEAR_SCALE = 5.0  # steps of the linear view, as multiples of the others': its weights grow to about 10
 CONVOLUTIONS = 2
 # Of the n-grams 0.3 are dropped, which for the linear view is what an L2 penalty fitted to the data is for logistic regression (Wager et al.,
@@ -51,13 +53,15 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Read:
-    """What the shared layers made of G texts: bag (G, B), tokens (G, T, W), real bool (G, T), pooled (G, 2 W), and the n-grams that were read."""
+    """What the shared layers made of G texts: bag (G, B), tokens (G, T, W), real bool (G, T), pooled (G, 2 W), sentence (G, L), and the n-grams
+    that were read."""
 
     pairs: Pairs
     bag: Tensor
     tokens: Tensor
     real: Tensor
     pooled: Tensor
+    sentence: Tensor
 
 
 class TextEncoder(nn.Module):
@@ -98,7 +102,9 @@ class TextEncoder(nn.Module):
             x = (x + F.gelu(convolution(norm(x).transpose(1, 2)).transpose(1, 2))) * mask
         highest = x.masked_fill(~real[:, :, None], HIDDEN).amax(dim=1)
         mean = embedded.sum(dim=1) * mask.sum(dim=1).clamp(min=1).rsqrt()
-        return Read(pairs, bag, x, real, torch.cat([highest, mean], dim=1))
+        read = (states * mask).sum(dim=1)
+        sentence = F.normalize(read, dim=1) * states.shape[2] ** 0.5
+        return Read(pairs, bag, x, real, torch.cat([highest, mean], dim=1), sentence)
 
 
 class TextOption(nn.Module):
@@ -106,7 +112,8 @@ class TextOption(nn.Module):
 
     mixing: Tensor
 
-    def __init__(self, features: int, width: int, bag_width: int, outputs: int, prompts: int, adapter: int) -> None:
+    def __init__(self, features: int, width: int, bag_width: int, outputs: int, prompts: int, adapter: int, sentence: int = 0) -> None:
+        """sentence: L where the option has that view, else 0."""
         super().__init__()
         pooled = (prompts + 2) * width
         self.linear = nn.Embedding(max(features, 1), outputs)
@@ -117,7 +124,9 @@ class TextOption(nn.Module):
         self.up = nn.Linear(adapter, pooled, bias=False)
         self.vectors = nn.Linear(pooled, outputs)
         self.dropout = nn.Dropout(DROPOUT)
-        self.register_buffer("mixing", torch.full((len(VIEWS),), 1 / len(VIEWS)))
+        self.sentence = nn.Linear(sentence, outputs) if sentence else None
+        views = (*VIEWS, SENTENCE) if sentence else VIEWS
+        self.register_buffer("mixing", torch.full((len(views),), 1 / len(views)))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, start: Tensor) -> None:
@@ -130,15 +139,21 @@ class TextOption(nn.Module):
         self.linear_bias.copy_(start / LINEAR_SCALE)
         for part in (self.bag_vectors, self.vectors):
             part.bias.copy_(start)
+        if self.sentence is not None:
+            self.sentence.weight.zero_()
+            self.sentence.bias.copy_(start)
 
     def forward(self, read: Read) -> Tensor:
-        """(V, G, C): what each view answers, in the order of `VIEWS`."""
+        """(V, G, C): what each view answers, in the order of `VIEWS`, `SENTENCE` last."""
         linear = (read.pairs.summed(self.linear.weight) + self.linear_bias) * LINEAR_SCALE
         weights = (read.tokens @ self.prompts.T).masked_fill(~read.real[:, :, None], HIDDEN).softmax(dim=1)  # G T P
         asked = torch.einsum("gtp,gtw->gpw", weights, read.tokens).flatten(1)
         z = self.dropout(torch.cat([read.pooled, asked], dim=1))
         z = z + self.up(F.relu(self.down(z)))
-        return torch.stack([linear, self.bag_vectors(read.bag), self.vectors(z)])
+        views = [linear, self.bag_vectors(read.bag), self.vectors(z)]
+        if self.sentence is not None:
+            views.append(self.sentence(self.dropout(read.sentence)))
+        return torch.stack(views)
 
     def mixed(self, outputs: Tensor) -> Tensor:
         """(V, G, C) -> (G, C): the weighted sum of the views."""

@@ -2,29 +2,36 @@
 
 A row is worth a label where the model is undecided, where rows like it are many, and where nothing like it is labelled or chosen already:
 
-    worth = undecided * density^a * (1 - likeness to the nearest labelled or chosen row)
+    weight = undecided^(3 trust) * (1 - likeness to the nearest labelled row)
 
-Rows are chosen one by one, each making rows like it worth less (a weighted k-centre: Sener and Savarese, ICLR 2018; density after Settles
-and Craven, EMNLP 2008). While labels are few the model knows little of what it does not know: the weight of `undecided` grows with them.
+The rows are cut into as many clusters as labels are wanted (k-means, each row counting as much as its weight); of each cluster the row nearest
+to its centre is chosen, the heaviest cluster first. So doubt draws the centres near without a hard line behind which nothing is looked at:
+rows taken for their doubt alone are of one kind and shift what the classes look like. (Clusters of doubt: Zhdanov, arXiv 1901.05954; Citovsky
+et al., NeurIPS 2021.) While labels are few the model knows little of what it does not know: `trust` grows with them.
 
 Shapes: G rows to choose from, L labelled rows, C classes or tags, F n-grams, D dimensions.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from m6rec.base.errors import UsageError
 
 DIMENSIONS = 64
 SAMPLE, NEAREST = 1000, 10  # rows among which density is measured, and how many of the nearest count
-DENSITY_POWER = 0.5
+SHARPNESS = 3.0  # how much doubt weighs where the model is trusted
 ENOUGH = 10.0  # labels a class, from which on what the model is undecided about counts fully
+ROUNDS, MANY = 20, 50_000_000  # of k-means; rows times clusters from which on it looks at a sample at a time
 MANY_LIKE_IT, NOTHING_LIKE_IT, CLOSE = 0.6, 0.25, 0.15
 
 
@@ -59,28 +66,44 @@ def suggest(
     """
     if count < 1:
         raise UsageError(f"count is {count}; ask for at least 1 row")
-    total = len(vectors)
-    generator = np.random.default_rng(seed)
+    undecided = np.ones(len(vectors)) if probabilities is None else _undecided(probabilities)
     trust = min(labels_per_class / ENOUGH, 1.0) if probabilities is not None else 0.0
-    undecided = np.ones(total) if probabilities is None else _undecided(probabilities)
-    density = _density(vectors, generator)
-    base = np.maximum(undecided, 1e-3) ** trust * np.maximum(density, 1e-3) ** DENSITY_POWER
-    base *= 1 + 1e-6 * generator.random(total)  # equal rows: by seed, not by place
-    likeness = (vectors @ labelled.T).max(axis=1, initial=0.0) if len(labelled) else np.zeros(total)
-    likeness = np.clip(likeness, 0, 1)
-    first_likeness = likeness.copy()
-    chosen: list[Suggestion] = []
-    taken = np.zeros(total, dtype=bool)
-    top = 0.0
-    for _ in range(min(count, total)):
-        worth = np.where(taken, -1.0, base * (1 - likeness + 1e-3))
-        row = int(worth.argmax())
-        top = top or float(worth[row])
-        reason = _reason(row, probabilities, names, undecided[row], density[row], first_likeness[row], len(labelled))
-        chosen.append(Suggestion(row, float(worth[row]) / top, _guess(probabilities, names, row), reason))
-        taken[row] = True
-        likeness = np.maximum(likeness, np.clip(vectors @ vectors[row], 0, 1))
-    return chosen
+    likeness = np.clip((vectors @ labelled.T).max(axis=1, initial=0.0), 0, 1) if len(labelled) else np.zeros(len(vectors))
+    weights = np.maximum(undecided, 1e-3) ** (SHARPNESS * trust) * (1 - likeness + 1e-3)
+    rows, worth = _middles(vectors, weights, min(count, len(vectors)), seed)
+    density = _density(vectors, np.random.default_rng(seed))
+    return [
+        Suggestion(
+            row,
+            float(value / worth[0]),
+            _guess(probabilities, names, row),
+            _reason(row, probabilities, names, undecided[row], density[row], likeness[row], len(labelled)),
+        )
+        for row, value in zip(rows.tolist(), worth, strict=True)
+    ]
+
+
+def _middles(vectors: np.ndarray, weights: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`count` rows, each the nearest to the centre of its cluster, and the weight of the clusters, heaviest first.
+
+    Where rows are equal there are fewer clusters than asked for; the heaviest rows that are left make up for them and count alone.
+    """
+    alone = np.argsort(-weights, kind="stable")
+    if count == len(vectors):
+        return alone, weights[alone]
+    settings: dict[str, Any] = {"n_clusters": count, "n_init": 1, "random_state": seed, "max_iter": ROUNDS}
+    many = len(vectors) * count > MANY
+    clustering = MiniBatchKMeans(batch_size=4096, **settings) if many else KMeans(**settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters
+        cluster = clustering.fit(vectors, sample_weight=weights).labels_
+    distance = np.square(vectors - clustering.cluster_centers_[cluster]).sum(axis=1)
+    nearest = np.lexsort((distance, cluster))
+    found, first = np.unique(cluster[nearest], return_index=True)
+    rows, worth = nearest[first], np.bincount(cluster, weights, count)[found]
+    heaviest = np.argsort(-worth, kind="stable")
+    more = alone[~np.isin(alone, rows)][: count - len(rows)]
+    return np.concatenate([rows[heaviest], more]), np.concatenate([worth[heaviest], np.minimum(weights[more], worth.min())])
 
 
 def text_vectors(rows: csr_array, seed: int = 0, dimensions: int = DIMENSIONS) -> np.ndarray:

@@ -14,7 +14,7 @@ from m6rec.data.labels import Labels
 from m6rec.data.spans import read_spans
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
-from m6rec.tasks.judge_text import JudgeTexts, JudgeTextsSizes, Spellings
+from m6rec.tasks.judge_text import JudgeTexts
 from m6rec.tasks.text_documents import TRAINING, TextExamples, augmented
 from m6rec.text.augment import Augmenter
 from m6rec.text.word_spans import Span, bio_names, word_places, words_labelled
@@ -74,13 +74,11 @@ class TextJudging:
 
     def new_task(self, bench: Workbench) -> JudgeTexts:
         """The module with fresh, seeded weights."""
-        sizes, ngrams = self._sizes()
+        kinds = {name: (part.kind, own_names(part)) for name, part in self.labels.items()}
+        sizes, ngrams = JudgeTexts.fit_sizes(self.examples, kinds, bench.fit_shape)
         task = JudgeTexts(self.configs, bench.config.sharing, bench.fit_shape, sizes)
         task.initialise(torch.Generator().manual_seed(bench.config.seed + 3), ngrams)
         return task
-
-    def _sizes(self) -> tuple[JudgeTextsSizes, Spellings]:
-        return JudgeTexts.fit_sizes(self.examples, {name: (part.kind, own_names(part)) for name, part in self.labels.items()})
 
     def watched(self) -> dict[str, str]:
         """Task -> the metric that early stopping looks at."""
