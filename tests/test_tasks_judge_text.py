@@ -176,9 +176,9 @@ def test_an_unknown_task_and_unlabelled_ones_are_refused(trained: JudgeTexts, re
         build(TextExamples(texts, labels, parts), reader)
 
 
-@pytest.mark.parametrize("way", ["pseudo", "consistency"])
+@pytest.mark.parametrize("way", ["pseudo", "consistency", "spread"])
 def test_unlabelled_texts_teach_words_that_no_label_has_seen(
-    way: Literal["pseudo", "consistency"], reader: TextReader, tmp_path: Path
+    way: Literal["pseudo", "consistency", "spread"], reader: TextReader, tmp_path: Path
 ) -> None:
     """Labels on texts that name half of the words only: the others are learned from texts that have both."""
     texts, _ = planted(400, 2)
@@ -192,7 +192,7 @@ def test_unlabelled_texts_teach_words_that_no_label_has_seen(
         at for at, words in enumerate(words_of) if parts[at] == 1 and not words & {word for all in SUBJECTS.values() for word in all[:3]}
     ]
 
-    def accuracy(unlabelled: Literal["ignore", "pseudo", "consistency"]) -> float:
+    def accuracy(unlabelled: Literal["ignore", "pseudo", "consistency", "spread"]) -> float:
         config = {"subject": JudgeConfig(label="subject", on="text", kind="classes", unlabelled=unlabelled, confidence=0.7)}
         task = build(TextExamples(texts, {"subject": given}, parts, batch_rows=16), reader, config)
         loop = LoopConfig(learning_rate=5e-3)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from m6rec.base.errors import UsageError
+from m6rec.tasks.label_spreading import text_vectors
 from m6rec.text.ngrams import NGrams
-from m6rec.training.active_learning import suggest, text_vectors
+from m6rec.training.active_learning import suggest
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -147,10 +147,10 @@ class JudgeConfig(Config):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of a label's probability that is spread over the other labels.")
     calibrate: bool = Field(True, description="Map scores to probabilities by what the validation rows show.")
-    unlabelled: Literal["ignore", "pseudo", "consistency"] = Field(
+    unlabelled: Literal["ignore", "pseudo", "consistency", "spread"] = Field(
         "ignore",
         description="on: text: what rows without a label are for. pseudo: confident guesses become labels; consistency: two views of one text "
-        "must be judged alike.",
+        "must be judged alike; spread: labels spread to the texts most like the labelled ones, which pays over a pretrained checkpoint.",
     )
     confidence: float = Field(0.9, gt=0, lt=1, description="pseudo: guesses at least this sure become labels.")
 

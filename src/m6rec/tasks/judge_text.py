@@ -8,7 +8,7 @@ Shapes: G texts, V views, C outputs of a task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -26,7 +26,7 @@ from m6rec.tasks.options import module_name
 from m6rec.tasks.task import Task
 from m6rec.tasks.text_documents import TRAINING, VALIDATION, Documents, TextExamples
 from m6rec.tasks.text_reader import TextReader
-from m6rec.tasks.text_unlabelled import unlabelled_loss
+from m6rec.tasks.text_unlabelled import Spread, unlabelled_loss
 from m6rec.tasks.text_views import TextEncoder, TextOption
 from m6rec.text.ngrams import NGrams
 
@@ -95,6 +95,7 @@ class JudgeTexts(Task):
         self.register_buffer("idf", torch.zeros(sizes.ngrams))
         self.examples: TextExamples | None = None
         self._documents: Documents | None = None
+        self._spread: dict[str, Spread] = {}
 
     def _put(self, name: str, label: LabelSize) -> None:
         sizes, sharing = self.sizes, self.sharing
@@ -105,7 +106,7 @@ class JudgeTexts(Task):
 
     @classmethod
     def fit_sizes(
-        cls, examples: TextExamples, labels: dict[str, tuple[str, list[str]]], shape: ModelShape, **ngram_settings: Any
+        cls, examples: TextExamples, labels: Mapping[str, tuple[str, list[str]]], shape: ModelShape, **ngram_settings: Any
     ) -> tuple[JudgeTextsSizes, Spellings]:
         """Sizes and n-grams from the training documents; labels: task -> (kind, names). Over a pretrained checkpoint there is a view more."""
         training = examples.parts == TRAINING
@@ -168,6 +169,12 @@ class JudgeTexts(Task):
             self.words.bind(examples, reader)
         self.examples = examples
         self._documents = Documents.of(examples.documents, self.ngrams, reader)
+        self._spread = {}
+        spreading = [name for name, config in self.judged.items() if config.unlabelled == "spread"]
+        if spreading:
+            vectors, training = self._documents.vectors(reader.model), examples.parts == TRAINING
+        for name in spreading:
+            self._spread[name] = Spread(vectors, training, examples.labels[name], self.sizes.labels[name])
 
     def batches(self, generator: np.random.Generator) -> Iterator[TextBatch]:
         """Training documents with a label of any task, those of like length together, and beside them some without."""
@@ -218,16 +225,20 @@ class JudgeTexts(Task):
             return {}
         assert self.examples is not None
         assert self._documents is not None
-        whole = self.predict(model, self._documents, names, rows)
+        guessing = [name for name in names if name not in self._spread]
+        whole = self.predict(model, self._documents, guessing, rows) if guessing else {}
         parts = self.outputs(model, self._documents, rows, names)
         losses = {}
         for name in names:
             config, wanted = self.judged[name], torch.from_numpy(~self.examples.known(name)[rows])
-            if config.unlabelled == "ignore" or not wanted.any():
+            if not wanted.any():
+                continue
+            if name in self._spread:
+                losses[name] = self._spread[name].loss(parts[name][:, wanted], torch.from_numpy(rows)[wanted])
                 continue
             target = self.option(name).mixed(whole[name])[wanted]
-            way, size = config.unlabelled, self.sizes.labels[name]
-            losses[name] = unlabelled_loss(parts[name][:, wanted], target, size, way, config.confidence)
+            way: Literal["pseudo", "consistency"] = "pseudo" if config.unlabelled == "pseudo" else "consistency"
+            losses[name] = unlabelled_loss(parts[name][:, wanted], target, self.sizes.labels[name], way, config.confidence)
         return losses
 
     def outputs(

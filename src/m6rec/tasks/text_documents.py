@@ -17,6 +17,7 @@ from m6rec.base.contracts import Segment
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.store import ItemStates
+from m6rec.tasks.label_spreading import text_vectors
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.text_views import Pairs
 from m6rec.text.augment import Augmenter
@@ -25,6 +26,7 @@ from m6rec.text.word_spans import Span
 
 TRAINING, VALIDATION, TEST = range(3)
 LONGEST = 128  # tokens of a text that are read in order; the n-grams are those of the whole text
+READ_TOGETHER = 256  # documents
 MOST_KEPT = 250_000_000  # numbers of token states that are kept of the documents: 1 GB
 
 
@@ -106,6 +108,21 @@ class Documents:
         assert offsets is not None
         first = offsets[torch.from_numpy(np.asarray(index, dtype=np.int64))]
         return tokens[(first[:, None] + batch.position).clamp(max=len(tokens) - 1)]  # padding reads what is there; nobody looks at it
+
+    @torch.no_grad()
+    def vectors(self, model: LanguageModel, seed: int = 0) -> np.ndarray:
+        """float32 (G, D), unit rows (zero for an empty text) by which texts are alike: the mean of what a pretrained checkpoint makes of their tokens, else
+        latent semantic analysis of their n-grams."""
+        if model.shape.backbone is None:
+            return text_vectors(self.rows, seed)
+        found = torch.zeros(len(self), model.shape.read_width)
+        order = np.argsort(self.lengths(), kind="stable")
+        for start in range(0, len(order), READ_TOGETHER):
+            index = order[start : start + READ_TOGETHER]
+            batch = self.batch(index)
+            states = self.states(model, index, batch).float()
+            found[torch.from_numpy(index)] = (states * batch.real[:, :, None]).sum(dim=1)
+        return torch.nn.functional.normalize(found, dim=1).numpy()
 
 
 def augmented(examples: TextExamples, augmenter: Augmenter, seed: int, items: np.ndarray | None = None, joiner: str = "; ") -> TextExamples:

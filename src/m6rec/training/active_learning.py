@@ -9,7 +9,7 @@ to its centre is chosen, the heaviest cluster first. So doubt draws the centres 
 rows taken for their doubt alone are of one kind and shift what the classes look like. (Clusters of doubt: Zhdanov, arXiv 1901.05954; Citovsky
 et al., NeurIPS 2021.) While labels are few the model knows little of what it does not know: `trust` grows with them.
 
-Shapes: G rows to choose from, L labelled rows, C classes or tags, F n-grams, D dimensions.
+Shapes: G rows to choose from, L labelled rows, C classes or tags, D dimensions.
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import svds
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from m6rec.base.errors import UsageError
 
-DIMENSIONS = 64
 SAMPLE, NEAREST = 1000, 10  # rows among which density is measured, and how many of the nearest count
 SHARPNESS = 3.0  # how much doubt weighs where the model is trusted
 ENOUGH = 10.0  # labels a class, from which on what the model is undecided about counts fully
@@ -58,7 +55,7 @@ def suggest(
     """The `count` rows to label next, best first; fewer where there are fewer rows.
 
     Args:
-        vectors: float32 (G, D) of unit length or zero; what is alike points the same way (`text_vectors`).
+        vectors: float32 (G, D) of unit length or zero; what is alike points the same way (`Documents.vectors`).
         probabilities: (G, C) of classes, or (G, 1) of yes (binary) or (G, C) of tags that do not sum to 1; None: no model yet.
         names: of the C columns.
         labelled: float32 (L, D), the vectors of rows that have a label; L may be 0.
@@ -104,18 +101,6 @@ def _middles(vectors: np.ndarray, weights: np.ndarray, count: int, seed: int) ->
     heaviest = np.argsort(-worth, kind="stable")
     more = alone[~np.isin(alone, rows)][: count - len(rows)]
     return np.concatenate([rows[heaviest], more]), np.concatenate([worth[heaviest], np.minimum(weights[more], worth.min())])
-
-
-def text_vectors(rows: csr_array, seed: int = 0, dimensions: int = DIMENSIONS) -> np.ndarray:
-    """float32 (G, D), unit rows (zero for an empty text): latent semantic analysis of n-gram rows (G, F)."""
-    rank = max(min(dimensions, min(rows.shape) - 1), 0)
-    if not rank or not rows.nnz:
-        return np.zeros((rows.shape[0], 1), np.float32)
-    start = np.random.default_rng(seed).standard_normal(min(rows.shape))
-    left, strengths, _ = svds(rows.astype(np.float64), k=rank, v0=start)
-    vectors = left * np.sqrt(np.maximum(strengths, 0))  # the strongest directions say what most texts share: half their weight
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(lengths > 1e-9, vectors / np.maximum(lengths, 1e-12), 0).astype(np.float32)
 
 
 def _undecided(probabilities: np.ndarray) -> np.ndarray:

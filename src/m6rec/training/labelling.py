@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import torch
 
 from m6rec.base.errors import DataError, UsageError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.labels import read_labels
 from m6rec.tasks.judge_text import JudgeTexts
 from m6rec.tasks.served_model import ServedModel
-from m6rec.tasks.text_reader import TextReader
+from m6rec.tasks.text_documents import Documents
 from m6rec.text.wording import without_field
-from m6rec.training.active_learning import suggest, text_vectors
+from m6rec.training.active_learning import suggest
 
 GUESS, WORTH, REASON = "guess", "worth", "reason"
 ADDED = (GUESS, WORTH, REASON)
@@ -55,7 +54,7 @@ def to_label(model: ServedModel, task: str, count: int, texts: pl.DataFrame | No
         raise DataError(f"task {task}: every row has a label ({len(pool.labelled):,}); give others with --texts FILE")
     answers = judge.answers(model.reader, pool.documents, task)
     names = size.names or ["yes"]
-    vectors = row_vectors(judge, model.reader, [*pool.documents, *pool.labelled], seed)
+    vectors = Documents.of([*pool.documents, *pool.labelled], judge.ngrams, model.reader).vectors(model.reader.model, seed)
     chosen = suggest(
         vectors[: len(pool.documents)],
         answers.reshape(len(answers), -1),
@@ -72,13 +71,6 @@ def to_label(model: ServedModel, task: str, count: int, texts: pl.DataFrame | No
         pl.Series(WORTH, [round(one.worth, 4) for one in chosen]),
         pl.Series(REASON, [one.reason for one in chosen]),
     )
-
-
-def row_vectors(judge: JudgeTexts, reader: TextReader, texts: list[str], seed: int) -> np.ndarray:
-    """float32 (G, D), unit rows by which texts are alike: what a pretrained checkpoint makes of them, else latent semantic analysis."""
-    if reader.model.shape.backbone is None:
-        return text_vectors(judge.ngrams.matrix(texts), seed)
-    return torch.nn.functional.normalize(reader.read(texts), dim=1).numpy()
 
 
 def read_filled(model: ServedModel, task: str, frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
