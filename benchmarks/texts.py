@@ -202,7 +202,7 @@ class Bench:
             return at_random(examples, task, SCARCE, seed)
         file = self.kept_file(task, "active", SCARCE, seed)
         if not file.exists():
-            self.buy("active", examples, task, reader, seed)
+            self.buy("active", examples, task, reader, seed, until=SCARCE)
         return np.load(file)
 
     def active(self, tasks: Sequence[str], seeds: Sequence[int]) -> None:
@@ -220,10 +220,10 @@ class Bench:
     def kept_file(self, task: str, way: str, budget: float, seed: int) -> Path:
         return self.work / f"kept-{task}-{way}-{budget:.0%}-{seed}.npy".replace(" ", "_")
 
-    def buy(self, way: str, examples: TextExamples, task: str, reader: TextReader, seed: int) -> None:
+    def buy(self, way: str, examples: TextExamples, task: str, reader: TextReader, seed: int, until: float = 1.0) -> None:
         """Labels for one budget after the other; each time a model is trained on what there is."""
         kept, trained, vectors = at_random(examples, task, BUDGETS[0], seed), None, None
-        for budget in BUDGETS:
+        for budget in (budget for budget in BUDGETS if budget <= until):
             drawn = at_random(examples, task, budget, seed)  # holds what a smaller budget drew
             if trained is not None and way == "active":
                 vectors = (
