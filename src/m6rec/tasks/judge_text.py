@@ -94,7 +94,7 @@ class JudgeTexts(Task):
         self.register_buffer("hashes", torch.zeros(sizes.ngrams, dtype=torch.int64))
         self.register_buffer("idf", torch.zeros(sizes.ngrams))
         self.examples: TextExamples | None = None
-        self._documents: Documents | None = None
+        self.documents: Documents | None = None
         self._spread: dict[str, Spread] = {}
 
     def _put(self, name: str, label: LabelSize) -> None:
@@ -145,8 +145,10 @@ class JudgeTexts(Task):
 
     # ---- training
 
-    def bind(self, examples: TextExamples, reader: TextReader) -> None:
+    def bind(self, examples: TextExamples, reader: TextReader, documents: Documents | None = None) -> None:
         """Give the task what it trains on; `reader` has the frozen lower layers.
+
+        documents: those of the examples, where they were made before for the same n-grams.
 
         Raises:
             DataError: a task has no label, or no document of one of its classes, in the training part.
@@ -168,19 +170,19 @@ class JudgeTexts(Task):
         if self.words is not None:
             self.words.bind(examples, reader)
         self.examples = examples
-        self._documents = Documents.of(examples.documents, self.ngrams, reader)
+        self.documents = documents or Documents.of(examples.documents, self.ngrams, reader)
         self._spread = {}
         spreading = [name for name, config in self.judged.items() if config.unlabelled == "spread"]
         if spreading:
-            vectors, training = self._documents.vectors(reader.model), examples.parts == TRAINING
+            vectors, training = self.documents.vectors(reader.model), examples.parts == TRAINING
         for name in spreading:
             self._spread[name] = Spread(vectors, training, examples.labels[name], self.sizes.labels[name])
 
     def batches(self, generator: np.random.Generator) -> Iterator[TextBatch]:
         """Training documents with a label of any task, those of like length together, and beside them some without."""
         assert self.examples is not None
-        assert self._documents is not None
-        lengths = self._documents.lengths()
+        assert self.documents is not None
+        lengths = self.documents.lengths()
         known = {name: self.examples.known(name) for name in self.configs}
         training = self.examples.parts == TRAINING
         rows = generator.permutation(np.flatnonzero(np.any(list(known.values()), axis=0) & training))
@@ -204,8 +206,8 @@ class JudgeTexts(Task):
         What the unlabelled documents of the batch say is added to the loss of each task that learns from them.
         """
         assert self.examples is not None
-        assert self._documents is not None
-        outputs = self.outputs(model, self._documents, batch.rows) if self.judged else {}
+        assert self.documents is not None
+        outputs = self.outputs(model, self.documents, batch.rows) if self.judged else {}
         losses: dict[str, Tensor] = {}
         for name, values in outputs.items():
             known = self.examples.known(name)[batch.rows]
@@ -224,10 +226,10 @@ class JudgeTexts(Task):
         if not len(rows) or not names:
             return {}
         assert self.examples is not None
-        assert self._documents is not None
+        assert self.documents is not None
         guessing = [name for name in names if name not in self._spread]
-        whole = self.predict(model, self._documents, guessing, rows) if guessing else {}
-        parts = self.outputs(model, self._documents, rows, names)
+        whole = self.predict(model, self.documents, guessing, rows) if guessing else {}
+        parts = self.outputs(model, self.documents, rows, names)
         losses = {}
         for name in names:
             config, wanted = self.judged[name], torch.from_numpy(~self.examples.known(name)[rows])
@@ -284,8 +286,11 @@ class JudgeTexts(Task):
         if not texts:
             label = self.sizes.labels[task]
             return np.zeros((0, label.outputs) if label.kind in ("classes", "tags") else 0, np.float32)
-        documents = Documents.of(texts, self.ngrams, reader)
-        outputs = self.predict(reader.model, documents, [task])[task]
+        return self.answered(reader.model, Documents.of(texts, self.ngrams, reader), task)
+
+    def answered(self, model: LanguageModel, documents: Documents, task: str, index: np.ndarray | None = None) -> np.ndarray:
+        """As `answers`, of the documents `index` (all)."""
+        outputs = self.predict(model, documents, [task], index)[task]
         return answers(self.option(task).mixed(outputs), self.sizes.labels[task]).float().numpy()
 
     # ---- validation
@@ -328,11 +333,11 @@ class JudgeTexts(Task):
     def _held_out(self, model: LanguageModel, part: int) -> dict[str, tuple[Tensor, Tensor]]:
         """task -> (V, G, C) outputs and labels of the documents of `part` that have one; tasks without any are left out."""
         assert self.examples is not None
-        assert self._documents is not None
+        assert self.documents is not None
         held = {}
         for name in self.judged:
             index = np.flatnonzero(self.examples.known(name) & (self.examples.parts == part))
             if len(index):
-                outputs = self.predict(model, self._documents, [name], index)[name]
+                outputs = self.predict(model, self.documents, [name], index)[name]
                 held[name] = outputs, torch.from_numpy(self.examples.labels[name][index])
         return held

@@ -52,9 +52,10 @@ def to_label(model: ServedModel, task: str, count: int, texts: pl.DataFrame | No
     label = judge.configs[task].label
     if not pool.documents:
         raise DataError(f"task {task}: every row has a label ({len(pool.labelled):,}); give others with --texts FILE")
-    answers = judge.answers(model.reader, pool.documents, task)
+    documents = Documents.of([*pool.documents, *pool.labelled], judge.ngrams, model.reader)
+    answers = judge.answered(model.reader.model, documents, task, np.arange(len(pool.documents)))
     names = size.names or ["yes"]
-    vectors = Documents.of([*pool.documents, *pool.labelled], judge.ngrams, model.reader).vectors(model.reader.model, seed)
+    vectors = documents.vectors(model.reader.model, seed)
     chosen = suggest(
         vectors[: len(pool.documents)],
         answers.reshape(len(answers), -1),
