@@ -133,7 +133,8 @@ def few_labels(arguments: argparse.Namespace) -> dict[str, Any]:
     """Accuracy with a share of the training labels, of the validation or test texts, with its binomial 95 % interval."""
     corpus = read_corpus([arguments.texts])
     task = next(iter(corpus.labels))
-    whole, results = corpus.examples([task]), {}
+    whole = corpus.examples([task])
+    results: dict[str, Any] = {}
     for share in SHARES:
         kept = at_random(whole, task, share, arguments.seed)
         few = only(fewer_labels(whole, task, kept), task, arguments.held)
