@@ -77,7 +77,7 @@ class AnswersInWords(AnswersUnseen):
             by: the write task whose sentence is used, held against the facts; None: one that learned from texts of the kind "reason" where there is
                 one, else templates; "template": those. What a sentence cites is what it names.
             counterfactuals: whether the places without events are wanted.
-            gradients: whether integrated gradients of the events are wanted too (needs the extra "explain").
+            gradients: whether integrated gradients of the events, of a task on candidates of the fields too, are wanted (needs the extra "explain").
 
         Returns:
             An `Explanation`. Its lifts are exact: `rank` answers with the score less the lift when the event is not in the history.
