@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CommandLine
@@ -94,6 +94,7 @@ def test_a_sum_is_split_as_it_was_made(rec: Recommender, monkeypatch: pytest.Mon
     np.testing.assert_allclose([*found.events, *found.fields.values()], weights["all"].numpy(), rtol=1e-5)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8),
     st.sampled_from([STEPPED, Curve("isotonic", x=[0.3], y=[-0.2]), Curve("platt", 2.0, 0.3)]),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m6rec import Recommender
@@ -25,6 +25,7 @@ WRITTEN = ConversationConfig(questions=0, written=True)
 SAID = [{"role": "user", "content": "surprise me"}]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(max_size=6), max_size=6), st.text(max_size=12))
 def test_pieces_joined_are_the_reply(parts: list[str], rest: str) -> None:
     """Whatever was told of it, and as often as it is listened to."""

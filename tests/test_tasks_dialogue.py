@@ -198,7 +198,7 @@ def test_a_reply_in_its_own_words_is_told_while_it_is_written(talked: Path) -> N
         assert (told[-1:] == [first.text]) == (first.written == "model")
 
 
-@settings(max_examples=6, deadline=None, phases=QUICK, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, phases=QUICK, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(["I need something for hiking", "not {0}", "I loved {0}", "something warm please"]), min_size=1, max_size=3),
     st.one_of(st.none(), st.integers(0, 1000)),
