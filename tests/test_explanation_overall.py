@@ -95,8 +95,6 @@ def test_gradients_are_asked_for(rec: Recommender) -> None:
     found = rec.explain(history=history, item="i20", gradients=True, counterfactuals=False)
     assert set(found.attributions) == set(history)
     assert rec.explain(history=[], item="i20", gradients=True).attributions == {}
-    with pytest.raises(UsageError, match="integrated gradients are of a choose task"):
-        rec.explain(history=history, item="i20", task="click", scenario="shop", gradients=True)
 
 
 class TestCommand:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from m6rec import Recommender
 from m6rec.base.contracts import Histories
@@ -22,6 +24,7 @@ from m6rec.serving.conversation.written import Manner
 from m6rec.tasks.dialogue_neighbours import DialogueNeighbours
 from m6rec.training.pipeline import open_run, train
 
+QUICK = (Phase.explicit, Phase.generate)
 TASKS = """  named: {answer: choose, of: dialogue}
   reply: {answer: write, from: dialogue, reads: [history, item, context], memory: 0, own: 0, longest: 24}
 """
@@ -175,6 +178,11 @@ def test_chat_asks_the_task_and_writes(talked: Path) -> None:
     assert len(plain.items) == 3
 
 
+@pytest.fixture(scope="module")
+def writer(talked: Path) -> Recommender:
+    return Recommender.from_pretrained(talked)
+
+
 def test_a_reply_in_its_own_words_is_told_while_it_is_written(talked: Path) -> None:
     rec = Recommender.from_pretrained(talked)
     config = ConversationConfig(questions=0, written=True)
@@ -188,6 +196,25 @@ def test_a_reply_in_its_own_words_is_told_while_it_is_written(talked: Path) -> N
         assert first.text == second.text
         assert all(first.text.startswith(text) for text in told)
         assert (told[-1:] == [first.text]) == (first.written == "model")
+
+
+@settings(max_examples=6, deadline=None, phases=QUICK, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.sampled_from(["I need something for hiking", "not {0}", "I loved {0}", "something warm please"]), min_size=1, max_size=3),
+    st.one_of(st.none(), st.integers(0, 1000)),
+)
+def test_a_streamed_reply_is_the_reply(writer: Recommender, turns: list[str], seed: int | None) -> None:
+    """Joined, the pieces are the reply that is not streamed, items and all; drawn by the same seed too."""
+    manner = Manner() if seed is None else Manner(temperature=0.7, seed=seed)
+    config, messages = ConversationConfig(questions=0, written=True), list[dict[str, Any]]()
+    titles = writer.engine.items.titles()
+    for number, turn in enumerate(turns):
+        messages.append({"role": "user", "content": turn.format(titles[number])})
+        whole = writer.chat(messages, config=config, manner=manner)
+        streamed = writer.chat(messages, stream=True, config=config, manner=manner)
+        assert "".join(streamed) == whole.text
+        assert streamed.reply == whole
+        messages.append(whole.message())
 
 
 def test_known_questions_are_learned_from_dialogues(talked: Path) -> None:

@@ -14,7 +14,9 @@ from m6rec.recommender_unseen import AnswersUnseen
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation, Talker
 from m6rec.serving.conversation.policy import Person
-from m6rec.serving.conversation.reply import ChatReply, ChatStream
+from m6rec.serving.conversation.reply import ChatReply
+from m6rec.serving.conversation.speaking import ChatStream
+from m6rec.serving.conversation.written import PLAIN, Manner
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.text.constraints import Typed
@@ -75,7 +77,7 @@ class AnswersInWords(AnswersUnseen):
             by: the write task whose sentence is used, held against the facts; None: one that learned from texts of the kind "reason" where there is
                 one, else templates; "template": those. What a sentence cites is what it names.
             counterfactuals: whether the places without events are wanted.
-            gradients: whether integrated gradients of the events are wanted too (needs the extra "explain").
+            gradients: whether integrated gradients of the events, of a task on candidates of the fields too, are wanted (needs the extra "explain").
 
         Returns:
             An `Explanation`. Its lifts are exact: `rank` answers with the score less the lift when the event is not in the history.
@@ -238,16 +240,37 @@ class AnswersInWords(AnswersUnseen):
 
     @overload
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, user: str | None = None, scenario: str | None = None, stream: Literal[False] = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        user: str | None = None,
+        scenario: str | None = None,
+        stream: Literal[False] = False,
+        config: ConversationConfig | None = None,
+        manner: Manner = PLAIN,
     ) -> ChatReply: ...
 
     @overload
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, user: str | None = None, scenario: str | None = None, stream: Literal[True]
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        user: str | None = None,
+        scenario: str | None = None,
+        stream: Literal[True],
+        config: ConversationConfig | None = None,
+        manner: Manner = PLAIN,
     ) -> ChatStream: ...
 
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], *, user: str | None = None, scenario: str | None = None, stream: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        user: str | None = None,
+        scenario: str | None = None,
+        stream: bool = False,
+        config: ConversationConfig | None = None,
+        manner: Manner = PLAIN,
     ) -> ChatReply | ChatStream:
         """The reply to the last of `messages`: [{"role": "user" | "assistant" | "system", "content": text}, ...], oldest first.
 
@@ -257,13 +280,16 @@ class AnswersInWords(AnswersUnseen):
         Args:
             user: somebody known, whose history counts too.
             scenario: where they are; only what it offers is recommended.
-            stream: a `ChatStream`, which gives the text in pieces, instead of the whole reply.
+            stream: a `ChatStream` instead of the whole reply: its text in pieces while the reply is written, each sentence as soon as it stands.
+            config: how it goes, as for `conversation`; None: the defaults.
+            manner: how the model writes where it writes (`config.written`): temperature, seed, words that are banned.
 
         Raises:
             UsageError: no messages, a wrong one, or the last is not the user's.  UnknownUserError: an id nobody has seen.
+            ConfigError, DataError: a file that `config` names and that can't be used.
         """
-        reply = self._talk().chat(messages, Person(user, scenario))
-        return ChatStream(reply) if stream else reply
+        talker, person = self._talk(config), Person(user, scenario)
+        return talker.stream(messages, person, manner) if stream else talker.chat(messages, person, manner)
 
     def conversation(
         self, user: str | None = None, *, scenario: str | None = None, config: ConversationConfig | None = None
@@ -276,10 +302,11 @@ class AnswersInWords(AnswersUnseen):
         Raises:
             ConfigError, DataError, UsageError: a file or task that `config` names and that can't be used.  UnknownUserError: an id nobody has seen.
         """
-        talker = self._talk() if config is None else Talker(self.engine, config)
-        return talker.start(Person(user, scenario))
+        return self._talk(config).start(Person(user, scenario))
 
-    def _talk(self) -> Talker:
-        if self._talker is None:
-            self._talker = Talker(self.engine)
+    def _talk(self, config: ConversationConfig | None = None) -> Talker:
+        """Of the last configuration that was asked for; another one is made anew, for it reads files."""
+        wanted = config or ConversationConfig()
+        if self._talker is None or self._talker.config != wanted:
+            self._talker = Talker(self.engine, wanted)
         return self._talker

@@ -24,19 +24,32 @@ def chat(
     phrases: Annotated[
         list[Path] | None, typer.Option("--phrases", metavar="FILE", help="Phrases of a further language; may be repeated.")
     ] = None,
+    written: Annotated[
+        bool, typer.Option("--written", help="Recommend in the model's own words, where a write task learned them from dialogues.")
+    ] = False,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, max=10, help="Of the model's own words; 0: the likeliest word each time.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what a temperature draws.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Talk: type what you look for; an empty line or Ctrl-D ends it. With turns piped in, one a line, each is answered in its turn.
+    A reply is printed while it is written.
 
     --json prints one object a reply: text, items, intent, hand_over, asked, reason.
     """
     from m6rec.recommender import Recommender
     from m6rec.serving.conversation.config import ConversationConfig
-    from m6rec.serving.conversation.reply import ChatStream
+    from m6rec.serving.conversation.written import Manner
 
     config = ConversationConfig(
-        items=k, questions=questions, faq=None if faq is None else str(faq), languages=[str(path) for path in phrases or []]
+        items=k,
+        questions=questions,
+        faq=None if faq is None else str(faq),
+        languages=[str(path) for path in phrases or []],
+        written=written,
     )
+    manner = Manner(temperature=temperature, seed=seed)
     talk = Recommender.from_pretrained(run).conversation(user, scenario=scenario, config=config)
     typing = sys.stdin.isatty()
     while True:
@@ -47,10 +60,10 @@ def chat(
             break
         if not line.strip():
             continue
-        reply = talk.say(line.rstrip("\n"))
+        spoken = talk.stream(line.rstrip("\n"), manner)
         if as_json:
-            print_json(reply.plain())
+            print_json(spoken.reply.plain())
             continue
-        for piece in ChatStream(reply):
+        for piece in spoken:
             print(piece, end="", flush=True)
-        print(f"\n[{reply.reason}]" if reply.hand_over else "", flush=True)
+        print(f"\n[{spoken.reply.reason}]" if spoken.reply.hand_over else "", flush=True)

@@ -42,7 +42,10 @@ def explain(
     k: Answers = 10,
     language: Annotated[str, typer.Option("--language", help="Language of the words: en, zh, or another that has a file.")] = "en",
     by: Annotated[str | None, typer.Option("--by", metavar="TASK", help="The write task that words it, or: template.")] = None,
-    gradients: Annotated[bool, typer.Option("--gradients", help="Integrated gradients of the events beside the exact evidence.")] = False,
+    gradients: Annotated[
+        bool,
+        typer.Option("--gradients", help="Integrated gradients of the events (with --task, of the fields too) beside the exact evidence."),
+    ] = False,
     everybody: Annotated[
         bool, typer.Option("--global", help="What the task goes by over a sample of people, instead of one item.")
     ] = False,
@@ -95,9 +98,12 @@ def show(found: Explanation) -> None:
     )
     rows = [[KINDS.get(one.kind, one.kind), f"{one.lift:+.4f}", _percent(one.share), one.title] for one in shortened(found)]
     print_lines(["", *columns(rows, ["evidence", "lift", "share", "without it"], right=(1, 2))])
-    if found.attributions:
-        told = [[f"{value:+.4f}", name] for name, value in list(found.attributions.items())[:MOST_LINES]]
-        print_lines(["", *columns(told, ["gradients", "event"], right=(0,))])
+    for what, given in (("event", found.attributions), ("field", found.field_attributions)):
+        if given:
+            told = [[f"{value:+.4f}", name] for name, value in list(given.items())[:MOST_LINES]]
+            print_lines(["", *columns(told, ["gradients", what], right=(0,))])
+    if found.baseline is not None:
+        print_lines([f"gradients add up from {found.baseline:.4f}, the answer about an average item for nobody known"])
 
 
 def shortened(found: Explanation) -> list[Any]:

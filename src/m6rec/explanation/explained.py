@@ -28,6 +28,7 @@ from m6rec.explanation.evidence import (
 from m6rec.explanation.gradients import attributions
 from m6rec.explanation.item_values import ItemValue
 from m6rec.explanation.judged_evidence import judged_value_lifts, statistic_lifts
+from m6rec.explanation.judged_gradients import judged_attributions
 from m6rec.explanation.lexicon import Lexicon
 from m6rec.explanation.question import EVENT, PROFILE, TYPED, WORD, parts_of
 from m6rec.explanation.reason_words import counterfactual_words, dropping_words
@@ -50,7 +51,9 @@ class Explanation:
     without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
     said       `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
     written    whether a write task worded the reason, and no template
-    attributions  integrated gradients of the items of the history where they were asked for, id -> part of the log probability
+    attributions  integrated gradients of the items of the history where they were asked for, id -> part of the score
+    field_attributions  of a task on candidates, the same of everything else it reads: "item: brand", "statistics: user", "profile", "context"
+    baseline   what the score begins from there, of average events and an average item: all attributions add up to score - baseline
     """
 
     item_id: str
@@ -70,6 +73,8 @@ class Explanation:
     dropped: tuple[str, ...] = ()
     written: bool = False
     attributions: dict[str, float] = field(default_factory=dict)
+    field_attributions: dict[str, float] = field(default_factory=dict)
+    baseline: float | None = None
 
     @property
     def lifts(self) -> dict[str, float]:
@@ -141,15 +146,23 @@ def explain(
         said=tuple(said),
         dropped=worded.dropped,
         written=worded.written,
-        attributions=_gradients(subject) if gradients else {},
+        **(_gradients(subject) if gradients else {}),
     )
 
 
-def _gradients(subject: Subject) -> dict[str, float]:
-    """Integrated gradients of the items of the history, the largest first."""
-    past = subject.question.whole.histories
-    found, _ = attributions(subject.chooser, subject.question.whole, subject.item)
-    summed: dict[str, float] = {}
+def _gradients(subject: Subject) -> dict[str, Any]:
+    """Integrated gradients of the items of the history, and of a task on candidates of the rest, the largest first; and what they begin from."""
+    if subject.judged is None:
+        found, _ = attributions(subject.chooser, subject.question.whole, subject.item)
+        return {"attributions": _by_item(subject, found)}
+    judged = judged_attributions(subject.scorer, subject.judged, subject.question.whole, subject.item, subject.nothing_said)
+    fields = dict(sorted(judged.fields.items(), key=lambda pair: -pair[1]))
+    return {"attributions": _by_item(subject, judged.events), "field_attributions": fields, "baseline": judged.start}
+
+
+def _by_item(subject: Subject, found: np.ndarray) -> dict[str, float]:
+    """Attributions of events float64 (E,), the newest last, as those of items."""
+    past, summed = subject.question.whole.histories, dict[str, float]()
     for item, value in zip(past.items[len(past.items) - len(found) :].tolist(), found.tolist(), strict=True):
         name = subject.items.ids.ids[item]
         summed[name] = summed.get(name, 0.0) + value

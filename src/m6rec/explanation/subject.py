@@ -17,6 +17,7 @@ from m6rec.explanation.evidence import Scores, chosen
 from m6rec.explanation.judged_evidence import JudgedAsk, judged_scores
 from m6rec.explanation.question import Question
 from m6rec.tasks.choose_mixture import ChooseMixture
+from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.served_model import ServedModel
 
 
@@ -26,6 +27,7 @@ class Subject:
 
     places  the item's place in the answer to each of several requests
     judged  how a task on candidates is asked; None: a choose task
+    nothing_said  the context of a request that says nothing; None where the task reads none
     actions names of the codes of the events' actions; empty where those of the events are not known
     """
 
@@ -40,6 +42,7 @@ class Subject:
     judged: JudgedAsk | None = None
     context: tuple[tuple[str, str, float], ...] = ()
     exclude: bool = True
+    nothing_said: Contents | None = None
 
     @property
     def items(self) -> Table:

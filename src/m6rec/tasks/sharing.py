@@ -142,19 +142,19 @@ class ScenarioScaling(nn.Module):
             self.factors = nn.Parameter(torch.ones(scenarios + 1, width, width))
             self.shifts = nn.Parameter(torch.zeros(scenarios + 1, width))
 
-    def slot(self, slots: Tensor, scenarios: Tensor | None) -> Tensor:
-        """slots (R, W), scenarios int64 (R,), -1 unknown."""
+    def slot(self, slots: Tensor, scenarios: Tensor | None, *, through: bool = False) -> Tensor:
+        """slots (R, W), scenarios int64 (R,), -1 unknown; through: gradients pass the gate's own reading too, as training does not let them."""
         if self.way != "pepnet" or scenarios is None:
             return slots
-        scaled: Tensor = slots * self.slot_gate(self.places(scenarios), slots.detach())
+        scaled: Tensor = slots * self.slot_gate(self.places(scenarios), slots if through else slots.detach())
         return scaled
 
-    def state(self, states: Tensor, scenarios: Tensor | None) -> Tensor:
-        """states (R, W)."""
+    def state(self, states: Tensor, scenarios: Tensor | None, *, through: bool = False) -> Tensor:
+        """states (R, W); as `slot`."""
         if scenarios is None or self.way == "embedding":
             return states
         if self.way == "pepnet":
-            scaled: Tensor = states * self.state_gate(self.places(scenarios), states.detach())
+            scaled: Tensor = states * self.state_gate(self.places(scenarios), states if through else states.detach())
             return scaled
         bent = torch.zeros_like(states)
         for code in torch.unique(scenarios).tolist():  # -1, unknown, is the last row

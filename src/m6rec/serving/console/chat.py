@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 from fastapi import APIRouter
@@ -23,7 +21,7 @@ from m6rec.serving.console.catalogue import choices, kinds
 from m6rec.serving.console.page import Form, Page, Reader
 from m6rec.serving.console.told import told
 from m6rec.serving.console.try_it import LEAST_SHARE, Line, facts
-from m6rec.serving.conversation.reply import pieces
+from m6rec.serving.conversation.speaking import Speaking
 from m6rec.serving.service.words import Talked
 
 router = APIRouter(prefix="/chat")
@@ -89,16 +87,9 @@ def _events(page: Page, form: Mapping[str, str]) -> Iterator[bytes]:
 
 def spoken_pieces(talk: Callable[[Callable[[str, str], None]], Talked]) -> Iterator[str | Talked]:
     """What `talk` tells while it runs in a thread of its own, what was not told of its reply, and last the reply. Raises what `talk` raises."""
-    told: SimpleQueue[str | None] = SimpleQueue()
-    with ThreadPoolExecutor(1, thread_name_prefix="m6rec-chat") as pool:
-        talked = pool.submit(talk, lambda version, text: told.put(text))
-        talked.add_done_callback(lambda _: told.put(None))
-        given = 0
-        while (text := told.get()) is not None:
-            yield text[given:]
-            given = len(text)
-        yield from pieces(talked.result().reply.text[given:])
-        yield talked.result()
+    speaking = Speaking(lambda tell: talk(lambda version, text: tell(text)), lambda talked: talked.reply.text)
+    yield from speaking
+    yield speaking.whole
 
 
 def heard(page: Page, form: Mapping[str, str]) -> list[dict[str, Any]]:

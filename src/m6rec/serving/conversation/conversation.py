@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.policy import Person, Policy
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reply import ChatReply
+from m6rec.serving.conversation.speaking import ChatStream, Tell
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
 from m6rec.serving.conversation.written import PLAIN, Manner
@@ -82,6 +84,10 @@ class Talker:
                 talk.tell(message["content"], message.get("items"))
         return talk.say(told[-1]["content"], manner)
 
+    def stream(self, messages: Sequence[Mapping[str, Any]], person: Person | None = None, manner: Manner = PLAIN) -> ChatStream:
+        """The same reply in pieces while it is made. Raises as `chat`."""
+        return ChatStream(lambda tell: self.chat(messages, person, manner.told(tell)))
+
     def knows(self, wish: str) -> bool:
         """Whether a wish has a word of the catalogue, or says something that its fields decide."""
         return self.engine.understands(wish) or bool(take_apart(wish, self.fields).constraints)
@@ -113,6 +119,7 @@ class Conversation:
         self.talker, self.person = talker, person
         self.state = State()
         self.messages: list[dict[str, Any]] = []
+        self._turn = Lock()  # who speaks while a reply is still streamed waits for its end
 
     @property
     def liked(self) -> list[str]:
@@ -126,15 +133,20 @@ class Conversation:
 
     def say(self, text: str, manner: Manner = PLAIN) -> ChatReply:
         """What the conversation answers to a turn of the person, written as `manner` says. Raises UsageError: no text."""
-        turn = self.hear(text)
-        phrases = self.talker.phrases_of(turn.text, turn.language)
-        cut = f"{phrases.say('too_long')} " if turn.cut else ""
-        if cut and manner.tell is not None:
-            manner = replace(manner, tell=_behind(cut, manner.tell))
-        reply = self.talker.policy.reply(turn, self.state, self.person, phrases, manner)
-        reply = replace(reply, text=cut + reply.text, wanted=self.state.wanted)
-        self.tell(reply.text, [one.item_id for one in reply.items])
-        return reply
+        with self._turn:
+            turn = self.hear(text)
+            phrases = self.talker.phrases_of(turn.text, turn.language)
+            cut = f"{phrases.say('too_long')} " if turn.cut else ""
+            if cut and manner.tell is not None:
+                manner = replace(manner, tell=_behind(cut, manner.tell))
+            reply = self.talker.policy.reply(turn, self.state, self.person, phrases, manner)
+            reply = replace(reply, text=cut + reply.text, wanted=self.state.wanted)
+            self.tell(reply.text, [one.item_id for one in reply.items])
+            return reply
+
+    def stream(self, text: str, manner: Manner = PLAIN) -> ChatStream:
+        """The same answer in pieces while it is made; `ChatStream.reply` is the whole. Raises UsageError: no text."""
+        return ChatStream(lambda tell: self.say(text, manner.told(tell)))
 
     def hear(self, text: str) -> Turn:
         """Take in a turn of the person without answering it."""
@@ -181,7 +193,7 @@ class Conversation:
             state.constraints = state.constraints[:-1]
 
 
-def _behind(words: str, tell: Callable[[str], None]) -> Callable[[str], None]:
+def _behind(words: str, tell: Tell) -> Tell:
     return lambda text: tell(words + text)
 
 

@@ -44,16 +44,6 @@ class ChatReply:
         return {"role": "assistant", "content": self.text, "items": [one.item_id for one in self.items]}
 
 
-class ChatStream:
-    """A reply piece by piece: iterating gives text; `reply` is the whole once it is at its end."""
-
-    def __init__(self, reply: ChatReply) -> None:
-        self.reply = reply
-
-    def __iter__(self) -> Iterator[str]:
-        yield from pieces(self.reply.text)
-
-
 def pieces(text: str) -> Iterator[str]:
     """A text in pieces of a word each (a character in scripts without spaces), which joined are the text."""
     start = 0

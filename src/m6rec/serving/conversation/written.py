@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,18 @@ class Manner:
             return plain
         drawn = {"decoding": "nucleus", "temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
         return HowToWrite(**{**vars(plain), **drawn})
+
+    def told(self, tell: Callable[[str], None]) -> Manner:
+        """The same, and `tell` is told as well."""
+        already = self.tell
+        if already is None:
+            return replace(self, tell=tell)
+
+        def both(text: str) -> None:
+            already(text)
+            tell(text)
+
+        return replace(self, tell=both)
 
 
 PLAIN = Manner()

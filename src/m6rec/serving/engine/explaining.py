@@ -76,8 +76,6 @@ def explain(
     past = None if history is None else tuple(history)
     ask = Ask(user, past, text, profile, None, task, k, scenario, context=context, time=time)
     judging = engine._judges(task)
-    if judging and gradients:
-        raise UsageError(f"integrated gradients are of a choose task, '{task}' judges candidates; leave gradients out")
     judged = None if not judging else judged_ask(engine, str(task), scenario, context, time)
     subject = Subject(
         scorer=engine.scorer,
@@ -91,6 +89,7 @@ def explain(
         judged=judged,
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
+        nothing_said=None if judged is None else context_contents(engine.scorer, judged.part, None),
     )
     writer = _writer(engine, by, item, how, user=user, history=history, profile=profile, scenario=scenario) if words else None
     lexicon = engine.lexicon if words else None
