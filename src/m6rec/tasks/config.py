@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from m6rec.base.configuration import Config
+from m6rec.data.columns import REFUSALS
 
 FULL_UP_TO = 20_000  # items: there a full softmax makes a step twice as dear as drawing does; below that it is worth it
 AUTO_NEGATIVES = 4_096
@@ -69,7 +70,10 @@ class ChooseConfig(Config):
         "from data.dialogues (the last two beside a task of next, whose model they share).",
     )
     within: float = Field(0.0, ge=0, description="of: basket: seconds between neighbouring events of one basket at most.")
-    positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
+    positive: list[str] | None = Field(
+        None,
+        description=f"Actions that count as a target, e.g. [buy, click]; null: every event but those that say no ({', '.join(REFUSALS)}).",
+    )
     weight: float = Field(
         1.0, ge=0, description="Weight of the task's losses; 0: it is not trained, others still read histories through it."
     )

@@ -79,8 +79,13 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
         M6RecError: what went wrong, in one line; StorageError where it was the disk.
     """
     summary: dict[str, Any] = {}
+    checked = False
     for name, stage in bench.stages.items():
         try:
+            if name != "prepare" and not checked and not _is_done(bench, stage):
+                checked = True  # before anything is trained, what can't be learned from is refused
+                for warning in bench.checked.warnings:
+                    bench.progress.say(f"  warning: {warning}")
             summary[name] = _run_stage(bench, stage)
         except BrokenPipeError:
             raise  # who read what we print has gone: nothing is wrong with the disk

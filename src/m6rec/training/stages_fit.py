@@ -13,6 +13,7 @@ import torch
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
 from m6rec.data.baskets import all_baskets
+from m6rec.data.splits import welcome
 from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
@@ -204,15 +205,11 @@ def training_examples(bench: Workbench) -> ChooseExamples:
     """Histories, the wanted targets, and what the cross-fitted priors say of each.
 
     Raises:
-        DataError: a positive action that no event has, or no target at all.
+        DataError: no target at all.
     """
-    config, histories = bench.config.choose, bench.split.train
-    wanted = np.ones(len(histories.items), dtype=bool)
+    config, histories, names = bench.config.choose, bench.split.train, bench.dataset.action_names
+    wanted = welcome(histories, names)
     if config.positive is not None:
-        names = bench.dataset.action_names
-        unknown = [name for name in config.positive if name not in names]
-        if unknown:
-            raise DataError(f"tasks positive names '{unknown[0]}', an action no event has; actions: {', '.join(names) or 'none'}")
         assert histories.actions is not None
         wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
     if not wanted.any():
