@@ -246,3 +246,18 @@ def test_the_report_shows_the_judged_tasks(judged_run: Path) -> None:
     assert "Judged tasks" in page
     for task in ("click", "purchase", "rating", "category", "sentiment"):
         assert f"shop/{task}" in page or f">{task}" in page
+
+
+def test_calibration_is_reported_and_applied(judged_run: Path) -> None:
+    """The report and the evaluation tell of the rows before and after; what is kept is what the curve makes of what was before."""
+    from m6rec.training.measuring import kept_rows
+
+    bench = open_run(judged_run)
+    rows = kept_rows(bench.folder("evaluate"))
+    after = {one.task: one.predicted for one in rows.judged if one.name == "m6rec"}
+    assert [one.task for _, one in rows.before] == ["click", "purchase"]
+    for calibration, one in rows.before:
+        np.testing.assert_allclose(calibration.applied(one).predicted, after[one.task], atol=1e-6)
+    page = (judged_run / "report.html").read_text(encoding="utf-8")
+    assert "Chosen and fitted on validation rows" in page
+    assert "log loss before" in page

@@ -16,6 +16,16 @@ LOSSES_OF_LABELS = ("auto", "log", "focal")
 UNSMOOTHED = ("number", "tokens")
 
 
+def check_settings(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, Labels]) -> None:
+    """Everything below; a run that was trained is not held against it again.
+
+    Args:
+        labels: judge task -> what was read.
+    """
+    check_choosing(dataset, config)
+    check_judging(dataset, config, labels)
+
+
 def check_choosing(dataset: Dataset, config: M6RecConfig) -> None:
     """Raises DataError: a positive action that no event has; an offer of a scenario, by a field or of a value, that there is not."""
     for name in config.choose.positive or []:
@@ -36,9 +46,6 @@ def check_choosing(dataset: Dataset, config: M6RecConfig) -> None:
 def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, Labels]) -> None:
     """Hold the settings of every judge task against the kind of its labels.
 
-    Args:
-        labels: task -> what was read.
-
     Raises:
         ConfigError: a loss, smoothing or metric that the kind has no use for; weights of a scenario the task is not asked in; a satisfaction
             without `evaluation.worth`, or one that names no task on candidates.
@@ -50,7 +57,7 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
             hint = nearest(name, judged) or f"; tasks on candidates: {', '.join(judged) or 'none'}"
             raise ConfigError(f"evaluation.worth names '{name}', which is no task on candidates{hint}")
     for name, task in config.judges.items():
-        _check_kind(name, task, labels[name].kind)
+        check_kind(name, task, labels[name].kind)
         if any(split_name(metric)[0] == "satisfaction" for metric in task.metrics or []) and not config.evaluation.worth:
             raise ConfigError(
                 f"tasks.{name}.metrics asks for satisfaction, and nothing says what a row is worth; "
@@ -62,7 +69,8 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
             )
 
 
-def _check_kind(name: str, task: JudgeConfig, kind: str) -> None:
+def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
+    """Raises ConfigError: a loss, smoothing or metric that labels of this kind have no use for."""
     fitting = LOSSES.get(kind, LOSSES_OF_LABELS)
     if task.loss not in fitting:
         raise ConfigError(f"tasks.{name}.loss is '{task.loss}' and its labels are of kind {kind}; write {' or '.join(fitting)}")

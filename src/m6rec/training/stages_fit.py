@@ -24,7 +24,6 @@ from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.model_folder import INDEX
-from m6rec.tasks.options import module_name
 from m6rec.tasks.pack_states import pack_states
 from m6rec.tasks.prior import training_values
 from m6rec.tasks.prior_store import stored_values, too_large
@@ -37,7 +36,7 @@ from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, ca
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
-from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, measure_judged, write_report
+from m6rec.training.measuring import BASKETS, judge_rows, measure, measure_baskets, save_rows, write_report
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.stages_interest import fitted_interest
@@ -254,10 +253,9 @@ class Evaluate(Stage):
         write_json(folder / "table.json", [evaluation.plain() for evaluation in evaluations])
         for number, evaluation in enumerate(measure_baskets(bench, baselines=bench.config.evaluation.baselines)):
             evaluation.save(folder / BASKETS / f"{number:02d}-{evaluation.name}")
-        judged = measure_judged(bench)
-        for number, one in enumerate(judged):
-            one.save(folder / JUDGED / f"{number:02d}-{one.name}-{module_name(one.task)}")
-        facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in judged if one.name == "m6rec"}
+        rows = judge_rows(bench)
+        save_rows(rows, folder)
+        facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in rows.judged if one.name == "m6rec"}
         return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4), **facts}
 
 

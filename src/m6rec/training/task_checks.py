@@ -13,7 +13,6 @@ from m6rec.data.judged_rows import check_parts, exposure_labels, item_labels, te
 from m6rec.data.labels import Labels
 from m6rec.data.leaks import Leak, item_leaks, refuse_leaks, suspected_leaks
 from m6rec.data.row_splits import split_items, split_rows, split_texts
-from m6rec.training.setting_checks import check_choosing, check_judging
 from m6rec.training.write_checks import check_writes
 
 
@@ -62,9 +61,7 @@ def check_tasks(dataset: Dataset, config: M6RecConfig, *, refuse: bool = True) -
     Raises:
         DataError: a task without labels or positive rows, a label outside its set, a scenario with no rows, a class that training never
             shows, an exposure part that is empty, a column that leaks the answer. One line, naming task and column.
-        ConfigError, DataError: settings that do not fit the data, see `setting_checks`.
     """
-    check_choosing(dataset, config)
     checked = Checked()
     exposure_parts = None
     judged: dict[str, Labels] = {}
@@ -84,7 +81,6 @@ def check_tasks(dataset: Dataset, config: M6RecConfig, *, refuse: bool = True) -
             checked.leaks.extend(item_leaks(dataset, task.label, labels, name))
         checked.warnings.extend(check_parts(labels, parts, task=name))
         checked.tasks[name] = TaskCheck(name, task.on, labels, parts)
-    check_judging(dataset, config, {name: check.labels for name, check in checked.tasks.items()})
     if config.writes:
         check_writes(dataset, config.writes)
     if judged:
