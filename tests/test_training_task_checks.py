@@ -97,6 +97,7 @@ def test_validate_says_what_there_is_for_every_task(m6rec: Callable[..., Any], s
             ["scenarios.offers={shop: {shelf: ['1', '9']}}"],
             "scenarios.offers.shop.shelf: there is no value of an item '9'; known: 0, 1, 2, 3",
         ),
+        (["tasks.stars.scenario_weights={feed: 2}"], "tasks.stars.scenario_weights: there is no scenario 'feed'; known: shop"),
         (["tasks.click.position=propensity"], "task click: position: propensity needs the column 'propensity'"),
         (["split.test_from=99999999"], "the exposures have no test rows|empty split"),
     ],

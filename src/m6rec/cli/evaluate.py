@@ -50,8 +50,8 @@ def evaluate(
         print_json([*(evaluation.plain() for evaluation in found), *(one.plain() for one in rows.judged)])
         return
     from m6rec.evaluation.judged_tables import judged_tables
-    from m6rec.evaluation.seesaw import ALONE
     from m6rec.evaluation.report import text_table
+    from m6rec.evaluation.seesaw import ALONE
 
     print(text_table(found))
     if rows.judged:

@@ -143,6 +143,10 @@ class JudgeConfig(Config):
         "auto", description="auto: log for labels, squared for numbers; focal: log loss of hard examples; huber: numbers with outliers."
     )
     weight: float = Field(1.0, gt=0, description="Weight of the task's losses, before any adaptive weighting.")
+    scenario_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="on: candidate: weight in single scenarios instead, e.g. {feed: 2}; 0: not trained there.",
+    )
     metrics: list[str] | None = Field(None, description="What is reported; null: what suits the kind. The first decides early stopping.")
     position: Literal["auto", "ignore", "adjust", "propensity"] = Field(
         "auto",
@@ -158,6 +162,10 @@ class JudgeConfig(Config):
     )
     confidence: float = Field(0.9, gt=0, lt=1, description="pseudo: guesses at least this sure become labels.")
 
+    def weights(self, name: str) -> dict[str, float]:
+        """Cell -> weight: of the task `name`, and of "scenario/name" where one is set."""
+        return {name: self.weight, **{f"{scenario}/{name}": weight for scenario, weight in self.scenario_weights.items()}}
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.kind == "tokens" and self.on != "text":
@@ -166,6 +174,8 @@ class JudgeConfig(Config):
             raise ValueError("after is for candidates; leave it out or say on: candidate")
         if self.on != "text" and (self.texts is not None or self.unlabelled != "ignore"):
             raise ValueError("texts and unlabelled are for on: text")
+        if self.on != "candidate" and self.scenario_weights:
+            raise ValueError("scenario_weights is for on: candidate; set weight")
         if self.positive is not None and self.kind not in (None, "binary"):
             raise ValueError(f"positive is for binary labels, kind is {self.kind}")
         return self

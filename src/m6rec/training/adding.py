@@ -84,7 +84,7 @@ def add_task(
         scorer.model,
         {"judge": part.judge},
         LoopConfig.build({**SETTINGS, **(settings or {})}, source="settings"),
-        weights={name: task.weight},
+        weights=task.weights(name),
         seed=bench.config.seed,
         folder=fitting,
         precision=bench.config.model.autocast,

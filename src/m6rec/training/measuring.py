@@ -167,7 +167,8 @@ def page(
     judged: Sequence[Judged] = (),
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
 ) -> str:
-    """The HTML report of `evaluations`, of the rows `judged` and of what calibration did to them, with the run's data account, settings, curves and a few people."""
+    """The HTML report of `evaluations`, of the rows `judged` and of what calibration did to them, with the run's data account, settings,
+    curves and a few people."""
     account = json.loads((bench.folder("prepare") / "account.json").read_text(encoding="utf-8"))
     facts = {
         "data": {

@@ -58,6 +58,8 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
             raise ConfigError(f"evaluation.worth names '{name}', which is no task on candidates{hint}")
     for name, task in config.judges.items():
         check_kind(name, task, labels[name].kind)
+        for scenario in task.scenario_weights:
+            _known(scenario, task.scenarios or dataset.scenario_names, f"tasks.{name}.scenario_weights", "scenario")
         if any(split_name(metric)[0] == "satisfaction" for metric in task.metrics or []) and not config.evaluation.worth:
             raise ConfigError(
                 f"tasks.{name}.metrics asks for satisfaction, and nothing says what a row is worth; "

@@ -97,7 +97,8 @@ class Fit(Stage):
             share = min(1.0, passes / config.train.passes(bench.median_history))
             judge.bind(replace(judging.examples(bench, chosen, BATCH_EXPOSURES, trained=True), share=share))
             tasks[JUDGE] = judge
-            weights |= {name: settings.weight for name, settings in judging.configs.items()}
+            for name, settings in judging.configs.items():
+                weights |= settings.weights(name)
             watched |= judging.watched()
             judge_validation = JudgeValidation(bench, judging, judge)
             validations.append(judge_validation)
