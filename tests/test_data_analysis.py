@@ -81,6 +81,7 @@ def test_names_say_the_step_of_a_funnel() -> None:
         "like": None,
         "address": None,
         "pv": 0,
+        "long_view": None,
     }
     assert {name: stage_of(name) for name in known} == {**known, "address": 2}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from m6rec.base.contracts import Histories
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.data.config import SplitConfig
 from m6rec.data.dataset import Dataset, Table, Vocabulary
-from m6rec.data.splits import Cases, Split, held_out_users, split
+from m6rec.data.splits import Cases, Split, held_out_users, split, welcome
 
 ITEMS = 12
 DAY = 86400.0
@@ -58,6 +59,29 @@ def test_leave_one_out_by_hand() -> None:
     assert "no times" in cut.statement
     assert cut.test.requests.now is None
     assert len(cut.test) == 2
+
+
+@pytest.mark.parametrize(
+    ("protocol", "settings", "asked"),
+    [
+        ("leave_one_out", {}, [(0, [0, 1], [2]), (2, [7, 8], [9])]),  # user 1 refused the last item
+        ("time", {"validation_from": 2.0, "test_from": 3.0}, [(0, [0, 1], [2]), (2, [7, 8], [9])]),
+        ("cold_users", {"cold_fraction": 0.75, "given": [1, 2]}, None),
+    ],
+)
+def test_what_is_refused_is_no_target_and_stays_in_the_history(protocol: str, settings: dict, asked: list | None) -> None:
+    """Every user's second event is a skip; of user 1 the third is a dislike."""
+    data = dataset([[0, 1, 2], [3, 4, 5], [7, 8, 9], [0, 4, 8]], [[1.0, 1.5, 3.0]] * 2 + [[1.0, 2.0, 3.0]] * 2)
+    histories = replace(data.histories, actions=np.array([0, 1, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0], dtype=np.int16))
+    data = replace(data, histories=histories, action_names=["view", "skip", "disliked"])
+    cut = split(data, config(protocol, **settings), seed=0)
+    assert "3 events say no (a dislike, a skip) and are no targets" in cut.statement
+    if asked is not None:
+        assert plain(cut.test)[:2] == asked
+    refused = {(0, 1), (1, 4), (1, 5)}
+    asked_for = {(user, item) for user, _, row in (*plain(cut.validation), *plain(cut.test)) for item in row}
+    assert not refused & asked_for
+    assert welcome(histories, data.action_names).tolist() == [True, False, True, True, False, False] + [True] * 6
 
 
 def test_leave_one_out_asks_at_the_time_of_the_target() -> None:

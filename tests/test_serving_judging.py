@@ -13,6 +13,7 @@ import pytest
 
 from m6rec import Recommender
 from m6rec.base.errors import CheckpointError, ConfigError, DataError, UsageError
+from m6rec.cli.recommend import write_table
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
 from m6rec.training.adding import add_task
@@ -211,6 +212,24 @@ def test_the_command_line_judges_a_file(m6rec: Callable[..., Any], judged_run: P
     assert "category" in shown.out.splitlines()[0]
 
 
+def test_lists_are_written_as_csv_too(tmp_path: Path) -> None:
+    """What `predict` says of tags, and tags of the rows themselves."""
+    frame = pl.DataFrame({"user_id": ["u1", "u2"], "seen": [["a", "b"], []], "levels": [[1, 2], None]})
+    write_table(frame, tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == 'user_id,seen,levels\nu1,a|b,1|2\nu2,"",\n'
+    write_table(frame, tmp_path / "x.jsonl")
+    assert (tmp_path / "x.jsonl").read_text().splitlines()[0] == '{"user_id":"u1","seen":["a","b"],"levels":[1,2]}'
+
+
+def test_a_task_that_no_row_asks_is_refused_by_name(recommender: Recommender) -> None:
+    rows = {"user_id": ["u01"], "item_id": [recommender.engine.items.ids.ids[0]], "scenario": ["feed"]}
+    with pytest.raises(UsageError, match="task 'purchase' is asked in none of the 1 rows; it is asked in: shop"):
+        recommender.predict(rows, ["click", "purchase"])
+    assert recommender.predict(rows)["purchase"].null_count() == 1
+    with pytest.raises(UsageError, match="no task 'clik' on candidates and no such field of the items; did you mean 'click'"):
+        recommender.recommend("u01", scenario="shop", include=["clik"])
+
+
 def test_a_run_that_is_opened_again_judges_as_it_did(judged_run: Path, judged_sample: Path, tmp_path: Path) -> None:
     """The order of the tasks decides the columns of the statistics; a record with sorted keys must not change it."""
     from m6rec.training.measuring import measure_judged
@@ -227,3 +246,18 @@ def test_the_report_shows_the_judged_tasks(judged_run: Path) -> None:
     assert "Judged tasks" in page
     for task in ("click", "purchase", "rating", "category", "sentiment"):
         assert f"shop/{task}" in page or f">{task}" in page
+
+
+def test_calibration_is_reported_and_applied(judged_run: Path) -> None:
+    """The report and the evaluation tell of the rows before and after; what is kept is what the curve makes of what was before."""
+    from m6rec.training.measuring import kept_rows
+
+    bench = open_run(judged_run)
+    rows = kept_rows(bench.folder("evaluate"))
+    after = {one.task: one.predicted for one in rows.judged if one.name == "m6rec"}
+    assert [one.task for _, one in rows.before] == ["click", "purchase"]
+    for calibration, one in rows.before:
+        np.testing.assert_allclose(calibration.applied(one).predicted, after[one.task], atol=1e-6)
+    page = (judged_run / "report.html").read_text(encoding="utf-8")
+    assert "Chosen and fitted on validation rows" in page
+    assert "log loss before" in page

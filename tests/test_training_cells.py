@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from m6rec.base.errors import DataError, Interrupted
+from m6rec.base.errors import ConfigError, DataError, Interrupted
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.task import Task
 from m6rec.training.adversarial import Adversary
 from m6rec.training.averaging import WeightAverage
@@ -135,6 +136,14 @@ def test_a_module_of_cells_is_counted_too(tmp_path: Path) -> None:
     assert (row["examples of judge"], row["examples of rate"], row["examples of shop/click"]) == (12, 6, 6)
     cells = sum(row[f"seconds of {cell}"] for cell in ("shop/click", "feed/click", "rate"))
     assert row["seconds of judge"] == pytest.approx(cells, abs=0.01)
+
+
+def test_a_task_may_weigh_differently_in_one_scenario() -> None:
+    config = JudgeConfig(label="clicked", weight=2.0, scenario_weights={"feed": 0.5, "ads": 0.0})
+    cells = Cells(config.weights("click"))
+    assert [cells.weight(cell) for cell in ("shop/click", "feed/click", "ads/click")] == [2.0, 0.5, 0.0]
+    with pytest.raises(ConfigError, match="scenario_weights is for on: candidate; set weight"):
+        JudgeConfig.build({"label": "mood", "on": "text", "scenario_weights": {"feed": 1}}, source="tasks.mood")
 
 
 def test_a_weight_of_zero_is_not_trained(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from m6rec.evaluation.seesaw import JOINT, Change, Measured, compare
 from m6rec.evaluation.seesaw_report import seesaw_page
 from m6rec.evaluation.slices import Bounds
 from m6rec.training import seesaw as runs
+from m6rec.training.pipeline import open_run
 from m6rec.training.run_folder import RunFolder
 from m6rec.training.workbench import Workbench
 
@@ -198,6 +199,19 @@ def test_variants_are_trained_measured_and_kept(trained: tuple[Path, list[str]])
 
     again = runs.seesaw(run, measured=never)
     assert again.plain() == found.plain()
+
+
+def test_an_evaluation_shows_the_single_task_models_that_are_there(trained: tuple[Path, list[str]]) -> None:
+    """What `m6rec evaluate` puts beside the model: judged rows of tasks alone, of the same part, and nothing before there are any."""
+    run, called = trained
+    assert runs.kept_alone(open_run(run), "test") == []
+    runs.seesaw(run, measured=measured)
+    trained_so_far = len(called)
+    found = runs.kept_alone(open_run(run), "test")
+    assert sorted((one.name, one.task) for one in found) == [("alone", "buy"), ("alone", "click")]
+    assert {one.task: one.value("auc") for one in found}["click"] == judged("click", 0.5).value("auc")
+    assert runs.kept_alone(open_run(run), "validation") == []
+    assert len(called) == trained_so_far
 
 
 def test_the_command(trained: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,15 @@ def test_validate_says_what_there_is_for_every_task(m6rec: Callable[..., Any], s
             ["data.exposures=null", "fields.context={}"],
             "events.csv has no column 'clicked' that is a label of a task.*data.exposures: <file>",
         ),
+        (["tasks.next.positive=[buy]"], "tasks.next.positive names 'buy', an action no event has"),
+        (["scenarios.offers={shp: {shelf: '1'}}"], "scenarios.offers: there is no scenario 'shp'; did you mean 'shop'"),
+        (["scenarios.offers={shop: {shelv: '1'}}"], "scenarios.offers.shop: there is no field of the items 'shelv'; did you mean 'shelf'"),
+        (
+            ["scenarios.offers={shop: {shelf: ['1', '9']}}"],
+            "scenarios.offers.shop.shelf: there is no value of an item '9'; known: 0, 1, 2, 3",
+        ),
+        (["tasks.stars.scenario_weights={feed: 2}"], "tasks.stars.scenario_weights: there is no scenario 'feed'; known: shop"),
+        (["tasks.click.position=propensity"], "task click: position: propensity needs the column 'propensity'"),
         (["split.test_from=99999999"], "the exposures have no test rows|empty split"),
     ],
 )
@@ -99,6 +108,26 @@ def test_what_is_wrong_with_a_task_is_one_line(m6rec: Callable[..., Any], shop: 
     assert code == 1
     assert len(err.splitlines()) == 1
     assert re.search(words, err), err
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["tasks.click.loss=huber"], "tasks.click.loss is 'huber' and its labels are of kind binary; write auto or log or focal"),
+        (["tasks.stars.kind=number", "tasks.stars.loss=focal"], "kind number; write auto or squared or huber"),
+        (["tasks.stars.kind=number", "tasks.stars.label_smoothing=0.1"], "labels of kind number are not smoothed"),
+        (["tasks.click.metrics=[rmse]"], "metric 'rmse' is not defined for labels of kind binary"),
+        (["tasks.click.metrics=[acu]"], "unknown metric 'acu'; did you mean 'auc'"),
+        (["tasks.click.metrics=['satisfaction@3']"], "tasks.click.metrics asks for satisfaction, and nothing says what a row is worth"),
+        (["evaluation.worth={clik: 1}"], "evaluation.worth names 'clik', which is no task on candidates; did you mean 'click'"),
+    ],
+)
+def test_settings_that_do_not_fit_the_labels_are_one_line(m6rec: Callable[..., Any], shop: Path, settings: list[str], words: str) -> None:
+    assigned = [word for setting in settings for word in ("--set", setting)]
+    code, _, err = m6rec("validate", shop / "config.yaml", *assigned)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert words in err
 
 
 def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> None:

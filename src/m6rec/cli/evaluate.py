@@ -45,14 +45,17 @@ def evaluate(
 
     from m6rec.training.assess import evaluate_run
 
-    found, judged = evaluate_run(run, without=parts, baselines=names, split=split.value, report=page, progress=wants_progress(progress))
+    found, rows = evaluate_run(run, without=parts, baselines=names, split=split.value, report=page, progress=wants_progress(progress))
     if as_json:
-        print_json([*(evaluation.plain() for evaluation in found), *(one.plain() for one in judged)])
+        print_json([*(evaluation.plain() for evaluation in found), *(one.plain() for one in rows.judged)])
         return
     from m6rec.evaluation.judged_tables import judged_tables
     from m6rec.evaluation.report import text_table
+    from m6rec.evaluation.seesaw import ALONE
 
     print(text_table(found))
-    if judged:
-        print("\n" + judged_tables(judged))
+    if rows.judged:
+        print("\n" + judged_tables(rows.judged, calibrations=rows.before))
+    if len({one.task for one in rows.judged}) > 1 and not any(one.name == ALONE for one in rows.judged):
+        print(f"m6rec seesaw {run} trains each task's own model; they then stand in this table too")
     print(f"\nwrote {page}")

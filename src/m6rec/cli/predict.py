@@ -10,7 +10,7 @@ import typer
 from m6rec.base.errors import UsageError
 from m6rec.cli.options import Json, RunFolder
 from m6rec.cli.output import print_json, print_lines
-from m6rec.cli.recommend import WRITERS
+from m6rec.cli.recommend import WRITERS, write_table
 
 
 def predict(
@@ -24,15 +24,13 @@ def predict(
     if out.suffix not in WRITERS:
         raise UsageError(f"--out {out} is no table that can be written; end it in {', '.join(WRITERS)}, for example --out answers.parquet")
 
-    from m6rec.base.storage import atomic_file
     from m6rec.data.readers import read_table
     from m6rec.recommender import Recommender
 
     frame = read_table(rows)
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     answers = Recommender.from_pretrained(run).predict(frame, names)
-    with atomic_file(out) as temporary:
-        getattr(answers, WRITERS[out.suffix])(temporary)
+    write_table(answers, out)
     added = [name for name in answers.columns if name not in frame.columns]
     if as_json:
         print_json({"out": str(out), "rows": answers.height, "columns": added})

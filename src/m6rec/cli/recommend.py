@@ -16,6 +16,8 @@ from m6rec.cli.options import Answers, Json, Repeat, RunFolder
 from m6rec.cli.output import columns, print_json, print_lines
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from m6rec.base.contracts import Scored
 
 WRITERS = {".parquet": "write_parquet", ".csv": "write_csv", ".jsonl": "write_ndjson"}
@@ -105,20 +107,31 @@ def answer_everybody(
     if out.suffix not in WRITERS:
         raise UsageError(f"--out {out} is no table that can be written; end it in {', '.join(WRITERS)}, for example --out answers.parquet")
 
-    from m6rec.base.storage import atomic_file
     from m6rec.recommender import Recommender
 
     recommender = Recommender.from_pretrained(run)
     begun = time.perf_counter()
     answers = recommender.recommend_many(k=k, scenario=scenario, where=where or None, repeat=repeat)
     seconds = time.perf_counter() - begun
-    with atomic_file(out) as temporary:
-        getattr(answers, WRITERS[out.suffix])(temporary)
+    write_table(answers, out)
     users = answers["user_id"].n_unique()
     if as_json:
         print_json({"out": str(out), "users": users, "rows": answers.height, "seconds": round(seconds, 3)})
         return
     print_lines([f"{answers.height:,} answers for {users:,} users in {seconds:.1f} s ({users / max(seconds, 1e-9):,.0f} users/s): {out}"])
+
+
+def write_table(frame: pl.DataFrame, out: Path) -> None:
+    """By the ending of `out`, one of WRITERS. CSV has no lists: their values are written as they are read, with | between them."""
+    import polars as pl
+
+    from m6rec.base.storage import atomic_file
+
+    if out.suffix == ".csv":
+        lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+        frame = frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join("|") for name in lists)
+    with atomic_file(out) as temporary:
+        getattr(frame, WRITERS[out.suffix])(temporary)
 
 
 def show_items(answers: list[Scored], as_json: bool) -> None:

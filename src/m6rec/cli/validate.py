@@ -25,6 +25,7 @@ def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) ->
     from m6rec.data.prepare import prepare
     from m6rec.data.row_splits import hold_back, split_rows
     from m6rec.data.splits import split
+    from m6rec.training.setting_checks import check_settings
     from m6rec.training.task_checks import check_tasks
 
     settled = load_config(config, settings or [])
@@ -37,6 +38,7 @@ def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) ->
         print_lines(account.lines())  # before the split, so that an error there stands below what explains it
     cut = split(dataset, settled.split, settled.seed)
     checked = check_tasks(dataset, settled, refuse=False)
+    check_settings(dataset, settled, {name: check.labels for name, check in checked.tasks.items()})
     if dataset.exposures is not None:
         cut = hold_back(cut, dataset, split_rows(dataset, settled.split, settled.seed))
     if not as_json:

@@ -29,3 +29,7 @@ class Columns:
     # known questions
     QUESTION = "question"
     ANSWER = "answer"
+
+
+DISLIKES = ("dislike", "disliked", "not_interested", "hide", "report")  # actions of events, and labels that become events, that say no
+REFUSALS = (*DISLIKES, "skip", "skipped")  # read in a history, but never what a list should have held

@@ -8,6 +8,7 @@ Dimension keys: U users, N items, E events, C cases.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import ConfigError, DataError
+from m6rec.data.columns import REFUSALS
 from m6rec.data.config import SplitConfig
 from m6rec.data.dataset import Dataset
 from m6rec.data.exposure_rows import next_known
@@ -79,8 +81,11 @@ def split(dataset: Dataset, config: SplitConfig, seed: int) -> Split:
     if not len(dataset.histories.items):
         raise DataError("empty split: the data hold no events; check data.events and the account that `m6rec validate` prints")
     histories, ties = _order_ties(dataset.histories, config, seed)
+    wanted = welcome(histories, dataset.action_names)
     cut = {"leave_one_out": _leave_one_out, "time": _time, "cold_items": _cold_items, "cold_users": _cold_users}[config.protocol]
-    train, validation, test, how = cut(histories, config, seed)
+    train, validation, test, how = cut(histories, wanted, config, seed)
+    if not wanted.all():
+        how += f"; {int((~wanted).sum()):,} events say no (a dislike, a skip) and are no targets"
     for name, cases in (("validation", validation), ("test", test)):
         if not len(cases):
             raise DataError(_empty(name, config, len(histories), len(histories.items)))
@@ -93,17 +98,25 @@ def split(dataset: Dataset, config: SplitConfig, seed: int) -> Split:
     return Split(train=train, validation=validation, test=test, statement=statement, seen=seen)
 
 
-def _leave_one_out(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+def welcome(histories: Histories, actions: Sequence[str]) -> np.ndarray:
+    """bool (E,): events that a list may be asked for; not those whose action says no (`columns.REFUSALS`)."""
+    codes = [code for code, name in enumerate(actions) if name in REFUSALS]
+    if histories.actions is None or not codes:
+        return np.ones(len(histories.items), dtype=bool)
+    return ~np.isin(histories.actions, codes)
+
+
+def _leave_one_out(histories: Histories, wanted: np.ndarray, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
     long = histories.lengths >= 3  # U
     users = np.flatnonzero(long)
-    validation = _next_event_cases(histories, users, histories.offsets[1:][users] - 2, config)
-    test = _next_event_cases(histories, users, histories.offsets[1:][users] - 1, config)
+    validation = _next_event_cases(histories, wanted, users, histories.offsets[1:][users] - 2, config)
+    test = _next_event_cases(histories, wanted, users, histories.offsets[1:][users] - 1, config)
     train = histories.window(drop_last=np.where(long, 2, 0))
     how = "leave-one-out: the last event of every user with 3 or more is the test, the one before it the validation"
     return train, validation, test, how
 
 
-def _time(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+def _time(histories: Histories, wanted: np.ndarray, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
     times = histories.times
     if times is None or np.isnan(times).all():
         raise DataError("the time split needs a time for the events and these have only an order; type: --set split.protocol=leave_one_out")
@@ -112,15 +125,15 @@ def _time(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histori
     # An event of unknown time happened no later than the user's next dated event; with none to follow, it can't be placed.
     placed = np.where(known, times, next_known(histories))
     train = keep_events(histories, placed < validation_from)
-    validation = _period_cases(histories, placed, known & (placed < test_from), validation_from, config)
-    test = _period_cases(histories, placed, known, test_from, config)
+    validation = _period_cases(histories, placed, wanted & known & (placed < test_from), validation_from, config)
+    test = _period_cases(histories, placed, wanted & known, test_from, config)
     how = f"global time split: training ends before {shown(validation_from)}, validation before {shown(test_from)}"
     how += "; targets are the distinct new items of each user in the period"
     unplaced = int(np.isinf(placed).sum())
     return train, validation, test, how + (f"; {unplaced} events of unknown time are left out" if unplaced else "")
 
 
-def _cold_items(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+def _cold_items(histories: Histories, wanted: np.ndarray, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
     role, count, present = _held_items(histories, config, seed)
     event_role = role[histories.items]  # E: 0 trained on, 1 validation, 2 test
     train = keep_events(histories, event_role == 0)
@@ -128,7 +141,7 @@ def _cold_items(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
     warm_before = np.concatenate([[0], np.cumsum(event_role == 0)])  # E + 1: trained-on events before each event, over all users
     cases = []
     for which in (1, 2):
-        events = np.flatnonzero(event_role == which)
+        events = np.flatnonzero(wanted & (event_role == which))
         users = user_of[events]
         length = warm_before[events] - train.offsets[users]
         events, users, length = (part[length >= config.min_history] for part in (events, users, length))
@@ -138,7 +151,7 @@ def _cold_items(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
     return train, cases[0], cases[1], how
 
 
-def _cold_users(histories: Histories, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
+def _cold_users(histories: Histories, wanted: np.ndarray, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:
     held, able = _held_users(histories, config, seed)
     count = len(held)
     trained = np.ones(len(histories), dtype=bool)
@@ -150,6 +163,8 @@ def _cold_users(histories: Histories, config: SplitConfig, seed: int) -> tuple[H
         users, known = np.repeat(np.sort(chosen), len(given)), np.tile(given, len(chosen))
         enough = known < histories.lengths[users]
         users, known = users[enough], known[enough]
+        asked = wanted[histories.offsets[users] + known]
+        users, known = users[asked], known[asked]
         starts = histories.offsets[users]
         cases.append(_cases(_slices(histories, starts, known), users, histories, starts + known))
     numbers = ", ".join(map(str, config.given))
@@ -279,10 +294,10 @@ def _period_cases(histories: Histories, placed: np.ndarray, targets: np.ndarray,
     return Cases(requests, Histories(offsets=np.concatenate([[0], np.cumsum(counts)]), items=histories.items[events]))
 
 
-def _next_event_cases(histories: Histories, users: np.ndarray, events: np.ndarray, config: SplitConfig) -> Cases:
-    """One case per user of `users`: the event at position `events` is the target, what the user did before it the history."""
+def _next_event_cases(histories: Histories, wanted: np.ndarray, users: np.ndarray, events: np.ndarray, config: SplitConfig) -> Cases:
+    """One case per user of `users`: the event at position `events`, if it is wanted, is the target, what the user did before it the history."""
     lengths = events - histories.offsets[users]
-    enough = lengths >= config.min_history
+    enough = (lengths >= config.min_history) & wanted[events]
     users, events, lengths = users[enough], events[enough], lengths[enough]
     return _cases(_slices(histories, histories.offsets[users], lengths), users, histories, events)
 

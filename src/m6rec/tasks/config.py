@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from m6rec.base.configuration import Config
+from m6rec.data.columns import REFUSALS
 
 FULL_UP_TO = 20_000  # items: there a full softmax makes a step twice as dear as drawing does; below that it is worth it
 AUTO_NEGATIVES = 4_096
@@ -69,7 +70,10 @@ class ChooseConfig(Config):
         "from data.dialogues (the last two beside a task of next, whose model they share).",
     )
     within: float = Field(0.0, ge=0, description="of: basket: seconds between neighbouring events of one basket at most.")
-    positive: list[str] | None = Field(None, description="Actions that count as a target, e.g. [buy, click]; null: every event.")
+    positive: list[str] | None = Field(
+        None,
+        description=f"Actions that count as a target, e.g. [buy, click]; null: every event but those that say no ({', '.join(REFUSALS)}).",
+    )
     weight: float = Field(
         1.0, ge=0, description="Weight of the task's losses; 0: it is not trained, others still read histories through it."
     )
@@ -139,6 +143,10 @@ class JudgeConfig(Config):
         "auto", description="auto: log for labels, squared for numbers; focal: log loss of hard examples; huber: numbers with outliers."
     )
     weight: float = Field(1.0, gt=0, description="Weight of the task's losses, before any adaptive weighting.")
+    scenario_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="on: candidate: weight in single scenarios instead, e.g. {feed: 2}; 0: not trained there.",
+    )
     metrics: list[str] | None = Field(None, description="What is reported; null: what suits the kind. The first decides early stopping.")
     position: Literal["auto", "ignore", "adjust", "propensity"] = Field(
         "auto",
@@ -154,6 +162,10 @@ class JudgeConfig(Config):
     )
     confidence: float = Field(0.9, gt=0, lt=1, description="pseudo: guesses at least this sure become labels.")
 
+    def weights(self, name: str) -> dict[str, float]:
+        """Cell -> weight: of the task `name`, and of "scenario/name" where one is set."""
+        return {name: self.weight, **{f"{scenario}/{name}": weight for scenario, weight in self.scenario_weights.items()}}
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.kind == "tokens" and self.on != "text":
@@ -162,6 +174,8 @@ class JudgeConfig(Config):
             raise ValueError("after is for candidates; leave it out or say on: candidate")
         if self.on != "text" and (self.texts is not None or self.unlabelled != "ignore"):
             raise ValueError("texts and unlabelled are for on: text")
+        if self.on != "candidate" and self.scenario_weights:
+            raise ValueError("scenario_weights is for on: candidate; set weight")
         if self.positive is not None and self.kind not in (None, "binary"):
             raise ValueError(f"positive is for binary labels, kind is {self.kind}")
         return self

@@ -23,6 +23,7 @@ from m6rec.training.judging import JudgeValidation, Judging, label_size
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
 from m6rec.training.run_folder import RunFolder
+from m6rec.training.setting_checks import check_kind
 from m6rec.training.task_checks import check_tasks
 from m6rec.training.workbench import Workbench
 
@@ -83,7 +84,7 @@ def add_task(
         scorer.model,
         {"judge": part.judge},
         LoopConfig.build({**SETTINGS, **(settings or {})}, source="settings"),
-        weights={name: task.weight},
+        weights=task.weights(name),
         seed=bench.config.seed,
         folder=fitting,
         precision=bench.config.model.autocast,
@@ -116,6 +117,7 @@ def _judging(bench: Workbench, name: str, task: JudgeConfig, part: JudgePart) ->
     if not same:
         raise DataError("the data have other users or items than when the run was trained; train again, or restore the files")
     check = check_tasks(dataset, settled).tasks[name]
+    check_kind(name, task, check.labels.kind)
     histories, cuts = readable(dataset, settled.split, settled.seed)
     assert dataset.exposures is not None
     exposures = replace(dataset.exposures, cuts=cuts)

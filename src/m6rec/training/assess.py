@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from m6rec.evaluation.evaluated import Evaluation
-from m6rec.evaluation.judged import Judged
-from m6rec.training.measuring import measure, measure_judged, page, write_page
+from m6rec.training.measuring import JudgedRows, judge_rows, measure, page, write_page
 from m6rec.training.pipeline import open_run
+from m6rec.training.seesaw import kept_alone
 
 
 def evaluate_run(
@@ -20,7 +20,7 @@ def evaluate_run(
     split: Literal["validation", "test"] = "test",
     report: Path | None = None,
     progress: bool = False,
-) -> tuple[list[Evaluation], list[Judged]]:
+) -> tuple[list[Evaluation], JudgedRows]:
     """Measure the newest training of a run folder.
 
     Args:
@@ -30,7 +30,8 @@ def evaluate_run(
         report: an HTML file to write.
 
     Returns:
-        The evaluations of the choose task, the model first; and the judged rows of the tasks that judge.
+        The evaluations of the choose task, the model first; and the judged rows of the tasks that judge: the model, each task's own model where
+        `m6rec seesaw` has trained it, and the rates of users and items.
 
     Raises:
         CheckpointError: no finished run there.  ConfigError: no such baseline or part.
@@ -40,7 +41,8 @@ def evaluate_run(
         bench.config.without(part)  # says so when there is no such part
     names = bench.config.evaluation.baselines if baselines is None else baselines
     found = measure(bench, baselines=names, without=without, held=split)
-    judged = measure_judged(bench, split)
+    rows = judge_rows(bench, split)
+    rows = rows._replace(judged=[*rows.judged, *kept_alone(bench, split)])
     if report is not None:
-        write_page(report, page(bench, found, judged))
-    return found, judged
+        write_page(report, page(bench, found, rows.judged, rows.before))
+    return found, rows

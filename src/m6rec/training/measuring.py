@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from m6rec.base.contracts import Histories, Scorer
-from m6rec.base.storage import atomic_file
+from m6rec.base.storage import atomic_file, write_json
 from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.data.splits import Cases
+from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.protocol import evaluate
@@ -20,12 +21,16 @@ from m6rec.evaluation.report import Sample, html_report
 from m6rec.fusion.member import MEMBERS
 from m6rec.index.exact import top_k
 from m6rec.tasks.judge_part import rates
+from m6rec.tasks.options import module_name
 from m6rec.training.judging import read_thresholds
+from m6rec.training.run_folder import read_json
 from m6rec.training.stages_blend import served
 from m6rec.training.workbench import Workbench
 
 BASKETS = "baskets"  # the folder of the evaluations of baskets, among the others
 JUDGED = "judged"  # and that of the judged rows
+BEFORE = "uncalibrated"  # and of those rows before calibration
+UNCALIBRATED = ("number", "ordinal")  # kinds of label whose answers are no probabilities
 SAMPLES, SHOWN = 6, 5  # people in the report, and titles shown of each
 
 
@@ -81,35 +86,73 @@ def measure_baskets(bench: Workbench, *, baselines: Sequence[str], held: Literal
     ]
 
 
+class JudgedRows(NamedTuple):
+    """judged: what the run says of the held-out rows, task by task, and what the rates of users and items say of the same rows.
+    before: the tasks whose answers were calibrated: how, and the same rows before that."""
+
+    judged: list[Judged]
+    before: list[tuple[Calibration, Judged]]
+
+
 def measure_judged(bench: Workbench, held: str = "test") -> list[Judged]:
     """What the run says of the held-out exposures, task by task, and what the rates of users and items say of the same rows."""
+    return judge_rows(bench, held).judged
+
+
+def judge_rows(bench: Workbench, held: str = "test") -> JudgedRows:
+    """See `JudgedRows`."""
     judging, documents = bench.judging, bench.judging_texts
     scorer = bench.fitted() if judging is not None or documents is not None else None
     about_texts = []
     if documents is not None and scorer is not None and scorer.texts is not None:
         about_texts = documents.judged(bench, scorer.texts.judge, PARTS.index(held))
     if judging is None or scorer is None:
-        return about_texts
+        return JudgedRows(about_texts, [])
     chosen = judging.chosen(held)
     assert scorer.judging is not None
     bench.progress.say(f"  judging {len(chosen):,} {held} exposures")
     examples = judging.examples(bench, chosen, 4096)
-    answers = scorer.judging.answers(scorer.model, examples.rows, examples.histories, examples.contents, examples.profiles)
-    found = judging.judged("m6rec", answers, chosen, bench, read_thresholds(bench.folder("fit"))) + about_texts
+    part, thresholds = scorer.judging, read_thresholds(bench.folder("fit"))
+    plain = part.judge.answer_rows(scorer.model, examples)
+    answers = {task: part.calibrated(task, values, examples.rows.scenarios) for task, values in plain.items()}
+    found = judging.judged("m6rec", answers, chosen, bench, thresholds) + about_texts
+    raw = {task: values for task, values in plain.items() if task in part.calibrations and judging.labels[task].kind not in UNCALIBRATED}
+    before = [(part.calibrations[one.task], one) for one in judging.judged("m6rec", raw, chosen, bench, thresholds)]
     if judging.inputs.statistics is None:
-        return found
+        return JudgedRows(found, before)
     told = rates(
         judging.inputs.statistics, examples.rows, [one.task for one in found if one.kind == "binary" and one.task in judging.configs]
     )
-    return [*found, *judging.judged("rates", told, chosen, bench)]
+    return JudgedRows([*found, *judging.judged("rates", told, chosen, bench)], before)
+
+
+def save_rows(rows: JudgedRows, folder: Path) -> None:
+    """Into the folder of the evaluate stage; `kept_rows` reads it."""
+    for number, one in enumerate(rows.judged):
+        one.save(folder / JUDGED / f"{number:02d}-{one.name}-{module_name(one.task)}")
+    for number, (calibration, one) in enumerate(rows.before):
+        one.save(folder / BEFORE / f"{number:02d}-{module_name(one.task)}")
+        write_json(folder / BEFORE / f"{number:02d}-{module_name(one.task)}.json", calibration.plain())
+
+
+def kept_rows(folder: Path) -> JudgedRows:
+    """What `save_rows` kept; nothing where no task judges, or none was calibrated."""
+    judged = [Judged.load(child) for child in sorted((folder / JUDGED).iterdir())] if (folder / JUDGED).is_dir() else []
+    before = [
+        (Calibration.from_plain(read_json(child.with_name(f"{child.name}.json"))), Judged.load(child))
+        for child in (sorted((folder / BEFORE).iterdir()) if (folder / BEFORE).is_dir() else [])
+        if child.is_dir()
+    ]
+    return JudgedRows(judged, before)
 
 
 def write_report(bench: Workbench, path: Path) -> None:
     """report.html of a run from what its stages kept."""
     folder = bench.folder("evaluate")
-    found = [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in (BASKETS, JUDGED)]
-    judged = [Judged.load(child) for child in sorted((folder / JUDGED).iterdir())] if (folder / JUDGED).is_dir() else []
-    write_page(path, page(bench, found, judged))
+    others = (BASKETS, JUDGED, BEFORE)
+    found = [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in others]
+    rows = kept_rows(folder)
+    write_page(path, page(bench, found, rows.judged, rows.before))
 
 
 def write_page(path: Path, text: str) -> None:
@@ -118,8 +161,14 @@ def write_page(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page(bench: Workbench, evaluations: list[Evaluation], judged: Sequence[Judged] = ()) -> str:
-    """The HTML report of `evaluations` and of the rows `judged`, with the run's data account, settings, curves and a few people."""
+def page(
+    bench: Workbench,
+    evaluations: list[Evaluation],
+    judged: Sequence[Judged] = (),
+    calibrations: Sequence[tuple[Calibration, Judged]] = (),
+) -> str:
+    """The HTML report of `evaluations`, of the rows `judged` and of what calibration did to them, with the run's data account, settings,
+    curves and a few people."""
     account = json.loads((bench.folder("prepare") / "account.json").read_text(encoding="utf-8"))
     facts = {
         "data": {
@@ -139,6 +188,7 @@ def page(bench: Workbench, evaluations: list[Evaluation], judged: Sequence[Judge
         curves=[*_log(bench, "pretrain"), *_log(bench, "fit")],
         samples=_samples(bench),
         judged=judged,
+        calibrations=calibrations,
     )
 
 

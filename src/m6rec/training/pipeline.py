@@ -17,6 +17,7 @@ from m6rec.training.balance.balancer import check_balance
 from m6rec.training.from_checkpoint import check_backbone
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import DONE, RunFolder
+from m6rec.training.setting_checks import check_settings
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import BlendMembers, check_fusion
 from m6rec.training.stages_data import Encode, Prepare, Pretrain, TrainTokenizer
@@ -79,8 +80,15 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
         M6RecError: what went wrong, in one line; StorageError where it was the disk.
     """
     summary: dict[str, Any] = {}
+    checked = False
     for name, stage in bench.stages.items():
         try:
+            if name != "prepare" and not checked and not _is_done(bench, stage):
+                checked = True  # before anything is trained, what can't be learned from is refused
+                found = bench.checked
+                check_settings(bench.dataset, bench.config, {task: check.labels for task, check in found.tasks.items()})
+                for warning in found.warnings:
+                    bench.progress.say(f"  warning: {warning}")
             summary[name] = _run_stage(bench, stage)
         except BrokenPipeError:
             raise  # who read what we print has gone: nothing is wrong with the disk

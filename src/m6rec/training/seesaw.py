@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -118,6 +119,19 @@ def seesaw(
     return found
 
 
+def kept_alone(parent: Workbench, held: Held) -> list[Judged]:
+    """What the single-task models that an earlier `seesaw` of this run measured say of the judged rows, called ALONE; nothing is trained."""
+    if sum(task.weight > 0 for task in parent.config.tasks.values()) < 2:
+        return []
+    found = []
+    for name, config in variants(parent.config).items():
+        task = name.removeprefix(f"{ALONE} ")
+        folder = _measurements(_bench(parent, config), held)
+        if task != name and task in parent.config.judges and (folder / DONE).exists() and (folder / task).exists():
+            found.append(replace(Judged.load(folder / task), name=ALONE))
+    return found
+
+
 def plan(run: Path) -> list[dict[str, str]]:
     """What `seesaw` would train: one row a variant, done or to do. Writes nothing; raises as `seesaw`."""
     parent = open_run(run)
@@ -138,9 +152,13 @@ def _bench(parent: Workbench, config: M6RecConfig) -> Workbench:
     return bench
 
 
+def _measurements(bench: Workbench, held: Held) -> Path:
+    return bench.run.root / FOLDER / f"{bench.key('evaluate')}-{held}"
+
+
 def _kept(bench: Workbench, held: Held, measured: Measure) -> dict[str, Measured]:
     """The measurements of a variant, from disk where they are there already."""
-    folder = bench.run.root / FOLDER / f"{bench.key('evaluate')}-{held}"
+    folder = _measurements(bench, held)
     if (folder / DONE).exists():
         kinds: dict[str, str] = json.loads((folder / DONE).read_text(encoding="utf-8"))
         return {task: (Judged if kind == "judged" else Evaluation).load(folder / task) for task, kind in kinds.items()}

@@ -13,6 +13,7 @@ import torch
 from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
 from m6rec.data.baskets import all_baskets
+from m6rec.data.splits import welcome
 from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
@@ -23,7 +24,6 @@ from m6rec.tasks.choose import ChooseExamples
 from m6rec.tasks.choose_candidates import sample_states
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.model_folder import INDEX
-from m6rec.tasks.options import module_name
 from m6rec.tasks.pack_states import pack_states
 from m6rec.tasks.prior import training_values
 from m6rec.tasks.prior_store import stored_values, too_large
@@ -36,7 +36,7 @@ from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, ca
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
-from m6rec.training.measuring import BASKETS, JUDGED, measure, measure_baskets, measure_judged, write_report
+from m6rec.training.measuring import BASKETS, judge_rows, measure, measure_baskets, save_rows, write_report
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.stages_interest import fitted_interest
@@ -97,7 +97,8 @@ class Fit(Stage):
             share = min(1.0, passes / config.train.passes(bench.median_history))
             judge.bind(replace(judging.examples(bench, chosen, BATCH_EXPOSURES, trained=True), share=share))
             tasks[JUDGE] = judge
-            weights |= {name: settings.weight for name, settings in judging.configs.items()}
+            for name, settings in judging.configs.items():
+                weights |= settings.weights(name)
             watched |= judging.watched()
             judge_validation = JudgeValidation(bench, judging, judge)
             validations.append(judge_validation)
@@ -204,15 +205,11 @@ def training_examples(bench: Workbench) -> ChooseExamples:
     """Histories, the wanted targets, and what the cross-fitted priors say of each.
 
     Raises:
-        DataError: a positive action that no event has, or no target at all.
+        DataError: no target at all.
     """
-    config, histories = bench.config.choose, bench.split.train
-    wanted = np.ones(len(histories.items), dtype=bool)
+    config, histories, names = bench.config.choose, bench.split.train, bench.dataset.action_names
+    wanted = welcome(histories, names)
     if config.positive is not None:
-        names = bench.dataset.action_names
-        unknown = [name for name in config.positive if name not in names]
-        if unknown:
-            raise DataError(f"tasks positive names '{unknown[0]}', an action no event has; actions: {', '.join(names) or 'none'}")
         assert histories.actions is not None
         wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
     if not wanted.any():
@@ -257,10 +254,9 @@ class Evaluate(Stage):
         write_json(folder / "table.json", [evaluation.plain() for evaluation in evaluations])
         for number, evaluation in enumerate(measure_baskets(bench, baselines=bench.config.evaluation.baselines)):
             evaluation.save(folder / BASKETS / f"{number:02d}-{evaluation.name}")
-        judged = measure_judged(bench)
-        for number, one in enumerate(judged):
-            one.save(folder / JUDGED / f"{number:02d}-{one.name}-{module_name(one.task)}")
-        facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in judged if one.name == "m6rec"}
+        rows = judge_rows(bench)
+        save_rows(rows, folder)
+        facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in rows.judged if one.name == "m6rec"}
         return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4), **facts}
 
 

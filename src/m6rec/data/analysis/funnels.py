@@ -24,6 +24,7 @@ STAGES = (
     ("cart", "basket", "add", "wish", "fav"),
     ("purchase", "buy", "bought", "order", "pay", "paid", "convert", "conversion", "checkout"),
 )
+LONG = {"long", "effective", "valid", "complete", "full", "finish"}  # long_view comes after the click that it is of
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ class Funnel:
 
 
 def stage_of(name: str) -> int | None:
-    """The place of a label or action among STAGES, None where its name says nothing."""
+    """The place of a label or action among STAGES, None where its name says nothing, or says how long somebody stayed (long_view)."""
     words = name.lower().replace("-", "_").split("_")
+    if LONG & set(words):
+        return None
     for place, known in enumerate(STAGES):
         if any(word.startswith(start) for word in words for start in known if len(start) > 2 or word == start):
             return place

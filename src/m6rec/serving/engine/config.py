@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from m6rec.base.configuration import Config
+from m6rec.data.columns import DISLIKES
 
 
 class EngineConfig(Config):
@@ -36,7 +37,5 @@ class EngineConfig(Config):
         ge=0,
         description="How far a dislike lowers what is like it: times the likeness (cosine of item vectors, above 0.3), off the log probability.",
     )
-    disliked_actions: list[str] = Field(
-        ["dislike", "not_interested", "hide", "report"], description="Actions of events that are dislikes: items like these sink."
-    )
+    disliked_actions: list[str] = Field(list(DISLIKES), description="Actions of events that are dislikes: items like these sink.")
     batch: int = Field(16, ge=1, description="Questions that are answered together when they come while another is at work; 1: each alone.")

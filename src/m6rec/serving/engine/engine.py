@@ -29,7 +29,18 @@ from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
-from m6rec.serving.engine.judging import classify, column_of, judge_part, judge_request, labelled, merit, moment, predict_rows, task_named
+from m6rec.serving.engine.judging import (
+    classify,
+    column_of,
+    judge_part,
+    judge_request,
+    labelled,
+    merit,
+    moment,
+    predict_rows,
+    refuse_unasked,
+    task_named,
+)
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
 from m6rec.serving.engine.plausible import score
 from m6rec.serving.engine.rollout import LONGEST, Decoding, Policy, Rollout, Step
@@ -219,7 +230,13 @@ class Engine(Writing):
         if tasks:
             part = judge_part(self.scorer)
             judged = judge_request(
-                self.scorer, requests, items, [task_named(part, name) for name in tasks], scenario, context, moment(time, self.newest)
+                self.scorer,
+                requests,
+                items,
+                [task_named(part, name, self.items.fields) for name in tasks],
+                scenario,
+                context,
+                moment(time, self.newest),
             )
             for name, answers in judged.items():
                 columns |= {column: series.to_list() for column, series in labelled(part, name, answers).items()}
@@ -269,6 +286,8 @@ class Engine(Writing):
         users = np.array([self._user(user) for user in column_of(frame, Columns.USER)], dtype=np.int64)
         items = np.array([self._item(item) for item in column_of(frame, Columns.ITEM)], dtype=np.int64)
         answers = predict_rows(self.scorer, frame, wanted, users, items, self.histories.compact(), self.newest)
+        if tasks is not None:
+            refuse_unasked(part, answers)
         columns = {name: series for task in wanted for name, series in labelled(part, task, answers[task]).items()}
         return frame.with_columns(series.alias(name) for name, series in columns.items())
 

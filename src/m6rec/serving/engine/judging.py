@@ -5,7 +5,7 @@ Dimension keys: X rows, N items, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,11 +41,12 @@ def judge_part(scorer: ServedModel) -> JudgePart:
     return scorer.judging
 
 
-def task_named(part: JudgePart, task: str) -> str:
-    """Raises UsageError: no such task on candidates."""
+def task_named(part: JudgePart, task: str, fields: Collection[str] = ()) -> str:
+    """fields: of the items, where one might have been meant. Raises UsageError: no such task on candidates."""
     known = list(part.judge.configs)
     if task not in known:
-        raise UsageError(f"there is no task {shown(task)} on candidates{nearest(task, known) or '; tasks: ' + ', '.join(known)}")
+        hint = nearest(task, [*known, *fields]) or f"; tasks: {', '.join(known)}" + (f"; fields: {', '.join(fields)}" if fields else "")
+        raise UsageError(f"there is no task {shown(task)} on candidates{' and no such field of the items' if fields else ''}{hint}")
     return task
 
 
@@ -182,6 +183,14 @@ def predict_rows(
     )
     profiles = scorer.profile_contents(Requests(past, users=asking))
     return part.answers(scorer.model, rows, past, scorer.catalogue.contents, profiles, tasks, scorer.vectors)
+
+
+def refuse_unasked(part: JudgePart, answers: Mapping[str, np.ndarray]) -> None:
+    """Raises UsageError: a task, asked for by name, that none of the rows asks in one of its scenarios."""
+    for task, values in answers.items():
+        if len(values) and np.isnan(values if values.ndim == 1 else values[:, 0]).all():
+            served = ", ".join(part.judge.scenarios_of(task))
+            raise UsageError(f"task '{task}' is asked in none of the {len(values):,} rows; it is asked in: {served}")
 
 
 def _histories_of(histories: Histories, users: np.ndarray) -> Histories:

@@ -1,0 +1,89 @@
+"""Whether what a configuration says of its tasks fits the data: actions, scenarios, losses and metrics, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from m6rec.base.errors import ConfigError, DataError, nearest
+from m6rec.config import M6RecConfig
+from m6rec.data.dataset import Dataset, FieldType
+from m6rec.data.labels import Labels
+from m6rec.evaluation.metric_names import metrics_of, split_name
+from m6rec.tasks.config import JudgeConfig
+
+LOSSES = {"number": ("auto", "squared", "huber"), "tokens": ("auto",)}  # by kind of label; of the other kinds:
+LOSSES_OF_LABELS = ("auto", "log", "focal")
+UNSMOOTHED = ("number", "tokens")
+
+
+def check_settings(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, Labels]) -> None:
+    """Everything below; a run that was trained is not held against it again.
+
+    Args:
+        labels: judge task -> what was read.
+    """
+    check_choosing(dataset, config)
+    check_judging(dataset, config, labels)
+
+
+def check_choosing(dataset: Dataset, config: M6RecConfig) -> None:
+    """Raises DataError: a positive action that no event has; an offer of a scenario, by a field or of a value, that there is not."""
+    for name in config.choose.positive or []:
+        known = dataset.action_names
+        if name not in known:
+            hint = nearest(name, known) or f"; actions: {', '.join(known) or 'none'}"
+            raise DataError(f"tasks.{config.choose_name}.positive names '{name}', an action no event has{hint}")
+    for scenario, where in config.scenarios.offers.items():
+        _known(scenario, [*dataset.scenario_names, *config.scenarios.later], "scenarios.offers", "scenario")
+        for name, wanted in where.items():
+            _known(name, list(dataset.items.fields), f"scenarios.offers.{scenario}", "field of the items")
+            if dataset.items.fields[name] is FieldType.CATEGORY:
+                values = set(dataset.items.frame[name].drop_nulls().unique().to_list())
+                for value in [wanted] if isinstance(wanted, str) else wanted:
+                    _known(value, values, f"scenarios.offers.{scenario}.{name}", "value of an item")
+
+
+def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, Labels]) -> None:
+    """Hold the settings of every judge task against the kind of its labels.
+
+    Raises:
+        ConfigError: a loss, smoothing or metric that the kind has no use for; weights of a scenario the task is not asked in; a satisfaction
+            without `evaluation.worth`, or one that names no task on candidates.
+        DataError: weighting by propensities that nobody logged.
+    """
+    judged = [name for name, task in config.judges.items() if task.on == "candidate"]
+    for name in config.evaluation.worth:
+        if name not in judged:
+            hint = nearest(name, judged) or f"; tasks on candidates: {', '.join(judged) or 'none'}"
+            raise ConfigError(f"evaluation.worth names '{name}', which is no task on candidates{hint}")
+    for name, task in config.judges.items():
+        check_kind(name, task, labels[name].kind)
+        for scenario in task.scenario_weights:
+            _known(scenario, task.scenarios or dataset.scenario_names, f"tasks.{name}.scenario_weights", "scenario")
+        if any(split_name(metric)[0] == "satisfaction" for metric in task.metrics or []) and not config.evaluation.worth:
+            raise ConfigError(
+                f"tasks.{name}.metrics asks for satisfaction, and nothing says what a row is worth; "
+                "say evaluation.worth, e.g. {liked: 1, long_view: 1, disliked: -1} with names of tasks"
+            )
+        if task.position == "propensity" and (dataset.exposures is None or dataset.exposures.propensities is None):
+            raise DataError(
+                f"task {name}: position: propensity needs the column 'propensity' of the exposures; log it, or say position: adjust"
+            )
+
+
+def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
+    """Raises ConfigError: a loss, smoothing or metric that labels of this kind have no use for."""
+    fitting = LOSSES.get(kind, LOSSES_OF_LABELS)
+    if task.loss not in fitting:
+        raise ConfigError(f"tasks.{name}.loss is '{task.loss}' and its labels are of kind {kind}; write {' or '.join(fitting)}")
+    if task.label_smoothing and kind in UNSMOOTHED:
+        raise ConfigError(
+            f"tasks.{name}.label_smoothing is {task.label_smoothing:g} and labels of kind {kind} are not smoothed; leave it out"
+        )
+    metrics_of(kind, task.metrics, task=name)  # type: ignore[arg-type]
+
+
+def _known(value: str, known: Collection[str], where: str, what: str) -> None:
+    if value not in known:
+        some = sorted(known)
+        raise DataError(f"{where}: there is no {what} '{value}'{nearest(value, some) or '; known: ' + (', '.join(some[:20]) or 'none')}")
