@@ -270,6 +270,10 @@ class PlainService:
         ids = sorted(one for one in self.people if (query is None or query in one) and (after is None or one > after))
         return [self.people[one] for one in ids[:most]]
 
+    def set_experiment(self, experiment: Any) -> Any:
+        self.store.save_experiment(experiment.plain())
+        return experiment
+
     def look(self, name: str) -> Any:
         return SimpleNamespace(plain=lambda: {"experiment": self.store.saved[name], "readout": {}, "decision": {"action": "go on"}})
 

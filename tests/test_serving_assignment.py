@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2, kstest
 
@@ -14,6 +14,7 @@ from m6rec.base.errors import ConfigError
 from m6rec.serving.asked import Slate
 from m6rec.serving.experiments.assignment import assign, choose, uniform
 from m6rec.serving.experiments.config import Experiment, ExperimentsConfig
+from m6rec.serving.experiments.starting import in_order, started
 
 FIRST_TWELVE = ["old", "old", "new", "old", "old", "old", "old", "old", "old", "old", "new", "new"]
 UNITS = [f"user{row}" for row in range(6_000)]
@@ -119,6 +120,28 @@ def test_one_experiment_at_a_time_by_scenario_and_status() -> None:
         assert found is not None
         assert found.experiment.name == ("half" if assign(half, unit) else "rest")
         assert choose([paused, shop], unit) is None
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_nobody_moves_when_another_experiment_starts_or_stops_starting(data: st.DataObject) -> None:
+    """Whatever the names: who is in an experiment stays in their arm there while others start, are changed and run again after a pause."""
+    names = data.draw(st.permutations(["a", "b", "c", "d"]))
+    known: dict[str, Experiment] = {}
+    units, where = UNITS[:60], dict.fromkeys(UNITS[:60], ("", ""))
+    for now, name in enumerate(names, start=1):
+        known[name] = started(experiment(name=name, traffic=data.draw(st.sampled_from([0.3, 0.6, 1.0]))), None, float(now))
+        for unit in units:
+            found = choose(in_order(known[one] for one in sorted(known)), unit)
+            told = ("", "") if found is None else (found.experiment.name, found.arm.name)
+            assert where[unit] in (("", ""), told)
+            where[unit] = told
+    first, last = names[0], names[-1]
+    assert started(known[first].model_copy(update={"started": None, "least_effect": 0.1}), known[first], 9.0).started == known[first].started
+    paused = started(known[first].model_copy(update={"status": "paused"}), known[first], 9.0)
+    assert paused.started == known[first].started
+    again = started(paused.model_copy(update={"status": "running"}), paused, 9.0)
+    assert [one.name for one in in_order([again, known[last]])] == [last, first]
 
 
 @pytest.mark.parametrize("unit", ["", "李雷", "a\x00b", "\ud800", "x" * 10_000])

@@ -15,6 +15,7 @@ from m6rec.serving.asked import Ask, Reply, Slate
 from m6rec.serving.config import ServeConfig
 from m6rec.serving.engine.engine import Engine
 from m6rec.serving.engine.load_scorer import load_scorer
+from m6rec.serving.experiments.config import Experiment
 from m6rec.serving.service.service import Service
 from m6rec.serving.store.records import Event, Shown
 
@@ -237,6 +238,35 @@ def test_what_was_shown_is_in_the_audit_with_place_propensity_and_arm(opened: Op
     ]
     assert {row.variant for row in rows} == {replies[1].variant}
     assert service.store.verify_audit().problem == ""
+
+
+def test_a_person_stays_in_their_arm_when_another_experiment_starts(opened: Opener) -> None:
+    """Set up in the store, or added to the configuration later: names decide nothing, also in another worker."""
+    people = [f"person{number}" for number in range(12)]
+
+    def arms_of(service: Service) -> list[tuple[str | None, str | None]]:
+        service.following.catch_up()
+        routes = [service.routing.route(Ask(user=user)) for user in people]
+        return [(route.experiment, route.variant) for route in routes]
+
+    def shaped(name: str) -> dict[str, Any]:
+        return {"name": name, "arms": [{"name": "plain", "share": 0.5}, {"name": "mixed", "share": 0.5, "slate": {"diversity": 0.5}}]}
+
+    configured = {"experiments": {"running": [shaped("m")]}}
+    one, other = opened(configured), opened(configured)
+    before = arms_of(one)
+    assert {name for name, _ in before} == {"m"}
+    kept = one.set_experiment(Experiment.build(shaped("a")))
+    assert kept.started is not None
+    assert arms_of(one) == arms_of(other) == before
+    one.set_experiment(Experiment.build(shaped("m") | {"status": "paused"}))
+    taken = arms_of(other)
+    assert {name for name, _ in taken} == {"a"}
+    one.set_experiment(Experiment.build(shaped("m")))  # it comes behind the one that has its people now
+    assert arms_of(one) == arms_of(other) == taken
+    later = opened({"experiments": {"running": [shaped("0"), shaped("m")]}})
+    assert arms_of(later) == taken
+    assert arms_of(opened({"experiments": {"running": [shaped("0"), shaped("m")]}})) == taken
 
 
 def test_the_share_of_chance_is_switched_while_it_runs(opened: Opener) -> None:

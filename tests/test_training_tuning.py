@@ -11,10 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from conftest import JUDGED
 from m6rec.base import extras
 from m6rec.base.errors import CheckpointError, ConfigError, DataError, Interrupted, MissingExtraError, UsageError
 from m6rec.config import M6RecConfig, load_config
@@ -26,6 +28,7 @@ from m6rec.training.stages_fit import Fit
 from m6rec.training.study import Study, sole_user
 from m6rec.training.trial_watch import validation_curve
 from m6rec.training.tuning import LOCK, MARK, STUDY, Tuning, tune
+from m6rec.training.watched import Watched, tuned
 
 Build = Callable[..., M6RecConfig]
 SEARCH = ["train.learning_rate=1e-3..1e-2:log", "tasks.next.own_share=0.0..1.0", "train.dropout=0.1..0.7"]
@@ -68,6 +71,58 @@ def search(config: M6RecConfig, source: Path, run: Path, texts: list[str] | None
 
 def values(found: Tuning) -> list[dict[str, Any]]:
     return [trial.values for trial in found.trials if trial.state not in ("unfinished", "running")]
+
+
+# ---- what is tuned
+
+
+@pytest.fixture
+def judging(judged_sample: Path, judged_run: Path, tmp_path: Path) -> tuple[Path, Path, Callable[..., M6RecConfig]]:
+    """The judged sample, a run folder with its data read, and its configuration with the task that chooses not trained."""
+    folder = tmp_path / "judging"
+    shutil.copytree(judged_run / "stages", folder / "stages", ignore=shutil.ignore_patterns("fit-*", "evaluate-*", "index-*", "report-*"))
+    config = load_config(judged_sample / "config.yaml", [*JUDGED, "tasks.next.weight=0"])
+    return (
+        judged_sample,
+        folder,
+        lambda *tasks: config.model_copy(update={"tasks": {name: config.tasks[name] for name in ("next", *tasks)}}),
+    )
+
+
+def test_where_nothing_chooses_the_judged_metrics_are_tuned(judging: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of those that are trained; of a figure that is not known, the others."""
+    source, run, config = judging
+
+    def fit(self: Fit, bench: Any) -> dict[str, Any]:
+        folder, value = bench.folder(self.name), bench.config.train.learning_rate * 100
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [{"epoch": 1, "click auc": value / 2, "category quality": 0.5}, {"epoch": 2, "click auc": value, "category quality": None}]
+        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / "fit.json").write_text(json.dumps({"best_epoch": 2, "click auc": value, "category quality": 0.5}))
+        bench.progress.note(1, {}, {})
+        return {}
+
+    monkeypatch.setattr(Fit, "run", fit)
+    found = search(config("click", "category"), source, run, ["train.learning_rate=1e-3..1e-2:log"], trials=2)
+    assert found.metric == "mean of click auc, category quality"
+    first = found.trials[0]
+    assert first.value == pytest.approx((first.values["train.learning_rate"] * 100 + 0.5) / 2)
+    assert first.curve == pytest.approx(
+        {1: (first.values["train.learning_rate"] * 50 + 0.5) / 2, 2: first.values["train.learning_rate"] * 100}
+    )
+    assert found.best is not None
+    assert "mean of click auc" in (run / "best.yaml").read_text(encoding="utf-8")
+
+
+def test_one_judged_task_is_tuned_by_its_own_metric_and_nothing_by_one_line(judged_sample: Path) -> None:
+    config = load_config(judged_sample / "config.yaml", [*JUDGED, "tasks.next.weight=0"])
+    judging = SimpleNamespace(watched=lambda: {"click": "click auc"})
+    assert tuned(SimpleNamespace(config=config, judging=judging, judging_texts=None)).name == "click auc"  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"nothing to tune by; allowed are .* tasks\.next\.weight: 1") as error:
+        tuned(SimpleNamespace(config=config, judging=None, judging_texts=None))  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    chosen = tuned(SimpleNamespace(config=load_config(judged_sample / "config.yaml")))  # type: ignore[arg-type]
+    assert chosen.name == config.train.validation_metric
 
 
 # ---- a whole study
@@ -198,7 +253,7 @@ tuning.tune(config, source, run, space=parse_searches(sys.argv[3:], config), tri
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     (state,) = [path.parent for path in run.glob("stages/fit-*/state.safetensors") if not (path.parent / "done.json").exists()]
-    assert list(validation_curve(state / "log.jsonl", "ndcg@10")) == [1]
+    assert list(validation_curve(state / "log.jsonl", Watched(("ndcg@10",)))) == [1]
     found = search(tiny_config(), tiny_sample, run, trials=2)
     assert [trial.state for trial in found.trials] == ["complete", "unfinished", "complete"]
     cut, again = found.trials[1:]
@@ -327,7 +382,7 @@ def test_killed_between_queueing_and_closing(tmp_path: Path) -> None:
 def test_validation_curve(tmp_path: Path, rows: list[dict[str, float]]) -> None:
     if rows:
         (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert validation_curve(tmp_path / "log.jsonl", "m@1") == ({1: 0.25} if rows else {})
+    assert validation_curve(tmp_path / "log.jsonl", Watched(("m@1",))) == ({1: 0.25} if rows else {})
 
 
 def test_the_test_cases_are_not_looked_at(tiny_sample: Path, tiny_config: Build, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m6rec.training.progress import Progress
+from m6rec.training.watched import Watched
 from m6rec.training.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -25,12 +27,12 @@ class TimeUp(Exception):
 class Curve:
     """Hands the validation curve of a training to its trial, from the log: epochs of before a kill are in it too."""
 
-    def __init__(self, trial: optuna.Trial, bench: Workbench, metric: str, late: Callable[[], bool]) -> None:
-        self.trial, self.bench, self.metric, self.late = trial, bench, metric, late
+    def __init__(self, trial: optuna.Trial, bench: Workbench, watched: Watched, late: Callable[[], bool]) -> None:
+        self.trial, self.bench, self.watched, self.late = trial, bench, watched, late
         self.told: set[int] = set()
 
     def catch_up(self) -> None:
-        for epoch, value in validation_curve(self.bench.folder("fit") / "log.jsonl", self.metric).items():
+        for epoch, value in validation_curve(self.bench.folder("fit") / "log.jsonl", self.watched).items():
             if epoch not in self.told:
                 self.told.add(epoch)
                 self.trial.report(value, epoch)
@@ -59,9 +61,10 @@ class Watch(Progress):
             self.curve.heard()
 
 
-def validation_curve(log: Path, metric: str) -> dict[int, float]:
-    """epoch -> value of `metric`, from a training log; of an epoch that was done again the later line counts."""
+def validation_curve(log: Path, watched: Watched) -> dict[int, float]:
+    """epoch -> value of what is watched, from a training log; of an epoch that was done again the later line counts. Unknown values are left out."""
     if not log.exists():
         return {}
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return {int(row["epoch"]): float(row[metric]) for row in rows if metric in row}
+    found = {int(row["epoch"]): watched.value(row) for row in rows if watched.among(row)}
+    return {epoch: value for epoch, value in found.items() if not math.isnan(value)}

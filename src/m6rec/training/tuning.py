@@ -7,6 +7,7 @@ best trial's training is there when `m6rec train` is asked for it.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from contextlib import closing
@@ -27,6 +28,7 @@ from m6rec.training.search_space import Space, check_space, default_space, value
 from m6rec.training.study import Study, decode, sole_user
 from m6rec.training.trial_watch import Curve, Poor, TimeUp, Watch
 from m6rec.training.tuning_files import write_best, write_page, write_trials
+from m6rec.training.watched import tuned
 from m6rec.training.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def tune(
 
     Raises:
         MissingExtraError: optuna is not installed.
-        UsageError: no trials or minutes asked for, a study made for other data or another configuration or space, one in use.
+        UsageError: nothing trained to tune by, no trials or minutes asked for, a study made for other data or another configuration or space, one in use.
         ConfigError: a space that can't be searched.
         DataError: the data can't be used, or every trial failed.
         Interrupted: Ctrl-C; the study is whole and the trial under way goes on with the next call.
@@ -109,7 +111,8 @@ class _Search:
     def __init__(self, study: Study, bench: Workbench, shown: Progress, trials: int, deadline: float | None) -> None:
         self.study, self.bench, self.shown, self.wanted, self.deadline = study, bench, shown, trials, deadline
         self.config, self.source, self.folder = bench.config, bench.source, bench.run.root
-        self.metric, self.drawn = self.config.train.validation_metric, time.monotonic()
+        self.watched, self.drawn = tuned(bench), time.monotonic()
+        self.metric = self.watched.name
         self.default = settled(bench, [dimension.key for dimension in study.space])
 
     def run(self) -> Tuning:
@@ -158,7 +161,7 @@ class _Search:
             if twin is not None:
                 self._repeat(trial, twin)
                 return
-            bench.progress = Watch(self.shown, f"trial {trial.number}", Curve(trial, bench, self.metric, self._late))
+            bench.progress = Watch(self.shown, f"trial {trial.number}", Curve(trial, bench, self.watched, self._late))
             self.study.tell(trial, self._value(bench))
         except Poor:
             self.study.prune(trial)
@@ -174,7 +177,10 @@ class _Search:
         assert isinstance(bench.progress, Watch)
         bench.progress.curve.catch_up()
         facts = read_json(folder / "fit.json")
-        return float(facts.get("with_agreement", facts[self.metric]))
+        value = float(facts["with_agreement"]) if "with_agreement" in facts else self.watched.value(facts)
+        if math.isnan(value):
+            raise DataError(f"{self.metric} is not defined on the validation rows: hold out more rows (split), or more of either label")
+        return value
 
     def _repeat(self, trial: optuna.Trial, twin: FrozenTrial) -> None:
         """Take over the result of a trial that trained the very same thing."""

@@ -73,7 +73,7 @@ def create(page: Admin, form: Form) -> Response:
         return _form(page, form, 422, told(page.t, str(error)))
     if not form.get(SURE) and (found := overlaps(page, experiment)):
         return _form(page, form, doubts=found)
-    page.service.store.save_experiment(experiment.plain())
+    page.service.set_experiment(experiment)
     page.service.following.catch_up()
     return page.go("/experiments/one", name=experiment.name, done="experiment_made")
 
@@ -88,7 +88,7 @@ def set_state(page: Admin, form: Form) -> Response:
         if asked is not None:
             return asked
     changed = Experiment.build(experiment.plain() | {"status": form.get("state", "")}, f"experiment {experiment.name}")
-    page.service.store.save_experiment(changed.plain())
+    page.service.set_experiment(changed)
     page.service.following.catch_up()
     return page.go("/experiments/one", name=experiment.name, done="experiment_changed")
 

@@ -47,7 +47,8 @@ def assign(experiment: Experiment, unit: str) -> Arm | None:
 def choose(experiments: Iterable[Experiment], unit: str, scenario: str | None = None) -> Assignment | None:
     """The one experiment that a request of this unit is part of: the first that runs here and takes the unit in; None for none.
 
-    One at a time, because arms say which model answers. Who is left to a later experiment does not depend on that experiment.
+    One at a time, because arms say which model answers. Who is left to a later experiment does not depend on that experiment, so in the order of
+    `starting.in_order` nobody leaves an experiment because another one starts.
     """
     for experiment in experiments:
         if experiment.scenarios and scenario not in experiment.scenarios:

@@ -67,6 +67,11 @@ class Experiment(Config):
     guardrails: list[Guardrail] = Field(default_factory=list, description="Figures whose harm takes an arm out.")
     status: Literal["running", "paused", "stopped"] = Field("running", description="Only a running experiment assigns people.")
     since: float | None = Field(None, description="Seconds since 1970 from which exposures count; null: all of them.")
+    started: float | None = Field(
+        None,
+        description="Seconds since 1970 from which it has been running, set by the service; the one that runs longest takes people first. "
+        "null: from the beginning.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -57,16 +57,13 @@ def add_experiment_routes(app: FastAPI, service: Service, calls: Calls) -> None:
         for arm in body.arms:
             if arm.model is not None and arm.model not in known:
                 raise Refused(422, f"arm '{arm.name}' asks for the model '{arm.model[:80]}'; there are: {', '.join(sorted(known))}")
-        service.store.save_experiment(body.plain())
-        return body.plain()
+        return service.set_experiment(body).plain()
 
     def stop(name: str) -> dict[str, Any]:
         known = every()
         if name not in known:
             raise Refused(404, f"there is no experiment '{name}'{nearest(name, list(known))}")
-        stopped = {**known[name], "status": "stopped"}
-        service.store.save_experiment(stopped)
-        return stopped
+        return service.set_experiment(Experiment.build({**known[name], "status": "stopped"}, f"experiment {name}")).plain()
 
     async def list_experiments(request: Request) -> Response:
         """All experiments, running, paused and stopped."""

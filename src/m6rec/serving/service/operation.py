@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from m6rec.base.errors import UsageError, nearest
+from m6rec.serving.experiments.config import Experiment
 from m6rec.serving.service.chores import Look, look_at
 from m6rec.serving.service.core import Core
 from m6rec.serving.service.loaded import ModelFacts, model_folder
@@ -69,6 +70,15 @@ class Operation(Core):
         with self.loaded.active.turns.writing():
             self.loaded.active.drop_option(task)
         self.store.drop_option(task)
+
+    def set_experiment(self, experiment: Experiment) -> Experiment:
+        """Set an experiment up, or change the one of its name, in every worker; gives it as it is kept, with the time it has been running from.
+
+        Raises:
+            StorageError: nothing was kept.
+        """
+        self.following.catch_up()
+        return self.routing.set_up(experiment)
 
     def looks(self) -> list[Look]:
         """Every experiment as it stands: figures, intervals, what they ask for. Raises StorageError."""
