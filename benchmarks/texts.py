@@ -189,22 +189,28 @@ class Bench:
         return self.work / f"kept-{task}-{way}-{budget:.0%}-{seed}.npy".replace(" ", "_")
 
     def buy(self, way: str, examples: TextExamples, task: str, reader: TextReader, seed: int, until: float = 1.0) -> None:
-        """Labels for one budget after the other; each time a model is trained on what there is."""
-        kept, trained, vectors = at_random(examples, task, BUDGETS[0], seed), None, None
-        for budget in (budget for budget in BUDGETS if budget <= until):
+        """Labels for one budget after the other; each time a model is trained on what there is, where that was not done before."""
+        trained, vectors = None, None
+        budgets = [budget for budget in BUDGETS if budget <= until]
+        for budget, following in zip(budgets, [*budgets[1:], None], strict=True):
+            name, file = f"{task} | {way} at {budget:.0%} | {seed}", self.kept_file(task, way, budget, seed)
             drawn = at_random(examples, task, budget, seed)  # holds what a smaller budget drew
-            if trained is not None and way == "active":
+            if file.exists():
+                kept = np.load(file)
+            elif trained is None or way == "random":
+                kept = drawn
+            else:
                 assert trained.documents is not None
                 vectors = trained.documents.vectors(reader.model, seed) if vectors is None else vectors
                 kept = bought(examples, task, trained, reader, vectors, kept, int(drawn.sum()), self.corpus.names[task], seed)
-            elif trained is not None:
-                kept = drawn
-            np.save(self.kept_file(task, way, budget, seed), kept)
+            np.save(file, kept)
+            if name in self.figures and (following is None or way == "random" or self.kept_file(task, way, following, seed).exists()):
+                continue
             few = fewer_labels(examples, task, kept)
             folder = f"buy-{task}-{way}-{budget}-{seed}"
             trained, reached = self.train([task], few, reader, seed, folder, few_passes(int(kept.sum())))
             bought_for = {**reached[task], "labels": int(kept.sum())}
-            self.figure(f"{task} | {way} at {budget:.0%} | {seed}", lambda f=bought_for: f)
+            self.figure(name, lambda f=bought_for: f)
 
     def train(
         self,
