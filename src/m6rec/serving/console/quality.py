@@ -10,7 +10,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from m6rec.serving.console.chart_table import ChartTable
+from m6rec.serving.console.how_measured import how_measured
 from m6rec.serving.console.page import Page, Reader, moment
+from m6rec.serving.console.told import task_name
 
 if TYPE_CHECKING:
     from m6rec.serving.service.run_reports import Board, Cell
@@ -38,7 +40,11 @@ def show(page: Reader) -> Response:
     beside = [cell for cell in leading if cell.scenario == "" and cell.baseline is not None]
     chart = ChartTable(
         [page.t("quality.task"), page.t("quality.model"), page.t("quality.baseline")],
-        [[f"{cell.task}: {cell.label}", round(cell.value, 3), round(cell.baseline or 0.0, 3)] for cell in beside if scaled(cell.metric)],
+        [
+            [f"{task_name(page.t, cell.task)}: {cell.label}", round(cell.value, 3), round(cell.baseline or 0.0, 3)]
+            for cell in beside
+            if scaled(cell.metric)
+        ],
     )
     live = page.service.figures()["quality"]
     left_out = [page.t(f"quality.left_{why}", n=count) for why, count in live["left_out"].items()]
@@ -55,6 +61,7 @@ def show(page: Reader) -> Response:
         meanings=meanings(page, board),
         verdict=verdict(leading),
         weakest=weakest(leading),
+        statements=[(said, "en" if said == one else page.t.language) for one in board.statements for said in [how_measured(page.t, one)]],
     )
 
 

@@ -48,5 +48,10 @@ def field_name(t: Phrases, field: str) -> str:
     return t.known(f"field.{field}", field)
 
 
+def task_name(t: Phrases, task: str) -> str:
+    """What a task is called, by its name in the configuration where the page has no word for it."""
+    return t.known(f"task.{task}", task)
+
+
 def _limits(t: Phrases, text: str) -> str:
     return LIMIT.sub(lambda found: t(f"limit.{SIGNS[found['sign']]}", field=field_name(t, found["field"]), value=found["value"]), text)

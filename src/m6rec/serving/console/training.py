@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from m6rec.serving.console.chart_table import ChartTable
 from m6rec.serving.console.page import Reader
 from m6rec.serving.console.phrases import Phrases
+from m6rec.serving.console.told import task_name
 from m6rec.serving.service.run_reports import QUIET, run_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def series_name(t: Phrases, name: str) -> str:
     head, _, rest = name.partition(".")
     short = rest or head
     where, _, task = short.partition("/")
-    return t.known(f"series.{short}", f"{task} ({where})" if task else short)
+    return t.known(f"series.{short}", f"{task_name(t, task)} ({where})" if task else task_name(t, short))
 
 
 def _table(series: Mapping[str, Sequence[Sequence[float]]], epoch: str) -> ChartTable:
