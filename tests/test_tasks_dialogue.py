@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from conftest import CommandLine
 from m6rec import Recommender
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.dialogue_rows import joined, named_events, nameless, split_dialogues
-from m6rec.data.dialogues import SCHEMA
+from m6rec.data.dialogues import SCHEMA, dialogue_parts
+from m6rec.evaluation.conversed import Conversed
 from m6rec.serving.conversation.config import ConversationConfig
+from m6rec.serving.conversation.measured import measured
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.written import Manner
 from m6rec.tasks.dialogue_neighbours import DialogueNeighbours
@@ -215,6 +219,40 @@ def test_a_streamed_reply_is_the_reply(writer: Recommender, turns: list[str], se
         assert "".join(streamed) == whole.text
         assert streamed.reply == whole
         messages.append(whole.message())
+
+
+def test_evaluating_a_run_tells_of_its_dialogues(talked: Path, m6rec: Callable[..., CommandLine], tmp_path: Path) -> None:
+    """Items named, known questions and hand-overs, as counted from the planted dialogues by hand; in the JSON and on the page."""
+    page = tmp_path / "page.html"
+    told = {one.get("task", ""): one for one in m6rec("evaluate", talked, "--baselines", "none", "--report", page, "--json").json()}
+    bench = open_run(talked)
+    assert bench.talking is not None
+    assert bench.dataset.dialogues is not None
+    frame = bench.dataset.dialogues
+    assert told["named in dialogues"]["cases"] == len(bench.talking.split.test)
+    assert 0 <= told["named in dialogues"]["metrics"]["ndcg@10"]["low"] <= 1
+    held = frame.filter(pl.Series(dialogue_parts(frame) == 2))
+    talk = told["conversation"]
+    assert talk["dialogues"] == held["dialogue_id"].n_unique()
+    assert talk["hand_overs"] == held["hand_over"].sum()
+    assert "Conversations (" in page.read_text(encoding="utf-8")
+
+
+def test_conversations_are_measured_where_the_truth_is_known(writer: Recommender) -> None:
+    """Every turn of a person counts once; a known question is one whose next words are a known answer."""
+    dataset, talker = writer.engine.dataset, writer._talk()
+    assert dataset.dialogues is not None
+    assert dataset.faq is not None
+    frame = dataset.dialogues.filter(pl.Series(dialogue_parts(dataset.dialogues) == 0))
+    found = measured(talker, 0)
+    assert found is not None
+    assert len(found.wanted) == frame.filter(pl.col("role") == "user").height
+    assert found.wanted.sum() == frame["hand_over"].sum() > 0
+    answers = pl.col("text").is_in(dataset.faq["answer"].to_list())
+    assert len(found.recalled) == frame.filter((pl.col("role") == "assistant") & answers).height > 0
+    assert found.recalled.mean() >= 0.9  # what it learned from
+    assert (found.handed & found.wanted).sum() > 0
+    assert Conversed("m", 1, *[np.zeros(0, dtype=bool)] * 4).figures() == {}
 
 
 def test_known_questions_are_learned_from_dialogues(talked: Path) -> None:

@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any, Literal, overload
 
 from m6rec.base.written import Written
+from m6rec.data.row_splits import NAMES as PARTS
+from m6rec.evaluation.conversed import Conversed
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Profile
 from m6rec.explanation.overall import Overall
 from m6rec.recommender_unseen import AnswersUnseen
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation, Talker
+from m6rec.serving.conversation.measured import measured
 from m6rec.serving.conversation.policy import Person
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.speaking import ChatStream
@@ -303,6 +306,19 @@ class AnswersInWords(AnswersUnseen):
             ConfigError, DataError, UsageError: a file or task that `config` names and that can't be used.  UnknownUserError: an id nobody has seen.
         """
         return self._talk(config).start(Person(user, scenario))
+
+    def measure_conversation(
+        self, split: Literal["validation", "test"] = "test", *, config: ConversationConfig | None = None
+    ) -> Conversed | None:
+        """Known questions answered and turns handed over in the held-out dialogues of the data; None where these tell no truth of either.
+
+        Args:
+            config: how conversations go; None: the defaults.
+
+        Raises:
+            ConfigError, DataError, UsageError: a file or task that `config` names and that can't be used.
+        """
+        return measured(self._talk(config), PARTS.index(split))
 
     def _talk(self, config: ConversationConfig | None = None) -> Talker:
         """Of the last configuration that was asked for; another one is made anew, for it reads files."""

@@ -43,11 +43,36 @@ def evaluate(
             print_lines([f"would write {page}"])
         return
 
+    from m6rec.evaluation.dialogue_tables import dialogue_text
+    from m6rec.evaluation.evaluated import Evaluation
+    from m6rec.recommender import Recommender
     from m6rec.training.assess import evaluate_run
+    from m6rec.training.pipeline import open_run
 
-    found, rows = evaluate_run(run, without=parts, baselines=names, split=split.value, report=page, progress=wants_progress(progress))
+    talks = open_run(run).config.data.dialogues is not None
+    talked = Recommender.from_pretrained(run).measure_conversation(split.value) if talks else None
+    conversed = [] if talked is None else [talked]
+    named: list[Evaluation] = []
+    found, rows = evaluate_run(
+        run,
+        without=parts,
+        baselines=names,
+        split=split.value,
+        report=page,
+        progress=wants_progress(progress),
+        named=named,
+        conversed=conversed,
+    )
     if as_json:
-        print_json([*(evaluation.plain() for evaluation in found), *(one.plain() for one in rows.judged)])
+        told = [one.plain() | {"task": "named in dialogues"} for one in named]
+        print_json(
+            [
+                *(evaluation.plain() for evaluation in found),
+                *(one.plain() for one in rows.judged),
+                *told,
+                *(one.plain() for one in conversed),
+            ]
+        )
         return
     from m6rec.evaluation.judged_tables import judged_tables
     from m6rec.evaluation.report import text_table
@@ -58,4 +83,6 @@ def evaluate(
         print("\n" + judged_tables(rows.judged, calibrations=rows.before))
     if len({one.task for one in rows.judged}) > 1 and not any(one.name == ALONE for one in rows.judged):
         print(f"m6rec seesaw {run} trains each task's own model; they then stand in this table too")
+    if named or conversed:
+        print("\n" + dialogue_text(named, conversed))
     print(f"\nwrote {page}")

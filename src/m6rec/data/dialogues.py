@@ -7,7 +7,8 @@ One JSON object a line:
                   {"role": "assistant", "text": "How about Alpina 3?", "items": ["i12"]}]}
 
 `dialogue_id`, `messages`, and of each message `role` (user or assistant) and `text` are required. `items` are the ids that a message names, in
-the order in which it does; `liked` and `refused` what it says about them. As a frame a dialogue is one row a message (see `SCHEMA`).
+the order in which it does; `liked` and `refused` what it says about them; `hand_over` (true or false, of what a user says) whether a person should answer
+it, for measuring (null: not known). As a frame a dialogue is one row a message (see `SCHEMA`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from m6rec.data.schema import shown
 from m6rec.data.times import to_seconds
 
 ID, TURN, ROLE, ITEMS, LIKED, REFUSED = "dialogue_id", "turn", "role", "items", "liked", "refused"
+HAND_OVER = "hand_over"
 USER, ASSISTANT = "user", "assistant"
 ROLES = (USER, ASSISTANT)
 KIND, CONTEXT = "dialogue", "context"  # of the texts made of replies: their kind, and the column of the words before them
@@ -48,9 +50,10 @@ SCHEMA: dict[str, Any] = {
     ITEMS: pl.List(pl.String),
     LIKED: pl.List(pl.String),
     REFUSED: pl.List(pl.String),
+    HAND_OVER: pl.Boolean,  # frames of before have no such column
 }
 DIALOGUE_KEYS = (ID, Columns.USER, Columns.LANG, Columns.TIME, Columns.SPLIT, "messages")
-MESSAGE_KEYS = (ROLE, Columns.TEXT, ITEMS, LIKED, REFUSED)
+MESSAGE_KEYS = (ROLE, Columns.TEXT, ITEMS, LIKED, REFUSED, HAND_OVER)
 
 
 def read_dialogues(data: DataConfig, folder: Path, *, account: Account) -> pl.DataFrame | None:
@@ -219,6 +222,9 @@ def _message(message: Any, place: str) -> dict[str, Any]:
         if named is not None and (not isinstance(named, list) or not all(isinstance(one, str | int) for one in named)):
             raise DataError(f"{place}: {key} is {shown(named)}, not a list of item ids")
         found[key] = list(dict.fromkeys(str(one) for one in named or []))
+    found[HAND_OVER] = message.get(HAND_OVER)
+    if found[HAND_OVER] is not None and not isinstance(found[HAND_OVER], bool):
+        raise DataError(f"{place}: hand_over is {shown(found[HAND_OVER])}; allowed are true and false, or leave it out")
     return found
 
 

@@ -54,7 +54,7 @@ def judged_tables(
     """
     cells = cells_of(judged, reference, least)
     tables = [*cell_tables(cells, judged, reference), *task_tables(judged)] + ([calibration_table(calibrations)] if calibrations else [])
-    return "\n".join("\n".join(line.rstrip() for line in _as_text(table)) + "\n" for table in tables) + "".join(
+    return "\n".join("\n".join(line.rstrip() for line in as_text(table)) + "\n" for table in tables) + "".join(
         f"{sentence}\n" for sentence in undefined(cells)
     )
 
@@ -227,7 +227,8 @@ def _arrows(metrics: Sequence[str]) -> str:
     return f"Lower is better: {', '.join(lower)}." if lower else ""
 
 
-def _as_text(table: Table) -> list[str]:
+def as_text(table: Table) -> list[str]:
+    """Lines for a terminal: the title, the aligned rows, the note."""
     spans = len(table.head) <= NARROW + 3 or bool(table.words)
     rows = [[short(text, 28) for text in table.head]]
     starred = any(one.mark == "best" for row in table.rows for one in row)

@@ -12,7 +12,9 @@ from markupsafe import Markup
 
 from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, shown_metrics
+from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.curves import flatten, training_charts
+from m6rec.evaluation.dialogue_tables import dialogue_tables
 from m6rec.evaluation.evaluated import Estimate, Evaluation
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_report import judged_section
@@ -54,6 +56,8 @@ def html_report(
     judged: Sequence[Judged] = (),
     judged_charts: Sequence[tuple[str, str]] = (),
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    named: Sequence[Evaluation] = (),
+    conversed: Sequence[Conversed] = (),
 ) -> str:
     """The whole page as text.
 
@@ -68,6 +72,8 @@ def html_report(
         judged: scorers by tasks that judge, the first one the model; see `judged_report.judged_section`.
         judged_charts: (caption, inline SVG) of further charts of those tasks.
         calibrations: what was chosen on validation and the rows before it was applied.
+        named: of the items named in dialogues, scorers of the same cases.
+        conversed: how conversations answered held-out dialogues.
 
     Raises:
         UsageError: nothing to show, or evaluations of different cases or cutoffs.
@@ -108,6 +114,7 @@ def html_report(
         depth_chart=Markup(_depth_chart(evaluations)),
         depth_rows=_depth_rows(evaluations),
         judged_section=Markup(judged_section(judged, calibrations=calibrations, extra=judged_charts)) if judged else "",
+        dialogue_tables=dialogue_tables(named, conversed),
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],
         samples=[_shown_sample(sample) for sample in samples],
         account=[(short(str(what), 200), rows, short(str(why), 400)) for what, rows, why in account],

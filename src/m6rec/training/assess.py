@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.evaluated import Evaluation
-from m6rec.training.measuring import JudgedRows, judge_rows, measure, page, write_page
+from m6rec.training.measuring import JudgedRows, judge_rows, measure, measure_named, page, write_page
 from m6rec.training.pipeline import open_run
 from m6rec.training.seesaw import kept_alone
 
@@ -20,6 +21,8 @@ def evaluate_run(
     split: Literal["validation", "test"] = "test",
     report: Path | None = None,
     progress: bool = False,
+    named: list[Evaluation] | None = None,
+    conversed: Sequence[Conversed] = (),
 ) -> tuple[list[Evaluation], JudgedRows]:
     """Measure the newest training of a run folder.
 
@@ -28,6 +31,8 @@ def evaluate_run(
             model trained without it, train with `m6rec train --without`.
         baselines: names of fusion members; None takes those of the run's configuration.
         report: an HTML file to write.
+        named: takes the evaluations of the task that names items in dialogues, where there is one.
+        conversed: how conversations answered held-out dialogues, for the report.
 
     Returns:
         The evaluations of the choose task, the model first; and the judged rows of the tasks that judge: the model, each task's own model where
@@ -43,6 +48,9 @@ def evaluate_run(
     found = measure(bench, baselines=names, without=without, held=split)
     rows = judge_rows(bench, split)
     rows = rows._replace(judged=[*rows.judged, *kept_alone(bench, split)])
+    in_dialogues = measure_named(bench, baselines=names, held=split) if named is not None else []
+    if named is not None:
+        named += in_dialogues
     if report is not None:
-        write_page(report, page(bench, found, rows.judged, rows.before))
+        write_page(report, page(bench, found, rows.judged, rows.before, in_dialogues, conversed))
     return found, rows

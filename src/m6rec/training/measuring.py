@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from m6rec.base.contracts import Histories, Scorer
 from m6rec.base.storage import atomic_file, write_json
+from m6rec.data.dialogue_rows import DialogueRows
 from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.data.splits import Cases
 from m6rec.evaluation.calibration import Calibration
+from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.protocol import evaluate
@@ -84,6 +87,27 @@ def measure_baskets(bench: Workbench, *, baselines: Sequence[str], held: Literal
         evaluate(scorer, cases, seen, bench.config.measured, name=name, statement=baskets.statement, seed=seed, contents=contents)
         for name, scorer in scorers
     ]
+
+
+def measure_named(bench: Workbench, *, baselines: Sequence[str], held: Literal["validation", "test"] = "test") -> list[Evaluation]:
+    """Naming items in dialogues: the model, and the baselines fitted on the items that training dialogues name; nothing where no task asks for it."""
+    talking = bench.talking
+    if talking is None:
+        return []
+    rows: DialogueRows = getattr(talking.split, held)
+    if not len(rows):
+        return []
+    bench.progress.say(f"  measuring {len(rows):,} items named in dialogues")
+    sequences = talking.split.sequences
+    seen = np.bincount(sequences.items, minlength=len(bench.dataset.items)).astype(np.int64)
+    scorers: list[tuple[str, Scorer]] = [("m6rec", bench.fitted().talking)]
+    scorers += [(name, MEMBERS.get(name)().fit(sequences, bench.dataset.items)) for name in baselines]
+    config = bench.config.measured.model_copy(update={"exclude_history": True})  # what was named before is no answer
+    contents, seed, told = bench.catalogue.vectors, bench.config.seed, talking.statement
+    found = [
+        evaluate(scorer, rows.cases(), seen, config, name=name, statement=told, seed=seed, contents=contents) for name, scorer in scorers
+    ]
+    return [replace(one, users=rows.dialogues) for one in found]
 
 
 class JudgedRows(NamedTuple):
@@ -166,9 +190,11 @@ def page(
     evaluations: list[Evaluation],
     judged: Sequence[Judged] = (),
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    named: Sequence[Evaluation] = (),
+    conversed: Sequence[Conversed] = (),
 ) -> str:
-    """The HTML report of `evaluations`, of the rows `judged` and of what calibration did to them, with the run's data account, settings,
-    curves and a few people."""
+    """The HTML report of `evaluations`, of the rows `judged`, of what calibration did to them and of dialogues, with the run's data account,
+    settings, curves and a few people."""
     account = json.loads((bench.folder("prepare") / "account.json").read_text(encoding="utf-8"))
     facts = {
         "data": {
@@ -189,6 +215,8 @@ def page(
         samples=_samples(bench),
         judged=judged,
         calibrations=calibrations,
+        named=named,
+        conversed=conversed,
     )
 
 
