@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +43,9 @@ def evaluate_run(
     names = bench.config.evaluation.baselines if baselines is None else baselines
     found = measure(bench, baselines=names, without=without, held=split)
     rows = judge_rows(bench, split)
-    rows = rows._replace(judged=[*rows.judged, *kept_alone(bench, split)])
+    ours = {one.task: one for one in reversed(rows.judged)}  # the model comes first
+    alone = [replace(one, worth=ours[one.task].worth, metrics=ours[one.task].metrics) for one in kept_alone(bench, split)]
+    rows = rows._replace(judged=[*rows.judged, *alone])
     if report is not None:
         write_page(report, page(bench, found, rows.judged, rows.before))
     return found, rows
