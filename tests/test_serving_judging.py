@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,16 @@ def test_calibration_is_reported_and_applied(judged_run: Path) -> None:
     page = (judged_run / "report.html").read_text(encoding="utf-8")
     assert "Chosen and fitted on validation rows" in page
     assert "log loss before" in page
+
+
+def test_a_task_adds_no_worth_where_it_is_not_asked(judged_run: Path) -> None:
+    """Purchases are of the shop alone: a click elsewhere is worth a click, a row that no task is asked of is worth nothing known."""
+    judging = open_run(judged_run).judging
+    assert judging is not None
+    click, bought = (np.nan_to_num(judging.labels[task].values) for task in ("click", "purchase"))
+    shop = judging.exposures.scenarios == judging.scenario_names.index("shop")
+    both = replace(judging, worths={"click": 1.0, "purchase": 2.0}).worth()
+    np.testing.assert_array_equal(both, click + 2 * np.where(shop, bought, 0))
+    one = replace(judging, worths={"purchase": 2.0}).worth()
+    assert one is not None
+    np.testing.assert_array_equal(np.isnan(one), ~shop)

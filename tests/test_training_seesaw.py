@@ -95,6 +95,18 @@ def test_the_variants_of_three_tasks() -> None:
     assert found[JOINT].tasks == config_of().tasks
 
 
+def test_variants_do_without_what_rows_are_worth() -> None:
+    """The tasks that say it are not all in a variant; the joint model, which the run has trained, is as it was."""
+    config = config_of(click={"label": "clicked", "metrics": ["satisfaction@3", "auc"]})
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"worth": {"click": 1.0, "buy": 1.0}})})
+    found = runs.variants(config)
+    assert found[JOINT].tasks == config.tasks
+    assert found[JOINT].evaluation.worth == {"click": 1.0, "buy": 1.0}
+    for name in ("alone click", "without buy", "alone buy"):
+        assert found[name].evaluation.worth == {}
+    assert found["alone click"].judges["click"].metrics == ["auc"]
+
+
 def test_a_task_of_weight_zero_is_no_part_of_it() -> None:
     found = runs.variants(config_of(next={"answer": "choose", "weight": 0}))
     assert [name for name in found if "next" in name] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,7 +48,9 @@ def evaluate_run(
     names = bench.config.evaluation.baselines if baselines is None else baselines
     found = measure(bench, baselines=names, without=without, held=split)
     rows = judge_rows(bench, split)
-    rows = rows._replace(judged=[*rows.judged, *kept_alone(bench, split)])
+    ours = {one.task: one for one in reversed(rows.judged)}  # the model comes first
+    alone = [replace(one, worth=ours[one.task].worth, metrics=ours[one.task].metrics) for one in kept_alone(bench, split)]
+    rows = rows._replace(judged=[*rows.judged, *alone])
     in_dialogues = measure_named(bench, baselines=names, held=split) if named is not None else []
     if named is not None:
         named += in_dialogues

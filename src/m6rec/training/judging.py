@@ -57,6 +57,7 @@ class Judging:
     labels: dict[str, Labels]
     inputs: JudgeInputs
     worths: Mapping[str, float] = field(default_factory=dict)  # `evaluation.worth`
+    scenario_names: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, bench: Workbench, configs: dict[str, JudgeConfig], checks: Mapping[str, TaskCheck]) -> Judging:
@@ -74,7 +75,7 @@ class Judging:
         )
         if inputs.statistics is not None:
             inputs.statistics.settle(np.flatnonzero(parts == PARTS.index("training")))
-        return cls(configs, exposures, histories, parts, statement, labels, inputs, bench.config.evaluation.worth)
+        return cls(configs, exposures, histories, parts, statement, labels, inputs, bench.config.evaluation.worth, dataset.scenario_names)
 
     def rows(self, chosen: np.ndarray, width: int, *, elsewhere: bool = False) -> JudgeRows:
         """The rows `chosen` (ints), with their labels; elsewhere: and what is counted in other scenarios than each row's."""
@@ -159,7 +160,8 @@ class Judging:
         return found
 
     def worth(self) -> np.ndarray | None:
-        """float32 (X,): what the rows are worth to people, by `evaluation.worth`; NaN where a label is unknown; None where none is named."""
+        """float32 (X,): what the rows are worth to people, by `evaluation.worth`; None where none is named. NaN where a label is unknown; where a
+        task is not asked it adds nothing, and NaN where none of them is asked."""
         weights = self.worths
         if not weights:
             return None
@@ -167,10 +169,19 @@ class Judging:
         if unknown is not None:
             hint = nearest(unknown, list(self.labels))
             raise ConfigError(f"evaluation.worth names '{unknown}'{hint}; tasks on candidates: {', '.join(self.labels)}")
-        total = np.zeros(len(self.exposures), dtype=np.float32)
+        total, asked = np.zeros(len(self.exposures), dtype=np.float32), np.zeros(len(self.exposures), dtype=bool)
         for name, weight in weights.items():
-            total += np.float32(weight) * self.labels[name].values
-        return total
+            here = self._asked(name)
+            total[here] += np.float32(weight) * self.labels[name].values[here]
+            asked |= here
+        return np.where(asked, total, np.float32(np.nan))
+
+    def _asked(self, task: str) -> np.ndarray:
+        """bool (X,): the rows in scenarios where a task is asked."""
+        named, scenarios = self.configs[task].scenarios, self.exposures.scenarios
+        if named is None or scenarios is None:
+            return np.ones(len(self.exposures), dtype=bool)
+        return np.isin(scenarios, [code for code, name in enumerate(self.scenario_names) if name in named])
 
     def watched(self) -> dict[str, str]:
         """Task -> the metric that early stopping looks at, as `JudgeValidation` calls it."""

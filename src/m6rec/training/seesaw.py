@@ -17,6 +17,7 @@ from m6rec.base.storage import atomic_file, write_json
 from m6rec.config import M6RecConfig
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.judged import Judged
+from m6rec.evaluation.metric_names import split_name
 from m6rec.evaluation.seesaw import ALONE, JOINT, WITHOUT, Measured, Seesaw, compare
 from m6rec.evaluation.seesaw_report import seesaw_page
 from m6rec.tasks.config import ChooseConfig, JudgeConfig, TaskConfig
@@ -51,8 +52,10 @@ def variants(config: M6RecConfig) -> dict[str, M6RecConfig]:
     for task in trained:
         found[f"{WITHOUT} {task}"] = _with_tasks(config, {name for name in trained if name != task})
     # What is served and what else is measured beside the model is of no concern here.
-    bare = config.evaluation.model_copy(update={"baselines": []})
-    return {name: one.model_copy(update={"fusion": None, "evaluation": bare}) for name, one in found.items()}
+    return {
+        name: one.model_copy(update={"fusion": None, "evaluation": one.evaluation.model_copy(update={"baselines": []})})
+        for name, one in found.items()
+    }
 
 
 def _with_tasks(config: M6RecConfig, trained: set[str]) -> M6RecConfig:
@@ -60,10 +63,17 @@ def _with_tasks(config: M6RecConfig, trained: set[str]) -> M6RecConfig:
     for name, task in config.tasks.items():
         if name in trained:
             gone = isinstance(task, JudgeConfig) and task.after is not None and task.after not in trained
-            tasks[name] = task.model_copy(update={"after": None}) if gone else task
+            task = task.model_copy(update={"after": None}) if gone else task
+            tasks[name] = _without_satisfaction(task) if isinstance(task, JudgeConfig) else task
         elif isinstance(task, ChooseConfig) and name == config.choose_name:
             tasks[name] = task.model_copy(update={"weight": 0.0})
-    return config.model_copy(update={"tasks": tasks})
+    evaluation = config.evaluation.model_copy(update={"worth": {}})  # the tasks that say it are not all there
+    return config.model_copy(update={"tasks": tasks, "evaluation": evaluation})
+
+
+def _without_satisfaction(task: JudgeConfig) -> JudgeConfig:
+    """What rows are worth is not known of a variant; early stopping goes by the other metrics."""
+    return task.model_copy(update={"metrics": [name for name in task.metrics or [] if split_name(name)[0] != "satisfaction"] or None})
 
 
 def measure_tasks(bench: Workbench, held: Held) -> dict[str, Measured]:
