@@ -137,7 +137,9 @@ def test_nobody_moves_when_another_experiment_starts_or_stops_starting(data: st.
             assert where[unit] in (("", ""), told)
             where[unit] = told
     first, last = names[0], names[-1]
-    assert started(known[first].model_copy(update={"started": None, "least_effect": 0.1}), known[first], 9.0).started == known[first].started
+    assert (
+        started(known[first].model_copy(update={"started": None, "least_effect": 0.1}), known[first], 9.0).started == known[first].started
+    )
     paused = started(known[first].model_copy(update={"status": "paused"}), known[first], 9.0)
     assert paused.started == known[first].started
     again = started(paused.model_copy(update={"status": "running"}), paused, 9.0)
