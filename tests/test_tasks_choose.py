@@ -25,6 +25,7 @@ from m6rec.tasks.item_encoder import ItemEncoder
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART, PriorValues, look_up, part_names, row_mass
 from m6rec.training.pipeline import open_run, train
+from m6rec.training.setting_checks import check_choosing
 from m6rec.training.stages_fit import training_examples
 from m6rec.training.workbench import Workbench
 
@@ -302,10 +303,11 @@ def test_only_positive_actions_are_targets(
     np.testing.assert_array_equal(got, np.bincount(histories.items[wanted], minlength=len(got)))
 
 
-@pytest.mark.parametrize(("positive", "said"), [("[bought]", "bought.*actions: .*buy"), ("[]", "no training target")])
-def test_no_such_positive_action(tiny_config: Build, bench: Workbench, positive: str, said: str) -> None:
-    bench.config = tiny_config(f"tasks.next.positive={positive}")
-    with pytest.raises(DataError, match=said):
+def test_no_such_positive_action(tiny_config: Build, bench: Workbench) -> None:
+    with pytest.raises(DataError, match=r"bought.*actions: .*buy"):
+        check_choosing(bench.dataset, tiny_config("tasks.next.positive=[bought]"))
+    bench.config = tiny_config("tasks.next.positive=[]")
+    with pytest.raises(DataError, match="no training target"):
         training_examples(bench)
 
 
