@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from m6rec.base.errors import UsageError
 from m6rec.evaluation.comparison import best, differences
 from m6rec.evaluation.config import EvaluationConfig
-from m6rec.evaluation.curves import training_charts
+from m6rec.evaluation.curves import CellShare, cell_shares, training_charts
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.plots import Bar, Line, bar_chart, columns, line_chart, log_ticks, nice_ticks, number, short
 from m6rec.evaluation.report import Sample, html_report, text_table
@@ -253,6 +253,19 @@ def test_what_lists_are_worth_and_events_given_are_shown() -> None:
 
 
 # curves and plots
+
+
+def test_what_each_cell_took_is_summed_over_epochs_and_shown() -> None:
+    """A hand sum over two epochs; the weight is the last one's, a module has none, and a scenario's name may hold a dot."""
+    epoch = {"stage": "fit", "epoch": 1, "examples of click a.b": 1200, "seconds of click a.b": 1.5, "weight of click a.b": 1.0}
+    records = [{**epoch, "examples of judge": 1200, "seconds of judge": 1.5}, {**epoch, "epoch": 2, "weight of click a.b": 0.25}]
+    cell, module = cell_shares(records)
+    assert cell == CellShare("click a.b", 2400, 3.0, 0.25)
+    assert (module.name, module.examples, module.seconds) == ("judge", 1200, 1.5)
+    page = html_report(two(), title="t", curves=[{**record, "loss": 1.0} for record in records])
+    assert "What each cell took" in page
+    assert '<th scope="row">click a.b</th><td class="n">2,400</td><td class="n">3.0</td><td class="n">0.25</td>' in page
+    assert '<th scope="row">judge</th><td class="n">1,200</td><td class="n">1.5</td><td class="n"></td>' in page
 
 
 def test_curves_by_stage_and_the_later_record_of_a_step_counts() -> None:

@@ -2,13 +2,15 @@
 
 A record is a dict of one moment of training. Read are: `step` or `epoch` (the axis), `stage` (one pair of charts a
 stage), every number whose name holds "loss" (the loss chart), and every number called like a metric at k or starting
-with "valid" (the validation chart). Nested dicts are joined with dots. All else (rates, times) is left alone.
+with "valid" (the validation chart); beside the charts what each cell took ("examples of X", "seconds of X", "weight of X"). Nested dicts are joined
+with dots. All else (rates, times) is left alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +21,32 @@ from m6rec.evaluation.plots import Line, line_chart
 AXES = ("step", "epoch")
 MOST_POINTS = 300
 MOST_LINES = 8
+WEIGHT, EXAMPLES, SECONDS = OF_CELLS = ("weight of ", "examples of ", "seconds of ")
+
+
+@dataclass(frozen=True)
+class CellShare:
+    """What a cell, or a module of several, took of a training: its examples and seconds, and its weight at the end (NaN: a module)."""
+
+    name: str
+    examples: int
+    seconds: float
+    weight: float
+
+
+def cell_shares(records: Sequence[dict[str, Any]]) -> list[CellShare]:
+    """Of all stages together, in the order of the records; empty where one task alone was trained."""
+    examples: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    for record in records:
+        for key, value in record.items():
+            if key.startswith(EXAMPLES):
+                name = key.removeprefix(EXAMPLES)
+                examples[name] = examples.get(name, 0) + int(value)
+                seconds[name] = seconds.get(name, 0.0) + float(record.get(SECONDS + name, 0.0))
+                weights[name] = float(record.get(WEIGHT + name, math.nan))
+    return [CellShare(name, count, seconds[name], weights[name]) for name, count in examples.items()]
 
 
 def training_charts(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, shown_metrics
 from m6rec.evaluation.conversed import Conversed
-from m6rec.evaluation.curves import flatten, training_charts
+from m6rec.evaluation.curves import cell_shares, flatten, training_charts
 from m6rec.evaluation.dialogue_tables import dialogue_tables
 from m6rec.evaluation.evaluated import Estimate, Evaluation
 from m6rec.evaluation.judged import Judged
@@ -116,6 +116,8 @@ def html_report(
         judged_section=Markup(judged_section(judged, calibrations=calibrations, extra=judged_charts)) if judged else "",
         dialogue_tables=dialogue_tables(named, conversed),
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],
+        cell_shares=cell_shares(curves),
+        isnan=math.isnan,
         samples=[_shown_sample(sample) for sample in samples],
         account=[(short(str(what), 200), rows, short(str(why), 400)) for what, rows, why in account],
         facts=_grouped_facts(facts or {}),

@@ -17,6 +17,7 @@ from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.data.splits import Cases
 from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.conversed import Conversed
+from m6rec.evaluation.curves import OF_CELLS
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.protocol import evaluate
@@ -227,7 +228,11 @@ def _log(bench: Workbench, stage: str) -> list[dict[str, Any]]:
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     newest = {row["epoch"]: row for row in rows}.values()
-    return [{"stage": stage, **{f"loss {name}" if "." in name else name: value for name, value in row.items()}} for row in newest]
+    return [{"stage": stage, **{f"loss {name}" if _is_loss(name) else name: value for name, value in row.items()}} for row in newest]
+
+
+def _is_loss(name: str) -> bool:
+    return "." in name and not name.startswith(OF_CELLS)
 
 
 def _samples(bench: Workbench) -> list[Sample]:
