@@ -39,8 +39,9 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(store_url: str, tmp
     """Two processes write under load and are killed with SIGKILL in the middle of it."""
     script = Path(__file__).with_name("killed_writer.py")
     acknowledged: list[str] = []
-    writers = [
-        subprocess.Popen([sys.executable, str(script), store_url, str(tmp_path), name], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    writers = [  # unbuffered: `communicate` does not see what `readline` has read ahead, and would begin in the middle of a line
+        subprocess.Popen([sys.executable, str(script), store_url, str(tmp_path), name], stdout=pipe, stderr=pipe, bufsize=0)
         for name in "ab"
     ]
     for writer in writers:
