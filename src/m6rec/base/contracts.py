@@ -137,9 +137,11 @@ class Scored:
     def many(cls, ids: list[str], scores: list[float], titles: list[str]) -> list[Self]:
         """Answers without parts and labels; the constructor of a frozen class costs more than scoring the item did."""
         found = []
+        new = object.__new__
         for item_id, score, title in zip(ids, scores, titles, strict=True):
-            one = object.__new__(cls)
-            one.__dict__.update(item_id=item_id, score=score, title=title, parts={}, labels={})
+            one = new(cls)
+            held = one.__dict__
+            held["item_id"], held["score"], held["title"], held["parts"], held["labels"] = item_id, score, title, {}, {}
             found.append(one)
         return found
 

@@ -29,17 +29,19 @@ def key_sums(statistics: Statistics, places: list[np.ndarray], moment: float, *,
     """places int64 (Q, V): of the keys in each part of the log, -1 for none; the values of one row are added up."""
     moment = -np.inf if np.isnan(moment) else moment
     total: KeySums | None = None
+    days = np.array(statistics.windows if windows else (), dtype=np.float64) * DAY
     for numbers, part in zip(places, statistics._parts, strict=True):
         counts = part.counts
         ends = counts.ends(numbers, np.full(numbers.shape, np.searchsorted(part.moments, moment)))
         whole = counts.until(numbers, ends)
-        sums = [whole]
-        for days in statistics.windows if windows else ():
-            first = np.full(numbers.shape, np.searchsorted(part.moments, moment - days * DAY))
-            sums.append(whole - counts.until(numbers, counts.ends(numbers, first)))
+        sums = whole[None]
+        if len(days):  # all windows at once
+            asked = np.broadcast_to(numbers, (len(days), *numbers.shape))
+            begun = np.broadcast_to(np.searchsorted(part.moments, moment - days)[:, None, None], asked.shape)
+            sums = np.concatenate([sums, whole - counts.until(asked, counts.ends(asked, begun))])
         last = counts.last(numbers, ends).max(axis=1)
         newest = np.where(last >= 0, part.moments[np.maximum(last, 0)] if len(part.moments) else 0.0, -np.inf)
-        spread = part._spread(np.stack(sums).sum(axis=2) if numbers.shape[1] > 1 else np.stack(sums)[:, :, 0])
+        spread = part._spread(sums.sum(axis=2) if numbers.shape[1] > 1 else sums[:, :, 0])
         some = KeySums(spread[0], spread[1:], newest)
         total = some if total is None else total.joined(some)
     assert total is not None

@@ -225,10 +225,9 @@ class Statistics:
 
     def _levels(self, rates: np.ndarray) -> np.ndarray:
         """Log odds of shares (a rare label's rates differ by factors), other means in deviations."""
+        shares = np.minimum(np.maximum(rates, np.float32(1e-5)), np.float32(1 - 1e-5))
         if self.shares.all():
-            shares = np.clip(rates, 1e-5, 1 - 1e-5)
-            return np.log(shares / (1 - shares))
-        shares = np.clip(rates, 1e-5, 1 - 1e-5)
+            return np.asarray(np.log(shares / (1 - shares)))
         return np.where(self.shares, np.log(shares / (1 - shares)), rates / self.deviation)
 
     def _lifts(self, rates: np.ndarray, everybody: np.ndarray) -> np.ndarray:
