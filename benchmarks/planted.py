@@ -28,7 +28,8 @@ ASKED = 200  # people
 WAYS = ("auto", "adjust", "propensity", "ignore")
 
 
-def main(words: list[str] | None = None) -> None:
+def main(words: list[str] | None = None) -> str:
+    """Measures, writes planted.json; returns the table, as Markdown."""
     arguments = parse(words)
     settings = {"users": arguments.users, "items": arguments.items, "lists_per_user": arguments.lists, "seed": arguments.seed}
     sample = generate(**settings)
@@ -48,6 +49,7 @@ def main(words: list[str] | None = None) -> None:
     rows.append({"name": "planted", **measured(sample, planted, planted, shown)})
     write_json(arguments.work / "planted.json", {"settings": settings, "set": arguments.set, "people": len(people), "rows": rows})
     print(markdown(rows))
+    return markdown(rows)
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:

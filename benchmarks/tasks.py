@@ -2,9 +2,10 @@
 
     python benchmarks/tasks.py --data DIR [--data DIR ...] [--only FORM ...] [--baselines [NAMES]] [--peers [NAMES]] [--work FOLDER]
 
-DIR is a folder that task_data.py reads: it is prepared once, under FOLDER, and everybody gets the rows, the split, the fields and what was known
-before each row from there. Settings of baselines and peers are chosen on validation, ours are the defaults of the prepared config.yaml. The test
-rows are measured once, by m6rec.evaluation, in the cells (scenario, task) that have enough positives.
+DIR is a folder that task_data.py reads, a folder of texts with labels (texts.py measures them), or the word sample: what the sample planted
+(planted.py). A log is prepared once, under FOLDER, and everybody gets the rows, the split, the fields and what was known before each row from
+there. Settings of baselines and peers are chosen on validation, ours are the defaults of the prepared config.yaml. The test rows are measured
+once, by m6rec.evaluation, in the cells (scenario, task) that have enough positives.
 
 What is finished is not repeated: predictions of baselines and runs of ours are kept in FOLDER, those of peers in benchmarks/peers/results, and
 whatever is killed goes on where it stopped. Writes tasks.md and tasks.json into FOLDER. docs/tasks.md says how the comparison is kept fair.
@@ -27,6 +28,7 @@ from m6rec.base.storage import atomic_file, write_json
 from peers.environment import machine
 from peers.judging import PEERS, Judges, fingerprint, suits
 from task_baselines import BASELINES, Predicted, measured_tasks
+from task_beside import SAMPLE, TEXTS, form_beside, measure_beside
 from task_counts import counts
 from task_data import FORMS, prepare, recognise
 from task_rows import Rows, read_rows
@@ -44,22 +46,34 @@ def main(words: list[str] | None = None) -> None:
     arguments = parse(words)
     results = []
     for folder in arguments.data:
-        form = recognise(folder)
+        beside = form_beside(folder)
+        form = beside or recognise(folder)
         if not arguments.only or form in arguments.only:
-            results.append(measure_data(folder, form, arguments))
+            results.append(measure_beside(beside, folder, arguments) if beside else measure_data(folder, form, arguments))
     write_json(arguments.work / "tasks.json", {"machine": machine(arguments.threads), "settings": arguments.set, "results": results})
-    page = "\n\n".join(
-        "\n".join([markdown(one), *(line for name, study in one["studies"].items() for line in lines(name, study))]) for one in results
-    )
+    page = "\n\n".join(page_of(one) for one in results)
     with atomic_file(arguments.work / "tasks.md") as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
     print(page)
 
 
+def page_of(result: dict[str, Any]) -> str:
+    """Markdown of one data set."""
+    if "page" in result:
+        return str(result["page"])
+    return "\n".join([markdown(result), *(line for name, study in result["studies"].items() for line in lines(name, study))])
+
+
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, action="append", required=True, help="a folder that task_data.py reads; may be repeated")
-    parser.add_argument("--only", nargs="*", default=[], choices=list(FORMS), help="leave out folders of other forms")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        help="a folder that task_data.py or texts.py reads, or: sample; may be repeated",
+    )
+    parser.add_argument("--only", nargs="*", default=[], choices=[*FORMS, TEXTS, SAMPLE], help="leave out folders of other forms")
     parser.add_argument("--work", type=Path, default=Path("runs/tasks"), help="where prepared folders, runs, environments and results go")
     parser.add_argument("--baselines", nargs="*", metavar="NAME", default=list(BASELINES), help=f"some of: {', '.join(BASELINES)}")
     parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"some of: {', '.join(PEERS)}; without a name all of them")

@@ -104,7 +104,7 @@ class Bench:
         if name not in self.figures:
             begun = time.perf_counter()
             made = make()
-            self.figures[name] = {**made, "seconds": round(time.perf_counter() - begun, 1)}
+            self.figures[name] = {"seconds": round(time.perf_counter() - begun, 1), **made}
             write_json(self.file, self.figures)
             print(name, {key: value for key, value in self.figures[name].items() if key != "test" or self.held == "test"}, flush=True)
         return self.figures[name]
@@ -224,10 +224,12 @@ class Bench:
     ) -> tuple[JudgeTexts, dict[str, dict[str, float]]]:
         place = self.work / folder.replace(" ", "_")
         read = self.read[1] if self.read is not None and self.read[0] is examples.documents else None
+        begun = time.perf_counter()
         trained, reached = ours(self.corpus, tasks, examples, reader, seed, epochs or self.epochs, place, read, **settings)
+        seconds = round(time.perf_counter() - begun, 1)
         if trained.documents is not None:
             self.read = examples.documents, trained.documents
-        return trained, reached
+        return trained, {task: {**figures, "seconds": seconds} for task, figures in reached.items()}
 
 
 def pool_of(examples: TextExamples, task: str, seed: int, pool: int) -> TextExamples:
@@ -326,7 +328,8 @@ def shares(figures: dict[str, Any], held: str) -> list[str]:
     return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> str:
+    """Measures, writes texts.md and texts.json; returns the tables, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--work", type=Path, default=Path("runs/texts"))
@@ -346,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.backbone = packaged() if given.backbone == "packaged" else given.backbone
     torch.set_num_threads(1)
     given.work.mkdir(parents=True, exist_ok=True)
-    groups: dict[str, list[str]] = {}
+    pages: list[str] = []
     corpora = {one.partition("=")[0]: read_corpus([one]) for one in given.data}
     for name, corpus in corpora.items():
         groups = {name: [task for task in corpus.names if given.tasks is None or task in given.tasks]}
@@ -361,6 +364,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = "\n".join([table(bench.figures, given.held), *shares(bench.figures, given.held)])
         (given.work / name / "texts.md").write_text(text, encoding="utf-8")
         print(text)
+        pages.append(text)
+    return "\n".join(pages)
 
 
 if __name__ == "__main__":

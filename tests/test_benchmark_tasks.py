@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import task_arms
+import task_beside
 import task_studies
 import tasks
 from m6rec.evaluation.judged import Judged
@@ -36,6 +37,7 @@ from task_baselines import (
     strongest,
     validation_auc,
 )
+from task_beside import form_beside
 from task_counts import counts, earlier_sums, event_sums, faded_sums, group_keys
 from task_data import cells, of_people
 from task_ours import questions
@@ -510,3 +512,27 @@ def test_questions_have_no_answers(folder: Path, rows: Rows) -> None:
     assert asked.height == len(where)
     np.testing.assert_array_equal(asked["time"].to_numpy(), rows.times[where])
     assert [1 + int(item[1:]) for item in asked["item_id"]] == rows.codes["item"].values[where].tolist()
+
+
+@pytest.mark.parametrize(
+    ("head", "form"), [("text,category", "texts"), ("label,review", "texts"), ("user_id,item_id,label", None), ("text,place", None)]
+)
+def test_texts_with_labels_are_known_by_their_columns(head: str, form: str | None, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text(f"\ufeff{head}\n1,2\n", encoding="utf-8")
+    assert form_beside(tmp_path) == form
+
+
+def test_texts_and_the_sample_stand_in_the_table_of_all_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "queries"
+    folder.mkdir()
+    (folder / "reviews.csv").write_text("label,review\n1,fine\n", encoding="utf-8")
+    asked = []
+    monkeypatch.setattr(task_beside.texts, "main", lambda words: asked.append(words) or "| texts |")
+    monkeypatch.setattr(task_beside.planted, "main", lambda words: asked.append(words) or "| planted |")
+    work = tmp_path / "work"
+    tasks.main(["--data", str(folder), "--data", "sample", "--work", str(work), "--seeds", "1", "2", "--set", "train.epochs=1"])
+    assert asked[0] == ["--data", f"queries={folder}", "--work", str(work / "texts"), "--parts", "accuracy", "--seeds", "1", "2"]
+    assert asked[1][-2:] == ["--set", "train.epochs=1"]
+    page = (work / "tasks.md").read_text(encoding="utf-8")
+    assert all(part in page for part in ("## queries", "| texts |", "| planted |"))
+    assert [one["data"] for one in json.loads((work / "tasks.json").read_text(encoding="utf-8"))["results"]] == ["queries", "sample"]
