@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.config import ModelConfig
 from m6rec.language_model.model import LanguageModel
+from m6rec.tasks.meaning import Meaning
 from m6rec.tasks.text_reader import TextReader
 from m6rec.text.pretrained_tokenizer import read_tokenizer
 from m6rec.text.wording import Wording
@@ -68,3 +71,23 @@ def test_a_paraphrase_is_nearer_than_another_subject() -> None:
     vectors = torch.nn.functional.normalize(reader().read(TEXTS[:3]), dim=1).numpy()
     near, far = float(vectors[0] @ vectors[1]), float(np.max(vectors[:2] @ vectors[2]))
     assert near > far + 0.3
+
+
+def test_the_sentence_is_the_mean_of_its_tokens_whatever_it_is_read_with() -> None:
+    together = reader().sentences([*TEXTS, ""], 64)
+    np.testing.assert_allclose(together[:-1], np.concatenate([reader().sentences([text], 64) for text in TEXTS]), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together[:-1], axis=1), 1, atol=1e-5)
+    assert not together[-1].any()
+
+
+def test_a_story_is_heard_that_shares_no_word_with_what_is_said() -> None:
+    titles = ["", "", ""]
+    catalogue = Table(Vocabulary(["capo", "sticks", "strings"]), pl.DataFrame({"title": titles}), {"title": FieldType.TEXT})
+    said = [
+        "This capo clamps onto the neck and lets me change key quickly",
+        "Solid hickory, well balanced, they survive loud drummers",
+        "Bright tone, easy on the fingers, they stay in tune for weeks",
+    ]
+    meaning = Meaning.fit(reader(), catalogue, said, np.arange(3))
+    stories = ["A clip on the fretboard so a guitarist can transpose songs", "My son beats his snare with these wooden rods every evening"]
+    assert meaning.scores(reader(), stories).argmax(axis=1).tolist() == [0, 1]

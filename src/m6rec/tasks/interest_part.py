@@ -25,13 +25,17 @@ from m6rec.tasks.catalogue import Catalogue, sharpened
 from m6rec.tasks.config import InterestConfig, PriorConfig
 from m6rec.tasks.interest import Interest, InterestSizes, Told, padded, telling
 from m6rec.tasks.interest_blend import InterestBlend, Kind
+from m6rec.tasks.meaning import Meaning
 from m6rec.tasks.newcomers import Newcomer
+from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.told_prior import ToldPrior
 from m6rec.text.bag import Bag
 from m6rec.text.constraints import MOST_REQUESTED
 from m6rec.text.cues import built_in_cues, tokens
 from m6rec.text.lexical import Lexical
 from m6rec.text.similarity import query_similarity, similarity_vectors
+
+MEANING = 1.0  # of a story's meaning beside its words, whose score is 1 for the best item; chosen on folds of training people
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class InterestPart:
     Args:
         bag: words and values that may be said; of the items, and of what people wrote about them.
         lexical: what is said of each item, counted; told: what people who say such things have, None where nothing can be said.
+        meaning: what is said of each item as a pretrained checkpoint reads it; None over a model pretrained here.
         documents: csr (N, F): in a model of before, the items' features with the words that people wrote about each.
     """
 
@@ -71,9 +76,10 @@ class InterestPart:
         lexical: Lexical | None = None,
         told: ToldPrior | None = None,
         documents: csr_array | None = None,
+        meaning: Meaning | None = None,
     ) -> None:
         self.task, self.bag, self.blend, self.documents = task.eval(), bag, blend, documents
-        self.lexical, self.prior = lexical, told
+        self.lexical, self.prior, self.meaning = lexical, told, meaning
 
     def kind(self, text: str) -> Kind:
         """values: names of categories and tags and nothing else, a taste; words: a request; story: more than anybody asks for in one breath."""
@@ -106,7 +112,13 @@ class InterestPart:
         return found
 
     def lift(
-        self, requests: Requests, profile_bag: Bag | None, catalogue: Catalogue, config: PriorConfig, log_seen: np.ndarray
+        self,
+        requests: Requests,
+        profile_bag: Bag | None,
+        catalogue: Catalogue,
+        reader: TextReader,
+        config: PriorConfig,
+        log_seen: np.ndarray,
     ) -> Lift | None:
         """What the words and described people of B requests change; None where nobody says anything. log_seen float32 (N,) of the items trained on."""
         count = len(requests)
@@ -122,7 +134,7 @@ class InterestPart:
         found = [self.blend.weights(kind, int(events[row])) if said[row] else (0.0, 0.0) for row, kind in enumerate(kinds)]
         weights = np.array(found, dtype=np.float32)  # B 2
         query = self.queries(texts, profiles) * torch.from_numpy(weights[:, :1])
-        match = self._matched(texts, kinds, weights[:, 1], catalogue, config)
+        match = self._matched(texts, kinds, weights[:, 1], catalogue, reader, config)
         new = {row: self.blend.newcomer(kind, int(events[row])) for row, kind in enumerate(kinds) if said[row]}
         start, further = self._of_newcomers(
             {row: one for row, one in new.items() if one is not None}, texts, profiles, len(catalogue), log_seen
@@ -133,7 +145,7 @@ class InterestPart:
             ruled = np.array([self.blend.weights("words", int(events[row])) for row in range(count)], dtype=np.float32)
             query = query - self.queries(against) * torch.from_numpy(ruled[:, :1])
             asked = np.array([float(bool(one)) for one in against])
-            lost = self._matched(against, ["words"] * count, asked, catalogue, config)
+            lost = self._matched(against, ["words"] * count, asked, catalogue, reader, config)
             if lost is not None:
                 match = -lost if match is None else match - lost
         return Lift(query, match, start)
@@ -157,7 +169,13 @@ class InterestPart:
         return start, added
 
     def _matched(
-        self, texts: Sequence[str], kinds: Sequence[Kind], weights: np.ndarray, catalogue: Catalogue, config: PriorConfig
+        self,
+        texts: Sequence[str],
+        kinds: Sequence[Kind],
+        weights: np.ndarray,
+        catalogue: Catalogue,
+        reader: TextReader,
+        config: PriorConfig,
     ) -> np.ndarray | None:
         """float32 (B, N): what a text gives to the items whose words it names, by its weight."""
         wanted = [bool(text) and weight > 0 for text, weight in zip(texts, weights, strict=True)]
@@ -167,17 +185,16 @@ class InterestPart:
         for kind in dict.fromkeys(kinds):
             rows = [row for row, one in enumerate(wanted) if one and kinds[row] == kind]
             if rows:
-                prior = self.looked_up(kind, catalogue)
+                prior = self.looked_up(kind, catalogue, reader)
                 result[rows] = weights[rows, None] * prior([texts[row] for row in rows], config)
         return result
 
-    def looked_up(self, kind: Kind, catalogue: Catalogue) -> Callable[[list[str], PriorConfig], np.ndarray]:
+    def looked_up(self, kind: Kind, catalogue: Catalogue, reader: TextReader) -> Callable[[list[str], PriorConfig], np.ndarray]:
         """What texts name, float32 (B, N): log(1 + `Catalogue.typed_prior` / floor); for a story, or where the items have no words of their own, over
-        what people wrote about them too: `Lexical.scores`."""
+        what people wrote about them too: `Lexical.scores`, and what `Meaning` adds."""
         wide = kind == "story" or not catalogue.search[0].size
         if wide and self.lexical is not None:
-            lexical = self._extended(self.lexical, catalogue.items)
-            return lambda texts, config: lexical.scores(texts)
+            return self._told_about(catalogue.items, reader)
         if not wide or self.documents is None:
             return lambda texts, config: np.log1p(catalogue.typed_prior(texts, config) / TYPED_FLOOR)
         vectors = similarity_vectors(self._grown(catalogue.items), self.bag.idf)
@@ -188,11 +205,17 @@ class InterestPart:
 
         return prior
 
-    def _extended(self, lexical: Lexical, items: Table) -> Lexical:
-        """With the items added since."""
+    def _told_about(self, items: Table, reader: TextReader) -> Callable[[list[str], PriorConfig], np.ndarray]:
+        """`looked_up` in what is said of the items, those added since included."""
+        lexical, meaning = self.lexical, self.meaning
+        assert lexical is not None
         if lexical.alike.shape[0] < len(items):
             lexical.extend(items.rows(list(range(lexical.alike.shape[0], len(items)))))
-        return lexical
+        if meaning is None:
+            return lambda texts, config: lexical.scores(texts)
+        if len(meaning.about) < len(items):
+            meaning.extend(reader, items.rows(list(range(len(meaning.about), len(items)))))
+        return lambda texts, config: lexical.scores(texts) + MEANING * meaning.scores(reader, texts)
 
     def _grown(self, items: Table) -> csr_array:
         """The documents, with a row for each item added since."""
@@ -224,7 +247,8 @@ class InterestPart:
             documents = _table(arrays, "documents", bag.size)
         if plain.get("people") is not None:
             told = ToldPrior(arrays["told.weights"], arrays["told.means"], arrays["told.values"], int(plain["people"]))
-        return cls(task, bag, InterestBlend.of(plain["blend"]), lexical, told, documents)
+        meaning = Meaning(arrays["meaning.centre"], arrays["meaning.about"]) if "meaning.centre" in arrays else None
+        return cls(task, bag, InterestBlend.of(plain["blend"]), lexical, told, documents, meaning)
 
     def tensors(self) -> dict[str, Tensor]:
         """What is counted, to be saved."""
@@ -237,6 +261,8 @@ class InterestPart:
             arrays |= _arrays(self.documents, "documents")
         if self.prior is not None:
             arrays |= {"told.weights": self.prior.weights, "told.means": self.prior.means, "told.values": self.prior.values}
+        if self.meaning is not None:
+            arrays |= {"meaning.centre": self.meaning.centre, "meaning.about": self.meaning.about}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 

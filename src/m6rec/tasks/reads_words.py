@@ -55,7 +55,9 @@ class ReadsWords:
         if self.interest is None or "text" in self.switched_off:
             return None
         described = None if self.profiles is None else self.profiles.bag
-        return self.interest.lift(requests, described, self.catalogue, self.task.config.prior, self.task.items.log_seen.numpy())
+        return self.interest.lift(
+            requests, described, self.catalogue, self.reader, self.task.config.prior, self.task.items.log_seen.numpy()
+        )
 
     def _unwanted(self, requests: Requests) -> np.ndarray | None:
         """float32 (B, N): the text prior of the words that were ruled out; None where none were, or nothing looks words up."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,3 +44,19 @@ class TextReader:
         self.model.train(training)
         summaries[torch.tensor([not text for text in texts], dtype=torch.bool)] = 0.0
         return summaries
+
+    @torch.no_grad()
+    def sentences(self, texts: Sequence[str], longest: int) -> np.ndarray:
+        """float32 (G, L): the mean of the token states of each text, `longest` tokens at most, of unit length; zeros for an empty one."""
+        found = torch.zeros(len(texts), self.model.shape.read_width)
+        if not len(texts):
+            return found.numpy()
+        training = self.model.training
+        self.model.eval()
+        segments = replace(self, segment_tokens=longest).segments(list(texts))
+        for rows, batch in batches_by_length(segments, pad_id=self.tokenizer.pad_id):
+            states = self.model.reading(self.model.encode(batch)).float()
+            found[torch.from_numpy(rows)] = (states * batch.real[:, :, None]).sum(dim=1)
+        self.model.train(training)
+        found[torch.tensor([not text for text in texts], dtype=torch.bool)] = 0.0
+        return torch.nn.functional.normalize(found, dim=1).numpy()

@@ -65,8 +65,8 @@ class Lexical:
     def fit(cls, items: Table, texts: Sequence[str] = (), about: np.ndarray | None = None, language: str = "en") -> Self:
         """Count what the items say of themselves, each as one text, and `texts`, about the items int64 (T,)."""
         told = np.zeros(0, np.int64) if about is None else np.asarray(about, np.int64)
-        kept = _first(told, MOST_TEXTS)
-        own = list(_own_texts(items))
+        kept = first_of_each(told, MOST_TEXTS)
+        own = list(own_texts(items))
         documents = [_counted(text, language) for text in (*own, *(texts[place] for place in kept.tolist()))]
         whose = np.concatenate([np.arange(len(items)), told[kept]])
         real = np.array([bool(document) for document in documents], dtype=bool)
@@ -82,7 +82,7 @@ class Lexical:
 
     def extend(self, items: Table) -> None:
         """Know more items, by what they say of themselves."""
-        counts = self._rows([_counted(text, self.language) for text in _own_texts(items)])
+        counts = self._rows([_counted(text, self.language) for text in own_texts(items)])
         alike, said = self._alike(counts, np.arange(len(items)), len(items)), self._said(_logarithms(counts))
         self.alike = csr_array(vstack([self.alike, alike], format="csr"))
         self.said = csr_array(vstack([self.said, said], format="csr"))
@@ -152,7 +152,7 @@ def _nothing(size: int) -> tuple[np.ndarray, np.ndarray, float, csr_array, csr_a
     return np.zeros(0, np.float32), np.zeros(0, np.float32), 1.0, empty, empty
 
 
-def _own_texts(items: Table) -> Iterable[str]:
+def own_texts(items: Table) -> Iterable[str]:
     """What each item says: its texts, categories and tags."""
     kinds = (FieldType.TEXT, FieldType.CATEGORY, FieldType.TAGS)
     columns = [items.frame[name].to_list() for name, kind in items.fields.items() if kind in kinds and name in items.frame.columns]
@@ -167,8 +167,8 @@ def _counted(text: str, language: str) -> Counter[str]:
     return Counter(found) + Counter(f"{first} {second}" for first, second in pairwise(found))
 
 
-def _first(about: np.ndarray, most: int) -> np.ndarray:
-    """Places of the first `most` of each number, in order."""
+def first_of_each(about: np.ndarray, most: int) -> np.ndarray:
+    """Places of the first `most` of each number, ascending."""
     order = np.argsort(about, kind="stable")
     starts = np.searchsorted(about[order], about[order])
     return np.sort(order[np.arange(len(order)) - starts < most])

@@ -20,6 +20,7 @@ from m6rec.tasks.config import InterestConfig
 from m6rec.tasks.interest import Interest, InterestExamples, InterestSizes, standing_out, value_columns
 from m6rec.tasks.interest_blend import LEAST_CASES, BlendCases, InterestBlend, Kind, fit_blend
 from m6rec.tasks.interest_part import InterestPart
+from m6rec.tasks.meaning import Meaning
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.newcomers import NewcomerCases, fit_newcomer
 from m6rec.tasks.told_prior import FIRST, ToldPrior, fit_told, named_values
@@ -46,7 +47,7 @@ class LearnInterest(Stage):
 
     name = "interest"
     needs = ("fit",)
-    version = 2
+    version = 3
 
     def inputs(self, bench: Workbench) -> Any:
         return [_settings(bench).plain(), bench.config.text.language]
@@ -94,7 +95,8 @@ class LearnInterest(Stage):
             progress=bench.progress,
         )
         state = loop.run()
-        part = InterestPart(task, bag, InterestBlend({}, {}), lexical_of(bench, texts), told_of(bench, examples, config))
+        told = told_of(bench, examples, config)
+        part = InterestPart(task, bag, InterestBlend({}, {}), lexical_of(bench, texts), told, meaning=meaning_of(bench, scorer, texts))
         k = int(bench.config.train.validation_metric.partition("@")[2])
         with torch.no_grad():
             cases = Cases(bench, scorer, part, profiles, texts)
@@ -154,9 +156,23 @@ def raw_documents(bench: Workbench, texts: pl.DataFrame | None, most: int | None
 
 def lexical_of(bench: Workbench, texts: pl.DataFrame | None) -> Lexical:
     """The words of the items and of what training users wrote about them, counted."""
-    written = None if texts is None else trained_texts(bench, texts)
-    about = None if written is None else written["item"].to_numpy()
-    return Lexical.fit(bench.dataset.items, [] if written is None else written["text"].to_list(), about, bench.config.text.language)
+    written, about = told_texts(bench, texts)
+    return Lexical.fit(bench.dataset.items, written, about, bench.config.text.language)
+
+
+def meaning_of(bench: Workbench, scorer: ChooseScorer, texts: pl.DataFrame | None) -> Meaning | None:
+    """The same texts as the checkpoint under the model reads them; None where there is none, or nobody wrote anything."""
+    if texts is None or scorer.model.shape.backbone is None:
+        return None
+    return Meaning.fit(scorer.reader, bench.dataset.items, *told_texts(bench, texts))
+
+
+def told_texts(bench: Workbench, texts: pl.DataFrame | None) -> tuple[list[str], np.ndarray]:
+    """What training users wrote, and the item int64 that each is about."""
+    if texts is None:
+        return [], np.zeros(0, np.int64)
+    written = trained_texts(bench, texts)
+    return written["text"].to_list(), written["item"].to_numpy()
 
 
 def told_of(bench: Workbench, examples: InterestExamples, config: InterestConfig) -> ToldPrior | None:
@@ -245,7 +261,7 @@ class Cases:
         match = None
         if kind != "profile":
             catalogue, prior = self.scorer.catalogue, self.scorer.task.config.prior
-            match = self.part.looked_up(kind, catalogue)(said, prior).astype(np.float32)
+            match = self.part.looked_up(kind, catalogue, self.scorer.reader)(said, prior).astype(np.float32)
         scores = self.scorer.scores(requests)
         if self.bench.config.measured.exclude_history:
             for row in range(len(rows)):
@@ -266,7 +282,9 @@ class Cases:
         people_of = np.array(users, dtype=np.int64)
         profiles = None if self.profiles is None else csr_array(self.profiles[people_of])
         query = (self.part.queries(said, profiles) @ self.scorer.vectors.T).numpy()
-        match = self.part.looked_up(kind, self.scorer.catalogue)(list(said), self.scorer.task.config.prior).astype(np.float32)
+        match = self.part.looked_up(kind, self.scorer.catalogue, self.scorer.reader)(list(said), self.scorer.task.config.prior).astype(
+            np.float32
+        )
         scores = self.scorer.scores(Requests(self._empty(len(users)), people_of))
         return BlendCases(scores, query, match, [np.array([item], dtype=np.int64) for item in items])
 
