@@ -18,8 +18,8 @@ import yaml
 from latency import milliseconds
 from m6rec.base.memory import hold_what_is_loaded
 from m6rec.base.storage import atomic_file
+from m6rec.baselines.choosing import Predicted
 from retrieval_ours import command
-from task_baselines import Predicted
 from task_rows import HISTORY, TRAIN, Rows, in_milliseconds
 
 CANDIDATES = 200
