@@ -42,7 +42,7 @@ def train(place: Path, name: str, seed: int, threads: int, settings: Sequence[st
     run = place / name
     kept, log = run / "training.json", run / "logs" / "run.jsonl"  # the log has one line for every stage that was done
     stages = log.read_bytes() if log.exists() else b""
-    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", *settings]
+    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", "evaluation.judged_baselines=[]", *settings]
     flags = [word for setting in words for word in ("--set", setting)]
     begun = time.monotonic()
     peak = command(["train", str(config or place / "data" / "config.yaml"), "--run", str(run), *flags, "--progress"])

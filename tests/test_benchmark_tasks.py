@@ -441,7 +441,7 @@ def test_an_arm_is_trained_once(rows: Rows, tmp_path: Path, monkeypatch: pytest.
     trained: list[list[str]] = []
 
     def answered(run: Path, config: Path, settings: list[str], until: str) -> dict[str, list[Judged]]:
-        trained.append(settings[3:])
+        trained.append(settings[4:])
         truth = np.array([1.0, 0.0, 1.0, 0.0])
         scores = np.array([0.9, 0.1, 0.2, 0.8])  # right in the first scenario, wrong in the second
         scenarios = np.array([0, 0, 1, 1])

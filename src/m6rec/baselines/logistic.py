@@ -57,10 +57,9 @@ def hashed(name: str, values: np.ndarray, known: np.ndarray | None = None) -> tu
 
 def in_bins(rows: Rows, values: np.ndarray, bins: int = BINS) -> np.ndarray:
     """int32 (X,): 1.. by quantiles of the training rows, 0 unknown."""
-    edges = (
-        np.unique(np.nanquantile(values[rows.train], np.linspace(0, 1, bins + 1)[1:-1])) if np.isfinite(values[rows.train]).any() else []
-    )
-    return np.where(np.isnan(values), 0, 1 + np.searchsorted(np.asarray(edges), np.nan_to_num(values), side="right")).astype(np.int32)
+    known = values[rows.train]
+    edges = np.unique(np.nanquantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if np.isfinite(known).any() else np.zeros(0)
+    return np.where(np.isnan(values), 0, 1 + np.searchsorted(edges, np.nan_to_num(values), side="right")).astype(np.int32)
 
 
 def logistic_regression(rows: Rows, strengths: Sequence[float] = STRENGTHS) -> Predicted:
