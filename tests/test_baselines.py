@@ -190,6 +190,8 @@ def test_what_a_baseline_has_nothing_to_say_of() -> None:
     assert unsuited("counters", "seconds", number, by_name.KINDS["counters"]) is None
     said = unsuited("logistic_regression", "seconds", number, by_name.KINDS["logistic_regression"])
     assert said == "logistic_regression does not judge seconds: its labels are numbers."
+    said = unsuited("counters", "spans", labels("tokens", [1, 0], ["O"]), by_name.KINDS["counters"])
+    assert said == "counters does not judge spans: it labels words."
     said = unsuited("counters", "topic", many, by_name.KINDS["counters"])
     assert said == "counters does not judge topic: it has 40 different labels, more than 30."
 

@@ -19,7 +19,7 @@ from m6rec.training.assess import evaluate_run
 from m6rec.training.judged_baselines import _counts, judge_beside, usual_baselines
 from m6rec.training.kept_answers import FOLDER
 from m6rec.training.measuring import kept_rows
-from m6rec.training.pipeline import open_run
+from m6rec.training.pipeline import open_run, train
 
 JUDGING = ("click", "purchase", "rating", "category", "sentiment")
 
@@ -115,6 +115,17 @@ def test_without_lightgbm(judged_run: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for call in (lambda: usual_baselines(asked), lambda: evaluate_run(judged_run, judged_baselines=["lightgbm_counts"])):
         with pytest.raises(MissingExtraError, match=r"'lightgbm' is not installed; type: pip install 'm6rec\[fusion\]'"):
             call()
+
+
+def test_a_training_that_asks_for_trees_needs_them_before_it_begins(
+    tiny_config: Callable[..., Any], tiny_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_lightgbm(monkeypatch)
+    with pytest.raises(MissingExtraError, match="lightgbm"):
+        train(tiny_config("evaluation.judged_baselines=[counters, lightgbm_counts]"), tiny_sample, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=r"evaluation\.judged_baselines"):
+        tiny_config("evaluation.judged_baselines=[trees]")
 
 
 def test_a_note_stands_in_the_report_once(judged_run: Path) -> None:

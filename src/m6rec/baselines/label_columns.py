@@ -63,8 +63,8 @@ def whole(said: np.ndarray) -> np.ndarray:
 def unsuited(name: str, task: str, labels: Labels, kinds: Sequence[str], most: int = MOST_CLASSES) -> str | None:
     """The sentence that says why a baseline has nothing to say of a task; None where it has."""
     if labels.kind not in kinds:
-        what = {"number": "numbers", "tokens": "labels of words"}.get(labels.kind, labels.kind)
-        return f"{name} does not judge {task}: its labels are {what}."
+        why = {"number": "its labels are numbers", "tokens": "it labels words"}.get(labels.kind, f"its labels are {labels.kind}")
+        return f"{name} does not judge {task}: {why}."
     if labels.kind in ("classes", "tags", "ordinal") and len(labels.names) > most:
         return f"{name} does not judge {task}: it has {len(labels.names):,} different labels, more than {most}."
     return None

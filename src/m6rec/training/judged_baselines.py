@@ -80,7 +80,7 @@ def judge_beside(bench: Workbench, ours: Sequence[Judged], held: str, names: Seq
     Args:
         ours: of the run, which says what tasks there are.  held: the part that they are of.  notes: what is known to be missing.
     """
-    found, told = [], list(notes)
+    found, told = [], list(notes) if bench.judging is not None else []  # trees judge candidates alone
     tasks = [one.task for one in ours]
     for name in dict.fromkeys(names):
         if bench.judging is not None:
