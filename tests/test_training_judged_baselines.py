@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from m6rec.base.errors import ConfigError, MissingExtraError
 from m6rec.baselines import trees
 from m6rec.evaluation.judged import Judged
-from m6rec.evaluation.judged_comparison import paired
+from m6rec.evaluation.judged_comparison import cells_of, paired
+from m6rec.evaluation.judged_tables import difference_table
 from m6rec.training import judged_baselines
 from m6rec.training.assess import evaluate_run
 from m6rec.training.judged_baselines import _counts, judge_beside, usual_baselines
@@ -155,6 +157,18 @@ def test_differences_are_paired_cell_by_cell(judged_run: Path) -> None:
     assert row["metric"] == "auc"
     assert row["verdict"] in ("better", "worse", "no clear difference")
     assert paired([]) == []
+
+
+def test_differences_are_shown_where_they_are_defined(judged_run: Path) -> None:
+    """Cells that are defined, and one whose labels are all alike, which is left out."""
+    judged = [one for one in kept_rows(open_run(judged_run).folder("evaluate")).judged if one.task == "click"]
+    cells = cells_of(judged)
+    alike = [replace(one, truth=np.zeros(len(one))) for one in judged]
+    hollow = [replace(cell, name="nothing") for cell in cells_of(alike)]
+    table = difference_table("auc", [*cells, *hollow], "m6rec")
+    assert table is not None
+    assert [row[0].text for row in table.rows] == ["shop/click", "feed/click"]
+    assert difference_table("auc", hollow, "m6rec") is None
 
 
 def test_the_command(m6rec: Callable[..., Any], run: Path) -> None:

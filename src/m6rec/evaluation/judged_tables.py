@@ -131,7 +131,7 @@ def class_table(judged: Judged) -> Table | None:
 
 
 def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Table | None:
-    """The reference minus every other scorer in every cell, with intervals; None where there is nobody else."""
+    """The reference minus every other scorer in every cell where that is defined, with intervals; None where there is nobody else, or no such cell."""
     others = list(dict.fromkeys(name for cell in cells for name in cell.differences))
     if not others:
         return None
@@ -141,7 +141,10 @@ def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Tabl
         for other in others:
             estimate = cell.differences.get(other)
             fields.append(Figure("-") if estimate is None else _difference(estimate, metric))
-        rows.append([Figure(cell.name), *fields])
+        if any(field.text != "-" for field in fields):
+            rows.append([Figure(cell.name), *fields])
+    if not rows:
+        return None
     return Table(f"{metric_label(metric)}: {reference} minus the others", ["", *others], rows)
 
 
