@@ -249,6 +249,7 @@ def measure(folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str,
         f"split.given=[{','.join(map(str, EVENTS))}]",
         f"train.threads={arguments.threads}",
         "evaluation.baselines=[]",
+        "evaluation.judged_baselines=[]",
         "tasks.next.interest={}",
         *arguments.set,
     ]

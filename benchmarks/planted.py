@@ -96,7 +96,13 @@ def answers(sample: Sample, way: str, people: np.ndarray, arguments: argparse.Na
     config = data / f"config-{way}.yaml"
     with atomic_file(config) as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    words = [f"seed={arguments.seed}", f"train.threads={arguments.threads}", "evaluation.baselines=[]", *arguments.set]
+    words = [
+        f"seed={arguments.seed}",
+        f"train.threads={arguments.threads}",
+        "evaluation.baselines=[]",
+        "evaluation.judged_baselines=[]",
+        *arguments.set,
+    ]
     command(["train", str(config), "--run", str(run), *(word for setting in words for word in ("--set", setting))])
     ids = sample.items["item_id"]
     asked = pl.DataFrame(

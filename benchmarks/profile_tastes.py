@@ -24,7 +24,14 @@ from m6rec.data.sample import Sample, generate, write_sample
 from m6rec.explanation.interests import Interests
 from m6rec.recommender import Recommender
 
-QUICK = ("model.size=tiny", "pretrain.epochs=1", "train.epochs=6", "evaluation.baselines=[]", "evaluation.resamples=100")
+QUICK = (
+    "model.size=tiny",
+    "pretrain.epochs=1",
+    "train.epochs=6",
+    "evaluation.baselines=[]",
+    "evaluation.judged_baselines=[]",
+    "evaluation.resamples=100",
+)
 
 
 def correlations(weights: np.ndarray, truth: np.ndarray) -> np.ndarray:

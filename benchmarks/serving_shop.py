@@ -24,6 +24,7 @@ SETTINGS = [
     "train.epochs=1",
     "train.threads=1",
     "evaluation.baselines=[popularity]",
+    "evaluation.judged_baselines=[]",
     "evaluation.cases=500",
 ]
 

@@ -72,7 +72,14 @@ class Arms:
             until: the last stage to run; index: the run's model folder is that of the arm while `measured` looks at it.
         """
         config = config or self.place / "data" / "config.yaml"
-        settings = [f"seed={self.seed}", f"train.threads={self.threads}", "evaluation.baselines=[]", *self.settings, *changed]
+        settings = [
+            f"seed={self.seed}",
+            f"train.threads={self.threads}",
+            "evaluation.baselines=[]",
+            "evaluation.judged_baselines=[]",
+            *self.settings,
+            *changed,
+        ]
         words = json.dumps([settings, config.read_text(encoding="utf-8")])
         kept = self.run / "arms" / f"{name.replace(' ', '-')}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
         if not kept.exists():

@@ -7,27 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from m6rec.baselines.counters import outcomes, rates_of_all
+from m6rec.data.running_counts import earlier_sums
 from task_rows import DAY_MS, MINUTE_MS, Rows, at
 
 DECAYS = (60 * MINUTE_MS, 3 * DAY_MS)  # half-lives of the fading counts
 LEAST_CODES = 10  # properties of an item with fewer values are not counted by
-
-
-def earlier_sums(keys: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """float64 (X, V): sums of `values` (X, V) over the rows of the same key with a time strictly before. keys: int (X,), times: int64 ms.
-
-    >>> earlier_sums(np.array([1, 1, 2, 1]), np.array([5, 5, 6, 7]), np.array([[1.0], [1.0], [1.0], [1.0]])).ravel().tolist()
-    [0.0, 0.0, 0.0, 2.0]
-    """
-    moment = at(keys, times)
-    order = np.argsort(moment, kind="stable")
-    total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values[order], axis=0, dtype=np.float64)])
-    ordered, ordered_keys = moment[order], keys[order]
-    ends = np.searchsorted(ordered, ordered, side="left")  # rows before this moment
-    starts = np.searchsorted(ordered_keys, ordered_keys, side="left")
-    found = np.empty((len(keys), values.shape[1]))
-    found[order] = total[ends] - total[starts]
-    return found
 
 
 def faded_sums(keys: np.ndarray, times: np.ndarray, values: np.ndarray, half_life: int) -> np.ndarray:
@@ -89,7 +74,7 @@ def compact(keys: np.ndarray) -> np.ndarray:
 def counts(rows: Rows) -> dict[str, np.ndarray]:
     """Every count as float32 (X,): exposures and shrunk rates of each task for each key, fading ones, earlier events, gaps in time."""
     found: dict[str, np.ndarray] = {}
-    values = outcomes(rows)
+    values = outcomes(rows.labels)
     prior = rates_of_all(rows)
     for name, keys in group_keys(rows).items():
         _rates(found, name, earlier_sums(keys, rows.times, values), prior, rows.tasks)
@@ -102,23 +87,11 @@ def counts(rows: Rows) -> dict[str, np.ndarray]:
     return found
 
 
-def outcomes(rows: Rows) -> np.ndarray:
-    """float64 (X, 1 + T): one for the exposure, then the labels."""
-    return np.concatenate([np.ones((len(rows), 1)), np.nan_to_num(rows.labels)], axis=1)
-
-
-def rates_of_all(rows: Rows) -> np.ndarray:
-    """float64 (X, T): the rate of each label as of the time, begun with one row of the training mean."""
-    values = outcomes(rows)
-    sums = earlier_sums(np.ones(len(rows), dtype=np.int64), rows.times, values) + values[rows.train].mean(axis=0)
-    return sums[:, 1:] / sums[:, :1]
-
-
 def _rates(found: dict[str, np.ndarray], name: str, sums: np.ndarray, prior: np.ndarray, tasks: list[str], weight: float = 10.0) -> None:
     """Exposures, and positives shrunk to the rate of all with the weight of ten exposures."""
     found[f"{name}: n"] = sums[:, 0].astype(np.float32)
     for number, task in enumerate(tasks):
-        rate = (sums[:, 1 + number] + weight * prior[:, number]) / (sums[:, 0] + weight)
+        rate = (sums[:, len(tasks) + number] + weight * prior[:, number]) / (sums[:, 0] + weight)
         found[f"{name}: {task}"] = rate.astype(np.float32)
 
 

@@ -18,8 +18,8 @@ import yaml
 from latency import milliseconds
 from m6rec.base.memory import hold_what_is_loaded
 from m6rec.base.storage import atomic_file
+from m6rec.baselines.choosing import Predicted
 from retrieval_ours import command
-from task_baselines import Predicted
 from task_rows import HISTORY, TRAIN, Rows, in_milliseconds
 
 CANDIDATES = 200
@@ -42,7 +42,7 @@ def train(place: Path, name: str, seed: int, threads: int, settings: Sequence[st
     run = place / name
     kept, log = run / "training.json", run / "logs" / "run.jsonl"  # the log has one line for every stage that was done
     stages = log.read_bytes() if log.exists() else b""
-    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", *settings]
+    words = [f"seed={seed}", f"train.threads={threads}", "evaluation.baselines=[]", "evaluation.judged_baselines=[]", *settings]
     flags = [word for setting in words for word in ("--set", setting)]
     begun = time.monotonic()
     peak = command(["train", str(config or place / "data" / "config.yaml"), "--run", str(run), *flags, "--progress"])

@@ -1,7 +1,7 @@
 """What baselines and peers of the tasks benchmark read: the exposures of a prepared folder (task_data.py) as arrays, with what was known before each.
 
 Baselines and peers get the same columns as the model: fields of users and items, the request's context, hour and weekday, the history
-strictly before the row. Numbers of rows and codes are made here, without m6rec's own reading, so that a mistake there is not repeated here.
+strictly before the row. The files are read and joined here, without m6rec's own reading, so that a mistake there is not repeated here.
 
 Dimension keys: X exposures, E events, T tasks, H newest events of a history.
 """
@@ -10,27 +10,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import yaml
 
+from m6rec.baselines.rows import TEST, TRAIN, VALIDATION, Codes, encode, encode_clock, encode_tags, with_unknown
+from m6rec.baselines.rows import Rows as JudgedRows
+
 HISTORY = 50
-PARTS = {"train": 0, "validation": 1, "test": 2}
-TRAIN, VALIDATION, TEST = 0, 1, 2
+PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 MILLISECONDS_FROM = 1e11  # smaller numbers are seconds
-
-
-@dataclass(frozen=True)
-class Codes:
-    """A category: `values` int32, 0 is unknown; `size` codes with it."""
-
-    values: np.ndarray
-    size: int
 
 
 @dataclass(frozen=True)
@@ -44,50 +36,15 @@ class Events:
     names: list[str]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """X exposures in order of time.
+@dataclass(frozen=True, kw_only=True)
+class Rows(JudgedRows):
+    """X exposures in order of time, as baselines read them, with what peers read besides. Times are int64 ms, no label is unknown.
 
-    times    int64 (X,), ms          parts   int8 (X,): TRAIN, VALIDATION, TEST
-    labels   float32 (X, T), 0 or 1  tasks   their T names
-    codes    categories: user, item, scenario, hour, weekday and the declared fields; tags as the category of all tags together
-    tags     int32 (X, up to 6) codes of the single tags, 0 padded, with their number of codes
-    numbers  float32 (X,), NaN unknown
-    past     int64 (X, 2): the user's events strictly before the row are events[past[x, 0] : past[x, 1]]
-    item_*   the same by item code: row 0 is the unknown item
+    past  int64 (X, 2): the user's events strictly before the row are events[past[x, 0] : past[x, 1]]
     """
 
-    times: np.ndarray
-    parts: np.ndarray
-    labels: np.ndarray
-    tasks: list[str]
-    codes: dict[str, Codes]
-    tags: dict[str, Codes]
-    numbers: dict[str, np.ndarray]
-    item_codes: dict[str, Codes]
     events: Events
     past: np.ndarray
-    scenario_names: list[str]
-    cells: list[dict[str, Any]]
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-    @property
-    def users(self) -> np.ndarray:
-        return self.codes["user"].values
-
-    @cached_property
-    def train(self) -> np.ndarray:
-        """Indices of the training rows."""
-        return np.flatnonzero(self.parts == TRAIN)
-
-    def cell_rows(self, cell: dict[str, Any], part: int) -> np.ndarray:
-        """Indices of the rows of a cell in one part."""
-        inside = self.parts == part
-        if cell["scenario"] is not None:
-            inside &= self.codes["scenario"].values == 1 + self.scenario_names.index(cell["scenario"])
-        return np.flatnonzero(inside)
 
     def histories(self, index: np.ndarray, newest: int = HISTORY) -> tuple[np.ndarray, np.ndarray]:
         """Items and actions + 1, int32 (N, newest), oldest first, padded with 0 at the end, of the rows `index`."""
@@ -112,9 +69,7 @@ def read_rows(folder: Path) -> Rows:
     scenarios = sorted(exposures["scenario"].unique().to_list()) if "scenario" in exposures.columns else []
     if scenarios:
         codes["scenario"] = encode(exposures["scenario"], pl.Series(scenarios))
-    clock = pl.from_epoch(exposures["time"], time_unit="ms")
-    codes["hour"] = Codes(1 + clock.dt.hour().to_numpy().astype(np.int32), 25)
-    codes["weekday"] = Codes(clock.dt.weekday().to_numpy().astype(np.int32), 8)
+    codes |= encode_clock(exposures["time"])
 
     tags: dict[str, Codes] = {}
     numbers: dict[str, np.ndarray] = {}
@@ -172,31 +127,8 @@ def in_milliseconds(name: str) -> pl.Expr:
     return pl.when(column.abs() < MILLISECONDS_FROM).then(column * 1000).otherwise(column).cast(pl.Int64).alias(name)
 
 
-def encode(column: pl.Series, values: pl.Series | None = None) -> Codes:
-    """Codes from 1 in the order of `values` (default: of the first appearance); null and others are 0."""
-    values = column.unique(maintain_order=True).drop_nulls() if values is None else values
-    table = pl.DataFrame({"value": values, "code": np.arange(1, values.len() + 1, dtype=np.int32)})
-    found = pl.DataFrame({"value": column}).join(table, on="value", how="left", maintain_order="left")["code"]
-    return Codes(found.fill_null(0).to_numpy().astype(np.int32), values.len() + 1)
-
-
 def as_tags(column: pl.Series) -> pl.Series:
     return column if column.dtype == pl.List else column.cast(pl.String).str.split("|")
-
-
-def encode_tags(lists: pl.Series, most: int = 6) -> Codes:
-    """int32 (N, most): codes of the first tags of each row, 0 padded."""
-    flat = pl.DataFrame({"row": np.arange(lists.len()), "tag": lists}).explode("tag").drop_nulls()
-    flat = flat.with_columns(place=pl.int_range(pl.len()).over("row"), code=pl.Series(encode(flat["tag"]).values))
-    flat = flat.filter(pl.col("place") < most)
-    matrix = np.zeros((lists.len(), most), dtype=np.int32)
-    matrix[flat["row"].to_numpy(), flat["place"].to_numpy()] = flat["code"].to_numpy()
-    return Codes(matrix, 1 + int(matrix.max(initial=0)))
-
-
-def with_unknown(values: np.ndarray, unknown: float = 0) -> np.ndarray:
-    """A row for code 0 before the others."""
-    return np.concatenate([np.full((1, *values.shape[1:]), unknown, dtype=values.dtype), values])
 
 
 def order_events(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Events:

@@ -15,11 +15,11 @@ import numpy as np
 
 import task_ours as ours
 from m6rec.base.storage import atomic_file
+from m6rec.baselines.rows import measured_tasks
 from m6rec.evaluation.judged_intervals import resampled
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
 from m6rec.evaluation.standalone import standalone_svg
 from task_arms import Arm, Arms, added
-from task_baselines import measured_tasks
 from task_rows import Rows
 from task_table import RESAMPLES, cell_name
 

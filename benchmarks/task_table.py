@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from m6rec.baselines.choosing import Predicted
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_intervals import resampled
-from task_baselines import Predicted
 from task_rows import TEST, Rows
 
 RESAMPLES = 500

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,13 @@ import numpy as np
 import task_ours as ours
 from m6rec.base.errors import nearest
 from m6rec.base.storage import atomic_file, write_json
+from m6rec.baselines.choosing import Predicted
+from m6rec.baselines.counters import counters
+from m6rec.baselines.logistic import logistic_regression
+from m6rec.baselines.rows import measured_tasks
+from m6rec.baselines.trees import lightgbm_counts, lightgbm_raw
 from peers.environment import machine
 from peers.judging import PEERS, Judges, fingerprint, suits
-from task_baselines import BASELINES, Predicted, measured_tasks
 from task_beside import SAMPLE, TEXTS, form_beside, measure_beside
 from task_counts import counts
 from task_data import FORMS, prepare, recognise
@@ -35,6 +40,13 @@ from task_rows import Rows, read_rows
 from task_studies import balance, interaction, lines, options, passes
 from task_table import judged_cells, make_rows, markdown
 
+#: Those of the package with their whole search, one thread each.
+BASELINES: dict[str, Callable[..., Predicted]] = {
+    "counters": counters,
+    "logistic_regression": logistic_regression,
+    "lightgbm_raw": lightgbm_raw,
+    "lightgbm_counts": lightgbm_counts,
+}
 STUDIES = {"balance": balance, "interaction": interaction, "options": options, "passes": passes}
 STATEMENT = (
     "{rows:,} exposures: {train:,} to train on, {validation:,} to choose on, {test:,} to measure, by the split column of the prepared folder. "

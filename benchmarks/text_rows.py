@@ -1,4 +1,4 @@
-"""Rows of the benchmark of texts: reading the folders, and the baselines that count words.
+"""Rows of the benchmark of texts: reading the folders, and the baseline that counts words (m6rec.baselines.texts) on them.
 
 A folder is told by what is in it: reviews (CSV files with a 0/1 column `label`, a text column and perhaps `cat`) or queries (train.csv and
 test.csv with `text` and one more column).
@@ -15,14 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, hstack
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
 
+from m6rec.baselines.texts import STRENGTHS, tfidf_regressions
 from m6rec.tasks.text_documents import TEST, TRAINING, VALIDATION, TextExamples
-
-STRENGTHS = (1.0, 3.0, 10.0, 30.0)
 
 
 @dataclass
@@ -96,28 +91,10 @@ def baseline(examples: TextExamples, task: str, strong: bool, strengths: Sequenc
     known, labels = examples.known(task), examples.labels[task]
     rows = [np.flatnonzero(known & (examples.parts == part)) for part in (TRAINING, VALIDATION, TEST)]
     texts = [[examples.documents[at] for at in some.tolist()] for some in rows]
-    spaced = bool(np.mean([" " in text.strip() for text in texts[0]]) > 0.5)
+    classes = np.unique(labels[rows[0]])
     best: dict[str, Any] = {"validation": -1.0}
-    for counters in counting(spaced, strong):
-        matrices: list[csr_array] = []
-        for place, some in enumerate(texts):
-            matrices.append(csr_array(hstack([c.fit_transform(some) if place == 0 else c.transform(some) for c in counters])))
-        for strength in strengths:
-            model: Any = LogisticRegression(C=strength, solver="liblinear", random_state=0)
-            model = OneVsRestClassifier(model) if len(np.unique(labels[rows[0]])) > 2 else model
-            model.fit(matrices[0], labels[rows[0]])
-            reached = float((model.predict(matrices[1]) == labels[rows[1]]).mean())
-            if reached > best["validation"]:
-                test = float((model.predict(matrices[2]) == labels[rows[2]]).mean())
-                best = {"validation": reached, "test": test, "C": strength, "features": matrices[0].shape[1]}
+    for settings, said in tfidf_regressions(texts, labels[rows[0]], strong=strong, strengths=strengths):
+        reached = [float((classes[table.argmax(axis=1)] == labels[some]).mean()) for table, some in zip(said, rows[1:], strict=True)]
+        if reached[0] > best["validation"]:
+            best = {"validation": reached[0], "test": reached[1], **settings}
     return best
-
-
-def counting(spaced: bool, strong: bool) -> list[list[TfidfVectorizer]]:
-    if not spaced:
-        runs = [(1, 2), (1, 4)] if strong else [(1, 1)]
-        return [[TfidfVectorizer(analyzer="char", ngram_range=run, sublinear_tf=strong, min_df=2)] for run in runs]
-    if not strong:
-        return [[TfidfVectorizer()]]
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    return [[words, TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)]]

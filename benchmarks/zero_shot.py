@@ -27,11 +27,12 @@ import yaml
 
 import task_ours as ours
 from m6rec.base.storage import atomic_file, atomic_folder, write_json
+from m6rec.baselines.choosing import Predicted, cell_quality
+from m6rec.baselines.counters import logit, outcomes, shrunk, sigmoid
+from m6rec.data.running_counts import earlier_sums
 from m6rec.evaluation.judged_intervals import resampled
 from peers.environment import machine
 from retrieval_ours import command
-from task_baselines import Predicted, cell_auc, logit, shrunk, sigmoid
-from task_counts import earlier_sums, outcomes
 from task_data import prepare, recognise
 from task_rows import VALIDATION, Rows, read_rows
 from task_table import RESAMPLES, cell_name, judged_cells
@@ -141,7 +142,7 @@ def counters(rows: Rows, scenario: str) -> Predicted:
     for settings, scores in _counted(rows, scenario):
         for number, cell in enumerate(rows.cells):
             column = rows.tasks.index(cell["task"])
-            reached = cell_auc(rows, cell, scores[:, column], VALIDATION) or 0.0
+            reached = cell_quality(rows, cell, scores[:, column], VALIDATION) or 0.0
             if reached > best[number]:
                 best[number], chosen[cell_name(cell)] = reached, settings
                 values[:, column] = scores[:, column]
@@ -149,9 +150,9 @@ def counters(rows: Rows, scenario: str) -> Predicted:
 
 
 def _counted(rows: Rows, scenario: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    counted = outcomes(rows) * ~of_scenario(rows, scenario)[:, None]
+    counted = outcomes(rows.labels) * ~of_scenario(rows, scenario)[:, None]
     everywhere = earlier_sums(np.ones(len(rows), dtype=np.int64), rows.times, counted)
-    of_all = (everywhere[:, 1:] + 0.05) / (everywhere[:, :1] + 1)
+    of_all = shrunk(everywhere, np.float64(0.05), 1.0)
     user, item = (earlier_sums(rows.codes[name].values.astype(np.int64), rows.times, counted) for name in ("user", "item"))
     for of_user in (3.0, 10.0, 30.0, 100.0):
         by_user = logit(shrunk(user, of_all, of_user)) - logit(of_all)

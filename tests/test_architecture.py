@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "evaluation": {"data"},
     "tasks": {"data", "text", "language_model", "evaluation"},
     "fusion": {"data", "text", "evaluation"},
-    "training": {"data", "text", "index", "language_model", "tasks", "evaluation", "fusion", "config"},
+    "baselines": {"data"},
+    "training": {"data", "text", "index", "language_model", "tasks", "evaluation", "fusion", "baselines", "config"},
     "explanation": {"data", "text", "language_model", "tasks"},
     "compression": {"data", "text", "language_model", "tasks", "training", "evaluation"},
     "serving": {

@@ -18,27 +18,17 @@ import task_arms
 import task_beside
 import task_studies
 import tasks
+from m6rec.baselines.choosing import Predicted, cell_quality, choose, validation_quality
+from m6rec.baselines.counters import counters, logit, sigmoid
+from m6rec.baselines.logistic import hashed_features, in_bins, logistic_regression
+from m6rec.baselines.trees import lightgbm_counts, lightgbm_raw, strongest
+from m6rec.data.running_counts import earlier_sums
 from m6rec.evaluation.judged import Judged
 from peers import environment, judging
 from peers.judging import PEERS, Judges, fingerprint, suits, write_exchange
 from task_arms import Arm, Arms
-from task_baselines import (
-    Predicted,
-    cell_auc,
-    choose,
-    counters,
-    hashed_features,
-    in_bins,
-    lightgbm_counts,
-    lightgbm_raw,
-    logistic_regression,
-    logit,
-    sigmoid,
-    strongest,
-    validation_auc,
-)
 from task_beside import form_beside
-from task_counts import counts, earlier_sums, event_sums, faded_sums, group_keys
+from task_counts import counts, event_sums, faded_sums, group_keys
 from task_data import cells, of_people
 from task_ours import questions
 from task_rows import TEST, TRAIN, VALIDATION, Rows, events_before, read_rows
@@ -215,8 +205,8 @@ def test_baselines_find_what_is_planted(rows: Rows, counted: dict[str, np.ndarra
         assert predicted.values[asked].min() >= 0
         assert predicted.values[asked].max() <= 1
         assert set(predicted.facts["chosen"]) >= {"click", "like"}
-        assert validation_auc(rows, "click", predicted.values[:, 0]) > 0.6
-    assert max(np.mean([cell_auc(rows, cell, p.values[:, 0], TEST) for cell in rows.cells[:2]]) for p in found) > 0.68
+        assert validation_quality(rows, "click", predicted.values[:, 0]) > 0.6
+    assert max(np.mean([cell_quality(rows, cell, p.values[:, 0], TEST) for cell in rows.cells[:2]]) for p in found) > 0.68
     chosen = strongest(rows, counted, 5)
     assert len(chosen) == 5
     assert any(name.startswith(("user", "item")) for name in chosen)
@@ -453,7 +443,7 @@ def test_an_arm_is_trained_once(rows: Rows, tmp_path: Path, monkeypatch: pytest.
     trained: list[list[str]] = []
 
     def answered(run: Path, config: Path, settings: list[str], until: str) -> dict[str, list[Judged]]:
-        trained.append(settings[3:])
+        trained.append(settings[4:])
         truth = np.array([1.0, 0.0, 1.0, 0.0])
         scores = np.array([0.9, 0.1, 0.2, 0.8])  # right in the first scenario, wrong in the second
         scenarios = np.array([0, 0, 1, 1])

@@ -26,9 +26,12 @@ import numpy as np
 
 import m6rec
 from m6rec.base.storage import atomic_file, atomic_folder, write_json
+from m6rec.baselines.choosing import Predicted
+from m6rec.baselines.counters import logit, sigmoid
+from m6rec.baselines.logistic import in_bins
+from m6rec.baselines.trees import strongest
 from peers.cache import RESULTS
 from peers.environment import machine, pinned, ready
-from task_baselines import Predicted, in_bins, logit, sigmoid, strongest
 from task_rows import TEST, TRAIN, Rows
 
 RUNNERS = Path(__file__).parent / "runners"

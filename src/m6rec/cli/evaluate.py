@@ -21,6 +21,14 @@ def evaluate(
         str | None,
         typer.Option("--baselines", metavar="NAMES", help="Baselines, separated by commas; 'none' for none. Default: those of the run."),
     ] = None,
+    judged_baselines: Annotated[
+        str | None,
+        typer.Option(
+            "--judged-baselines",
+            metavar="NAMES",
+            help="The same of tasks that judge: counters, logistic_regression, lightgbm_raw, lightgbm_counts.",
+        ),
+    ] = None,
     split: Annotated[Held, typer.Option("--split", help="Which held-out part.")] = Held.TEST,
     report: Annotated[
         Path | None,
@@ -31,11 +39,18 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Print the evaluation table of a run: full ranking, ties at their expected rank, 95 % intervals over users."""
-    names = None if baselines is None else [] if baselines == "none" else [name.strip() for name in baselines.split(",") if name.strip()]
+    names, judged_names = _names(baselines), _names(judged_baselines)
     parts = [part.value for part in without or []]
     page = report or (run.parent if run.name == "model" else run) / "evaluation.html"
     if dry_run:
-        plan = {"run": str(run), "split": split.value, "without": parts, "baselines": names, "report": str(page)}
+        plan = {
+            "run": str(run),
+            "split": split.value,
+            "without": parts,
+            "baselines": names,
+            "judged_baselines": judged_names,
+            "report": str(page),
+        }
         if as_json:
             print_json(plan)
         else:
@@ -57,6 +72,7 @@ def evaluate(
         run,
         without=parts,
         baselines=names,
+        judged_baselines=judged_names,
         split=split.value,
         report=page,
         progress=wants_progress(progress),
@@ -64,11 +80,14 @@ def evaluate(
         conversed=conversed,
     )
     if as_json:
+        from m6rec.evaluation.judged_comparison import paired
+
         told = [one.plain() | {"task": "named in dialogues"} for one in named]
         print_json(
             [
                 *(evaluation.plain() for evaluation in found),
                 *(one.plain() for one in rows.judged),
+                *([{"name": "differences of judged tasks", "differences": paired(rows.judged)}] if rows.judged else []),
                 *told,
                 *(one.plain() for one in conversed),
             ]
@@ -81,8 +100,15 @@ def evaluate(
     print(text_table(found))
     if rows.judged:
         print("\n" + judged_tables(rows.judged, calibrations=rows.before))
+    for note in rows.notes:
+        print(note)
     if len({one.task for one in rows.judged}) > 1 and not any(one.name == ALONE for one in rows.judged):
         print(f"m6rec seesaw {run} trains each task's own model; they then stand in this table too")
     if named or conversed:
         print("\n" + dialogue_text(named, conversed))
     print(f"\nwrote {page}")
+
+
+def _names(given: str | None) -> list[str] | None:
+    """Names separated by commas; None: not said."""
+    return None if given is None else [] if given == "none" else [name.strip() for name in given.split(",") if name.strip()]

@@ -72,3 +72,20 @@ class RunningCounts:
             return np.full(numbers.shape, -1, dtype=np.int64)
         some = (numbers >= 0) & (ends > self.starts[np.maximum(numbers, 0)])
         return np.where(some, self.order[np.maximum(ends - 1, 0)] % self.span, -1)
+
+
+def earlier_sums(keys: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """float64 (E, C): of every row the sums of `values` (E, C) over the rows of the same key with a time strictly before.
+
+    keys: int (E,) from 0. times: (E,), of any unit; a row whose time is NaN is before nothing, and nothing is before it.
+
+    >>> earlier_sums(np.array([1, 1, 2, 1]), np.array([5, 5, 6, 7]), np.array([[1.0], [1.0], [1.0], [1.0]])).ravel().tolist()
+    [0.0, 0.0, 0.0, 2.0]
+    """
+    dated = ~np.isnan(times)
+    _, ranks = np.unique(times[dated], return_inverse=True)
+    counts = RunningCounts.build(keys[dated].astype(np.int64), ranks.astype(np.int64), values[dated])
+    numbers = counts.find(keys)
+    place = np.zeros(len(keys), dtype=np.int64)
+    place[dated] = ranks
+    return counts.until(numbers, counts.ends(numbers, place)).astype(np.float64)

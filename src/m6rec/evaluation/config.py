@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from m6rec.base.configuration import Config
 SCORES_AT_ONCE = 16_000_000  # 64 MB in float32, and scorers hold several of that size
 MOST_SCORES, LEAST_CASES = 2_000_000_000, 2_000
 
+JudgedBaseline = Literal["counters", "logistic_regression", "lightgbm_raw", "lightgbm_counts"]
 Cutoff = Annotated[int, Field(ge=1)]
 
 
@@ -50,6 +51,11 @@ class EvaluationConfig(Config):
     baselines: list[str] = Field(
         default=["popularity", "transition_graph", "transition_graph_text", "item_knn"],
         description="Fusion members measured on the same cases and shown in every report.",
+    )
+    judged_baselines: list[JudgedBaseline] | None = Field(
+        default=None,
+        description="Baselines of the tasks that judge, measured on the same rows. Null: counters and logistic_regression in the report of the training, "
+        "in `m6rec evaluate` lightgbm_counts as well, where LightGBM is installed. []: none.",
     )
 
     @field_validator("cutoffs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from m6rec.base.errors import UsageError
 from m6rec.evaluation.evaluated import Estimate
@@ -133,6 +134,18 @@ def cells_of(judged: Sequence[Judged], reference: str | None = None, least: int 
             differences = dict(zip(order[1:], found[len(order) :], strict=True)) if order[0] == reference else {}
             cells.append(Cell(name, task, metric, scorers, {s: estimates[s] for s in scorers}, differences, least))
     return cells
+
+
+def paired(judged: Sequence[Judged], reference: str | None = None) -> list[dict[str, Any]]:
+    """JSON-ready: the reference minus every other scorer in every cell, by the metric that decides; arguments and errors of `cells_of`."""
+    first = reference_of(judged, reference) if judged else ""
+    return [
+        {"cell": cell.name, "task": cell.task, "metric": cell.metric, "reference": first, "minus": other}
+        | {part: None if math.isnan(value) else value for part, value in estimate._asdict().items()}
+        | {"verdict": "undefined" if math.isnan(estimate.mean) else verdict(estimate, cell.metric)}
+        for cell in (cells_of(judged, first) if judged else [])
+        for other, estimate in cell.differences.items()
+    ]
 
 
 def by_metric(cells: Sequence[Cell]) -> dict[str, list[Cell]]:

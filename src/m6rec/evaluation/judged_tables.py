@@ -53,7 +53,7 @@ def judged_tables(
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
     cells = cells_of(judged, reference, least)
-    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)] + ([calibration_table(calibrations)] if calibrations else [])
+    tables = [*_of_cells(cells, judged, reference), *task_tables(judged)] + ([calibration_table(calibrations)] if calibrations else [])
     return "\n".join("\n".join(line.rstrip() for line in as_text(table)) + "\n" for table in tables) + "".join(
         f"{sentence}\n" for sentence in undefined(cells)
     )
@@ -62,8 +62,15 @@ def judged_tables(
 def judged_markdown(judged: Sequence[Judged], reference: str | None = None, *, least: int = 0) -> str:
     """The same in Markdown, with all intervals; arguments and errors of `judged_tables`."""
     cells = cells_of(judged, reference, least)
-    tables = [*cell_tables(cells, judged, reference), *task_tables(judged)]
+    tables = [*_of_cells(cells, judged, reference), *task_tables(judged)]
     return "\n".join(as_markdown(table) for table in tables) + "".join(f"\n{sentence}\n" for sentence in undefined(cells))
+
+
+def _of_cells(cells: Sequence[Cell], judged: Sequence[Judged], reference: str | None) -> list[Table]:
+    """`cell_tables`, and for metrics of several cells the differences cell by cell."""
+    groups = [(metric, group) for metric, group in by_metric(cells).items() if len(group) > 1]
+    apart = [difference_table(metric, group, reference_of(judged, reference)) for metric, group in groups]
+    return [*cell_tables(cells, judged, reference), *(table for table in apart if table is not None)]
 
 
 def cell_tables(cells: Sequence[Cell], judged: Sequence[Judged], reference: str | None = None) -> list[Table]:
@@ -124,7 +131,7 @@ def class_table(judged: Judged) -> Table | None:
 
 
 def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Table | None:
-    """The reference minus every other scorer in every cell, with intervals; None where there is nobody else."""
+    """The reference minus every other scorer in every cell where that is defined, with intervals; None where there is nobody else, or no such cell."""
     others = list(dict.fromkeys(name for cell in cells for name in cell.differences))
     if not others:
         return None
@@ -134,7 +141,10 @@ def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Tabl
         for other in others:
             estimate = cell.differences.get(other)
             fields.append(Figure("-") if estimate is None else _difference(estimate, metric))
-        rows.append([Figure(cell.name), *fields])
+        if any(field.text != "-" for field in fields):
+            rows.append([Figure(cell.name), *fields])
+    if not rows:
+        return None
     return Table(f"{metric_label(metric)}: {reference} minus the others", ["", *others], rows)
 
 

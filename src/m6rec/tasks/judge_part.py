@@ -131,19 +131,6 @@ class JudgeInputs:
         return Contents.build(torch.zeros(frame.height, width), self.context_bag.matrix(table), vector_fields(table))
 
 
-def rates(statistics: Statistics, rows: JudgeRows, tasks: list[str]) -> dict[str, np.ndarray]:
-    """The baseline every report carries: what the rates of the user and of the item, as of the row's time, say of each binary task.
-
-    logit p = logit(rate of all rows) + (logit of the user's rate - that) + (logit of the item's rate - that); float32 (X,).
-    """
-    assert rows.statistics is not None
-    found = {}
-    for task in tasks:
-        columns = [rows.statistics[:, statistics.names.index(f"{kind}: {task}")].astype(np.float64) for kind in ("user", "item", "all")]
-        found[task] = (1 / (1 + np.exp(-sum(columns)))).astype(np.float32)  # the statistics of a user and an item are those distances
-    return found
-
-
 def context_table(frame: pl.DataFrame, fields: dict[str, FieldType]) -> Table:
     return Table(Vocabulary(map(str, range(frame.height))), frame, fields)
 

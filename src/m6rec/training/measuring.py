@@ -24,8 +24,8 @@ from m6rec.evaluation.protocol import evaluate
 from m6rec.evaluation.report import Sample, html_report
 from m6rec.fusion.member import MEMBERS
 from m6rec.index.exact import top_k
-from m6rec.tasks.judge_part import rates
 from m6rec.tasks.options import module_name
+from m6rec.training.judged_baselines import Beside
 from m6rec.training.judging import read_thresholds
 from m6rec.training.run_folder import read_json
 from m6rec.training.stages_blend import served
@@ -112,20 +112,28 @@ def measure_named(bench: Workbench, *, baselines: Sequence[str], held: Literal["
 
 
 class JudgedRows(NamedTuple):
-    """judged: what the run says of the held-out rows, task by task, and what the rates of users and items say of the same rows.
-    before: the tasks whose answers were calibrated: how, and the same rows before that."""
+    """judged: what the run says of the held-out rows, task by task, and then what others say of the same rows.
+    before: the tasks whose answers were calibrated: how, and the same rows before that.  notes: a sentence for each baseline that is missing."""
 
     judged: list[Judged]
     before: list[tuple[Calibration, Judged]]
+    notes: tuple[str, ...] = ()
+
+    def beside(self, others: Beside) -> JudgedRows:
+        """With the baselines behind the run, and what is said of them."""
+        if not self.judged:
+            return self
+        first = replace(self.judged[0], statements=[*self.judged[0].statements, *others.notes])
+        return self._replace(judged=[first, *self.judged[1:], *others.judged], notes=tuple(others.notes))
 
 
 def measure_judged(bench: Workbench, held: str = "test") -> list[Judged]:
-    """What the run says of the held-out exposures, task by task, and what the rates of users and items say of the same rows."""
+    """What the run says of the held-out rows, task by task."""
     return judge_rows(bench, held).judged
 
 
 def judge_rows(bench: Workbench, held: str = "test") -> JudgedRows:
-    """See `JudgedRows`."""
+    """What the run says of the held-out rows, without anybody beside it."""
     judging, documents = bench.judging, bench.judging_texts
     scorer = bench.fitted() if judging is not None or documents is not None else None
     about_texts = []
@@ -143,12 +151,7 @@ def judge_rows(bench: Workbench, held: str = "test") -> JudgedRows:
     found = judging.judged("m6rec", answers, chosen, bench, thresholds) + about_texts
     raw = {task: values for task, values in plain.items() if task in part.calibrations and judging.labels[task].kind not in UNCALIBRATED}
     before = [(part.calibrations[one.task], one) for one in judging.judged("m6rec", raw, chosen, bench, thresholds)]
-    if judging.inputs.statistics is None:
-        return JudgedRows(found, before)
-    told = rates(
-        judging.inputs.statistics, examples.rows, [one.task for one in found if one.kind == "binary" and one.task in judging.configs]
-    )
-    return JudgedRows([*found, *judging.judged("rates", told, chosen, bench)], before)
+    return JudgedRows(found, before)
 
 
 def save_rows(rows: JudgedRows, folder: Path) -> None:

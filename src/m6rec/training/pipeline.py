@@ -15,6 +15,7 @@ from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
 from m6rec.training.balance.balancer import check_balance
 from m6rec.training.from_checkpoint import check_backbone
+from m6rec.training.judged_baselines import usual_baselines
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import DONE, RunFolder
 from m6rec.training.setting_checks import check_settings
@@ -56,6 +57,7 @@ def train(
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
     check_backbone(config, Path(folder))
     check_fusion(config)
+    usual_baselines(config, cheap=True)  # says so when one can't be fitted
     check_balance(config.train.balance)
     set_threads(config.train.threads)
     begun = time.monotonic()

@@ -53,7 +53,9 @@ def variants(config: M6RecConfig) -> dict[str, M6RecConfig]:
         found[f"{WITHOUT} {task}"] = _with_tasks(config, {name for name in trained if name != task})
     # What is served and what else is measured beside the model is of no concern here.
     return {
-        name: one.model_copy(update={"fusion": None, "evaluation": one.evaluation.model_copy(update={"baselines": []})})
+        name: one.model_copy(
+            update={"fusion": None, "evaluation": one.evaluation.model_copy(update={"baselines": [], "judged_baselines": []})}
+        )
         for name, one in found.items()
     }
 

@@ -32,6 +32,7 @@ from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
 from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
 from m6rec.training.dialogues import NAME as DIALOGUE
+from m6rec.training.judged_baselines import judge_beside, usual_baselines
 from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
@@ -255,6 +256,8 @@ class Evaluate(Stage):
         for number, evaluation in enumerate(measure_baskets(bench, baselines=bench.config.evaluation.baselines)):
             evaluation.save(folder / BASKETS / f"{number:02d}-{evaluation.name}")
         rows = judge_rows(bench)
+        if rows.judged:
+            rows = rows.beside(judge_beside(bench, rows.judged, "test", *usual_baselines(bench.config, cheap=True)))
         save_rows(rows, folder)
         facts = {f"test {one.task} {one.metrics[0]}": round(one.value(one.metrics[0]), 4) for one in rows.judged if one.name == "m6rec"}
         return {"test ndcg@10": round(float(evaluations[0].values("ndcg@10").mean()), 4), **facts}
