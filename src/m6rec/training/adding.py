@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.option_folder import judging_of, save_option
-from m6rec.training.config import LoopConfig
+from m6rec.training.config import LoopConfig, Trainable
 from m6rec.training.judging import JudgeValidation, Judging, label_size
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
@@ -27,7 +27,6 @@ from m6rec.training.setting_checks import check_kind
 from m6rec.training.task_checks import check_tasks
 from m6rec.training.workbench import Workbench
 
-Policy = Literal["options", "upper", "everything"]
 FOLDER = "options"  # of the run
 BATCH = 1024
 SETTINGS = {"epochs": 4, "learning_rate": 5e-3, "weight_decay": 0.01, "warmup": 0.3, "patience": 2}
@@ -45,7 +44,13 @@ class Added:
 
 
 def add_task(
-    run: Path, name: str, task: JudgeConfig, *, policy: Policy = "options", settings: dict[str, Any] | None = None, progress: bool = False
+    run: Path,
+    name: str,
+    task: JudgeConfig,
+    *,
+    policy: Trainable = "options",
+    settings: dict[str, Any] | None = None,
+    progress: bool = False,
 ) -> Added:
     """Train a new task for the newest training of a run folder; its data are read again for the new label.
 

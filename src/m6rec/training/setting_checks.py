@@ -10,6 +10,7 @@ from m6rec.data.dataset import Dataset, FieldType
 from m6rec.data.labels import Labels
 from m6rec.evaluation.metric_names import metrics_of, split_name
 from m6rec.tasks.config import JudgeConfig
+from m6rec.training.freezing import check_trainable
 
 LOSSES = {"number": ("auto", "squared", "huber"), "tokens": ("auto",)}  # by kind of label; of the other kinds:
 LOSSES_OF_LABELS = ("auto", "log", "focal")
@@ -22,6 +23,7 @@ def check_settings(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, L
     Args:
         labels: judge task -> what was read.
     """
+    check_trainable(config)
     check_choosing(dataset, config)
     check_judging(dataset, config, labels)
 

@@ -32,6 +32,7 @@ from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
 from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
 from m6rec.training.dialogues import NAME as DIALOGUE
+from m6rec.training.freezing import freeze
 from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
@@ -129,6 +130,7 @@ class Fit(Stage):
             watched |= writing.watched()
             validations.append(lambda: writing.validate(bench, write))
             bench.progress.say(f"  {writing.statement}")
+        freeze(model, tasks, config.train.trainable)
         loop = Loop(
             model,
             tasks,
