@@ -18,7 +18,7 @@ from m6rec.base.errors import ConfigError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.language_model.backbones.adapt import is_adapter
 from m6rec.training import stages_fit
-from m6rec.training.freezing import check_trainable
+from m6rec.training.configuration_checks import check_trainable
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, train
 

@@ -11,7 +11,7 @@ import zlib
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -49,6 +49,7 @@ class Member(Scorer):
         """No options."""
 
     name = "member"
+    built_on: ClassVar[tuple[tuple[str, str], ...]] = ()  # (module, extra that installs it) that the fit needs
     options: Config
 
     def __init__(self, options: Config | None = None) -> None:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from m6rec.base.errors import ConfigError
-from m6rec.config import M6RecConfig
 from m6rec.language_model.model import LanguageModel
-from m6rec.tasks.prior import part_names
 from m6rec.tasks.task import Task
 from m6rec.training.config import Trainable
 
@@ -27,17 +24,3 @@ def freeze(model: LanguageModel, tasks: Mapping[str, Task], trainable: Trainable
         for name, parameter in task.named_parameters():
             if name not in own:
                 parameter.requires_grad_(False)
-
-
-def check_trainable(config: M6RecConfig) -> None:
-    """Raises ConfigError: a policy under which nothing would learn."""
-    if config.train.trainable != "options":
-        return
-    choose = config.choose
-    others = config.judges or config.writes or config.basket or config.dialogue
-    if others or (choose.weight > 0 and part_names(choose.prior)):
-        return
-    why = "chooses without priors that gates could weigh" if choose.weight > 0 else "has weight 0"
-    raise ConfigError(
-        f"train.trainable is options, and there is none to learn: '{config.choose_name}' {why}; say upper or everything, or add a judge task"
-    )

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
 from m6rec.data.baskets import all_baskets
-from m6rec.data.splits import welcome
 from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
@@ -38,6 +36,7 @@ from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
 from m6rec.training.measuring import BASKETS, judge_rows, measure, measure_baskets, save_rows, write_report
+from m6rec.training.setting_checks import training_targets
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.stages_interest import fitted_interest
@@ -210,12 +209,7 @@ def training_examples(bench: Workbench) -> ChooseExamples:
         DataError: no target at all.
     """
     config, histories, names = bench.config.choose, bench.split.train, bench.dataset.action_names
-    wanted = welcome(histories, names)
-    if config.positive is not None:
-        assert histories.actions is not None
-        wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
-    if not wanted.any():
-        raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
+    wanted = training_targets(histories, names, config)
     tables, seed = bench.catalogue.priors, bench.config.seed
     if too_large(histories, config.prior):
         values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"))
