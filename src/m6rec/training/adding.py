@@ -12,14 +12,13 @@ from torch import nn
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.config import M6RecConfig
 from m6rec.data.row_splits import readable
-from m6rec.evaluation.calibration import fit_calibration
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.option_folder import judging_of, save_option
 from m6rec.training.config import LoopConfig, Trainable
-from m6rec.training.judging import JudgeValidation, Judging, label_size
+from m6rec.training.judging import JudgeValidation, Judging, calibrate_judge, label_size
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
 from m6rec.training.run_folder import RunFolder
@@ -100,9 +99,9 @@ def add_task(
     loop.run()
     weights = sum(value.numel() for value in part.judge.parameters() if value.requires_grad)
     weights += sum(value.numel() for value in scorer.model.parameters() if value.requires_grad)
-    if task.calibrate:
-        part.calibrations[name] = fit_calibration(validation.judged()[0], seed=bench.config.seed)
-    judged = _judged(bench, judging, part, judging.chosen("test"), name)
+    calibrations, thresholds = calibrate_judge(validation)
+    part.calibrations |= calibrations
+    judged = _judged(bench, judging, part, thresholds)
     figures = {metric: estimate._asdict() for metric, estimate in judged.table().items()}
     if policy == "options":
         save_option(folder / "option", scorer, name, figures)
@@ -130,10 +129,12 @@ def _judging(bench: Workbench, name: str, task: JudgeConfig, part: JudgePart) ->
     return Judging({name: task}, exposures, histories, check.parts, statement, {name: check.labels}, part.inputs)
 
 
-def _judged(bench: Workbench, judging: Judging, part: JudgePart, rows: Any, name: str) -> Judged:
+def _judged(bench: Workbench, judging: Judging, part: JudgePart, thresholds: dict[str, float]) -> Judged:
+    """What the new task says of the test rows, yes from its threshold on."""
+    rows = judging.chosen("test")
     examples = judging.examples(bench, rows, 4 * BATCH)
-    found = part.answers(bench.model, examples.rows, examples.histories, examples.contents, examples.profiles, [name])
-    return judging.judged("m6rec", found, rows, bench)[0]
+    found = part.answers(bench.model, examples.rows, examples.histories, examples.contents, examples.profiles, list(judging.configs))
+    return judging.judged("m6rec", found, rows, bench, thresholds)[0]
 
 
 def _whole(bench: Workbench, scorer: ChooseScorer, folder: Path) -> None:
