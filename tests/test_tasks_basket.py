@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from m6rec import Recommender
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import ConfigError, DataError, UsageError
 from m6rec.config import load_config
-from m6rec.data.baskets import basket_numbers, split_baskets
+from m6rec.data.baskets import all_baskets, basket_numbers, split_baskets
 from m6rec.data.config import SplitConfig
 
 NAN = float("nan")
@@ -51,6 +52,18 @@ def test_held_out_events_are_in_no_training_basket() -> None:
     assert cut.test.requests.users.tolist() == [0, 1]
     with pytest.raises(ConfigError, match="baskets are cut by leave_one_out or time"):
         split_baskets(histories(), SplitConfig(protocol="cold_items"), 0, seed=0)
+
+
+def test_what_is_refused_is_in_no_basket() -> None:
+    """Item 3 of the first user is skipped, item 6, the other's last, disliked; who is asked about what stays as the split of events has it."""
+    rated = replace(histories(), actions=np.array([0, 0, 1, 0, 0, 0, 0, 0, 2], dtype=np.int16))
+    cut = split_baskets(rated, SplitConfig(), 0, seed=0, refused=[1, 2])
+    assert [sorted(cut.train.row(row).tolist()) for row in range(len(cut.train))] == [[1, 2], [1, 2]]
+    assert len(cut.validation) == 0  # item 4 begins its basket now
+    asked = [(cut.test.requests.histories.row(row).tolist(), cut.test.targets.row(row).tolist()) for row in range(len(cut.test))]
+    assert asked == [([4], [5])]
+    everything = all_baskets(rated, 0, seed=0, refused=[1, 2])
+    assert [sorted(everything.row(row).tolist()) for row in range(len(everything))] == [[1, 2], [4, 5], [1, 2]]
 
 
 @pytest.fixture(scope="module")

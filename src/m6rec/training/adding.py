@@ -140,7 +140,7 @@ def _judged(bench: Workbench, judging: Judging, part: JudgePart, thresholds: dic
 def _whole(bench: Workbench, scorer: ChooseScorer, folder: Path) -> None:
     for module in (scorer.model, scorer.task, *_modules(scorer)):
         module.eval()
-    scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, bench.config.choose.prior)
+    scorer.catalogue = scorer.catalogue.with_priors(bench.all_had, bench.config.choose.prior)
     scorer.refresh()
     scorer.save(folder)
 

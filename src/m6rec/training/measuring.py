@@ -60,7 +60,7 @@ def measure(
     scorers += [(f"{alone} {'and' if blended else 'without'} {part}", bench.fitted((part,))) for part in without]
     for name in baselines:
         bench.progress.say(f"  fitting {name}")
-        scorers.append((name, MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items)))
+        scorers.append((name, MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items, bench.refused)))
     found = []
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")

@@ -14,7 +14,7 @@ from m6rec.data.baskets import split_baskets
 from m6rec.data.dataset import Dataset, FieldType
 from m6rec.data.dialogue_rows import split_dialogues
 from m6rec.data.labels import Labels
-from m6rec.data.splits import welcome
+from m6rec.data.splits import refusals, welcome
 from m6rec.evaluation.metric_names import metrics_of, split_name
 from m6rec.index.build import choose_kind
 from m6rec.tasks.config import ChooseConfig, JudgeConfig
@@ -58,7 +58,7 @@ def check_choosing(dataset: Dataset, config: M6RecConfig) -> None:
                     _known(value, values, f"scenarios.offers.{scenario}.{name}", "value of an item")
 
     if config.basket is not None:
-        split_baskets(dataset.histories, config.split, config.basket.within, config.seed)
+        split_baskets(dataset.histories, config.split, config.basket.within, config.seed, refusals(dataset.action_names))
     if config.dialogue is not None:
         split_dialogues(dataset)
     if choose_kind(len(dataset.items), config.index) != "exact":

@@ -77,5 +77,5 @@ def _member(bench: Workbench, name: str) -> Member:
     if not folder.exists():
         bench.progress.say(f"  fitting {name}")
         with atomic_folder(folder) as temporary:
-            MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items).save(temporary)
+            MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items, bench.refused).save(temporary)
     return Member.load(folder)

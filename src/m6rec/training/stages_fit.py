@@ -73,7 +73,7 @@ class Fit(Stage):
         model, task = bench.model, bench.new_task()
         bench.progress.say(f"  {bench.split.statement}")
         if task.items.identity is not None and config.choose.spectral_start:
-            start = spectral_identity(bench.split.train, len(bench.dataset.items), bench.shape.width, config.choose.prior, config.seed)
+            start = spectral_identity(bench.had, len(bench.dataset.items), bench.shape.width, config.choose.prior, config.seed)
             task.items.identity.weight.data.copy_(start)
         task.bind(training_examples(bench))
         scorer = bench.scorer(model, task)
@@ -212,9 +212,9 @@ def training_examples(bench: Workbench) -> ChooseExamples:
     wanted = training_targets(histories, names, config)
     tables, seed = bench.catalogue.priors, bench.config.seed
     if too_large(histories, config.prior):
-        values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"))
+        values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"), bench.had)
     else:
-        values = training_values(histories, tables, config.prior, seed)
+        values = training_values(histories, tables, config.prior, seed, bench.had)
     profiles = None if bench.profiles is None else bench.profiles.contents
     return ChooseExamples(
         histories, wanted, values, bench.catalogue.contents, profiles, bench.config.train.step_targets(len(histories.items))
@@ -269,12 +269,12 @@ class Index(Stage):
         config, scorer = bench.config, served(bench)
         scorer.interest = fitted_interest(bench)
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
-        scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
+        scorer.catalogue = scorer.catalogue.with_priors(bench.all_had, config.choose.prior)
         refit(bench, scorer)
         if scorer.basket is not None:
             assert config.basket is not None
             scorer.basket = replace(
-                scorer.basket, priors=bench.basket_priors(all_baskets(bench.dataset.histories, config.basket.within, config.seed))
+                scorer.basket, priors=bench.basket_priors(all_baskets(bench.all_had, config.basket.within, config.seed))
             )
         if scorer.dialogue is not None and bench.talking is not None:
             scorer.dialogue = bench.talking.everything(scorer.dialogue)
