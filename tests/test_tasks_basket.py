@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +17,7 @@ from m6rec.base.errors import ConfigError, DataError, UsageError
 from m6rec.config import load_config
 from m6rec.data.baskets import all_baskets, basket_numbers, split_baskets
 from m6rec.data.config import SplitConfig
+from m6rec.evaluation.evaluated import Evaluation
 
 NAN = float("nan")
 
@@ -102,6 +105,22 @@ def test_the_other_of_a_pair_completes_the_basket(paired_run: Path) -> None:
     assert {a.item_id: a.score for a in following} != {a.item_id: a.score for a in completing}
     with pytest.raises(UsageError, match="there is no choose task 'baskt'; did you mean 'basket'"):
         recommender.recommend(history=["i0"], task="baskt")
+
+
+def test_evaluate_prints_baskets(paired_run: Path, m6rec: Any) -> None:
+    """In the terminal, in the JSON and on the pages of the run, with the figures that the run kept."""
+    (kept,) = paired_run.glob("stages/evaluate-*/baskets/00-m6rec")
+    expected = Evaluation.load(kept).table()["ndcg@10"].mean
+    assert expected > 0.9
+    shown = m6rec("evaluate", paired_run, "--baselines", "popularity")
+    assert "Baskets completed" in shown.out
+    block = shown.out[shown.out.index("Baskets completed") :]
+    assert re.search(rf"^m6rec .*{expected:.4f}", block, flags=re.M)
+    assert re.search(r"^popularity ", block, flags=re.M)
+    told = [one for one in m6rec("evaluate", paired_run, "--baselines", "none", "--json").json() if one.get("task") == "baskets"]
+    assert [one["name"] for one in told] == ["m6rec"]
+    for page in ("report.html", "evaluation.html"):
+        assert "Baskets completed" in (paired_run / page).read_text(encoding="utf-8")
 
 
 def test_a_basket_survives_saving_and_new_items(paired_run: Path, tmp_path: Path) -> None:

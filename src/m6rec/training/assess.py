@@ -9,7 +9,7 @@ from typing import Literal
 
 from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.evaluated import Evaluation
-from m6rec.training.measuring import JudgedRows, judge_rows, measure, measure_named, page, write_page
+from m6rec.training.measuring import JudgedRows, judge_rows, measure, measure_baskets, measure_named, page, write_page
 from m6rec.training.pipeline import open_run
 from m6rec.training.seesaw import kept_alone
 
@@ -22,6 +22,7 @@ def evaluate_run(
     split: Literal["validation", "test"] = "test",
     report: Path | None = None,
     progress: bool = False,
+    completed: list[Evaluation] | None = None,
     named: list[Evaluation] | None = None,
     conversed: Sequence[Conversed] = (),
 ) -> tuple[list[Evaluation], JudgedRows]:
@@ -32,6 +33,7 @@ def evaluate_run(
             model trained without it, train with `m6rec train --without`.
         baselines: names of fusion members; None takes those of the run's configuration.
         report: an HTML file to write.
+        completed: takes the evaluations of the task that completes baskets, where there is one.
         named: takes the evaluations of the task that names items in dialogues, where there is one.
         conversed: how conversations answered held-out dialogues, for the report.
 
@@ -51,9 +53,12 @@ def evaluate_run(
     ours = {one.task: one for one in reversed(rows.judged)}  # the model comes first
     alone = [replace(one, worth=ours[one.task].worth, metrics=ours[one.task].metrics) for one in kept_alone(bench, split)]
     rows = rows._replace(judged=[*rows.judged, *alone])
+    of_baskets = measure_baskets(bench, baselines=names, held=split) if completed is not None else []
+    if completed is not None:
+        completed += of_baskets
     in_dialogues = measure_named(bench, baselines=names, held=split) if named is not None else []
     if named is not None:
         named += in_dialogues
     if report is not None:
-        write_page(report, page(bench, found, rows.judged, rows.before, in_dialogues, conversed))
+        write_page(report, page(bench, found, rows.judged, rows.before, of_baskets, in_dialogues, conversed))
     return found, rows
