@@ -127,11 +127,18 @@ JUDGED = ("train.epochs=2", "train.threads=1", "model.width=16", "model.history=
 
 @pytest.fixture(scope="session")
 def judged_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small sample whose config.yaml has tasks that judge candidates, items and texts. Read only."""
+    """A folder with a small sample whose config.yaml has tasks that judge candidates, items and texts. Read only.
+
+    Without likes, dislikes and long views: they cost time and are clicks over again; test_data_sample_exposures.py has them.
+    """
     from m6rec.data.sample import write_sample
 
     folder = tmp_path_factory.mktemp("judged")
     write_sample(folder, users=80, items=60, events_per_user=10.0, tasks=True)
+    config, left_out = folder / "config.yaml", ("  like:", "  long_view:", "  dislike:", "evaluation:", "  worth:")
+    lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = "".join(line for line in lines if not line.startswith(left_out))
+    config.write_text(kept.replace(", metrics: [auc, gauc, log_loss, ece, pr_auc, best_f1, ndcg@3, satisfaction@3]", ""), encoding="utf-8")
     return folder
 
 

@@ -5,6 +5,8 @@ What is odd but allowed (items without text, users with one event, a megabyte of
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -153,16 +155,56 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
     ),
     "unknown positive action": (GOOD, {"tasks": {"next": {"positive": ["buy"]}}}, 1, ["'buy'", "no event has"]),
     "missing templates": (GOOD, {"text": {"templates": "words.yaml"}}, 2, ["words.yaml"]),
+    "unknown word of a template": (
+        {**GOOD, "words.yaml": "entities:\n  item: {parts: [{say: 'called {titel}'}]}\n"},
+        {"text": {"templates": "words.yaml"}},
+        2,
+        ["words.yaml", "placeholder '{titel}'", "did you mean 'title'?"],
+    ),
+    "missing synonyms": (GOOD, {"text": {"augment": {"copies": 1, "synonyms": "same.txt"}}}, 2, ["text.augment.synonyms", "same.txt"]),
+    "unknown baseline": (GOOD, {"evaluation": {"baselines": ["popularty"]}}, 2, ["evaluation.baselines names 'popularty'; did you mean"]),
+    "unknown member": (
+        GOOD,
+        {"fusion": {"members": ["m6rec", "item_kn"]}},
+        2,
+        ["fusion.members names 'item_kn'; did you mean 'item_knn'?"],
+    ),
+    "nothing to start from": (GOOD, {"pretrain": {"from": "runs/other"}}, 1, ["runs/other is no finished run", "m6rec pretrain"]),
+    "no basket": (
+        GOOD,
+        {"tasks": {"next": {}, "basket": {"answer": "choose", "of": "basket", "within": 0}}},
+        1,
+        ["no basket of two different items", "raise `within`"],
+    ),
+    "no dialogues": (
+        GOOD,
+        {"tasks": {"next": {}, "talk": {"answer": "choose", "of": "dialogue"}}},
+        1,
+        ["of: dialogue", "data.dialogues: <file>"],
+    ),
+    "no training target": (
+        {
+            **GOOD,
+            "events.csv": table(
+                "user_id,item_id,time,action", [(*row, "buy" if row[2] % 100 == EVENTS - 1 else "view") for row in SEQUENCES]
+            ),
+        },
+        {"tasks": {"next": {"answer": "choose", "positive": ["buy"]}}},
+        1,
+        ["there is no training target", "`positive`"],
+    ),
 }
-ONLY_TRAIN = {"missing templates"}  # validate looks at the data, not at what is asked of it
 STAGES_BEFORE = {
-    "missing templates": {"prepare"},
-    "empty split": {"prepare", "tokenizer"},
+    "unknown word of a template": {"prepare"},
+    "no basket": {"prepare"},
+    "no dialogues": {"prepare"},
+    "no training target": {"prepare"},
+    "empty split": {"prepare"},
     "unknown positive action": {"prepare"},
 }
 
 
-@pytest.mark.parametrize("name", [name for name in BAD if name not in ONLY_TRAIN])
+@pytest.mark.parametrize("name", BAD)
 def test_validate_says_it_in_one_line_and_writes_nothing(name: str, tmp_path: Path, m6rec: CommandLines) -> None:
     files, config, code, words = BAD[name]
     path = shop(tmp_path / "shop", files, config)
@@ -190,6 +232,39 @@ def test_train_leaves_nothing_but_finished_stages(name: str, tmp_path: Path, m6r
     else:
         assert not (tmp_path / "run" / "model").exists()
         assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing", "told"),
+    [
+        ({"train": {"balance": "pcgrad"}}, "torchjd.aggregation", "pip install 'm6rec[train]'"),
+        ({"train": {"balance": "upgrad"}}, "quadprog", "pip install quadprog"),
+        ({"fusion": {"how": "lambdamart"}}, "lightgbm", "pip install 'm6rec[fusion]'"),
+        ({"fusion": {"members": ["m6rec", "ials"]}}, "implicit.cpu.als", "pip install 'm6rec[fusion]'"),
+        ({"index": {"kind": "ivf", "exact_below": 0}}, "faiss", "pip install 'm6rec[ann]'"),
+    ],
+    ids=["pcgrad", "upgrad", "lambdamart", "ials", "ivf"],
+)
+def test_what_is_not_installed_is_said_before_training(
+    settings: Any, missing: str, told: str, tmp_path: Path, m6rec: CommandLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `validate` as by `train`: one line, and no stage is begun but reading the data."""
+    find, load = importlib.util.find_spec, importlib.import_module
+
+    def absent(name: str, *rest: Any, **more: Any) -> object:
+        if name == missing:
+            raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
+        return load(name, *rest, **more)
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name, *rest))
+    monkeypatch.setattr(importlib, "import_module", absent)
+    monkeypatch.setattr("m6rec.index.build.LEAST", 0)
+    path = shop(tmp_path / "shop", None, settings)
+    for command in (["validate", path], ["train", path, "--run", tmp_path / "run", *quick()]):
+        line = m6rec(*command).error(1)
+        assert missing in line
+        assert told in line
+    assert {folder.name.split("-")[0] for folder in tmp_path.glob("run/stages/*")} <= {"prepare"}
 
 
 def train(folder: Path, m6rec: CommandLines, files: dict[str, str | bytes], config: Any = None) -> tuple[dict[str, int], Recommender]:

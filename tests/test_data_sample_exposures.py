@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from conftest import JUDGED
 from m6rec.config import load_config
 from m6rec.data.dataset import Dataset
 from m6rec.data.prepare import prepare
@@ -16,6 +17,9 @@ from m6rec.data.sample import FORMATS, Sample, generate, write_sample
 from m6rec.data.sample_exposures import EXAMINED
 from m6rec.data.sample_titles import load_words
 from m6rec.data.spans import read_spans
+from m6rec.evaluation.list_metrics import satisfaction_of_lists
+from m6rec.training.measuring import kept_rows
+from m6rec.training.pipeline import open_run, train
 from m6rec.training.task_checks import check_tasks
 
 
@@ -38,9 +42,15 @@ def test_clicks_follow_position_and_relevance(sample: Sample) -> None:
         spread = 3 * np.sqrt((expected[here] * (1 - expected[here])).sum())
         assert abs(clicked[here].sum() - expected[here].sum()) < spread
         assert here.sum() == (position == 1).sum()  # every list is full
-    bought = shown["bought"].to_numpy()
-    known = ~np.isnan(truth.buying) & (clicked == 1)
-    assert abs(bought[known].sum() - truth.buying[known].sum()) < 3 * np.sqrt(known.sum() / 4)
+    for name, chance in (("bought", truth.buying), ("liked", truth.liking), ("long_view", truth.staying)):
+        known = ~np.isnan(chance) & (clicked == 1)
+        spread = 3 * np.sqrt((chance[known] * (1 - chance[known])).sum())
+        assert known.sum() > 300, name
+        assert abs(shown[name].to_numpy()[known].sum() - chance[known].sum()) < spread, name
+    passed = clicked == 0
+    examined = truth.examined[position - 1]
+    expected = (examined * (1 - truth.relevance) * truth.disliking / (1 - examined * truth.relevance))[passed]  # of what was not clicked
+    assert abs(shown["disliked"].to_numpy()[passed].sum() - expected.sum()) < 3 * np.sqrt((expected * (1 - expected)).sum())
 
 
 def test_outcomes_hang_together(sample: Sample) -> None:
@@ -52,6 +62,7 @@ def test_outcomes_hang_together(sample: Sample) -> None:
         (pl.col("liked") == 1) & ~clicked,
         (pl.col("disliked") == 1) & clicked,
         pl.col("dwell").is_null() == clicked,
+        (pl.col("long_view") == 1) != (pl.col("dwell") >= 30).fill_null(False),
         pl.col("rating").is_not_null() != (pl.col("bought") == 1).fill_null(False),
     ):
         assert shown.filter(wrong).height == 0
@@ -97,6 +108,18 @@ def test_clicks_alone_mislead_and_what_was_planted_puts_them_right(sample: Sampl
     assert (naive < 0.6 * planted).all()
 
 
+def test_what_people_would_like_satisfies_more_than_what_was_shown_first(sample: Sample) -> None:
+    """The first three of each list by planted relevance, against its own order and against chance, by the satisfaction that the file says."""
+    shown, truth = sample.exposures, sample.exposure_truth
+    worth = (shown["liked"].fill_null(0) + shown["long_view"] - shown["disliked"]).to_numpy().astype(float)
+    lists = shown["list_id"].cast(pl.Int64).to_numpy()
+    orders = {"planted": truth.relevance, "shown": -shown["position"].to_numpy(), "turned": -truth.relevance}
+    found = {name: satisfaction_of_lists(worth, order.astype(float), lists, 3)[1].mean() for name, order in orders.items()}
+    assert found["planted"] > found["shown"] + 0.01 > found["turned"] + 0.04
+    assert worth.min() == -1
+    assert worth.max() == 2
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_labelled_words_are_where_the_spans_say(language: str) -> None:
     made = generate(users=60, items=120, language=language)  # type: ignore[arg-type]
@@ -135,7 +158,8 @@ def test_the_formats_hold_the_same_exposures_and_tasks(tmp_path: Path) -> None:
         told.append(lines)
         rows.append(dataset.exposures)
     assert told[0] == told[1] == told[2]
-    assert [line.split(" (")[0] for line in told[0]] == ["task click", "task purchase", "task rating", "task category", "task sentiment"]
+    tasks = ["click", "purchase", "like", "long_view", "dislike", "category", "rating", "sentiment"]
+    assert sorted(line.split(" (")[0] for line in told[0]) == sorted(f"task {name}" for name in tasks)
     for other in rows[1:]:
         assert other.labels.equals(rows[0].labels)
         assert other.context.equals(rows[0].context)
@@ -143,7 +167,23 @@ def test_the_formats_hold_the_same_exposures_and_tasks(tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(other, name), getattr(rows[0], name))
 
 
-@pytest.mark.parametrize(("users", "items", "language"), [(60, 40, "en"), (40, 300, "zh")])
+@pytest.mark.parametrize(("users", "items", "language"), [(60, 40, "en"), (40, 300, "zh"), (40, 20, "en")])
 def test_small_samples_have_tasks_too(tmp_path: Path, users: int, items: int, language: str) -> None:
     write_sample(tmp_path, users=users, items=items, language=language, tasks=True)  # type: ignore[arg-type]
     read(tmp_path)
+
+
+def test_satisfaction_is_measured_on_the_sample(tmp_path: Path) -> None:
+    """As written: the click task says of its lists what they are worth in likes, long views and dislikes."""
+    write_sample(tmp_path, users=80, items=60, events_per_user=10.0, tasks=True)
+    quick = [*JUDGED, "train.epochs=1", "pretrain.epochs=0", "evaluation.resamples=100", "evaluation.baselines=[]"]
+    train(load_config(tmp_path / "config.yaml", quick), tmp_path, tmp_path / "run", until="evaluate")
+    judged = {one.task: one for one in kept_rows(open_run(tmp_path / "run").folder("evaluate")).judged if one.name == "m6rec"}
+    assert {"like", "long_view", "dislike"} <= set(judged)
+    click = judged["click"]
+    assert "satisfaction@3" in click.metrics
+    assert -1 < click.value("satisfaction@3") < 2
+    by_hand = {"like": 1, "long_view": 1, "dislike": -1}
+    total = sum(weight * judged[name].truth.sum() for name, weight in by_hand.items())
+    assert click.worth is not None
+    assert click.worth.sum() == pytest.approx(total)

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from m6rec.evaluation.choice_tables import basket_tables, dialogue_tables, tables_text
 from m6rec.evaluation.conversed import Conversed
-from m6rec.evaluation.dialogue_tables import dialogue_tables, dialogue_text
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.intervals import wilson
 from m6rec.evaluation.report import html_report
@@ -72,8 +72,19 @@ def test_the_report_has_a_section_of_dialogues() -> None:
     for words in ("Items named in dialogues", "Conversations (7 held-out dialogues)", "Hand-over precision", "0.7500", "popularity"):
         assert words in page
     assert 'href="#dialogues"' not in html_report([named("m6rec")], title="t")
-    text = dialogue_text([named("m6rec")], [TALKED])
+    text = tables_text(dialogue_tables([named("m6rec")], [TALKED]))
     assert "Known questions, right answer first" in text
     assert "0.6667" in text
     assert [len(table.rows) for table in dialogue_tables([named("a"), named("b")], [TALKED])] == [2, 4]
     assert dialogue_tables([], []) == []
+
+
+def test_the_report_has_a_section_of_baskets() -> None:
+    completed = [named("m6rec"), named("popularity")]
+    page = html_report([named("m6rec")], title="t", completed=completed)
+    assert 'href="#baskets"' in page
+    assert page.count("Baskets completed") == 1
+    assert 'href="#baskets"' not in html_report([named("m6rec")], title="t")
+    (table,) = basket_tables(completed)
+    assert [row[0].text for row in table.rows] == ["m6rec", "popularity"]
+    assert basket_tables([]) == []

@@ -17,7 +17,7 @@ from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_comparison import cells_of, overall, verdict
 from m6rec.evaluation.judged_report import judged_page, judged_section
-from m6rec.evaluation.judged_tables import calibration_table, class_table, judged_markdown, judged_tables
+from m6rec.evaluation.judged_tables import calibration_table, class_table, few_classes, judged_markdown, judged_tables
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
 from m6rec.evaluation.metric_names import METRIC_NAMES
 from m6rec.evaluation.reliability import reliability, reliability_chart
@@ -277,3 +277,27 @@ def test_the_snippet_of_the_documentation_runs(tmp_path: Path, monkeypatch: pyte
 def test_every_metric_is_in_the_documentation() -> None:
     page = (Path(__file__).parents[1] / "docs" / "judged.md").read_text(encoding="utf-8")
     assert [name for name in METRIC_NAMES if f"`{name}`" not in page and f"`{name}@k`" not in page] == []
+
+
+def test_the_terminal_says_how_each_class_does() -> None:
+    """By hand: of class c of 20, 20 - c of 20 rows are called so and the others class 0; one more class that nobody has or says."""
+    classes, each = 20, 20
+    truth = np.repeat(np.arange(classes), each)
+    said = np.where(np.arange(each)[None] < each - np.arange(classes)[:, None], np.arange(classes)[:, None], 0).ravel()
+    names = [f"class{number:02d}" for number in range(classes)] + ["unseen"]
+    wide = Judged("joint", "topic", "classes", truth, np.eye(classes + 1)[said], names=names, resamples=20)
+    other = Judged("single", "topic", "classes", truth, np.eye(classes + 1)[truth], names=names, resamples=20)
+    (table,) = few_classes([wide, other])
+    assert table.title == "Classes of topic, joint"
+    by_hand = {f"class{c:02d}": 2 * (each - c) / (each + each - c) for c in range(1, classes)}  # precision 1, recall (20 - c) / 20
+    by_hand["class00"] = 2 * each / (each + each + sum(range(classes)))
+    ordered = sorted(by_hand, key=lambda name: -by_hand[name])
+    assert [row[0].text for row in table.rows] == [*ordered[:6], *ordered[-6:]]
+    assert [row[5].text for row in table.rows] == [f"{by_hand[name]:.4f}" for name in (*ordered[:6], *ordered[-6:])]
+    assert table.note == "The 6 best and the 6 worst by F1 of 20; the page and --json have more."
+    text = judged_tables([wide, other])
+    assert re.search(r"^class01 +20 +19 +1.0000 +0.9500 +0.9744$", text, flags=re.M)
+    assert "class10" not in text
+    assert "Classes of topic, single" not in text
+    assert {row[0].text for row in few_classes(several())[0].rows} == {"sport", "科技", HOSTILE}
+    assert few_classes([clicks("joint", 0.1)]) == []

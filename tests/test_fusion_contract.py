@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,24 @@ def test_items_nobody_had_are_scored(member: Member) -> None:
     scores = MEMBERS.get(member.name)().fit(Histories.from_lists(rows), catalogue()).scores(ask([1, 2], [0], []))
     assert np.isfinite(scores).all()
     assert scores[2, 0] == scores[2].min()
+
+
+def test_what_is_refused_is_no_sign_of_liking(member: Member, tmp_path: Path) -> None:
+    """Everybody skips the same item after each one they take: the member is that of people who never saw it, and so is its answer to a skip."""
+    skipped = ITEMS - 1
+    rows = [[item for item in row if item != skipped] for row in planted()[0]]
+    taken = Histories.from_lists(rows)
+    both = Histories.from_lists([[one for item in row for one in (item, skipped)] for row in rows])
+    both = replace(both, actions=(both.items == skipped).astype(np.int16) * 3)
+    fitted = MEMBERS.get(member.name)().fit(both, catalogue(), refused=[3])
+    expected = MEMBERS.get(member.name)().fit(taken, catalogue()).scores(ask(*rows[:9], []))
+    asked = Requests(both.rows(np.append(np.arange(9), 0)))
+    asked = Requests(asked.histories.window(drop_last=np.where(np.arange(10) == 9, asked.histories.lengths, 0)))
+    np.testing.assert_array_equal(fitted.scores(asked), expected)
+    assert fitted.popularity is not None
+    assert fitted.popularity[skipped] == 0
+    fitted.save(tmp_path)
+    np.testing.assert_array_equal(Member.load(tmp_path).scores(asked), expected)
 
 
 def test_histories_of_nobody_can_be_fitted(member: Member) -> None:

@@ -16,8 +16,11 @@ from m6rec import Recommender
 from m6rec.base.errors import CheckpointError, ConfigError, DataError, UsageError
 from m6rec.cli.recommend import write_table
 from m6rec.evaluation.judged import Judged
+from m6rec.evaluation.label_metrics import best_threshold
 from m6rec.tasks.config import JudgeConfig
+from m6rec.training import adding
 from m6rec.training.adding import add_task
+from m6rec.training.judging import calibrate_judge
 from m6rec.training.pipeline import open_run
 
 
@@ -162,14 +165,29 @@ def test_a_model_that_judges_nothing_says_so(tiny_run: Path) -> None:
         plain.classify("x")
 
 
+def f1(truth: np.ndarray, called: np.ndarray) -> float:
+    hits = float((called & (truth == 1)).sum())
+    return 2 * hits / float(called.sum() + (truth == 1).sum())
+
+
 @pytest.fixture(scope="module")
 def option(judged_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of its own to which the task `liked` was added."""
     run = tmp_path_factory.mktemp("options") / "run"
     shutil.copytree(judged_run, run)
-    added = add_task(run, "liked", JudgeConfig(label="liked"), settings={"epochs": 2})
+    fitted: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            adding, "calibrate_judge", lambda validation: fitted.append((validation, calibrate_judge(validation))) or fitted[-1][1]
+        )
+        added = add_task(run, "liked", JudgeConfig(label="liked"), settings={"epochs": 2})
     assert added.share < 0.1
     assert 0 <= added.judged.value("auc") <= 1
+    validation, (calibrations, thresholds) = fitted[0]
+    said = calibrations["liked"].applied(validation.judged()[0])
+    assert added.judged.threshold == thresholds["liked"] == best_threshold(said.truth, said.predicted)
+    assert added.judged.threshold != 0.5
+    assert added.judged.table()["best_f1"].mean == pytest.approx(f1(added.judged.truth, added.judged.predicted >= added.judged.threshold))
     return added.folder
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,8 +15,9 @@ from m6rec import Recommender
 from m6rec.base.contracts import Histories
 from m6rec.base.errors import ConfigError, DataError, UsageError
 from m6rec.config import load_config
-from m6rec.data.baskets import basket_numbers, split_baskets
+from m6rec.data.baskets import all_baskets, basket_numbers, split_baskets
 from m6rec.data.config import SplitConfig
+from m6rec.evaluation.evaluated import Evaluation
 
 NAN = float("nan")
 
@@ -53,6 +57,18 @@ def test_held_out_events_are_in_no_training_basket() -> None:
         split_baskets(histories(), SplitConfig(protocol="cold_items"), 0, seed=0)
 
 
+def test_what_is_refused_is_in_no_basket() -> None:
+    """Item 3 of the first user is skipped, item 6, the other's last, disliked; who is asked about what stays as the split of events has it."""
+    rated = replace(histories(), actions=np.array([0, 0, 1, 0, 0, 0, 0, 0, 2], dtype=np.int16))
+    cut = split_baskets(rated, SplitConfig(), 0, seed=0, refused=[1, 2])
+    assert [sorted(cut.train.row(row).tolist()) for row in range(len(cut.train))] == [[1, 2], [1, 2]]
+    assert len(cut.validation) == 0  # item 4 begins its basket now
+    asked = [(cut.test.requests.histories.row(row).tolist(), cut.test.targets.row(row).tolist()) for row in range(len(cut.test))]
+    assert asked == [([4], [5])]
+    everything = all_baskets(rated, 0, seed=0, refused=[1, 2])
+    assert [sorted(everything.row(row).tolist()) for row in range(len(everything))] == [[1, 2], [4, 5], [1, 2]]
+
+
 @pytest.fixture(scope="module")
 def paired_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Orders of pairs (item 2n with item 2n + 1), drawn at random: what was bought last time says nothing of the next basket."""
@@ -89,6 +105,22 @@ def test_the_other_of_a_pair_completes_the_basket(paired_run: Path) -> None:
     assert {a.item_id: a.score for a in following} != {a.item_id: a.score for a in completing}
     with pytest.raises(UsageError, match="there is no choose task 'baskt'; did you mean 'basket'"):
         recommender.recommend(history=["i0"], task="baskt")
+
+
+def test_evaluate_prints_baskets(paired_run: Path, m6rec: Any) -> None:
+    """In the terminal, in the JSON and on the pages of the run, with the figures that the run kept."""
+    (kept,) = paired_run.glob("stages/evaluate-*/baskets/00-m6rec")
+    expected = Evaluation.load(kept).table()["ndcg@10"].mean
+    assert expected > 0.9
+    shown = m6rec("evaluate", paired_run, "--baselines", "popularity")
+    assert "Baskets completed" in shown.out
+    block = shown.out[shown.out.index("Baskets completed") :]
+    assert re.search(rf"^m6rec .*{expected:.4f}", block, flags=re.M)
+    assert re.search(r"^popularity ", block, flags=re.M)
+    told = [one for one in m6rec("evaluate", paired_run, "--baselines", "none", "--json").json() if one.get("task") == "baskets"]
+    assert [one["name"] for one in told] == ["m6rec"]
+    for page in ("report.html", "evaluation.html"):
+        assert "Baskets completed" in (paired_run / page).read_text(encoding="utf-8")
 
 
 def test_a_basket_survives_saving_and_new_items(paired_run: Path, tmp_path: Path) -> None:

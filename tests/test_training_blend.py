@@ -17,9 +17,8 @@ from m6rec import Recommender
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import CheckpointError, ConfigError, MissingExtraError
 from m6rec.config import M6RecConfig
-from m6rec.fusion import ways_learned
 from m6rec.fusion.member import Member
-from m6rec.training import stages_blend
+from m6rec.training import configuration_checks, stages_blend
 from m6rec.training.assess import evaluate_run
 from m6rec.training.pipeline import open_run, plan, stages, train
 
@@ -173,7 +172,7 @@ def test_what_can_be_said_before_training_is(
     def missing(module: str, extra: str) -> None:
         raise MissingExtraError(f"'{module}' is not installed; type: pip install 'm6rec[{extra}]'")
 
-    monkeypatch.setattr(ways_learned, "require", missing)
+    monkeypatch.setattr(configuration_checks, "require", missing)
     for setting in ("fusion.how=lambdamart", "fusion.members=[m6rec, stacked]"):
         with pytest.raises(MissingExtraError, match=r"pip install 'm6rec\[fusion\]'"):
             train(tiny_config(setting), tiny_sample, tmp_path / "run")

@@ -25,6 +25,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"balance": "mgda", "accumulate": 2, "adversarial": 0.1},
     {"balance": {"way": "aligned_mtl", "sampling": "adaptive"}, "average": "last"},
     {"balance": "uncertainty", "checkpoint_seconds": 1e-9, "cut": 6},
+    {"balance": "gradnorm", "accumulate": 2, "precision": "bfloat16"},
+    {"balance": "pcgrad", "precision": "bfloat16"},
 ]
 
 

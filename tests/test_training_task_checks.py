@@ -11,6 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from m6rec.base.errors import DataError
+from m6rec.tasks.config import JudgeConfig
+from m6rec.training.setting_checks import check_kind
+
 USERS, SHOWN = 40, 30
 CONFIG = """
 data: {events: events.csv, items: items.csv, texts: texts.csv, exposures: shown.csv}
@@ -145,3 +149,8 @@ def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> 
         assert "task shelf: 'section' (fields.items) and the label determine each other" in err
     finally:
         (shop / "shown.csv").write_bytes(before)
+
+
+def test_words_of_a_candidate_cannot_be_labelled() -> None:
+    with pytest.raises(DataError, match="task brand: its labels are spans of words, and a candidate has no words to label; say on: text"):
+        check_kind("brand", JudgeConfig(label="brand"), "tokens")

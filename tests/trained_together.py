@@ -55,9 +55,11 @@ class Both(Task):
 
 def make(folder: Path, settings: dict[str, Any]) -> Loop:
     noise = settings.get("noise", 0.1)
-    config = TrainConfig(epochs=3, learning_rate=0.05, **{name: value for name, value in settings.items() if name not in ("noise", "cut")})
+    own = ("noise", "cut", "precision")
+    config = TrainConfig(epochs=3, learning_rate=0.05, **{name: value for name, value in settings.items() if name not in own})
     tasks: dict[str, Task] = {"judge": Both([1.0, -2.0, 0.5, 3.0, -0.3, 2.2, 1.7, -1.1], noise)}
-    return Loop(LanguageModel(SHAPE, seed=1), tasks, config, weights={"a": 1.0, "b": 0.5}, seed=3, folder=folder)
+    weights, precision = {"a": 1.0, "b": 0.5}, settings.get("precision", "off")
+    return Loop(LanguageModel(SHAPE, seed=1), tasks, config, weights=weights, seed=3, folder=folder, precision=precision)
 
 
 class CutError(Exception):

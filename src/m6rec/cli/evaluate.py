@@ -58,7 +58,6 @@ def evaluate(
             print_lines([f"would write {page}"])
         return
 
-    from m6rec.evaluation.dialogue_tables import dialogue_text
     from m6rec.evaluation.evaluated import Evaluation
     from m6rec.recommender import Recommender
     from m6rec.training.assess import evaluate_run
@@ -67,6 +66,7 @@ def evaluate(
     talks = open_run(run).config.data.dialogues is not None
     talked = Recommender.from_pretrained(run).measure_conversation(split.value) if talks else None
     conversed = [] if talked is None else [talked]
+    completed: list[Evaluation] = []
     named: list[Evaluation] = []
     found, rows = evaluate_run(
         run,
@@ -76,13 +76,14 @@ def evaluate(
         split=split.value,
         report=page,
         progress=wants_progress(progress),
+        completed=completed,
         named=named,
         conversed=conversed,
     )
     if as_json:
         from m6rec.evaluation.judged_comparison import paired
 
-        told = [one.plain() | {"task": "named in dialogues"} for one in named]
+        told = [one.plain() | {"task": task} for task, found in (("baskets", completed), ("named in dialogues", named)) for one in found]
         print_json(
             [
                 *(evaluation.plain() for evaluation in found),
@@ -93,6 +94,7 @@ def evaluate(
             ]
         )
         return
+    from m6rec.evaluation.choice_tables import basket_tables, dialogue_tables, tables_text
     from m6rec.evaluation.judged_tables import judged_tables
     from m6rec.evaluation.report import text_table
     from m6rec.evaluation.seesaw import ALONE
@@ -104,8 +106,8 @@ def evaluate(
         print(note)
     if len({one.task for one in rows.judged}) > 1 and not any(one.name == ALONE for one in rows.judged):
         print(f"m6rec seesaw {run} trains each task's own model; they then stand in this table too")
-    if named or conversed:
-        print("\n" + dialogue_text(named, conversed))
+    if others := [*basket_tables(completed), *dialogue_tables(named, conversed)]:
+        print("\n" + tables_text(others))
     print(f"\nwrote {page}")
 
 

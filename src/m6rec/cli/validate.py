@@ -25,22 +25,22 @@ def validate(config: ConfigFile, settings: Set = None, as_json: Json = False) ->
     from m6rec.data.prepare import prepare
     from m6rec.data.row_splits import hold_back, split_rows
     from m6rec.data.splits import split
-    from m6rec.training.setting_checks import check_settings
+    from m6rec.training.configuration_checks import check_configuration, wording_of
+    from m6rec.training.setting_checks import check_settings, check_wording, training_targets
     from m6rec.training.task_checks import check_tasks
 
     settled = load_config(config, settings or [])
-    if settled.model.backbone is not None:
-        from m6rec.training.from_checkpoint import check_backbone
-
-        check_backbone(settled, config.parent)
+    check_configuration(settled, config.parent)
     dataset, account = prepare(settled.data, settled.fields, settled.scenarios, config.parent, labels=settled.label_columns)
     if not as_json:
         print_lines(account.lines())  # before the split, so that an error there stands below what explains it
+    check_wording(dataset, wording_of(settled, config.parent))
     cut = split(dataset, settled.split, settled.seed)
     checked = check_tasks(dataset, settled, refuse=False)
     check_settings(dataset, settled, {name: check.labels for name, check in checked.tasks.items()})
     if dataset.exposures is not None:
         cut = hold_back(cut, dataset, split_rows(dataset, settled.split, settled.seed))
+    training_targets(cut.train, dataset.action_names, settled.choose)
     if not as_json:
         print_lines(
             ["", *(task.line() for task in checked.tasks.values()), *(f"leak: {leak.line()}" for leak in checked.leaks if leak.certain)]

@@ -5,6 +5,7 @@ Dimension keys: E events, G baskets, C cases.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.data.config import SplitConfig
-from m6rec.data.splits import Cases, moments
+from m6rec.data.splits import Cases, moments, not_among, without_refusals
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,28 @@ def basket_numbers(histories: Histories, within: float) -> np.ndarray:
     return np.cumsum(begins) - 1
 
 
-def all_baskets(histories: Histories, within: float, seed: int) -> Histories:
-    """Every basket of two or more different items, a row each: what serving counts."""
+def all_baskets(histories: Histories, within: float, seed: int, refused: Sequence[int] = ()) -> Histories:
+    """Every basket of two or more different items, a row each: what serving counts. refused: see `split_baskets`."""
+    histories = without_refusals(histories, refused)
     user_of = np.repeat(np.arange(len(histories)), histories.lengths)
     return _training_baskets(histories, basket_numbers(histories, within), user_of, np.arange(len(histories.items)), seed)[0]
 
 
-def split_baskets(histories: Histories, config: SplitConfig, within: float, seed: int) -> BasketSplit:
+def split_baskets(histories: Histories, config: SplitConfig, within: float, seed: int, refused: Sequence[int] = ()) -> BasketSplit:
     """Cut baskets along the split of the events: no held-out event is in a training basket.
 
     A held-out event is a case where its basket holds earlier events; those are the history, the event's item is the target.
+
+    Args:
+        refused: codes of the actions that say no (`splits.refusals`): such events are in no basket.
 
     Raises:
         DataError: no basket of two items, or none held out for the test.
         ConfigError: a protocol other than leave_one_out and time.
     """
+    held = _held_out(histories, config)[not_among(histories, refused)]
+    histories = without_refusals(histories, refused)
     baskets = basket_numbers(histories, within)
-    held = _held_out(histories, config)
     user_of = np.repeat(np.arange(len(histories)), histories.lengths)
     train, users = _training_baskets(histories, baskets, user_of, np.flatnonzero(held == 0), seed)
     if not len(train):

@@ -59,7 +59,7 @@ class Sample:
 
     events     user_id, item_id, time (int64 seconds), scenario, action, value (rating 1..5 or null), in order of time
     exposures  user_id, item_id, time, scenario, list_id, position, propensity, device, site; clicked, bought (shop), liked (feed, video),
-               disliked, dwell (seconds, of the clicked), rating (of the bought); in order of time
+               disliked, dwell (seconds, of the clicked), long_view, rating (of the bought); in order of time
     texts      kind (review, reason, comment, query), user_id, item_id, text, lang, time; sentiment, topic, spans
     relations  head, relation (brand, next_part, goes_with, follows), tail
     histories  the same events with dense ids, per user, oldest first
@@ -272,14 +272,24 @@ def _write(frame: pl.DataFrame, path: Path, format: str) -> None:
 def judge_tasks(sample: Sample) -> str:
     """Lines of a `tasks:` section: what the sample can be asked besides the next item."""
     lines = [
-        "click: {answer: judge, label: clicked}",
+        "click: {answer: judge, label: clicked, metrics: [auc, gauc, log_loss, ece, pr_auc, best_f1, ndcg@3, satisfaction@3]}",
         "purchase: {answer: judge, label: bought, scenarios: [shop], after: click}",
+        "long_view: {answer: judge, label: long_view, after: click}",
+        "dislike: {answer: judge, label: disliked}",
         "rating: {answer: judge, label: rating, kind: number, scenarios: [shop]}",
         f"sentiment: {{answer: judge, on: text, label: sentiment, texts: [review, {'turn' if sample.talk else 'comment'}]}}",
     ]
     if sample.items["category"].n_unique() > 1:
-        lines.insert(3, "category: {answer: judge, on: item, label: category, weight: 0.2}")
+        lines.insert(-1, "category: {answer: judge, on: item, label: category, weight: 0.2}")
+    if liked := _liked_in(sample):
+        lines.insert(2, f"like: {{answer: judge, label: liked, scenarios: [{', '.join(liked)}], after: click}}")
     return "".join(f"  {line}\n" for line in lines)
+
+
+def _liked_in(sample: Sample) -> list[str]:
+    """The scenarios in which something shown can be liked; a small sample may have none."""
+    there = set(sample.exposures.filter(pl.col("liked").is_not_null())[Columns.SCENARIO])
+    return [name for name in SCENARIOS if name in there]
 
 
 def _configuration(sample: Sample, format: str, seed: int, tasks: bool) -> str:
@@ -289,6 +299,8 @@ def _configuration(sample: Sample, format: str, seed: int, tasks: bool) -> str:
     exposures = f"\n  exposures: exposures.{format}" if tasks else ""
     context = f"\n  context: {fields(CONTEXT_FIELDS)}" if tasks else ""
     split = "\nsplit: {protocol: time}" if tasks else ""
+    liked = "like: 1, " if _liked_in(sample) else ""
+    worth = f"\nevaluation:\n  worth: {{{liked}long_view: 1, dislike: -1}}  # satisfaction@k" if tasks else ""
     writing = "" if sample.talk is None else "\nwriting: {passes: 4}  # generated sentences are soon learned"
     texts = f"texts.{format}" if sample.talk is None else f"writings.{format}\n  dialogues: {DIALOGUES}\n  faq: {FAQ}"
     return f"""{MARK} ({len(sample.users)} users, {len(sample.items)} items, {len(sample.events)} events, seed {seed}).
@@ -303,7 +315,7 @@ fields:
   items: {fields(ITEM_FIELDS)}
   users: {fields(USER_FIELDS)}{context}
 scenarios: {{column: scenario}}{split}
-text: {{language: {sample.language}}}{writing}
+text: {{language: {sample.language}}}{writing}{worth}
 tasks:
   next: {{answer: choose, positive: null}}
 {judge_tasks(sample) if tasks else ""}{talk_tasks() if sample.talk else ""}"""

@@ -2,7 +2,8 @@
 
     P(shown in this place) = w(i) / (w of what is released and not yet in the list),  w = popularity within its topic
     P(click) = examined(position) * P(click | examined);   logit P(click | examined) = base + taste + quality + sequel + context
-    after a click: bought (shop) or liked (feed, video), seconds of dwelling, a rating of what was bought; examined and not clicked: disliked
+    after a click: bought (shop) or liked (feed, video), seconds of dwelling, of LONG or more a long view, a rating of what was bought;
+    examined and not clicked: disliked
 
 Dimension keys: U users, N items, L lists, K places of a list, X rows.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from scipy.special import ndtr
 
 from m6rec.data.columns import Columns
 from m6rec.data.exposure_rows import cuts_before
@@ -31,6 +33,8 @@ SITE_EFFECT = np.array([[0.0, 0.0, 0.2], [0.0, 0.2, -0.5], [-0.4, 0.3, 0.3]])
 BUY = {"base": -0.8, "taste": 2.5, "quality": 0.8, "web": 0.4}
 LIKE = {"base": -0.6, "taste": 2.5, "quality": 0.6}
 DISLIKE = {"base": -1.6, "taste": -4.0, "quality": -0.6}
+DWELL = {"base": 2.5, "taste": 1.5, "quality": 0.3, "deviation": 0.5}  # log seconds
+LONG = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,18 @@ class ExposureTruth:
     examined   float64 (K,): P(examined | position), position 1 first
     relevance  float64 (X,): P(click | examined)
     buying     float64 (X,): P(bought | clicked), NaN outside the shop
+    liking     float64 (X,): P(liked | clicked), NaN in the shop
+    disliking  float64 (X,): P(disliked | examined, not clicked)
+    staying    float64 (X,): P(LONG seconds or more | clicked)
     truth      the sample's truth, of which tastes and qualities are a part
     """
 
     examined: np.ndarray
     relevance: np.ndarray
     buying: np.ndarray
+    liking: np.ndarray
+    disliking: np.ndarray
+    staying: np.ndarray
     truth: Truth
 
     def clicking(self, positions: np.ndarray) -> np.ndarray:
@@ -91,7 +101,9 @@ def draw_exposures(
     shop = scenario == SCENARIOS.index("shop")
     bought, liked = clicked & shop & (at[2] < buying), clicked & ~shop & (at[2] < liking)
     disliked = examined & ~clicked & (at[3] < disliking)
-    dwell = np.round(np.exp(2.5 + 1.5 * match + 0.3 * quality + generator.normal(0, 0.5, len(item))), 1)
+    seconds = DWELL["base"] + DWELL["taste"] * match + DWELL["quality"] * quality  # their mean logarithm
+    dwell = np.round(np.exp(seconds + generator.normal(0, DWELL["deviation"], len(item))), 1)
+    staying = ndtr((seconds - np.log(LONG - 0.05)) / DWELL["deviation"])  # of what rounds to LONG or more
     rating = np.clip(np.round(3.0 + 0.8 * quality + 1.5 * match + generator.normal(0, 0.7, len(item))), 1, 5)
     frame = pl.DataFrame(
         {
@@ -109,11 +121,13 @@ def draw_exposures(
             "liked": _where(~shop, liked),
             "disliked": disliked.astype(np.int64),
             "dwell": pl.Series(np.where(clicked, dwell, np.nan)).fill_nan(None),
+            "long_view": (clicked & (dwell >= LONG)).astype(np.int64),
             "rating": _where(bought, rating),
         }
     )
     order = np.lexsort((position, lists, time[lists]))
-    planted = ExposureTruth(EXAMINED, relevance[order], np.where(shop, buying, np.nan)[order], truth)
+    buying, liking = np.where(shop, buying, np.nan), np.where(shop, np.nan, liking)
+    planted = ExposureTruth(EXAMINED, relevance[order], buying[order], liking[order], disliking[order], staying[order], truth)
     return frame[order], planted
 
 

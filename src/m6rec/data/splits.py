@@ -100,10 +100,25 @@ def split(dataset: Dataset, config: SplitConfig, seed: int) -> Split:
 
 def welcome(histories: Histories, actions: Sequence[str]) -> np.ndarray:
     """bool (E,): events that a list may be asked for; not those whose action says no (`columns.REFUSALS`)."""
-    codes = [code for code, name in enumerate(actions) if name in REFUSALS]
-    if histories.actions is None or not codes:
+    return not_among(histories, refusals(actions))
+
+
+def refusals(actions: Sequence[str]) -> list[int]:
+    """The codes of the actions that say no."""
+    return [code for code, name in enumerate(actions) if name in REFUSALS]
+
+
+def not_among(histories: Histories, refused: Sequence[int]) -> np.ndarray:
+    """bool (E,): events of other actions than those of the codes `refused`."""
+    if histories.actions is None or not len(refused):
         return np.ones(len(histories.items), dtype=bool)
-    return ~np.isin(histories.actions, codes)
+    return ~np.isin(histories.actions, refused)
+
+
+def without_refusals(histories: Histories, refused: Sequence[int]) -> Histories:
+    """The same rows with what people had or chose, for whoever counts that: without the events of the codes `refused`, see `refusals`."""
+    kept = not_among(histories, refused)
+    return histories if kept.all() else keep_events(histories, kept)
 
 
 def _leave_one_out(histories: Histories, wanted: np.ndarray, config: SplitConfig, seed: int) -> tuple[Histories, Cases, Cases, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from m6rec.evaluation.calibration import Calibration
+from m6rec.evaluation.class_metrics import ClassFigures
 from m6rec.evaluation.evaluated import Estimate
 from m6rec.evaluation.judged import WITH_CLASSES, Judged
 from m6rec.evaluation.judged_comparison import Cell, Overall, best_of, by_metric, cells_of, overall, reference_of, scorers_of, verdict
@@ -16,6 +17,7 @@ from m6rec.evaluation.plots import short
 from m6rec.evaluation.terminal import aligned
 
 MOST_CLASSES = 60  # rows of a table of classes on a page
+FEW_CLASSES = 12  # in a terminal; of more the worst and the best are shown
 NARROW = 3  # scorers whose intervals fit side by side in a terminal
 
 
@@ -53,7 +55,8 @@ def judged_tables(
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
     cells = cells_of(judged, reference, least)
-    tables = [*_of_cells(cells, judged, reference), *task_tables(judged)] + ([calibration_table(calibrations)] if calibrations else [])
+    tables = [*_of_cells(cells, judged, reference), *task_tables(judged), *few_classes(judged, reference)]
+    tables += [calibration_table(calibrations)] if calibrations else []
     return "\n".join("\n".join(line.rstrip() for line in as_text(table)) + "\n" for table in tables) + "".join(
         f"{sentence}\n" for sentence in undefined(cells)
     )
@@ -123,11 +126,33 @@ def class_table(judged: Judged) -> Table | None:
     if judged.kind not in WITH_CLASSES:
         return None
     found = sorted(judged.class_figures(), key=lambda one: -one.rows)
+    note = "" if len(found) <= MOST_CLASSES else f"The {MOST_CLASSES} largest of {len(found)}."
+    return _classes(judged, found[:MOST_CLASSES], note)
+
+
+def _classes(judged: Judged, found: Sequence[ClassFigures], note: str) -> Table:
     rows = [[Figure(short(one.name, 60)), *(Figure(f"{n:,}") for n in (one.rows, one.called)), *map(_plain, one[1:4])] for one in found]
-    note = "" if len(rows) <= MOST_CLASSES else f"The {MOST_CLASSES} largest of {len(rows)}."
     what = "Spans, exact matches" if judged.kind == "tokens" else "Classes" if judged.kind == "classes" else judged.kind.capitalize()
     head = ["", "rows", "called so", "Precision", "Recall", "F1"]
-    return Table(f"{what} of {judged.task}, {judged.name}", head, rows[:MOST_CLASSES], note)
+    return Table(f"{what} of {judged.task}, {judged.name}", head, rows, note)
+
+
+def few_classes(judged: Sequence[Judged], reference: str | None = None) -> list[Table]:
+    """`class_table` of what the reference (by default the first scorer) says of each task, short: of many classes the best and the worst by F1."""
+    reference, tables = reference_of(judged, reference), []
+    for one in judged:
+        if one.name != reference or one.kind not in WITH_CLASSES or not len(one):
+            continue
+        known = sorted((found for found in one.class_figures() if not math.isnan(found.f1)), key=lambda found: (-found.f1, -found.rows))
+        half, note = FEW_CLASSES // 2, ""
+        if len(known) > FEW_CLASSES:
+            note = f"The {half} best and the {half} worst by F1 of {len(known)}; the page and --json have more."
+            known = [*known[:half], *known[-half:]]
+        elif len(known) < len(one.class_figures()):
+            note = "Without those that no row has and none is called."
+        if known:
+            tables.append(_classes(one, known, note))
+    return tables
 
 
 def difference_table(metric: str, cells: Sequence[Cell], reference: str) -> Table | None:

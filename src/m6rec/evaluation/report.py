@@ -11,10 +11,10 @@ import numpy as np
 from markupsafe import Markup
 
 from m6rec.evaluation.calibration import Calibration
+from m6rec.evaluation.choice_tables import basket_tables, dialogue_tables
 from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, shown_metrics
 from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.curves import cell_shares, flatten, training_charts
-from m6rec.evaluation.dialogue_tables import dialogue_tables
 from m6rec.evaluation.evaluated import Estimate, Evaluation
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_report import judged_section
@@ -56,6 +56,7 @@ def html_report(
     judged: Sequence[Judged] = (),
     judged_charts: Sequence[tuple[str, str]] = (),
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    completed: Sequence[Evaluation] = (),
     named: Sequence[Evaluation] = (),
     conversed: Sequence[Conversed] = (),
 ) -> str:
@@ -72,6 +73,7 @@ def html_report(
         judged: scorers by tasks that judge, the first one the model; see `judged_report.judged_section`.
         judged_charts: (caption, inline SVG) of further charts of those tasks.
         calibrations: what was chosen on validation and the rows before it was applied.
+        completed: of what completes baskets, scorers of the same cases.
         named: of the items named in dialogues, scorers of the same cases.
         conversed: how conversations answered held-out dialogues.
 
@@ -114,6 +116,7 @@ def html_report(
         depth_chart=Markup(_depth_chart(evaluations)),
         depth_rows=_depth_rows(evaluations),
         judged_section=Markup(judged_section(judged, calibrations=calibrations, extra=judged_charts)) if judged else "",
+        basket_tables=basket_tables(completed),
         dialogue_tables=dialogue_tables(named, conversed),
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],
         cell_shares=cell_shares(curves),

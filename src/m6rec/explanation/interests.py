@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 from m6rec.base.contracts import Histories, Requests
 from m6rec.data.analysis.sessions import USUAL_GAP, natural_gap
 from m6rec.data.dataset import FieldType, Table
+from m6rec.data.splits import refusals, without_refusals
 from m6rec.explanation.habits import Habits, Rows, learn_habits, rows_of
 from m6rec.tasks.choose_mixture import SOFTMAX_PART
 from m6rec.tasks.model_folder import ChooseScorer
@@ -105,7 +106,8 @@ class Interests:
     def __init__(self, scorer: ChooseScorer, histories: Histories | None = None, *, most: int = 5, support: int = 3, seed: int = 0) -> None:
         self.scorer, self.most, self.support, self.seed = scorer, most, support, seed
         self.dataset = scorer.dataset
-        self.histories = self.dataset.histories if histories is None else histories
+        self.refused = refusals(self.dataset.action_names)  # what people said no to is no interest of theirs
+        self.histories = without_refusals(self.dataset.histories if histories is None else histories, self.refused)
         self.titles = self.dataset.items.titles()
 
     @cached_property
@@ -142,7 +144,7 @@ class Interests:
 
     def of(self, user: int, history: Histories) -> Profile:
         """The profile of the dense user (-1: nobody known), whose events are the one row `history`."""
-        names = self.dataset.users.ids.ids
+        names, history = self.dataset.users.ids.ids, without_refusals(history, self.refused)
         left_out = self._left_out(user, history)
         asked = self._asked(user, history)
         prior = self._prior_mass(np.array([user]))[0]

@@ -138,7 +138,7 @@ class Blend(Scorer):
         for name, scorer in self.scorers.items():
             if isinstance(scorer, Member):
                 say(f"  fitting {name}")
-                scorer.fit(histories, items)
+                scorer.fit(histories, items, scorer.refused)
         self.seen = np.bincount(histories.items, minlength=len(items)).astype(np.int64)
 
     def save(self, folder: Path) -> None:

@@ -28,6 +28,7 @@ class IALS(Member):
     """
 
     name = "ials"
+    built_on = (("implicit.cpu.als", "fusion"), ("threadpoolctl", "fusion"))
 
     class Options(Config):
         """Size, confidence, regularisation, how fast the past fades."""

@@ -9,9 +9,10 @@ import json
 import zipfile
 import zlib
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +23,7 @@ from m6rec.base.errors import CheckpointError, ConfigError, DataError, UnknownIt
 from m6rec.base.plugins import Registry
 from m6rec.base.storage import atomic_file, write_json
 from m6rec.data.dataset import Table, Vocabulary
+from m6rec.data.splits import without_refusals
 
 VERSION = 1
 # Scores of items without evidence lie in (-FALLBACK, 0): under every positive score, in the order of popularity.
@@ -49,6 +51,7 @@ class Member(Scorer):
         """No options."""
 
     name = "member"
+    built_on: ClassVar[tuple[tuple[str, str], ...]] = ()  # (module, extra that installs it) that the fit needs
     options: Config
 
     def __init__(self, options: Config | None = None) -> None:
@@ -57,10 +60,15 @@ class Member(Scorer):
             raise ConfigError(f"{self.name} takes {type(self).__qualname__}.Options, got {type(options).__qualname__}")
         self.options = options or self.Options()
         self.popularity: np.ndarray | None = None  # int64 (N,)
+        self.refused: list[int] = []
         self.known = 0  # the first so many items are those that the hooks know
 
-    def fit(self, histories: Histories, items: Table) -> Self:
+    def fit(self, histories: Histories, items: Table, refused: Sequence[int] = ()) -> Self:
         """Learn from `histories` (one row a user, oldest first; rows may be empty) over the catalogue `items` (N rows).
+
+        Args:
+            refused: codes of the actions that say no (`data.splits.refusals`). Such events are no sign of liking, here and in the histories of
+                requests: a member that counts what people had does not see them.
 
         Raises:
             DataError: an empty catalogue, or more items than the member can hold.
@@ -70,6 +78,8 @@ class Member(Scorer):
             raise DataError(f"{self.name} can't be fitted: the catalogue has 0 items, 1 or more are needed; check data.items")
         _check_items(histories, len(items))
         self.popularity = None  # a fit that fails leaves nothing half-fitted behind
+        self.refused = list(refused)
+        histories = without_refusals(histories, self.refused)
         self._fit(histories, items)
         self.popularity = np.bincount(histories.items, minlength=len(items)).astype(np.int64)
         self.known = len(items)
@@ -103,6 +113,8 @@ class Member(Scorer):
         _check_items(requests.histories, len(self.popularity))
         share = self.popularity / (self.popularity.max() + 1)
         fallback = (FALLBACK * (share - 1)).astype(np.float32)  # N
+        if self.refused:
+            requests = replace(requests, histories=without_refusals(requests.histories, self.refused))
         if self.known < len(self.popularity):
             requests = replace(requests, histories=_without(requests.histories, self.known))
         personal = self._personal(requests)  # B N
@@ -116,9 +128,8 @@ class Member(Scorer):
         if self.popularity is None:
             raise UsageError(f"{self.name} was not fitted, there is nothing to save; call fit(histories, items) first")
         with atomic_file(Path(folder) / "arrays.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez(
-                handle, allow_pickle=False, **_flatten({"popularity": self.popularity, "known": np.array(self.known), **self._state()})
-            )
+            own = {"popularity": self.popularity, "known": np.array(self.known), "refused": np.array(self.refused, dtype=np.int64)}
+            np.savez(handle, allow_pickle=False, **_flatten({**own, **self._state()}))
         self._save_files(Path(folder))
         write_json(Path(folder) / "member.json", {"member": self.name, "version": VERSION, "options": self.options.plain()})
 
@@ -143,6 +154,7 @@ class Member(Scorer):
                 state = _unflatten({key: arrays[key] for key in arrays.files})
             member.popularity = dense_state(state, "popularity")
             member.known = int(dense_state(state, "known")) if "known" in state else len(member.popularity)
+            member.refused = dense_state(state, "refused").tolist() if "refused" in state else []
             member._restore(state)
             member._load_files(folder)
         except OSError as error:

@@ -37,6 +37,7 @@ class Stacked(Member):
     """
 
     name = "stacked"
+    built_on = (("lightgbm", "fusion"),)
 
     class Options(Config):
         """The members, the cases, the trees."""

@@ -143,6 +143,10 @@ class Choose(OverHistories):
             elif isinstance(part, nn.Linear) and not name.startswith("gate"):
                 part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * 0.02)
 
+    def option_names(self) -> list[str]:
+        """The gates of the mixture, where there is more than the softmax; item vectors and slots are read by every task."""
+        return [name for name, _ in self.named_parameters() if self.parts and name.startswith("gate.")]
+
     def bind(self, examples: ChooseExamples | None) -> None:
         """Give the task what it trains on; None takes it away, where the memory is wanted for something else."""
         self.bound = None if examples is None else Bound.of(examples, self.shape.history)

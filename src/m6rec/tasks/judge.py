@@ -155,11 +155,6 @@ class Judge(JudgeCells, Task):
         del self.vectors[module_name(task)], self.biases[module_name(task)], self.configs[task], self.sizes.labels[task]
         self.version += 1
 
-    def own_names(self, task: str) -> list[str]:
-        """Names (in `state_dict`) of what belongs to one task alone: its label vectors and options, gates, terms of places."""
-        names = {module_name(cell) for cell in (task, *self.cells(task))}
-        return [name for name in self.state_dict() if names & set(name.split("."))]
-
     def freeze(self, model: LanguageModel, policy: Literal["options", "upper", "everything"], tasks: Sequence[str] = ()) -> None:
         """What may train from now on.
 

@@ -11,11 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_rows import JudgeRows
+from m6rec.tasks.options import module_name
 
 NEW = -2  # code of a scenario that training had no rows of
 SHARED = "*"  # what such a scenario is called: tasks answer there from what scenarios share
@@ -49,7 +50,7 @@ class JudgeSizes:
         return cls(**{**values, "labels": {name: LabelSize(**size) for name, size in values["labels"].items()}})
 
 
-class JudgeCells:
+class JudgeCells(nn.Module):
     """Tasks by name, and where each is asked."""
 
     configs: dict[str, JudgeConfig]
@@ -63,6 +64,15 @@ class JudgeCells:
     def cells(self, task: str) -> list[str]:
         """Names of the cells of a task: "scenario/task", or "task" where there are no scenarios."""
         return [f"{scenario}/{task}" for scenario in self.scenarios_of(task)] or [task]
+
+    def own_names(self, task: str) -> list[str]:
+        """Names (in `state_dict`) of what belongs to one task alone: its label vectors and options, gates, terms of places."""
+        names = {module_name(cell) for cell in (task, *self.cells(task))}
+        return [name for name in self.state_dict() if names & set(name.split("."))]
+
+    def option_names(self) -> list[str]:
+        """Of all tasks."""
+        return [name for task in self.configs for name in self.own_names(task)]
 
     def asks(self, scenario: str, task: str) -> bool:
         """Whether a task is asked in a scenario; in one that training did not know every task may be."""

@@ -145,6 +145,11 @@ class JudgeTexts(Task):
 
     # ---- training
 
+    def option_names(self) -> list[str]:
+        """The options; of words their labels' vectors and chains. The encoders are shared."""
+        own = ("options.", "words.vectors.", "words.chains.")
+        return [name for name, _ in self.named_parameters() if name.startswith(own)]
+
     def bind(self, examples: TextExamples, reader: TextReader, documents: Documents | None = None) -> None:
         """Give the task what it trains on; `reader` has the frozen lower layers.
 

@@ -112,8 +112,14 @@ def countings(config: PriorConfig) -> tuple[Counting, Counting]:
     return {"window": 1, "decay": 1.0, "backward": 0.0}, {"window": config.window, "decay": config.decay, "backward": 0.0}
 
 
-def training_values(histories: Histories, tables: dict[str, csr_array], config: PriorConfig, seed: int) -> PriorValues:
-    """Values for every training event given the events before it, each user by the counts of the other folds. Rows are events (R = E)."""
+def training_values(
+    histories: Histories, tables: dict[str, csr_array], config: PriorConfig, seed: int, counted: Histories | None = None
+) -> PriorValues:
+    """Values for every training event given the events before it, each user by the counts of the other folds. Rows are events (R = E).
+
+    counted: the events of the same users that `tables` were counted over, where those are not all.
+    """
+    counted = histories if counted is None else counted
     names = part_names(config)
     events, items = len(histories.items), next(iter(tables.values())).shape[0] if tables else 0
     values = np.zeros((events, len(names), config.recent), dtype=np.float32)
@@ -123,7 +129,7 @@ def training_values(histories: Histories, tables: dict[str, csr_array], config: 
         fill(values, evidence, names.index(TEXT_PART), np.arange(events), histories, tables[TEXT_PART])
     if config.graph:
         folds = user_folds(len(histories), config.folds, seed)
-        others = (leaving_folds_out(histories, items, folds, **how) for how in countings(config))
+        others = (leaving_folds_out(counted, items, folds, **how) for how in countings(config))
         for fold, (near, wide) in enumerate(zip(*others, strict=True)):
             rows = np.flatnonzero(folds[event_user] == fold)
             for name, table in graph_tables(near, wide, config).items():

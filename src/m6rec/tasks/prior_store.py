@@ -32,7 +32,9 @@ def too_large(histories: Histories, config: PriorConfig) -> bool:
     return len(histories.items) * len(part_names(config)) * config.recent > MOST_IN_MEMORY
 
 
-def stored_values(histories: Histories, tables: dict[str, csr_array], config: PriorConfig, seed: int, folder: Path) -> PriorValues:
+def stored_values(
+    histories: Histories, tables: dict[str, csr_array], config: PriorConfig, seed: int, folder: Path, counted: Histories | None = None
+) -> PriorValues:
     """`training_values` through two files in `folder`, which are made unless they are there (a folder belongs to one set of arguments).
 
     Raises:
@@ -43,7 +45,7 @@ def stored_values(histories: Histories, tables: dict[str, csr_array], config: Pr
     shape = (events, len(names), config.recent)
     if not ((folder / VALUES).exists() and (folder / EVIDENCE).exists()):
         folder.mkdir(parents=True, exist_ok=True)
-        _make(histories, tables, config, folds, folder, shape)
+        _make(histories, tables, config, folds, folder, shape, histories if counted is None else counted)
     values = np.memmap(folder / VALUES, dtype=np.float16, mode="r", shape=shape)
     evidence = np.load(folder / EVIDENCE, mmap_mode="r", allow_pickle=False)  # F M N
     return PriorValues(StoredValues(values), FoldEvidence(histories, folds, evidence, config.recent))
@@ -83,14 +85,20 @@ class FoldEvidence:
 
 
 def _make(
-    histories: Histories, tables: dict[str, csr_array], config: PriorConfig, folds: np.ndarray, folder: Path, shape: tuple[int, int, int]
+    histories: Histories,
+    tables: dict[str, csr_array],
+    config: PriorConfig,
+    folds: np.ndarray,
+    folder: Path,
+    shape: tuple[int, int, int],
+    counted: Histories,
 ) -> None:
     names = part_names(config)
     items = next(iter(tables.values())).shape[0] if tables else 0
     with atomic_file(folder / EVIDENCE) as evidence_file, atomic_file(folder / VALUES) as values_file:
         evidence = np.zeros((config.folds, len(names), items), dtype=np.float32)
         values = np.memmap(values_file, dtype=np.float16, mode="w+", shape=shape)
-        for fold, name, table in _tables(histories, tables, config, folds, items):
+        for fold, name, table in _tables(counted, tables, config, folds, items):
             part, mass, pairs = names.index(name), row_mass(table), _Pairs(table)
             everyone = fold is None
             evidence[slice(None) if everyone else fold, part] = np.log1p(mass)
@@ -105,13 +113,13 @@ def _make(
 
 
 def _tables(
-    histories: Histories, tables: dict[str, csr_array], config: PriorConfig, folds: np.ndarray, items: int
+    counted: Histories, tables: dict[str, csr_array], config: PriorConfig, folds: np.ndarray, items: int
 ) -> Iterator[tuple[int | None, str, csr_array]]:
     """(fold, part, table by the counts of the other folds), one at a time; fold None: the table is everyone's."""
     if config.text:
         yield None, TEXT_PART, tables[TEXT_PART]
     if config.graph:
-        others = (leaving_folds_out(histories, items, folds, **how) for how in countings(config))
+        others = (leaving_folds_out(counted, items, folds, **how) for how in countings(config))
         for fold, (near, wide) in enumerate(zip(*others, strict=True)):
             sought = popularity(wide)
             for name in GRAPH_PARTS:

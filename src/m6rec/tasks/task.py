@@ -38,6 +38,11 @@ class Task(nn.Module, ABC):
     def targets(self, batch: Batch) -> int:
         """How many targets the batch trains on: the unit of the examples/s shown."""
 
+    def option_names(self) -> list[str]:
+        """The parameters that belong to single questions alone, by name: all that learns where `train.trainable` is options. What several
+        questions share (the item vectors, an encoder of texts) is not among them; a task that shares nothing need not say."""
+        return [name for name, _ in self.named_parameters()]
+
     def loss_targets(self, batch: Batch) -> dict[str, int]:
         """Named loss -> targets of the batch it is a mean of; one that is not named here is a mean of all of them."""
         return {}

@@ -163,6 +163,10 @@ class Write(Task):
         assert isinstance(option, WriteOption)
         return option
 
+    def option_names(self) -> list[str]:
+        """The options; the writer is shared."""
+        return [name for name, _ in self.named_parameters() if name.startswith("options.")]
+
     def freeze(self, tasks: Sequence[str]) -> None:
         """From now on only the options of `tasks` train."""
         self.requires_grad_(False)

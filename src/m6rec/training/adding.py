@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,14 +12,13 @@ from torch import nn
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.config import M6RecConfig
 from m6rec.data.row_splits import readable
-from m6rec.evaluation.calibration import fit_calibration
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.option_folder import judging_of, save_option
-from m6rec.training.config import LoopConfig
-from m6rec.training.judging import JudgeValidation, Judging, label_size
+from m6rec.training.config import LoopConfig, Trainable
+from m6rec.training.judging import JudgeValidation, Judging, calibrate_judge, label_size
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
 from m6rec.training.run_folder import RunFolder
@@ -27,7 +26,6 @@ from m6rec.training.setting_checks import check_kind
 from m6rec.training.task_checks import check_tasks
 from m6rec.training.workbench import Workbench
 
-Policy = Literal["options", "upper", "everything"]
 FOLDER = "options"  # of the run
 BATCH = 1024
 SETTINGS = {"epochs": 4, "learning_rate": 5e-3, "weight_decay": 0.01, "warmup": 0.3, "patience": 2}
@@ -45,7 +43,13 @@ class Added:
 
 
 def add_task(
-    run: Path, name: str, task: JudgeConfig, *, policy: Policy = "options", settings: dict[str, Any] | None = None, progress: bool = False
+    run: Path,
+    name: str,
+    task: JudgeConfig,
+    *,
+    policy: Trainable = "options",
+    settings: dict[str, Any] | None = None,
+    progress: bool = False,
 ) -> Added:
     """Train a new task for the newest training of a run folder; its data are read again for the new label.
 
@@ -95,9 +99,9 @@ def add_task(
     loop.run()
     weights = sum(value.numel() for value in part.judge.parameters() if value.requires_grad)
     weights += sum(value.numel() for value in scorer.model.parameters() if value.requires_grad)
-    if task.calibrate:
-        part.calibrations[name] = fit_calibration(validation.judged()[0], seed=bench.config.seed)
-    judged = _judged(bench, judging, part, judging.chosen("test"), name)
+    calibrations, thresholds = calibrate_judge(validation)
+    part.calibrations |= calibrations
+    judged = _judged(bench, judging, part, thresholds)
     figures = {metric: estimate._asdict() for metric, estimate in judged.table().items()}
     if policy == "options":
         save_option(folder / "option", scorer, name, figures)
@@ -125,16 +129,18 @@ def _judging(bench: Workbench, name: str, task: JudgeConfig, part: JudgePart) ->
     return Judging({name: task}, exposures, histories, check.parts, statement, {name: check.labels}, part.inputs)
 
 
-def _judged(bench: Workbench, judging: Judging, part: JudgePart, rows: Any, name: str) -> Judged:
+def _judged(bench: Workbench, judging: Judging, part: JudgePart, thresholds: dict[str, float]) -> Judged:
+    """What the new task says of the test rows, yes from its threshold on."""
+    rows = judging.chosen("test")
     examples = judging.examples(bench, rows, 4 * BATCH)
-    found = part.answers(bench.model, examples.rows, examples.histories, examples.contents, examples.profiles, [name])
-    return judging.judged("m6rec", found, rows, bench)[0]
+    found = part.answers(bench.model, examples.rows, examples.histories, examples.contents, examples.profiles, list(judging.configs))
+    return judging.judged("m6rec", found, rows, bench, thresholds)[0]
 
 
 def _whole(bench: Workbench, scorer: ChooseScorer, folder: Path) -> None:
     for module in (scorer.model, scorer.task, *_modules(scorer)):
         module.eval()
-    scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, bench.config.choose.prior)
+    scorer.catalogue = scorer.catalogue.with_priors(bench.all_had, bench.config.choose.prior)
     scorer.refresh()
     scorer.save(folder)
 

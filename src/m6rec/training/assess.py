@@ -12,7 +12,7 @@ from m6rec.baselines.by_name import NAMES
 from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.training.judged_baselines import checked, judge_beside, usual_baselines
-from m6rec.training.measuring import JudgedRows, judge_rows, measure, measure_named, page, write_page
+from m6rec.training.measuring import JudgedRows, judge_rows, measure, measure_baskets, measure_named, page, write_page
 from m6rec.training.pipeline import open_run
 from m6rec.training.seesaw import kept_alone
 
@@ -26,6 +26,7 @@ def evaluate_run(
     split: Literal["validation", "test"] = "test",
     report: Path | None = None,
     progress: bool = False,
+    completed: list[Evaluation] | None = None,
     named: list[Evaluation] | None = None,
     conversed: Sequence[Conversed] = (),
 ) -> tuple[list[Evaluation], JudgedRows]:
@@ -37,6 +38,7 @@ def evaluate_run(
         baselines: names of fusion members; None takes those of the run's configuration.
         judged_baselines: names of baselines of the tasks that judge; None takes those of the run's configuration, or the usual ones.
         report: an HTML file to write.
+        completed: takes the evaluations of the task that completes baskets, where there is one.
         named: takes the evaluations of the task that names items in dialogues, where there is one.
         conversed: how conversations answered held-out dialogues, for the report.
 
@@ -63,9 +65,12 @@ def evaluate_run(
     if rows.judged:
         rows = rows.beside(judge_beside(bench, rows.judged, split, beside, notes))
     rows = rows._replace(judged=[*rows.judged, *alone])
+    of_baskets = measure_baskets(bench, baselines=names, held=split) if completed is not None else []
+    if completed is not None:
+        completed += of_baskets
     in_dialogues = measure_named(bench, baselines=names, held=split) if named is not None else []
     if named is not None:
         named += in_dialogues
     if report is not None:
-        write_page(report, page(bench, found, rows.judged, rows.before, in_dialogues, conversed))
+        write_page(report, page(bench, found, rows.judged, rows.before, of_baskets, in_dialogues, conversed))
     return found, rows

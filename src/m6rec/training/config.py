@@ -16,6 +16,8 @@ EPOCHS, LONG_EPOCHS = 10, 20  # long histories are many events an item: they are
 
 FEW_PASSES, MANY_PASSES, MANY_EXPOSURES = 2.0, 4.0, 100  # of exposures; judging learns ids by heart where an item has few
 
+Trainable = Literal["options", "upper", "everything"]
+
 WAYS = ("fixed", "uncertainty", "dwa", "gradnorm", "pcgrad", "mgda", "aligned_mtl", "upgrad")  # the built-in balancers
 
 
@@ -128,6 +130,12 @@ class TrainConfig(LoopConfig):
         lt=1,
         description="Dropout of the upper layers and their inputs while the tasks are fitted; null: model.dropout, "
         "which pretraining uses too. This one can be changed without pretraining again.",
+    )
+    trainable: Trainable = Field(
+        "everything",
+        description="What learns while the tasks are fitted. options: what belongs to single tasks alone (soft prompts, adapters, label vectors, "
+        "gates); upper: that, and the upper layers (of a checkpoint what model.adapt names); everything: all but what reads segments. What does "
+        "not learn stays as pretraining, the checkpoint or the seeded start left it, item vectors too.",
     )
     balance: BalanceConfig = Field(default_factory=BalanceConfig, description="How the losses of several tasks are weighed.")
     stop: Literal["all", "task"] = Field(

@@ -58,7 +58,7 @@ class Talking:
     @cached_property
     def counted(self) -> Histories:
         """What transitions are counted over in training: the training events, and what the training dialogues name."""
-        return self._with_events(self.split.sequences, self.bench.split.train)
+        return self._with_events(self.split.sequences, self.bench.had)
 
     @cached_property
     def priors(self) -> dict[str, csr_array]:
@@ -76,9 +76,7 @@ class Talking:
     def everything(self, part: DialoguePart) -> DialoguePart:
         """The same with the priors and the neighbours of all dialogues and events: what serves. Words that training did not know have no vector."""
         sequences, words = all_dialogues(self.bench.dataset)
-        priors = self.bench.catalogue.with_priors(
-            self._with_events(sequences, self.bench.dataset.histories), self.bench.config.choose.prior
-        ).priors
+        priors = self.bench.catalogue.with_priors(self._with_events(sequences, self.bench.all_had), self.bench.config.choose.prior).priors
         old = part.neighbours
         held = old.asked(words)  # by the vocabulary and weights of the training
         ones = np.ones(len(sequences.items), dtype=np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from m6rec.base.contracts import Histories
-from m6rec.base.errors import ConfigError, DataError, nearest
+from m6rec.base.errors import ConfigError, nearest
 from m6rec.data.dataset import Exposures
 from m6rec.data.labels import Labels
 from m6rec.data.row_splits import NAMES as PARTS
@@ -254,7 +254,6 @@ def read_calibrations(folder: Path) -> dict[str, Calibration]:
 
 
 def label_size(task: str, labels: Labels, training: np.ndarray) -> LabelSize:
-    """What the training rows (ints) say of a label. Raises DataError: labels of words, which candidates have none of."""
-    if labels.kind == "tokens":
-        raise DataError(f"task {task}: its labels are spans of words, and a candidate has no words to label; say on: text")
+    """What the training rows (ints) say of a label."""
+    assert labels.kind != "tokens", f"{task}: `check_kind` refuses labels of words"
     return LabelSize.of(labels.kind, labels.values[training], own_names(labels))

@@ -60,7 +60,7 @@ def measure(
     scorers += [(f"{alone} {'and' if blended else 'without'} {part}", bench.fitted((part,))) for part in without]
     for name in baselines:
         bench.progress.say(f"  fitting {name}")
-        scorers.append((name, MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items)))
+        scorers.append((name, MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items, bench.refused)))
     found = []
     for name, scorer in scorers:
         bench.progress.say(f"  measuring {name}")
@@ -179,8 +179,9 @@ def write_report(bench: Workbench, path: Path) -> None:
     folder = bench.folder("evaluate")
     others = (BASKETS, JUDGED, BEFORE)
     found = [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in others]
+    completed = [Evaluation.load(child) for child in sorted((folder / BASKETS).iterdir())] if (folder / BASKETS).is_dir() else []
     rows = kept_rows(folder)
-    write_page(path, page(bench, found, rows.judged, rows.before))
+    write_page(path, page(bench, found, rows.judged, rows.before, completed))
 
 
 def write_page(path: Path, text: str) -> None:
@@ -194,11 +195,12 @@ def page(
     evaluations: list[Evaluation],
     judged: Sequence[Judged] = (),
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
+    completed: Sequence[Evaluation] = (),
     named: Sequence[Evaluation] = (),
     conversed: Sequence[Conversed] = (),
 ) -> str:
-    """The HTML report of `evaluations`, of the rows `judged`, of what calibration did to them and of dialogues, with the run's data account,
-    settings, curves and a few people."""
+    """The HTML report of `evaluations`, of the rows `judged`, of what calibration did to them, of baskets and of dialogues, with the run's data
+    account, settings, curves and a few people."""
     account = json.loads((bench.folder("prepare") / "account.json").read_text(encoding="utf-8"))
     facts = {
         "data": {
@@ -219,6 +221,7 @@ def page(
         samples=_samples(bench),
         judged=judged,
         calibrations=calibrations,
+        completed=completed,
         named=named,
         conversed=conversed,
     )

@@ -13,14 +13,12 @@ from m6rec.base.errors import ConfigError, StorageError, nearest
 from m6rec.base.storage import write_json
 from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
-from m6rec.training.balance.balancer import check_balance
-from m6rec.training.from_checkpoint import check_backbone
-from m6rec.training.judged_baselines import usual_baselines
+from m6rec.training.configuration_checks import check_configuration
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import DONE, RunFolder
-from m6rec.training.setting_checks import check_settings
+from m6rec.training.setting_checks import check_settings, check_wording, training_targets
 from m6rec.training.stage import Stage
-from m6rec.training.stages_blend import BlendMembers, check_fusion
+from m6rec.training.stages_blend import BlendMembers
 from m6rec.training.stages_data import Encode, Prepare, Pretrain, TrainTokenizer
 from m6rec.training.stages_fit import Evaluate, Fit, Index, Report
 from m6rec.training.stages_interest import LearnInterest
@@ -55,10 +53,7 @@ def train(
     bench = workbench(config, folder, run, Progress(visible=progress, notes=notes))
     if until is not None and until not in bench.stages:
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
-    check_backbone(config, Path(folder))
-    check_fusion(config)
-    usual_baselines(config, cheap=True)  # says so when one can't be fitted
-    check_balance(config.train.balance)
+    check_configuration(config, Path(folder))
     set_threads(config.train.threads)
     begun = time.monotonic()
     summary = run_stages(bench, until)
@@ -88,7 +83,9 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
             if name != "prepare" and not checked and not _is_done(bench, stage):
                 checked = True  # before anything is trained, what can't be learned from is refused
                 found = bench.checked
+                check_wording(bench.dataset, bench.wording)
                 check_settings(bench.dataset, bench.config, {task: check.labels for task, check in found.tasks.items()})
+                training_targets(bench.split.train, bench.dataset.action_names, bench.config.choose)
                 for warning in found.warnings:
                     bench.progress.say(f"  warning: {warning}")
             summary[name] = _run_stage(bench, stage)

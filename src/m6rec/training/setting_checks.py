@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
+
+from m6rec.base.contracts import Histories
 from m6rec.base.errors import ConfigError, DataError, nearest
+from m6rec.base.extras import require
 from m6rec.config import M6RecConfig
+from m6rec.data.baskets import split_baskets
 from m6rec.data.dataset import Dataset, FieldType
+from m6rec.data.dialogue_rows import split_dialogues
 from m6rec.data.labels import Labels
+from m6rec.data.splits import refusals, welcome
 from m6rec.evaluation.metric_names import metrics_of, split_name
-from m6rec.tasks.config import JudgeConfig
+from m6rec.index.build import choose_kind
+from m6rec.tasks.config import ChooseConfig, JudgeConfig
+from m6rec.text.wording import Wording
 
 LOSSES = {"number": ("auto", "squared", "huber"), "tokens": ("auto",)}  # by kind of label; of the other kinds:
 LOSSES_OF_LABELS = ("auto", "log", "focal")
@@ -27,7 +36,13 @@ def check_settings(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, L
 
 
 def check_choosing(dataset: Dataset, config: M6RecConfig) -> None:
-    """Raises DataError: a positive action that no event has; an offer of a scenario, by a field or of a value, that there is not."""
+    """Whether there is anything to choose from and to learn choosing from.
+
+    Raises:
+        DataError: a positive action that no event has; an offer of a scenario, by a field or of a value, that there is not; no basket or no
+            dialogue to learn from, where a task asks for it.
+        MissingExtraError: an index of the kind that is asked for, in a catalogue of this size, needs what is not installed.
+    """
     for name in config.choose.positive or []:
         known = dataset.action_names
         if name not in known:
@@ -41,6 +56,30 @@ def check_choosing(dataset: Dataset, config: M6RecConfig) -> None:
                 values = set(dataset.items.frame[name].drop_nulls().unique().to_list())
                 for value in [wanted] if isinstance(wanted, str) else wanted:
                     _known(value, values, f"scenarios.offers.{scenario}.{name}", "value of an item")
+
+    if config.basket is not None:
+        split_baskets(dataset.histories, config.split, config.basket.within, config.seed, refusals(dataset.action_names))
+    if config.dialogue is not None:
+        split_dialogues(dataset)
+    if choose_kind(len(dataset.items), config.index) != "exact":
+        require("faiss", "ann")
+
+
+def check_wording(dataset: Dataset, wording: Wording) -> None:
+    """Raises ConfigError: the user's own templates name a field that nothing has."""
+    wording.say("item", {}, dataset.items.fields)
+    wording.say("profile", {}, dataset.users.fields)
+
+
+def training_targets(train: Histories, actions: list[str], choose: ChooseConfig) -> np.ndarray:
+    """bool (E,): the training events that are targets of choosing. Raises DataError: none is."""
+    wanted = welcome(train, actions)
+    if choose.positive is not None:
+        assert train.actions is not None
+        wanted = np.isin(train.actions, [actions.index(name) for name in choose.positive])
+    if not wanted.any():
+        raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
+    return wanted
 
 
 def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, Labels]) -> None:
@@ -72,7 +111,9 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
 
 
 def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
-    """Raises ConfigError: a loss, smoothing or metric that labels of this kind have no use for."""
+    """Raises ConfigError: a loss, smoothing or metric that labels of this kind have no use for.  DataError: words to label where there are none."""
+    if kind == "tokens" and task.on == "candidate":
+        raise DataError(f"task {name}: its labels are spans of words, and a candidate has no words to label; say on: text")
     fitting = LOSSES.get(kind, LOSSES_OF_LABELS)
     if task.loss not in fitting:
         raise ConfigError(f"tasks.{name}.loss is '{task.loss}' and its labels are of kind {kind}; write {' or '.join(fitting)}")

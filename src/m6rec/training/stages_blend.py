@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from m6rec.base.errors import ConfigError, nearest
 from m6rec.base.storage import atomic_folder, write_json
-from m6rec.config import M6RecConfig
 from m6rec.fusion.blend import Blend
 from m6rec.fusion.config import MODEL, FusionConfig
 from m6rec.fusion.member import MEMBERS, Member
-from m6rec.fusion.ways_learned import load_lightgbm
 from m6rec.tasks.blended import Alone
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.training.stage import Stage
 from m6rec.training.workbench import Workbench
 
 BLEND = "blend"  # the folder of the blend in that of the stage, with its members
-STACKED = "stacked"  # the one member that needs LightGBM
 FITTED = "fitted"  # where members lie that are fitted before the blend is
 
 
@@ -70,23 +66,6 @@ def refit(bench: Workbench, scorer: ChooseScorer) -> None:
         scorer.blend.refit(bench.dataset.histories, bench.dataset.items, bench.progress.say)
 
 
-def check_fusion(config: M6RecConfig) -> None:
-    """What can be known before training is said before training.
-
-    Raises:
-        ConfigError: a member that is neither the model nor a fusion member.
-        MissingExtraError: trees are wanted and LightGBM is not installed.
-    """
-    if config.fusion is None:
-        return
-    known = [MODEL, *MEMBERS.names()]
-    unknown = next((name for name in config.fusion.members if name not in known), None)
-    if unknown is not None:
-        raise ConfigError(f"fusion.members names '{unknown}'{nearest(unknown, known)}; members: {', '.join(known)}")
-    if config.fusion.how == "lambdamart" or STACKED in config.fusion.members:
-        load_lightgbm()
-
-
 def _settings(bench: Workbench) -> FusionConfig:
     assert bench.config.fusion is not None, "the stage is planned only where there is a fusion section"
     return bench.config.fusion
@@ -98,5 +77,5 @@ def _member(bench: Workbench, name: str) -> Member:
     if not folder.exists():
         bench.progress.say(f"  fitting {name}")
         with atomic_folder(folder) as temporary:
-            MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items).save(temporary)
+            MEMBERS.get(name)().fit(bench.split.train, bench.dataset.items, bench.refused).save(temporary)
     return Member.load(folder)

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from m6rec.base.errors import DataError
 from m6rec.base.storage import write_json
 from m6rec.data.baskets import all_baskets
-from m6rec.data.splits import welcome
 from m6rec.evaluation.config import LEAST_CASES
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
@@ -32,12 +30,14 @@ from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
 from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
 from m6rec.training.dialogues import NAME as DIALOGUE
+from m6rec.training.freezing import freeze
 from m6rec.training.judged_baselines import judge_beside, usual_baselines
 from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, calibrate_judge
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
 from m6rec.training.measuring import BASKETS, judge_rows, measure, measure_baskets, save_rows, write_report
+from m6rec.training.setting_checks import training_targets
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
 from m6rec.training.stages_interest import fitted_interest
@@ -74,7 +74,7 @@ class Fit(Stage):
         model, task = bench.model, bench.new_task()
         bench.progress.say(f"  {bench.split.statement}")
         if task.items.identity is not None and config.choose.spectral_start:
-            start = spectral_identity(bench.split.train, len(bench.dataset.items), bench.shape.width, config.choose.prior, config.seed)
+            start = spectral_identity(bench.had, len(bench.dataset.items), bench.shape.width, config.choose.prior, config.seed)
             task.items.identity.weight.data.copy_(start)
         task.bind(training_examples(bench))
         scorer = bench.scorer(model, task)
@@ -130,6 +130,7 @@ class Fit(Stage):
             watched |= writing.watched()
             validations.append(lambda: writing.validate(bench, write))
             bench.progress.say(f"  {writing.statement}")
+        freeze(model, tasks, config.train.trainable)
         loop = Loop(
             model,
             tasks,
@@ -209,17 +210,12 @@ def training_examples(bench: Workbench) -> ChooseExamples:
         DataError: no target at all.
     """
     config, histories, names = bench.config.choose, bench.split.train, bench.dataset.action_names
-    wanted = welcome(histories, names)
-    if config.positive is not None:
-        assert histories.actions is not None
-        wanted = np.isin(histories.actions, [names.index(name) for name in config.positive])
-    if not wanted.any():
-        raise DataError("there is no training target: no event counts as positive; look at the task's `positive` and at the split")
+    wanted = training_targets(histories, names, config)
     tables, seed = bench.catalogue.priors, bench.config.seed
     if too_large(histories, config.prior):
-        values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"))
+        values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"), bench.had)
     else:
-        values = training_values(histories, tables, config.prior, seed)
+        values = training_values(histories, tables, config.prior, seed, bench.had)
     profiles = None if bench.profiles is None else bench.profiles.contents
     return ChooseExamples(
         histories, wanted, values, bench.catalogue.contents, profiles, bench.config.train.step_targets(len(histories.items))
@@ -276,12 +272,12 @@ class Index(Stage):
         config, scorer = bench.config, served(bench)
         scorer.interest = fitted_interest(bench)
         # The weights were fitted without the held-out events; the counts and histories that serve are those of all events.
-        scorer.catalogue = scorer.catalogue.with_priors(bench.dataset.histories, config.choose.prior)
+        scorer.catalogue = scorer.catalogue.with_priors(bench.all_had, config.choose.prior)
         refit(bench, scorer)
         if scorer.basket is not None:
             assert config.basket is not None
             scorer.basket = replace(
-                scorer.basket, priors=bench.basket_priors(all_baskets(bench.dataset.histories, config.basket.within, config.seed))
+                scorer.basket, priors=bench.basket_priors(all_baskets(bench.all_had, config.basket.within, config.seed))
             )
         if scorer.dialogue is not None and bench.talking is not None:
             scorer.dialogue = bench.talking.everything(scorer.dialogue)

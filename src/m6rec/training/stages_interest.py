@@ -61,7 +61,7 @@ class LearnInterest(Stage):
         bag.save(folder / BAG)
         profiles = None if bench.profile_bag is None else bench.profile_bag.matrix(bench.dataset.users)
         examples = InterestExamples(
-            bench.split.train,
+            bench.had,
             bag.matrix(bench.dataset.items),
             value_columns(bag),
             profiles,
@@ -376,7 +376,7 @@ def _settings(bench: Workbench) -> InterestConfig:
 
 
 def _watched(bench: Workbench) -> np.ndarray:
-    able = np.flatnonzero(bench.split.train.lengths >= 2)
+    able = np.flatnonzero(bench.had.lengths >= 2)
     count = min(max(LEAST_WATCHED, round(WATCHED * len(able))), MOST_WATCHED, max(len(able) // 2, 1))
     drawn: np.ndarray = np.sort(np.random.default_rng([bench.config.seed, 10]).choice(able, count, replace=False))
     return drawn

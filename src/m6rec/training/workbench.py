@@ -15,7 +15,7 @@ from m6rec.base.contracts import Histories
 from m6rec.data.baskets import BasketSplit, split_baskets
 from m6rec.data.dataset import Dataset, FieldType, Table
 from m6rec.data.row_splits import hold_back, split_rows
-from m6rec.data.splits import Split, split
+from m6rec.data.splits import Split, refusals, split, without_refusals
 from m6rec.data.store import load_dataset
 from m6rec.language_model.backbones.config import BackboneShape
 from m6rec.language_model.backbones.weights import Checkpoint
@@ -101,11 +101,30 @@ class Workbench:
             return cut
         return hold_back(cut, self.dataset, split_rows(self.dataset, self.config.split, self.config.seed))
 
+    @property
+    def refused(self) -> list[int]:
+        """The codes of the actions that say no."""
+        return refusals(self.dataset.action_names)
+
+    @cached_property
+    def had(self) -> Histories:
+        """The training events without those that say no: what transitions, popularity and tastes are counted over."""
+        return without_refusals(self.split.train, self.refused)
+
+    @property
+    def all_had(self) -> Histories:
+        """The same of all events: what serving counts."""
+        return without_refusals(self.dataset.histories, self.refused)
+
     @cached_property
     def baskets(self) -> BasketSplit | None:
         """The cut of the baskets; None where no task completes them."""
         wanted = self.config.basket
-        return None if wanted is None else split_baskets(self.dataset.histories, self.config.split, wanted.within, self.config.seed)
+        return (
+            None
+            if wanted is None
+            else split_baskets(self.dataset.histories, self.config.split, wanted.within, self.config.seed, self.refused)
+        )
 
     @cached_property
     def talking(self) -> Talking | None:
@@ -225,7 +244,7 @@ class Workbench:
     def catalogue(self) -> Catalogue:
         """The catalogue with the priors counted on the training events."""
         plain = Catalogue.build(self.dataset.items, self.bag, self.item_states.summaries)
-        return plain.with_priors(self.split.train, self.config.choose.prior)
+        return plain.with_priors(self.had, self.config.choose.prior)
 
     def basket_priors(self, baskets: Histories) -> dict[str, csr_array]:
         """What goes together, counted over `baskets`."""

@@ -19,6 +19,7 @@ from m6rec.base.errors import UnknownItemError, UsageError
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, Table, Vocabulary
 from m6rec.data.schema import shown
+from m6rec.data.splits import refusals, without_refusals
 from m6rec.data.store import fingerprint
 from m6rec.data.tables import empty_column
 from m6rec.serving.engine.additions import read_new_events, read_new_items
@@ -38,7 +39,9 @@ class Changing(Answering):
     def __init__(self, scorer: ChooseScorer, unknown: Unknown = "raise", config: EngineConfig | None = None) -> None:
         super().__init__(scorer, unknown, config)
         self._preparing = RLock()  # one writer prepares at a time, while readers go on
-        self._counted = self.histories.base  # the events that the transition counts are of
+        self._counted = without_refusals(
+            self.histories.base, refusals(self.dataset.action_names)
+        )  # the events that the transition counts are of
 
     @property
     def dataset(self) -> Dataset:

@@ -1,0 +1,84 @@
+"""What a configuration asks for that can't be had, known before the data are read: checkpoints, files of words, members, balancers, extras.
+
+`m6rec validate` and `m6rec train` both begin with it, so that neither finds out after an hour of stages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m6rec.base.errors import ConfigError, nearest
+from m6rec.base.extras import require
+from m6rec.config import M6RecConfig
+from m6rec.fusion.config import MODEL
+from m6rec.fusion.member import MEMBERS
+from m6rec.text.augment import read_synonyms
+from m6rec.text.wording import Wording
+
+
+def check_configuration(config: M6RecConfig, folder: Path) -> None:
+    """Everything below; `folder` is what the paths in `config` are relative to.
+
+    Raises:
+        ConfigError: a name that nothing has, a file that can't be read, sizes that a start does not have, a policy under which nothing learns.
+        CheckpointError: a checkpoint or a folder to start from that can't be used.
+        MissingExtraError: a balancer, a member or trees whose solver is not installed.
+    """
+    _check_start(config, folder)
+    wording_of(config, folder)
+    augment = config.text.augment
+    if augment.copies and augment.synonyms is not None:
+        read_synonyms(folder / augment.synonyms)
+    check_members(config)
+    if config.train.balance.way != "fixed":
+        from m6rec.training.balance.balancer import check_balance  # torch comes with it, and validating is quick without
+
+        check_balance(config.train.balance)
+    check_trainable(config)
+
+
+def wording_of(config: M6RecConfig, folder: Path) -> Wording:
+    """How things are worded. Raises ConfigError: a file of templates that can't be read, or is none."""
+    return Wording(config.text.language, None if config.text.templates is None else folder / config.text.templates)
+
+
+def check_members(config: M6RecConfig) -> None:
+    """Raises ConfigError: a fusion member or a baseline that there is not.  MissingExtraError: what one is built on is not installed."""
+    fused = [] if config.fusion is None else config.fusion.members
+    for where, names, known in (
+        ("fusion.members", fused, [MODEL, *MEMBERS.names()]),
+        ("evaluation.baselines", config.evaluation.baselines, MEMBERS.names()),
+    ):
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{where} names '{name}'{nearest(name, known)}; members: {', '.join(known)}")
+            for module, extra in () if name == MODEL else MEMBERS.get(name).built_on:
+                require(module, extra)
+    judged = config.evaluation.judged_baselines or []
+    if any(name.startswith("lightgbm") for name in judged) or (config.fusion is not None and config.fusion.how == "lambdamart"):
+        require("lightgbm", "fusion")
+
+
+def check_trainable(config: M6RecConfig) -> None:
+    """Raises ConfigError: a policy under which nothing would learn."""
+    if config.train.trainable != "options":
+        return
+    choose, gated = config.choose, config.choose.prior.graph or config.choose.prior.text
+    if config.judges or config.writes or config.basket or config.dialogue or (choose.weight > 0 and gated):
+        return
+    why = "chooses without priors that gates could weigh" if choose.weight > 0 else "has weight 0"
+    raise ConfigError(
+        f"train.trainable is options, and there is none to learn: '{config.choose_name}' {why}; say upper or everything, or add a judge task"
+    )
+
+
+def _check_start(config: M6RecConfig, folder: Path) -> None:
+    if config.model.backbone is not None:
+        from m6rec.training.from_checkpoint import check_backbone
+
+        check_backbone(config, folder)
+    if config.pretrain.from_ is not None:
+        from m6rec.training.continued import load_language, shaped
+
+        model, _ = load_language(folder / config.pretrain.from_)
+        shaped(config.model, model.shape, Path(config.pretrain.from_))
