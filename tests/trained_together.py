@@ -1,4 +1,4 @@
-"""Two processes that train one model over loopback, for test_training_processes.py: port, folder, settings as JSON."""
+"""Two processes that train one model over loopback, for test_training_processes.py: folder, settings as JSON; then a whole run of a config."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from m6rec.config import load_config
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.task import Task
+from m6rec.training import pipeline
 from m6rec.training.config import TrainConfig
 from m6rec.training.loop import Loop
+from m6rec.training.processes import join
 
 SHAPE = ModelShape(vocabulary=8, width=4, heads=1, lower_layers=0, upper_layers=0, history=2, dropout=0.0, lower_dropout=0.0)
 
@@ -82,8 +85,8 @@ def cut(loop: Loop, saves: int) -> None:
         loop.run()
 
 
-def train(rank: int, port: int, folder: Path, settings: list[dict[str, Any]]) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def train(rank: int, folder: Path, settings: list[dict[str, Any]], config: Path) -> None:
+    join(rank, 2, folder / "meeting")
     for number, one in enumerate(settings):
         loop = make(folder / str(number), one)
         if "cut" in one:
@@ -95,17 +98,18 @@ def train(rank: int, port: int, folder: Path, settings: list[dict[str, Any]]) ->
             {name: value.contiguous() for name, value in loop.module.state_dict().items()}, folder / f"{number}-rank{rank}.safetensors"
         )
         (folder / f"{number}-rank{rank}.json").write_text(json.dumps({"steps": state.steps, "balance": loop.balancer.state()}))
+    pipeline.train(load_config(config), config.parent, folder / "run")
     dist.destroy_process_group()
 
 
 def main() -> None:
-    port, folder, settings = int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    folder, settings, config = Path(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3])
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process loads a thousand modules: before the forks
     children = []
     for rank in range(2):
         child = os.fork()
         if not child:
-            train(rank, port, folder, settings)
+            train(rank, folder, settings, config)
             os._exit(0)
         children.append(child)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]

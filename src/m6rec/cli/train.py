@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,10 @@ def train(
     without: Annotated[
         list[Part] | None, typer.Option("--without", help="Train without this part, to see what it is worth. May be repeated.")
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option("--processes", min=1, help="Train in so many processes on this machine; a step then takes a batch of each."),
+    ] = 1,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage; --dry-run lists them.")] = None,
     progress: Progress = None,
     dry_run: DryRun = False,
@@ -31,7 +36,7 @@ def train(
     Stopped with Ctrl-C or killed, the same command goes on where it was.
     """
     from m6rec.config import load_config
-    from m6rec.training import pipeline
+    from m6rec.training import launching, pipeline
 
     settled = load_config(config, settings or [])
     parts = [part.value for part in without or []]
@@ -39,11 +44,21 @@ def train(
         settled = settled.without(part)
     folder = run or default_run(config, parts)
     if dry_run:
-        stages = pipeline.plan(settled, config.parent, folder)
+        stages = pipeline.plan(settled, config.parent, folder, processes)
         if as_json:
             print_json({"run": str(folder), "stages": stages})
         else:
             print_lines([f"run folder {folder}; nothing was written", *_plan_lines(stages)])
+        return
+    here = launching.place()
+    if here is not None:
+        launching.join_group(*here)
+    elif processes > 1:
+        options = [word for setting in settings or [] for word in ("--set", setting)]
+        options += [word for part in parts for word in ("--without", part)] + (["--until", until] if until else [])
+        options += ["--json"] if as_json else []
+        options += [] if progress is None else ["--progress" if progress else "--no-progress"]
+        launching.launch([sys.executable, "-m", "m6rec", "train", str(config), "--run", str(folder), *options], processes)
         return
     try:
         summary = pipeline.train(
@@ -56,6 +71,8 @@ def train(
         )
     except KeyboardInterrupt:
         raise Interrupted("stopped between two stages; what is finished is kept: run the same command to go on") from None
+    if here is not None and here[0]:
+        return  # the first one speaks
     if as_json:
         print_json({"run": str(folder), **summary})
         return

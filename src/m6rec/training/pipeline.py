@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from m6rec.base.storage import write_json
 from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
 from m6rec.training.configuration_checks import check_configuration
+from m6rec.training.processes import Processes, alone
 from m6rec.training.progress import Progress
 from m6rec.training.run_folder import DONE, RunFolder
 from m6rec.training.setting_checks import check_settings, check_wording, training_targets
@@ -50,7 +52,9 @@ def train(
     Raises:
         M6RecError: what went wrong, in one line; finished stages and the training state are kept.
     """
-    bench = workbench(config, folder, run, Progress(visible=progress, notes=notes))
+    processes = Processes()
+    seen = processes.first  # the others keep silent
+    bench = workbench(config, folder, run, Progress(visible=progress and seen, notes=notes and seen), processes.count)
     if until is not None and until not in bench.stages:
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
     check_configuration(config, Path(folder))
@@ -58,29 +62,31 @@ def train(
     begun = time.monotonic()
     summary = run_stages(bench, until)
     # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
-    bench.run.write_record(
-        {
-            "config": config.plain(),
-            "tasks": list(config.tasks),
-            "source": str(Path(folder).resolve()),
-            "keys": {name: bench.key(name) for name in bench.stages},
-        }
-    )
+    if processes.first:
+        bench.run.write_record(
+            {
+                "config": config.plain(),
+                "tasks": list(config.tasks),
+                "source": str(Path(folder).resolve()),
+                "keys": {name: bench.key(name) for name in bench.stages},
+            }
+        )
     summary["seconds"] = round(time.monotonic() - begun, 1)
     return summary
 
 
 def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
-    """Run the stages that are not done yet, up to `until`; the facts of each.
+    """Run the stages that are not done yet, up to `until`; the facts of each. Among several processes the first one says what is done.
 
     Raises:
         M6RecError: what went wrong, in one line; StorageError where it was the disk.
     """
     summary: dict[str, Any] = {}
-    checked = False
+    checked, processes = False, Processes()
     for name, stage in bench.stages.items():
+        done: bool = processes.gather(_is_done(bench, stage))[0]
         try:
-            if name != "prepare" and not checked and not _is_done(bench, stage):
+            if name != "prepare" and not checked and not done:
                 checked = True  # before anything is trained, what can't be learned from is refused
                 found = bench.checked
                 check_wording(bench.dataset, bench.wording)
@@ -88,7 +94,9 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
                 training_targets(bench.split.train, bench.dataset.action_names, bench.config.choose)
                 for warning in found.warnings:
                     bench.progress.say(f"  warning: {warning}")
-            summary[name] = _run_stage(bench, stage)
+            if stage.together or processes.first or done:
+                summary[name] = _run_stage(bench, stage, done, processes)
+            processes.gather(None)  # nobody reads what is not written yet
         except BrokenPipeError:
             raise  # who read what we print has gone: nothing is wrong with the disk
         except OSError as error:
@@ -101,9 +109,9 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
     return summary
 
 
-def plan(config: M6RecConfig, folder: Path, run: Path) -> list[dict[str, Any]]:
-    """What `train` would do: one row a stage, done or to do. Writes nothing."""
-    bench = workbench(config, folder, run, Progress(visible=False))
+def plan(config: M6RecConfig, folder: Path, run: Path, processes: int = 1) -> list[dict[str, Any]]:
+    """What `train` would do in so many processes: one row a stage, done or to do. Writes nothing."""
+    bench = workbench(config, folder, run, Progress(visible=False), processes)
     return [{"stage": name, "status": "done" if _is_done(bench, stage) else "to do"} for name, stage in bench.stages.items()]
 
 
@@ -123,11 +131,10 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads_wanted(threads))
 
 
-def workbench(config: M6RecConfig, folder: Path, run: Path, progress: Progress) -> Workbench:
+def workbench(config: M6RecConfig, folder: Path, run: Path, progress: Progress, processes: int = 1) -> Workbench:
     """One training of `config` in a run folder; `folder` is what the paths in the configuration are relative to."""
-    return Workbench(
-        config, Path(folder), RunFolder(Path(run)), stages(config.fusion is not None, config.choose.interest is not None), progress
-    )
+    planned = stages(config.fusion is not None, config.choose.interest is not None)
+    return Workbench(config, Path(folder), RunFolder(Path(run)), planned, progress, processes)
 
 
 def _is_done(bench: Workbench, stage: Stage) -> bool:
@@ -135,10 +142,10 @@ def _is_done(bench: Workbench, stage: Stage) -> bool:
     return (bench.folder(stage.name) / DONE).exists() and (made is None or made.exists())
 
 
-def _run_stage(bench: Workbench, stage: Stage) -> dict[str, Any]:
-    done = bench.folder(stage.name) / DONE
-    if _is_done(bench, stage):
-        facts: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+def _run_stage(bench: Workbench, stage: Stage, done: bool, processes: Processes) -> dict[str, Any]:
+    note = bench.folder(stage.name) / DONE
+    if done:
+        facts: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
         bench.progress.say(f"{stage.name}: done before, skipped")
         return {**facts, "skipped": True}
     bench.progress.stage = stage.name
@@ -147,9 +154,12 @@ def _run_stage(bench: Workbench, stage: Stage) -> dict[str, Any]:
     if stage.output(bench) is not None:
         # One place for the runs of every configuration: what an earlier one left there counts as done no longer.
         bench.run.forget(stage.name)
-    facts = stage.run(bench)
+    with nullcontext() if stage.together else alone():
+        facts = stage.run(bench)
+    if not processes.first:
+        return {}
     facts["seconds"] = round(time.monotonic() - begun, 2)
-    write_json(done, facts)
+    write_json(note, facts)
     bench.run.log({"stage": stage.name, "key": bench.key(stage.name), **facts})
     bench.progress.say("  " + ", ".join(f"{name}: {value}" for name, value in facts.items()))
     return facts

@@ -1,13 +1,17 @@
 """Several processes that train one model: each on batches of its own, with the same gradients, and so the same weights, in all.
 
-`torchrun` or whoever else starts them makes the process group; where there is none, everything here is a no-op. What is exchanged are
-tensors and JSON, nothing pickled.
+`m6rec train --processes N` (launching.py), `torchrun` or whoever else starts them makes the process group; where there is none, everything
+here is a no-op. What is exchanged are tensors and JSON, nothing pickled.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +21,30 @@ from torch import Tensor, nn
 NONE, SPARSE, DENSE = 0, 1, 2  # what a process has of a gradient
 
 
+PATIENCE = timedelta(days=30)  # the others wait while the first reads the data or measures
+_alone = ContextVar("alone", default=False)
+
+
+def join(rank: int, count: int, meeting: Path) -> None:
+    """Make the process group; all give the same `meeting`, a file on this machine that is not there yet."""
+    dist.init_process_group("gloo", init_method=f"file://{meeting.resolve()}", rank=rank, world_size=count, timeout=PATIENCE)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it this process trains by itself, whatever others there are."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 class Processes:
     """The processes of this training. rank: which this one is.  count: how many there are."""
 
     def __init__(self) -> None:
-        together = dist.is_available() and dist.is_initialized()
+        together = dist.is_available() and dist.is_initialized() and not _alone.get()
         self.rank: int = dist.get_rank() if together else 0
         self.count: int = dist.get_world_size() if together else 1
 
@@ -105,7 +128,7 @@ class Processes:
         kept = [int(size) for size in sizes]
         indices = torch.cat([part[:size] for part, size in zip(all_rows, kept, strict=True)])
         joined = torch.cat([part[:size] for part, size in zip(all_values, kept, strict=True)]) / self.count
-        return torch.sparse_coo_tensor(indices[None], joined, table.shape).coalesce()
+        return torch.sparse_coo_tensor(indices[None], joined, table.shape, check_invariants=False).coalesce()
 
 
 def _dense(gradient: Tensor | None, like: Tensor) -> Tensor:

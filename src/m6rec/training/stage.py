@@ -16,6 +16,7 @@ class Stage(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    together: ClassVar[bool] = False  # whether all processes of a training run it; else the first one does, and the others wait
     version: ClassVar[int] = 1  # raise it when the stage's result changes for equal inputs
 
     @abstractmethod

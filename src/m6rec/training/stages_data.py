@@ -105,6 +105,7 @@ class Pretrain(Stage):
 
     name = "pretrain"
     needs = ("tokenizer",)
+    together = True
 
     def inputs(self, bench: Workbench) -> Any:
         # The shape depends on the training events, so the split belongs here too.
@@ -112,6 +113,7 @@ class Pretrain(Stage):
         pretrain = {k: v for k, v in config.pretrain.plain().items() if k not in ("checkpoint_seconds", "from_", "continued_rate")}
         model = {k: v for k, v in config.model.plain().items() if k != "history"}  # segments know no history
         inputs = [model, pretrain, config.split.plain(), config.text.segment_tokens, config.seed]
+        inputs += [] if bench.processes == 1 else [bench.processes]
         start = start_of(config, bench.source)
         return inputs if start is None else [*inputs, file_digest(language_folder(start) / WEIGHTS), config.pretrain.continued_rate]
 

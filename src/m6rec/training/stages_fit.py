@@ -37,6 +37,7 @@ from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
 from m6rec.training.measuring import BASKETS, judge_rows, measure, measure_baskets, save_rows, write_report
+from m6rec.training.processes import Processes
 from m6rec.training.setting_checks import training_targets
 from m6rec.training.stage import Stage
 from m6rec.training.stages_blend import refit, served
@@ -55,6 +56,7 @@ class Fit(Stage):
 
     name = "fit"
     needs = ("encode",)
+    together = True
 
     def inputs(self, bench: Workbench) -> Any:
         config = bench.config
@@ -67,7 +69,8 @@ class Fit(Stage):
             tasks["sharing"] = config.sharing.plain()
         if config.writes:
             tasks["writing"] = config.writing.plain()
-        return [config.model.history, config.split.plain(), tasks, train, config.measured.exclude_history, config.seed]
+        inputs = [config.model.history, config.split.plain(), tasks, train, config.measured.exclude_history, config.seed]
+        return inputs if bench.processes == 1 else [*inputs, bench.processes]  # a step has a batch of each
 
     def run(self, bench: Workbench) -> dict[str, Any]:
         config = bench.config
@@ -145,6 +148,8 @@ class Fit(Stage):
             progress=bench.progress,
         )
         state = loop.run()
+        if not loop.processes.first:
+            return {}
         task.bind(None)  # the calibration needs the memory
         agreement, agreed = Agreement(), None
         if config.choose.weight > 0:  # else nothing has learned to choose, and there is nothing to agree with
@@ -213,7 +218,11 @@ def training_examples(bench: Workbench) -> ChooseExamples:
     wanted = training_targets(histories, names, config)
     tables, seed = bench.catalogue.priors, bench.config.seed
     if too_large(histories, config.prior):
+        if not Processes().first:
+            Processes().gather(None)  # until the first has written them
         values = stored_values(histories, tables, config.prior, seed, bench.folder("fit"), bench.had)
+        if Processes().first:
+            Processes().gather(None)
     else:
         values = training_values(histories, tables, config.prior, seed, bench.had)
     profiles = None if bench.profiles is None else bench.profiles.contents

@@ -63,6 +63,7 @@ class Workbench:
     """One training of one configuration in one run folder.
 
     source: the folder that paths in the configuration are relative to.  stages: name -> stage, in order.
+    processes: how many train; a step takes a batch of each, so what they come to is another result.
     """
 
     config: M6RecConfig
@@ -70,6 +71,7 @@ class Workbench:
     run: RunFolder
     stages: dict[str, Stage]
     progress: Progress
+    processes: int = 1
 
     def __post_init__(self) -> None:
         self._keys: dict[str, str] = {}
