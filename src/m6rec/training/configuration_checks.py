@@ -54,9 +54,12 @@ def check_members(config: M6RecConfig) -> None:
                 raise ConfigError(f"{where} names '{name}'{nearest(name, known)}; members: {', '.join(known)}")
             for module, extra in () if name == MODEL else MEMBERS.get(name).built_on:
                 require(module, extra)
-    judged = config.evaluation.judged_baselines or []
-    if any(name.startswith("lightgbm") for name in judged) or (config.fusion is not None and config.fusion.how == "lambdamart"):
+    if config.fusion is not None and config.fusion.how == "lambdamart":
         require("lightgbm", "fusion")
+    if config.evaluation.judged_baselines:
+        from m6rec.baselines.by_name import check_installed
+
+        check_installed(list(config.evaluation.judged_baselines))
 
 
 def check_trainable(config: M6RecConfig) -> None:
