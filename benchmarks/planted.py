@@ -93,6 +93,7 @@ def answers(sample: Sample, way: str, people: np.ndarray, arguments: argparse.Na
     settings = yaml.safe_load((data / "config.yaml").read_text(encoding="utf-8"))
     click = {**settings["tasks"]["click"], "position": way}
     settings["tasks"] = {name: click if name == "click" else settings["tasks"][name] for name in ("next", "click")}
+    settings.pop("evaluation", None)  # what tasks that are not trained here are worth
     config = data / f"config-{way}.yaml"
     with atomic_file(config) as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
