@@ -91,9 +91,9 @@ def answers(sample: Sample, way: str, people: np.ndarray, arguments: argparse.Na
     """float64 (people, items): a model's click probabilities, trained with one way of treating places."""
     data, run = arguments.work / "data", arguments.work / way
     settings = yaml.safe_load((data / "config.yaml").read_text(encoding="utf-8"))
-    click = {**settings["tasks"]["click"], "position": way}
+    click = {key: value for key, value in settings["tasks"]["click"].items() if key != "metrics"} | {"position": way}
     settings["tasks"] = {name: click if name == "click" else settings["tasks"][name] for name in ("next", "click")}
-    settings.pop("evaluation", None)  # what tasks that are not trained here are worth
+    settings.pop("evaluation", None)  # what answers of tasks that are not trained here are worth
     config = data / f"config-{way}.yaml"
     with atomic_file(config) as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
