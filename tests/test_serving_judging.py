@@ -224,7 +224,13 @@ def test_the_command_line_judges_a_file(m6rec: Callable[..., Any], judged_run: P
     out = tmp_path / "answers.parquet"
     told = m6rec("predict", judged_run, judged_sample / "exposures.parquet", "--out", out, "--tasks", "click", "--json").json()
     assert told["columns"] == ["click"]
+    assert told["replaced"] == []
     assert pl.read_parquet(out).height == told["rows"]
+    # Where a label has the name of its task the answer takes its place, and the line says so.
+    said = m6rec("predict", judged_run, judged_sample / "exposures.parquet", "--out", out, "--tasks", "click,rating").out
+    assert "click, rating" in said or "rating, click" in said
+    assert "in place of the columns rating of exposures.parquet" in said
+    assert pl.read_parquet(out)["rating"].null_count() < pl.read_parquet(judged_sample / "exposures.parquet")["rating"].null_count()
     assert "ends in" not in m6rec("predict", judged_run, judged_sample / "exposures.parquet", "--out", tmp_path / "x.txt").error(2)
     shown = m6rec("recommend", judged_run, "--user", "u01", "--scenario", "shop", "--include", "click,category", "-k", "3")
     assert shown.code == 0

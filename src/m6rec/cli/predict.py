@@ -31,8 +31,10 @@ def predict(
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     answers = Recommender.from_pretrained(run).predict(frame, names)
     write_table(answers, out)
-    added = [name for name in answers.columns if name not in frame.columns]
+    replaced = [name for name in frame.columns if not answers[name].equals(frame[name])]  # labels with the name of their task
+    columns = [name for name in answers.columns if name not in frame.columns or name in replaced]
     if as_json:
-        print_json({"out": str(out), "rows": answers.height, "columns": added})
+        print_json({"out": str(out), "rows": answers.height, "columns": columns, "replaced": replaced})
         return
-    print_lines([f"judged {answers.height:,} rows: {', '.join(added)}; wrote {out}"])
+    said = f"; answers stand in place of the columns {', '.join(replaced)} of {rows.name}" if replaced else ""
+    print_lines([f"judged {answers.height:,} rows: {', '.join(columns)}{said}; wrote {out}"])

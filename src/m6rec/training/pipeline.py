@@ -110,7 +110,8 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
 
 
 def plan(config: M6RecConfig, folder: Path, run: Path, processes: int = 1) -> list[dict[str, Any]]:
-    """What `train` would do in so many processes: one row a stage, done or to do. Writes nothing."""
+    """What `train` would do in so many processes: one row a stage, done or to do. Writes nothing; raises what `check_configuration` does."""
+    check_configuration(config, folder)
     bench = workbench(config, folder, run, Progress(visible=False), processes)
     return [{"stage": name, "status": "done" if _is_done(bench, stage) else "to do"} for name, stage in bench.stages.items()]
 

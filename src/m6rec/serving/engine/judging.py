@@ -37,7 +37,10 @@ ROWS = "rows to predict"  # what messages call a frame
 def judge_part(scorer: ServedModel) -> JudgePart:
     """Raises UsageError: the model judges no candidates."""
     if scorer.judging is None:
-        raise UsageError("this model has no task that judges candidates; declare one ({answer: judge, label: COLUMN}) and train again")
+        others = "; its tasks on texts and items answer Recommender.classify" if scorer.texts is not None else ""
+        raise UsageError(
+            f"this model has no task that judges candidates{others}; to have one declare it ({{answer: judge, label: COLUMN}}) and train again"
+        )
     return scorer.judging
 
 
