@@ -150,6 +150,10 @@ class JudgeTexts(Task):
         own = ("options.", "words.vectors.", "words.chains.")
         return [name for name, _ in self.named_parameters() if name.startswith(own)]
 
+    def upper_names(self) -> list[str]:
+        """All: the encoders begin at random, so frozen ones would say nothing."""
+        return [name for name, _ in self.named_parameters()]
+
     def bind(self, examples: TextExamples, reader: TextReader, documents: Documents | None = None) -> None:
         """Give the task what it trains on; `reader` has the frozen lower layers.
 

@@ -43,6 +43,11 @@ class Task(nn.Module, ABC):
         questions share (the item vectors, an encoder of texts) is not among them; a task that shares nothing need not say."""
         return [name for name, _ in self.named_parameters()]
 
+    def upper_names(self) -> list[str]:
+        """What learns of this task where `train.trainable` is upper: its options, and layers of its own that read token states and that
+        nothing but this training could have started."""
+        return self.option_names()
+
     def loss_targets(self, batch: Batch) -> dict[str, int]:
         """Named loss -> targets of the batch it is a mean of; one that is not named here is a mean of all of them."""
         return {}

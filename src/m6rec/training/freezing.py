@@ -20,7 +20,7 @@ def freeze(model: LanguageModel, tasks: Mapping[str, Task], trainable: Trainable
         if trainable == "options" or name != "upper":
             part.requires_grad_(False)
     for task in tasks.values():
-        own = set(task.option_names())
+        own = set(task.option_names() if trainable == "options" else task.upper_names())
         for name, parameter in task.named_parameters():
             if name not in own:
                 parameter.requires_grad_(False)
