@@ -133,6 +133,11 @@ BAD: dict[str, tuple[Callable[[Recommender], Any], type[Exception], str]] = {
     "time": (lambda r: r.rank("u01", ["i01"], "click", scenario="shop", time="soon"), UsageError, "time is 'soon'; give seconds"),
     "nobody": (lambda r: r.rank(items=["i01"]), UsageError, "nobody to rank for"),
     "no items": (lambda r: r.rank("u01", "i01"), UsageError, "give a list of item ids"),
+    "no text column": (
+        lambda r: r.predict({"txt": ["fine"]}, ["sentiment"]),
+        DataError,
+        "no column 'text', which task 'sentiment' reads; did you mean 'txt'",
+    ),
     "no item column": (lambda r: r.predict({"user_id": ["u01"]}), DataError, "rows to predict have no column 'item_id'"),
     "no user": (lambda r: r.predict({"user_id": [None], "item_id": ["i01"]}), DataError, "row 1 has no user_id"),
     "strange scenario": (
@@ -154,6 +159,35 @@ def test_a_bad_question_gets_one_line(name: str, recommender: Recommender) -> No
     with pytest.raises(kind, match=said) as caught:
         ask(recommender)
     assert "\n" not in str(caught.value)
+
+
+SENTIMENT = ["sentiment", "sentiment probability"]
+
+
+def likeliest(said: dict[str, float]) -> tuple[str, Any]:
+    name, probability = next(iter(said.items()))
+    return name, pytest.approx(probability, abs=1e-5)
+
+
+def test_a_table_of_texts_or_items_gets_what_classify_says(recommender: Recommender) -> None:
+    """Each row as it is asked alone; equal texts alike, an empty one is no guess; a table with both kinds of rows gets both kinds of answers."""
+    texts = ["loved it, works well", None, "broke after a day", "loved it, works well", " "]
+    answers = recommender.predict({"text": texts, "note": [1, 2, 3, 4, 5]})
+    assert answers.columns == ["text", "note", *SENTIMENT], "tasks on pairs and on items are not asked of texts alone"
+    found = list(answers.select(SENTIMENT).iter_rows())
+    said = [likeliest(recommender.classify(text, task="sentiment")) for text in (texts[0], texts[2])]
+    assert found == [said[0], (None, None), said[1], said[0], (None, None)]
+    items = recommender.predict({"item_id": ["i02", "i01", "i02"]})
+    category = {item: likeliest(recommender.classify(item=item, task="category")) for item in ("i01", "i02")}
+    assert items.columns == ["item_id", "category", "category probability"]
+    assert list(items.select("category", "category probability").iter_rows()) == [category[item] for item in ("i02", "i01", "i02")]
+    told = {"user_id": ["u01"], "item_id": [None], "text": ["broke after a day"]}
+    assert recommender.predict(told).columns == [*told, *SENTIMENT], "somebody's review is a text"
+    both = recommender.predict({**told, "item_id": ["i02"], "scenario": ["shop"]}, ["click", "sentiment"])
+    assert both.select(SENTIMENT).row(0) == said[1]
+    assert both["click"].null_count() == 0
+    named = recommender.predict({"user_id": ["u01"], "item_id": ["i02"]}, ["category"])
+    assert named["category"][0] == category["i02"][0]
 
 
 def test_a_model_that_judges_nothing_says_so(tiny_run: Path) -> None:
@@ -204,6 +238,15 @@ def test_an_option_comes_and_goes_and_nothing_else_changes(option: Path, fresh: 
         fresh.load_option(option)
     fresh.drop_option("liked")
     assert fresh.predict(rows).equals(before)
+
+
+def test_a_file_is_judged_by_an_option_too(
+    option: Path, judged_run: Path, judged_sample: Path, m6rec: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = pl.read_parquet(judged_sample / "exposures.parquet")[-30:].drop("liked")
+    rows.write_parquet(tmp_path / "rows.parquet")
+    m6rec("predict", judged_run, tmp_path / "rows.parquet", "--option", option, "--tasks", "liked,click", "--out", tmp_path / "out.parquet")
+    assert pl.read_parquet(tmp_path / "out.parquet").columns == [*rows.columns, "liked", "click"]
 
 
 def test_an_option_of_another_backbone_is_refused(option: Path, fresh: Recommender) -> None:

@@ -53,6 +53,9 @@ def test_spans_of_a_file_are_learned_and_found_again(
     found = recommender.classify("Puma socks near Berlin", task="slots")
     assert [(span["text"], span["label"]) for span in found] == [("Puma", "brand"), ("Berlin", "place")]
     assert next(iter(recommender.classify("shoes near Rome", task="topic"))) == "south"
+    table = recommender.predict({"text": ["Puma socks near Berlin", None]})
+    assert [(span["start"], span["end"], span["label"]) for span in json.loads(table["slots"][0])] == [(0, 4, "brand"), (16, 22, "place")]
+    assert table["slots"][1] is table["topic"][1] is None
     out = tmp_path / "next.csv"
     told = m6rec("label", run, "--task", "topic", "--count", "5", "--out", out, "--json").json()
     assert told["rows"] == 5

@@ -171,15 +171,16 @@ class Recommender(AnswersInWords):
         )
 
     def predict(self, rows: Frame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
-        """Judge rows of users and items: what would come of showing this item to this user.
+        """Judge the rows of a table: what would come of showing this item to this user, or what a text or an item is.
 
         Args:
-            rows: user_id, item_id; where known time, scenario and the declared context. A row is judged by what was known before its time.
-            tasks: names of tasks on candidates; None: all.
+            rows: user_id, item_id for tasks on candidates; where known time, scenario and the declared context, and a row is judged by what
+                was known before its time. A column text for tasks on texts; item_id for tasks on items.
+            tasks: their names; None: all on texts where there is a column text, else all on candidates, or on items where no user is named.
 
         Returns:
-            The rows with a column a task: probability, number or level; the most likely class, and "TASK probability"; tags as a list. Null
-            where a task is not asked in the row's scenario.
+            The rows with a column a task: probability, number or level; the most likely class, and "TASK probability"; tags as a list; spans
+            as JSON. Null where a task is not asked in the row's scenario, and for an empty text.
 
         Raises:
             DataError: a missing column or cell, an unknown scenario.  UsageError: an unknown task, a model that judges nothing.

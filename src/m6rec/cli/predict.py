@@ -1,4 +1,4 @@
-"""`m6rec predict`: what would come of showing items to users, for a whole file of rows."""
+"""`m6rec predict`: what would come of showing items to users, or what texts and items are, for a whole file of rows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,21 @@ from m6rec.cli.recommend import WRITERS, write_table
 
 def predict(
     run: RunFolder,
-    rows: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to judge: user_id, item_id; time, scenario and context where known.")],
+    rows: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Rows to judge: user_id and item_id, with time, scenario and context where known; or text; or item_id alone.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the rows with the answers go: .parquet, .csv or .jsonl.")],
-    tasks: Annotated[str | None, typer.Option("--tasks", metavar="NAMES", help="Tasks, separated by commas; default: all.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", metavar="NAMES", help="Tasks, separated by commas; default: all on what FILE holds.")
+    ] = None,
+    options: Annotated[
+        list[Path] | None,
+        typer.Option("--option", metavar="FOLDER", help="A task that m6rec add-task trained on this run, to answer too. May be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge every row of FILE by the tasks of a run: a column a task, probabilities calibrated."""
@@ -29,7 +41,10 @@ def predict(
 
     frame = read_table(rows)
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
-    answers = Recommender.from_pretrained(run).predict(frame, names)
+    recommender = Recommender.from_pretrained(run)
+    for folder in options or ():
+        recommender.load_option(folder)
+    answers = recommender.predict(frame, names)
     write_table(answers, out)
     replaced = [name for name in frame.columns if not answers[name].equals(frame[name])]  # labels with the name of their task
     columns = [name for name in answers.columns if name not in frame.columns or name in replaced]

@@ -134,8 +134,8 @@ class TrainConfig(LoopConfig):
     trainable: Trainable = Field(
         "everything",
         description="What learns while the tasks are fitted. options: what belongs to single tasks alone (soft prompts, adapters, label vectors, "
-        "gates); upper: that, the upper layers (of a checkpoint what model.adapt names) and the encoders of tasks on texts; everything: all but what reads segments. What does "
-        "not learn stays as pretraining, the checkpoint or the seeded start left it, item vectors too.",
+        "gates); upper: that, the upper layers (of a checkpoint what model.adapt names) and the encoders of tasks on texts; everything: all but "
+        "what reads segments. What does not learn stays as pretraining, the checkpoint or the seeded start left it, item vectors too.",
     )
     balance: BalanceConfig = Field(default_factory=BalanceConfig, description="How the losses of several tasks are weighed.")
     stop: Literal["all", "task"] = Field(

@@ -25,12 +25,12 @@ from m6rec.explanation.overall import Overall
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
+from m6rec.serving.engine.classifying import classify, judge_alone, tasks_of_table
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import (
-    classify,
     column_of,
     judge_part,
     judge_request,
@@ -239,7 +239,7 @@ class Engine(Writing):
                 moment(time, self.newest),
             )
             for name, answers in judged.items():
-                columns |= {column: series.to_list() for column, series in labelled(part, name, answers).items()}
+                columns |= {column: series.to_list() for column, series in labelled(part.judge.sizes.labels[name], name, answers).items()}
         columns |= {name: self.items.frame[name].gather(items).to_list() for name in include if name in self.items.fields}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(items))]
 
@@ -281,15 +281,22 @@ class Engine(Writing):
     @reading
     def predict(self, frame: pl.DataFrame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
         """The frame with the answers of tasks as columns; see `Recommender.predict`."""
+        candidates, alone = tasks_of_table(self.scorer, frame.columns, tasks)
+        columns = self._judged_pairs(frame, candidates, named=tasks is not None) if candidates else {}
+        for task in alone:
+            columns |= judge_alone(self.scorer, frame, task, self._item)
+        return frame.with_columns(series.alias(name) for name, series in columns.items())
+
+    def _judged_pairs(self, frame: pl.DataFrame, tasks: list[str], named: bool) -> dict[str, pl.Series]:
+        """Columns for the answers of tasks on candidates; `named`: somebody asked for just these, so one that no row asks is an error."""
         part = judge_part(self.scorer)
-        wanted = [task_named(part, task) for task in (part.judge.configs if tasks is None else tasks)]
         users = np.array([self._user(user) for user in column_of(frame, Columns.USER)], dtype=np.int64)
         items = np.array([self._item(item) for item in column_of(frame, Columns.ITEM)], dtype=np.int64)
-        answers = predict_rows(self.scorer, frame, wanted, users, items, self.histories.compact(), self.newest)
-        if tasks is not None:
+        answers = predict_rows(self.scorer, frame, tasks, users, items, self.histories.compact(), self.newest)
+        if named:
             refuse_unasked(part, answers)
-        columns = {name: series for task in wanted for name, series in labelled(part, task, answers[task]).items()}
-        return frame.with_columns(series.alias(name) for name, series in columns.items())
+        sizes = part.judge.sizes.labels
+        return {name: series for task in tasks for name, series in labelled(sizes[task], task, answers[task]).items()}
 
     @reading
     def classify(self, text: str | Sequence[str] | None = None, item: str | None = None, task: str | None = None) -> Any:

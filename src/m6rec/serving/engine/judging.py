@@ -29,7 +29,6 @@ from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.judge_request import Asked
 from m6rec.tasks.judge_rows import JudgeRows
 from m6rec.tasks.served_model import ServedModel
-from m6rec.text.wording import without_field
 
 ROWS = "rows to predict"  # what messages call a frame
 
@@ -44,12 +43,14 @@ def judge_part(scorer: ServedModel) -> JudgePart:
     return scorer.judging
 
 
-def task_named(part: JudgePart, task: str, fields: Collection[str] = ()) -> str:
-    """fields: of the items, where one might have been meant. Raises UsageError: no such task on candidates."""
-    known = list(part.judge.configs)
-    if task not in known:
+def task_named(part: JudgePart, task: str, fields: Collection[str] = (), others: Collection[str] = ()) -> str:
+    """fields: of the items, where one might have been meant; others: tasks on texts and items. Raises UsageError: no such task on candidates."""
+    known = [*part.judge.configs, *others]
+    if task not in part.judge.configs:
         hint = nearest(task, [*known, *fields]) or f"; tasks: {', '.join(known)}" + (f"; fields: {', '.join(fields)}" if fields else "")
-        raise UsageError(f"there is no task {shown(task)} on candidates{' and no such field of the items' if fields else ''}{hint}")
+        raise UsageError(
+            f"there is no task {shown(task)}{'' if others else ' on candidates'}{' and no such field of the items' if fields else ''}{hint}"
+        )
     return task
 
 
@@ -250,9 +251,8 @@ def column_of(frame: pl.DataFrame, name: str) -> list[str]:
     return found.to_list()
 
 
-def labelled(part: JudgePart, task: str, answers: np.ndarray) -> dict[str, pl.Series]:
+def labelled(size: LabelSize, task: str, answers: np.ndarray) -> dict[str, pl.Series]:
     """Columns of a table for the answers (X,) or (X, L) of a task: its name; of classes also "NAME probability"; of tags a list."""
-    size = part.judge.sizes.labels[task]
     known = ~np.isnan(answers if answers.ndim == 1 else answers[:, 0])
     if size.kind == "classes":
         best = np.nan_to_num(answers, nan=-1.0).argmax(axis=1)
@@ -274,46 +274,3 @@ def merit(part: JudgePart, task: str, answers: np.ndarray) -> np.ndarray:
     if kind in ("classes", "tags"):
         raise UsageError(f"task '{task}' judges {kind}, which order nothing; rank by a task with a yes, a number or levels")
     return answers.astype(np.float64)
-
-
-def classify(scorer: ServedModel, item: int | None, text: str | Sequence[str] | None, task: str | None) -> Any:
-    """{label: probability} (classes, tags, and yes), a number, or the labelled spans: of one text or item, or a list of them for a list of texts.
-
-    Raises:
-        UsageError: neither text nor item, or both; no such task, or one that reads the other.
-    """
-    if (item is None) == (text is None):
-        raise UsageError("classify takes a text or an item: classify('battery died', task=...) or classify(item='i7', task=...)")
-    if scorer.texts is None:
-        raise UsageError("this model has no task on texts or items; declare one ({answer: judge, on: text, label: COLUMN}) and train again")
-    judge, on = scorer.texts.judge, "text" if item is None else "item"
-    able = [name for name, config in judge.configs.items() if config.on == on]
-    if task is None and len(able) == 1:
-        task = able[0]
-    if task is None or task not in able:
-        said = "say which task" if task is None else f"'{task}' is no task on {on}s{nearest(task, able)}"
-        raise UsageError(f"{said}; those on {on}s: {', '.join(able) or 'none'}")
-    if item is None:
-        texts = [text] if isinstance(text, str) else list(text or [])
-    else:
-        config = judge.configs[task]
-        texts = scorer.reader.wording.items(without_field(scorer.catalogue.items.rows([item]), config.label))
-    found: list[Any]
-    if judge.words is not None and task in judge.words.configs:
-        spans = judge.words.answers(scorer.reader, texts, task)
-        found = [[{**vars(span), "text": one[span.start : span.end]} for span in some] for one, some in zip(texts, spans, strict=True)]
-    else:
-        size = judge.sizes.labels[task]
-        found = [_worded(row, size) for row in judge.answers(scorer.reader, texts, task)]
-    return found if text is not None and not isinstance(text, str) else found[0]
-
-
-def _worded(answer: Any, size: LabelSize) -> Any:
-    if size.kind in ("classes", "tags"):
-        order = np.argsort(-answer, kind="stable")
-        return {size.names[code]: float(answer[code]) for code in order.tolist()}
-    if size.kind == "binary":
-        return {"yes": float(answer), "no": 1.0 - float(answer)}
-    if size.kind == "ordinal":
-        return float(np.interp(answer, np.arange(len(size.names)), np.array([float(name) for name in size.names])))
-    return float(answer)
