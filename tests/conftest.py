@@ -29,6 +29,7 @@ def real_data() -> Callable[[str], Path]:
     return find
 
 
+OFFERED = "scenarios.offers={}"  # every scenario may recommend everything: most tests ask for all items of a small catalogue
 TINY = (
     "model.width=16",
     "model.history=12",
@@ -37,6 +38,7 @@ TINY = (
     "train.threads=1",
     "text.vocabulary=400",
     "evaluation.resamples=100",
+    OFFERED,
 )
 
 
@@ -122,7 +124,7 @@ def m6rec(capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandLine]:
     return call
 
 
-JUDGED = ("train.epochs=2", "train.threads=1", "model.width=16", "model.history=12", "pretrain.epochs=1", "text.vocabulary=400")
+JUDGED = ("train.epochs=2", "train.threads=1", "model.width=16", "model.history=12", "pretrain.epochs=1", "text.vocabulary=400", OFFERED)
 
 
 @pytest.fixture(scope="session")

@@ -127,6 +127,9 @@ def test_the_written_configuration_is_a_whole_one(tmp_path: Path) -> None:
     config = load_config(tmp_path / "config.yaml")
     assert config.text.language == "zh"
     assert config.choose.positive is None
+    events, items = pl.read_parquet(tmp_path / "events.parquet"), pl.read_parquet(tmp_path / "items.parquet")
+    kinds = dict(events.join(items, "item_id").select("scenario", "kind").iter_rows())
+    assert config.scenarios.offers == {scenario: {"kind": kind} for scenario, kind in kinds.items()}
 
 
 def test_languages_share_the_truth_and_differ_in_words(sample: Sample) -> None:

@@ -292,6 +292,13 @@ def _liked_in(sample: Sample) -> list[str]:
     return [name for name in SCENARIOS if name in there]
 
 
+def _offers(sample: Sample) -> str:
+    """Which kind of item each scenario recommends; a small sample may lack some."""
+    events, kinds = set(sample.events[Columns.SCENARIO]), set(sample.items["kind"])
+    there = [f"{name}: {{kind: {kind}}}" for name, kind in zip(SCENARIOS, KINDS, strict=True) if name in events and kind in kinds]
+    return "{" + ", ".join(there) + "}"
+
+
 def _configuration(sample: Sample, format: str, seed: int, tasks: bool) -> str:
     def fields(of: dict[str, FieldType]) -> str:
         return "{" + ", ".join(f"{name}: {kind.value}" for name, kind in of.items()) + "}"
@@ -314,7 +321,7 @@ data:
 fields:
   items: {fields(ITEM_FIELDS)}
   users: {fields(USER_FIELDS)}{context}
-scenarios: {{column: scenario}}{split}
+scenarios: {{column: scenario, offers: {_offers(sample)}}}{split}
 text: {{language: {sample.language}}}{writing}{worth}
 tasks:
   next: {{answer: choose, positive: null}}
