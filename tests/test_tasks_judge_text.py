@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -141,6 +143,22 @@ def test_mixing_never_harms_the_validation_and_is_positive(reader: TextReader, t
     assert all(bool((task.option(name).mixing > 0).all()) for name in CONFIGS)
     assert task.measure(reader.model)["stars"] >= before["stars"] - 1e-6
     assert set(before) == set(CONFIGS)
+
+
+def test_few_validation_texts_do_not_make_answers_certain(trained: JudgeTexts, reader: TextReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty texts answered rightly are no proof of certainty; of many texts the weights are those that the labels were drawn by."""
+    task, true = copy.deepcopy(trained), torch.tensor([1.5, 0.5, 0.1])
+    generator = torch.Generator().manual_seed(0)
+
+    def mixing(rows: int, labels: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        outputs = torch.randn(3, rows, 1, generator=generator) * 2
+        monkeypatch.setattr(task, "_held_out", lambda *_: {"mood": (outputs, labels(torch.einsum("v,vgc->gc", true, outputs))[:, 0])})
+        task.fit_mixing(reader.model)
+        return task.option("mood").mixing
+
+    assert float(mixing(20, lambda logits: (logits > 0).float()).max()) < 1.5
+    drawn = mixing(20_000, lambda logits: torch.bernoulli(logits.sigmoid(), generator=generator))
+    torch.testing.assert_close(drawn, true, atol=0.06, rtol=0)
 
 
 def test_over_a_checkpoint_the_mean_state_answers_as_well(reader: TextReader) -> None:

@@ -319,18 +319,28 @@ class JudgeTexts(Task):
         return measured if self.words is None else measured | self.words.measure(model, part)
 
     def fit_mixing(self, model: LanguageModel) -> None:
-        """Weigh the views of each task by what the validation labels say (log loss, L-BFGS); this calibrates them as well."""
+        """Weigh the views of each task by what the validation labels say (log loss, L-BFGS); this calibrates them as well.
+
+        With few labels the weights stay near even ones, which is what they start from: the inverse softplus of a weight has a normal prior of
+        deviation 1 around its start. Without, twenty texts that are all answered rightly would make every answer certain.
+        """
         for name, (outputs, labels) in self._held_out(model, VALIDATION).items():
             option, size, config = self.option(name), self.sizes.labels[name], self.judged[name]
-            raw = torch.log(torch.expm1(option.mixing.clone().clamp(min=1e-3))).requires_grad_()
+            even = torch.log(torch.expm1(torch.full_like(option.mixing, 1 / len(option.mixing))))
+            raw = even.clone().requires_grad_()
             optimizer = torch.optim.LBFGS([raw], max_iter=50, line_search_fn="strong_wolfe")
 
             def closure(
-                raw: Tensor = raw, outputs: Tensor = outputs, labels: Tensor = labels, size: LabelSize = size, loss: Any = config.loss
+                raw: Tensor = raw,
+                even: Tensor = even,
+                outputs: Tensor = outputs,
+                labels: Tensor = labels,
+                size: LabelSize = size,
+                loss: Any = "auto" if config.loss == "focal" else config.loss,  # focal answers are not probabilities
             ) -> Tensor:
                 raw.grad = None
                 mixed = torch.einsum("v,vgc->gc", nn.functional.softplus(raw), outputs)
-                value = label_losses(mixed, labels, size, loss).mean()
+                value = label_losses(mixed, labels, size, loss).mean() + (raw - even).square().sum() / (2 * len(labels))
                 value.backward()
                 return value
 
