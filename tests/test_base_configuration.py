@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from m6rec.base.configuration import Config, set_dotted
 from m6rec.base.errors import ConfigError
+from m6rec.config import M6RecConfig
 
 
 class Inner(Config):
@@ -86,6 +87,19 @@ def test_equal_values_have_equal_fingerprints_whatever_the_order() -> None:
     assert first.fingerprint() == second.fingerprint()
     assert first.fingerprint() != Outer.build({"name": "b"}).fingerprint()
     assert Outer.build(first.plain()) == first
+
+
+@pytest.mark.parametrize("name", ["next", "choose", "judge", "mine"])
+@pytest.mark.parametrize(
+    ("answer", "key"), [("choose", "own_share"), ("judge", "weight"), ("write", "memory"), ("choose", "prior.window"), ("choose", "x")]
+)
+def test_a_task_is_called_as_its_user_calls_it(name: str, answer: str, key: str) -> None:
+    """Whatever the name: one of an answer, or a value that a key of one kind of task has by default."""
+    given = {"choose": {}, "judge": {"label": "l"}, "write": {"from": "review"}}[answer]
+    values: dict[str, object] = {"data": {"events": "e.csv"}, "tasks": {name: {"answer": answer, **given}}}
+    set_dotted(values, f"tasks.{name}.{key}=-1")
+    with pytest.raises(ConfigError, match=rf"'tasks\.{name}\.{key}'"):
+        M6RecConfig.build(values)
 
 
 @pytest.mark.parametrize(

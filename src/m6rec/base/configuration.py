@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Self, TypeVar, get_args
+from types import UnionType
+from typing import Any, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -98,8 +99,12 @@ def _walk(cls: type[Config], path: list[str]) -> tuple[type[Config] | None, list
     Of several classes at one place (`answer: choose | judge`) pydantic names the one by its tag, a step nobody wrote.
     """
     owners: list[type[Config]] = [cls]
-    written = []
+    written, key = [], False
     for part in path:
+        if key:  # of a dict[str, Config], or an index of a list: a name of the user's, and the same classes stand there
+            written.append(part)
+            key = False
+            continue
         tagged = [owner for owner in owners if any(part == field.default for field in owner.model_fields.values())]
         if len(owners) > 1 and len(tagged) == 1:
             owners = tagged
@@ -107,9 +112,15 @@ def _walk(cls: type[Config], path: list[str]) -> tuple[type[Config] | None, list
         written.append(part)
         field = next((owner.model_fields[part] for owner in owners if part in owner.model_fields), None)
         if field is not None:
-            owners = configs_in(field.annotation)
-        # Else a key of a dict[str, Config] or an index of a list: the same classes stand there.
+            owners, key = configs_in(field.annotation), _holds_many(field.annotation)
     return (owners[0] if owners else None), written
+
+
+def _holds_many(annotation: Any) -> bool:
+    """Whether an annotation is of a dict or a list, looking through Optional."""
+    return get_origin(annotation) in (dict, list) or (
+        get_origin(annotation) in (Union, UnionType) and any(_holds_many(argument) for argument in get_args(annotation))
+    )
 
 
 def configs_in(annotation: Any) -> list[type[Config]]:
