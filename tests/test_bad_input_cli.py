@@ -98,7 +98,12 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
     "two tasks": (GOOD, {"tasks": {"a": {}, "b": {}}}, 2, ["'tasks' is", "2 tasks with answer: choose are declared"]),
     "unknown answer": (GOOD, {"tasks": {"click": {"answer": "juge"}}}, 2, ["'tasks.click.answer' is 'juge'", "'choose', 'judge'"]),
     "no label": (GOOD, {"tasks": {"next": {}, "click": {"answer": "judge"}}}, 2, ["'tasks.click.label' is required"]),
-    "after nothing": (GOOD, {"tasks": {"next": {}, "buy": {"label": "bought", "after": "clik"}}}, 2, ["task 'buy' comes after 'clik'"]),
+    "after nothing": (
+        GOOD,
+        {"tasks": {"next": {}, "buy": {"label": "bought", "after": "clik"}}},
+        2,
+        ["tasks.buy.after is 'clik'", "there is none, so leave `after` out"],
+    ),
     "not YAML": (GOOD, "data: [events.csv", 2, ["shop.yaml is not valid YAML at line 1"]),
     "key twice": (
         GOOD,

@@ -153,3 +153,33 @@ def test_assigned_values_are_read_as_files_are() -> None:
     values: dict[str, object] = {}
     set_dotted(values, "tasks.mood={answer: judge, on: text, label: sentiment}")
     assert values == {"tasks": {"mood": {"answer": "judge", "on": "text", "label": "sentiment"}}}
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ("clik", "allowed: click, like; did you mean 'click'?"),
+        ("next", "allowed: click, like"),
+        ("stars", "allowed: click, like"),  # a number
+        ("mood", "allowed: click, like"),  # of a text
+        ("buy", "allowed: click, like"),  # itself
+        ("refund", "allowed: click, like"),  # comes after what it would come before
+    ],
+)
+def test_what_a_task_can_come_after(after: str, said: str) -> None:
+    tasks: dict[str, object] = {
+        "next": {},
+        "click": {"label": "clicked"},
+        "like": {"label": "liked", "after": "click"},
+        "stars": {"label": "stars", "kind": "number"},
+        "mood": {"label": "mood", "on": "text"},
+        "buy": {"label": "bought", "after": "like"},
+        "refund": {"label": "refund", "after": "buy"},
+    }
+    assert list(M6RecConfig.build({"data": {"events": "e.csv"}, "tasks": tasks}).judges)
+    tasks["buy"] = {"label": "bought", "after": after}
+    with pytest.raises(ConfigError) as caught:
+        M6RecConfig.build({"data": {"events": "e.csv"}, "tasks": tasks})
+    assert f"tasks.buy.after is '{after}'" in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
