@@ -95,7 +95,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
     "value not allowed": (GOOD, {"train": {"epochs": 0}}, 2, ["'train.epochs' is 0", "greater than or equal to 1"]),
     "unknown key": (GOOD, {"data": {"evnts": "events.csv"}}, 2, ["unknown key 'data.evnts'; did you mean 'events'?"]),
     "unknown section": (GOOD, {"modle": {"size": "tiny"}}, 2, ["unknown key 'modle'; did you mean 'model'?"]),
-    "two tasks": (GOOD, {"tasks": {"a": {}, "b": {}}}, 2, ["'tasks' is", "2 tasks with answer: choose are declared"]),
+    "two tasks": (GOOD, {"tasks": {"a": {}, "b": {}}}, 2, ["'tasks': 2 tasks with answer: choose are declared"]),
     "unknown answer": (GOOD, {"tasks": {"click": {"answer": "juge"}}}, 2, ["'tasks.click.answer' is 'juge'", "'choose', 'judge'"]),
     "no label": (GOOD, {"tasks": {"next": {}, "click": {"answer": "judge"}}}, 2, ["'tasks.click.label' is required"]),
     "after nothing": (

@@ -66,6 +66,35 @@ def test_wrong_value_says_what_was_received_and_what_is_allowed() -> None:
     assert "greater than or equal to 1" in message
 
 
+@pytest.mark.parametrize(
+    ("key", "given", "said"),
+    [
+        ("sharing", "mmoe", "'sharing' is 'mmoe' and not a section; say sharing.way=mmoe"),
+        (
+            "train.balance",
+            3,
+            "'train.balance' is 3 and not a section; set one of its keys, e.g. train.balance.way=VALUE; keys: way, temperature",
+        ),
+        ("train.balance", "pcgard", "'train.balance.way' is 'pcgard': write one of fixed"),
+        ("model", "tiny", "'model' is 'tiny' and not a section; say model.size=tiny"),
+    ],
+)
+def test_a_plain_word_where_a_section_is_wanted(key: str, given: object, said: str) -> None:
+    values: dict[str, object] = {"data": {"events": "e.csv"}}
+    set_dotted(values, f"{key}={given}")
+    with pytest.raises(ConfigError) as caught:
+        M6RecConfig.build(values)
+    assert said in str(caught.value)
+
+
+def test_a_balancer_may_be_said_in_a_word() -> None:
+    values: dict[str, object] = {"data": {"events": "e.csv"}}
+    set_dotted(values, "train.balance=pcgrad")
+    assert M6RecConfig.build(values).train.balance.way == "pcgrad"
+    with pytest.raises(ConfigError, match=r"'balance' holds the value 'pcgrad'.*each key of it, as in train\.balance\.KEY=pcgrad"):
+        set_dotted(values, "train.balance.every=3")
+
+
 def test_long_values_are_cut_in_the_message() -> None:
     assert len(line_of({"name": "a", "inner": {"epochs": "x" * 10_000}})) < 300
 

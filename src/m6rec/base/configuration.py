@@ -43,6 +43,7 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+MOST_KEYS = 12  # of a section named in a message
 
 
 def set_dotted(values: dict[str, Any], assignment: str) -> None:
@@ -58,10 +59,13 @@ def set_dotted(values: dict[str, Any], assignment: str) -> None:
         raise ConfigError(f"--set takes key=value, got '{assignment}'; for example --set train.epochs=5")
     parts = key.strip().split(".")
     here = values
-    for part in parts[:-1]:
+    for depth, part in enumerate(parts[:-1], 1):
         child = here.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {key}: '{part}' holds the value {child!r}, not a section")
+            section = ".".join(parts[:depth])
+            raise ConfigError(
+                f"--set {key}: '{part}' holds the value {child!r}, not a section; leave that out and set each key of it, as in {section}.KEY={child}"
+            )
         here = child
     try:
         here[parts[-1]] = read_yaml(text, f"--set {key}")
@@ -88,9 +92,23 @@ def _first_line(cls: type[Config], error: ValidationError) -> str:
         key = first["ctx"]["discriminator"].strip("'")
         return f"'{dotted}.{key}' is {first['ctx']['tag']!r}: allowed are {first['ctx']['expected_tags']}{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if first["type"] in ("model_type", "model_attributes_type") and owner is not None:
+        return f"'{dotted}' is {first.get('input')!r} and not a section; {_hint_of_section(owner, dotted, first.get('input'))}{more}"
+    if first["type"] == "value_error" and isinstance(first.get("input"), dict) and dotted:
+        return f"'{dotted}': {message}{more}"
     shown = repr(first.get("input"))
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return f"'{dotted}' is {shown}: {message[:1].lower() + message[1:]}{more}" if dotted else f"{message}{more}"
+
+
+def _hint_of_section(owner: type[Config], dotted: str, given: Any) -> str:
+    """What to write where a section is wanted: the key that a bare word is a value of, else the first keys."""
+    fitting = next((name for name, field in owner.model_fields.items() if given in get_args(field.annotation)), None)
+    if fitting is not None:
+        return f"say {dotted}.{fitting}={given}"
+    keys = list(owner.model_fields)
+    shown = ", ".join(keys[:MOST_KEYS]) + (", ..." if len(keys) > MOST_KEYS else "")
+    return f"set one of its keys, e.g. {dotted}.{keys[0]}=VALUE; keys: {shown}"
 
 
 def _walk(cls: type[Config], path: list[str]) -> tuple[type[Config] | None, list[str]]:
