@@ -49,7 +49,7 @@ class BalanceConfig(Config):
     sampling: Literal["proportional", "uniform", "weight", "adaptive"] = Field(
         "proportional",
         description="How often examples are drawn. proportional: each once an epoch; uniform: every task as often; weight: by the configured "
-        "weights; adaptive: by the weights that the way arrives at. weight and adaptive divide the loss by how often it is drawn.",
+        "weights; adaptive: by the weights that the way arrives at (way: fixed: as weight). weight and adaptive divide the loss by how often it is drawn.",
     )
 
     @field_validator("way")
