@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from m6rec.base.errors import ConfigError, Interrupted, M6RecError, StorageError, nearest
+from m6rec.base.errors import CheckpointError, ConfigError, Interrupted, M6RecError, StorageError, nearest
 from m6rec.base.storage import write_json
 from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
@@ -134,10 +134,26 @@ def open_run(run: Path, progress: bool = False) -> Workbench:
     run = Path(run)
     if not (run / "run.json").exists() and run.name == "model" and (run.parent / "run.json").exists():
         run = run.parent  # the model folder inside a run was meant
+    if not (run / "run.json").exists() and (run / "stages").is_dir():
+        raise CheckpointError(unfinished(run))
     record = RunFolder(run).read_record()
     bench = workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), run, Progress(visible=progress))
     bench.pin(record["keys"])
     return bench
+
+
+def unfinished(run: Path) -> str:
+    """What is said of a run folder whose training was stopped or killed before its end."""
+    known = stages(fusion=True, interest=True)
+    begun = {name: list(run.glob(f"stages/{name}-*")) for name in known}
+    done = [name for name, folders in begun.items() if any((folder / DONE).exists() for folder in folders)]
+    following = next((name for name in known if name not in done and (name in stages() or begun[name])), None)
+    if following is None:
+        return (
+            f"{run} has finished stages and run.json is missing; `m6rec train CONFIG --run {run}` writes it again, what is finished is kept"
+        )
+    kept = f"finished: {', '.join(done)}; " if done else ""
+    return f"the training in {run} is not finished ({kept}next: {following}); go on with `m6rec train CONFIG --run {run}`, CONFIG being its configuration"
 
 
 def set_threads(threads: int | None) -> None:
