@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,10 @@ def predict(
 
     frame = read_table(rows)
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
-    answers = Recommender.from_pretrained(run).predict(frame, names)
+    recommender = Recommender.from_pretrained(run)
+    answers = recommender.predict(frame, names)
+    for sentence in recommender.unseen_context(frame):
+        print(f"m6rec: note: {sentence}", file=sys.stderr)
     write_table(answers, out)
     replaced = [name for name in frame.columns if not answers[name].equals(frame[name])]  # labels with the name of their task
     columns = [name for name in answers.columns if name not in frame.columns or name in replaced]

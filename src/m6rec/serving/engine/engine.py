@@ -40,6 +40,7 @@ from m6rec.serving.engine.judging import (
     predict_rows,
     refuse_unasked,
     task_named,
+    unseen_context,
 )
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
 from m6rec.serving.engine.plausible import score
@@ -290,6 +291,11 @@ class Engine(Writing):
             refuse_unasked(part, answers)
         columns = {name: series for task in wanted for name, series in labelled(part, task, answers[task]).items()}
         return frame.with_columns(series.alias(name) for name, series in columns.items())
+
+    @reading
+    def unseen_context(self, frame: pl.DataFrame) -> list[str]:
+        """What of the context of rows training has not seen; see `Recommender.unseen_context`."""
+        return unseen_context(self.scorer, frame)
 
     @reading
     def classify(self, text: str | Sequence[str] | None = None, item: str | None = None, task: str | None = None) -> Any:
