@@ -169,19 +169,40 @@ def test_the_command_line_says_the_same(name: str, model: Path, m6rec: CommandLi
         assert words[0] in m6rec(*command).error(1)
 
 
+def stopped(run: Path, stage: str) -> None:
+    """As `m6rec train --until` leaves it before `stage`."""
+    order = ["prepare", "tokenizer", "pretrain", "encode", "fit", "evaluate", "index", "report"]
+    for name in order[order.index(stage) :]:
+        shutil.rmtree(next(run.glob(f"stages/{name}-*")))
+
+
+def killed(run: Path, stage: str) -> None:
+    """As a training that was killed in `stage` leaves it: the stage is begun, nothing says of what the run was."""
+    (begun,) = run.glob(f"stages/{stage}-*")
+    stopped(run, stage)
+    begun.mkdir()
+    (run / "run.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda run: shutil.rmtree(run / "model"), "is not finished"),
+        (lambda run: shutil.rmtree(run / "model"), "is not finished; run the same"),
         (lambda run: cut(run / "run.json"), "run.json is damaged"),
-        (lambda run: (run / "run.json").unlink(), "run.json is missing"),
+        (lambda run: (run / "run.json").unlink(), "run.json is missing; `m6rec train CONFIG --run"),
+        (
+            lambda run: killed(run, "fit"),
+            "is not finished (finished: prepare, tokenizer, pretrain, encode; next: fit); go on with `m6rec train CONFIG --run",
+        ),
+        (lambda run: killed(run, "prepare"), "is not finished (next: prepare); go on with"),
+        (lambda run: stopped(run, "encode"), "next: encode); go on with"),
         (lambda run: (run / "run.json").write_text('{"format": 99}'), "upgrade m6rec"),
     ],
 )
 def test_damaged_runs_are_one_line(damage: Callable[[Path], Any], words: str, tiny_run: Path, tmp_path: Path, m6rec: CommandLines) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     damage(run)
-    command = ["recommend", run, "--user", "u01"] if "not finished" in words else ["evaluate", run, "--baselines", "none"]
+    command = ["recommend", run, "--user", "u01"] if "not finished; run" in words else ["evaluate", run, "--baselines", "none"]
     assert words in m6rec(*command).error(1)
 
 

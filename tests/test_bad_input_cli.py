@@ -95,10 +95,15 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
     "value not allowed": (GOOD, {"train": {"epochs": 0}}, 2, ["'train.epochs' is 0", "greater than or equal to 1"]),
     "unknown key": (GOOD, {"data": {"evnts": "events.csv"}}, 2, ["unknown key 'data.evnts'; did you mean 'events'?"]),
     "unknown section": (GOOD, {"modle": {"size": "tiny"}}, 2, ["unknown key 'modle'; did you mean 'model'?"]),
-    "two tasks": (GOOD, {"tasks": {"a": {}, "b": {}}}, 2, ["'tasks' is", "2 tasks with answer: choose are declared"]),
+    "two tasks": (GOOD, {"tasks": {"a": {}, "b": {}}}, 2, ["'tasks': 2 tasks with answer: choose are declared"]),
     "unknown answer": (GOOD, {"tasks": {"click": {"answer": "juge"}}}, 2, ["'tasks.click.answer' is 'juge'", "'choose', 'judge'"]),
     "no label": (GOOD, {"tasks": {"next": {}, "click": {"answer": "judge"}}}, 2, ["'tasks.click.label' is required"]),
-    "after nothing": (GOOD, {"tasks": {"next": {}, "buy": {"label": "bought", "after": "clik"}}}, 2, ["task 'buy' comes after 'clik'"]),
+    "after nothing": (
+        GOOD,
+        {"tasks": {"next": {}, "buy": {"label": "bought", "after": "clik"}}},
+        2,
+        ["tasks.buy.after is 'clik'", "there is none, so leave `after` out"],
+    ),
     "not YAML": (GOOD, "data: [events.csv", 2, ["shop.yaml is not valid YAML at line 1"]),
     "key twice": (
         GOOD,
@@ -194,14 +199,6 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
         ["there is no training target", "`positive`"],
     ),
 }
-STAGES_BEFORE = {
-    "unknown word of a template": {"prepare"},
-    "no basket": {"prepare"},
-    "no dialogues": {"prepare"},
-    "no training target": {"prepare"},
-    "empty split": {"prepare"},
-    "unknown positive action": {"prepare"},
-}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -216,22 +213,28 @@ def test_validate_says_it_in_one_line_and_writes_nothing(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_train_leaves_nothing_but_finished_stages(name: str, tmp_path: Path, m6rec: CommandLines) -> None:
+def test_a_refused_training_leaves_nothing(name: str, tmp_path: Path, m6rec: CommandLines) -> None:
     files, config, code, words = BAD[name]
     path = shop(tmp_path / "shop", files, config)
     before = listing(tmp_path)
-    result = m6rec("train", path, "--run", tmp_path / "run", *(quick() if code == 1 else []))
+    result = m6rec("train", path, "--run", tmp_path / "new" / "run", *(quick() if code == 1 else []))
     line = result.error(code)
     assert all(word in line for word in words), line
     assert result.out == ""
-    stages = [folder.name.split("-")[0] for folder in (tmp_path / "run" / "stages").iterdir()] if name in STAGES_BEFORE else []
-    assert set(stages) == STAGES_BEFORE.get(name, set())
-    assert all((folder / "done.json").exists() for folder in (tmp_path / "run").glob("stages/*"))
-    if name not in STAGES_BEFORE:
-        assert listing(tmp_path) == before
-    else:
-        assert not (tmp_path / "run" / "model").exists()
-        assert not (tmp_path / "run" / "run.json").exists()
+    assert listing(tmp_path) == before
+
+
+def test_a_refused_training_leaves_what_was_there(tmp_path: Path, m6rec: CommandLines) -> None:
+    """Stages that an earlier training finished, and files of others."""
+    path, run = shop(tmp_path / "shop"), tmp_path / "run"
+    m6rec("train", path, "--run", run, *quick(), "--until", "tokenizer", "--json").json()
+    (run / "notes.txt").write_text("mine")
+    before = listing(tmp_path)
+    assert "no event has" in m6rec("train", path, "--run", run, *quick(), "--set", "tasks={next: {positive: [buy]}}").error(1)
+    assert listing(tmp_path) == before
+    (tmp_path / "empty").mkdir()
+    m6rec("train", path, "--run", tmp_path / "empty" / "run", *quick(), "--set", "tasks={next: {positive: [buy]}}").error(1)
+    assert listing(tmp_path) == sorted([*before, "empty"])
 
 
 @pytest.mark.parametrize(
@@ -264,7 +267,7 @@ def test_what_is_not_installed_is_said_before_training(
         line = m6rec(*command).error(1)
         assert missing in line
         assert told in line
-    assert {folder.name.split("-")[0] for folder in tmp_path.glob("run/stages/*")} <= {"prepare"}
+    assert not (tmp_path / "run").exists()
 
 
 def train(folder: Path, m6rec: CommandLines, files: dict[str, str | bytes], config: Any = None) -> tuple[dict[str, int], Recommender]:

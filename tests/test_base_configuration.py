@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from m6rec.base.configuration import Config, set_dotted
 from m6rec.base.errors import ConfigError
+from m6rec.config import M6RecConfig
 
 
 class Inner(Config):
@@ -65,6 +66,35 @@ def test_wrong_value_says_what_was_received_and_what_is_allowed() -> None:
     assert "greater than or equal to 1" in message
 
 
+@pytest.mark.parametrize(
+    ("key", "given", "said"),
+    [
+        ("sharing", "mmoe", "'sharing' is 'mmoe' and not a section; say sharing.way=mmoe"),
+        (
+            "train.balance",
+            3,
+            "'train.balance' is 3 and not a section; set one of its keys, e.g. train.balance.way=VALUE; keys: way, temperature",
+        ),
+        ("train.balance", "pcgard", "'train.balance.way' is 'pcgard': write one of fixed"),
+        ("model", "tiny", "'model' is 'tiny' and not a section; say model.size=tiny"),
+    ],
+)
+def test_a_plain_word_where_a_section_is_wanted(key: str, given: object, said: str) -> None:
+    values: dict[str, object] = {"data": {"events": "e.csv"}}
+    set_dotted(values, f"{key}={given}")
+    with pytest.raises(ConfigError) as caught:
+        M6RecConfig.build(values)
+    assert said in str(caught.value)
+
+
+def test_a_balancer_may_be_said_in_a_word() -> None:
+    values: dict[str, object] = {"data": {"events": "e.csv"}}
+    set_dotted(values, "train.balance=pcgrad")
+    assert M6RecConfig.build(values).train.balance.way == "pcgrad"
+    with pytest.raises(ConfigError, match=r"'balance' holds the value 'pcgrad'.*each key of it, as in train\.balance\.KEY=pcgrad"):
+        set_dotted(values, "train.balance.every=3")
+
+
 def test_long_values_are_cut_in_the_message() -> None:
     assert len(line_of({"name": "a", "inner": {"epochs": "x" * 10_000}})) < 300
 
@@ -86,6 +116,19 @@ def test_equal_values_have_equal_fingerprints_whatever_the_order() -> None:
     assert first.fingerprint() == second.fingerprint()
     assert first.fingerprint() != Outer.build({"name": "b"}).fingerprint()
     assert Outer.build(first.plain()) == first
+
+
+@pytest.mark.parametrize("name", ["next", "choose", "judge", "mine"])
+@pytest.mark.parametrize(
+    ("answer", "key"), [("choose", "own_share"), ("judge", "weight"), ("write", "memory"), ("choose", "prior.window"), ("choose", "x")]
+)
+def test_a_task_is_called_as_its_user_calls_it(name: str, answer: str, key: str) -> None:
+    """Whatever the name: one of an answer, or a value that a key of one kind of task has by default."""
+    given = {"choose": {}, "judge": {"label": "l"}, "write": {"from": "review"}}[answer]
+    values: dict[str, object] = {"data": {"events": "e.csv"}, "tasks": {name: {"answer": answer, **given}}}
+    set_dotted(values, f"tasks.{name}.{key}=-1")
+    with pytest.raises(ConfigError, match=rf"'tasks\.{name}\.{key}'"):
+        M6RecConfig.build(values)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +182,33 @@ def test_assigned_values_are_read_as_files_are() -> None:
     values: dict[str, object] = {}
     set_dotted(values, "tasks.mood={answer: judge, on: text, label: sentiment}")
     assert values == {"tasks": {"mood": {"answer": "judge", "on": "text", "label": "sentiment"}}}
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ("clik", "allowed: click, like; did you mean 'click'?"),
+        ("next", "allowed: click, like"),
+        ("stars", "allowed: click, like"),  # a number
+        ("mood", "allowed: click, like"),  # of a text
+        ("buy", "allowed: click, like"),  # itself
+        ("refund", "allowed: click, like"),  # comes after what it would come before
+    ],
+)
+def test_what_a_task_can_come_after(after: str, said: str) -> None:
+    tasks: dict[str, object] = {
+        "next": {},
+        "click": {"label": "clicked"},
+        "like": {"label": "liked", "after": "click"},
+        "stars": {"label": "stars", "kind": "number"},
+        "mood": {"label": "mood", "on": "text"},
+        "buy": {"label": "bought", "after": "like"},
+        "refund": {"label": "refund", "after": "buy"},
+    }
+    assert list(M6RecConfig.build({"data": {"events": "e.csv"}, "tasks": tasks}).judges)
+    tasks["buy"] = {"label": "bought", "after": after}
+    with pytest.raises(ConfigError) as caught:
+        M6RecConfig.build({"data": {"events": "e.csv"}, "tasks": tasks})
+    assert f"tasks.buy.after is '{after}'" in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

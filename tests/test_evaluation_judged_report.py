@@ -165,6 +165,24 @@ def test_the_terminal_is_aligned_and_says_what_is_undefined() -> None:
     assert "mean of 5 cells" in judged_tables([one for one in several() if one.name != HOSTILE])
 
 
+def many_metrics() -> list[Judged]:
+    metrics = ["auc", "gauc", "log_loss", "ece", "pr_auc", "best_f1", "ndcg@3", "satisfaction@3"]
+    lists, worth = np.repeat(np.arange(200), 6), np.random.default_rng(3).integers(-1, 2, 1200).astype(np.float32)
+    given = {"metrics": metrics, "lists": lists, "worth": worth}
+    return [clicks(name, noise, **given) for name, noise in (("joint", 0.1), ("logistic_regression", 0.3))]
+
+
+def test_every_figure_in_the_terminal_has_its_interval() -> None:
+    """A table too wide for a terminal goes on below, with the names of its rows again."""
+    first = many_metrics()[0]
+    text = judged_tables(many_metrics())
+    block = text[text.index("click: 1,200 rows") :]
+    for metric, estimate in first.table().items():
+        assert re.search(rf"{estimate.mean:.4f}[* ] \[{estimate.low:.4f}, {estimate.high:.4f}\]", block), metric
+    assert len(re.findall("^joint ", block, flags=re.M)) == 2
+    assert max(map(len, block.splitlines())) < 150
+
+
 def test_markdown_is_a_table_and_escapes_bars() -> None:
     text = judged_markdown(several())
     tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)

@@ -198,6 +198,9 @@ def test_candidates_over_what_was_read_once(upper: UpperLayers, slots: Tensor, t
         if layers == 1:
             whole = upper.read(slots, times if known else None, lengths, 2)[1]
             close(upper.candidates(asked, whole, seen, at if known else None, layers=1), found)
+        if layers == 2:  # there are no more
+            more = upper.read(slots, times if known else None, lengths, 9)[1]
+            close(upper.candidates(asked, more, seen, at if known else None, layers=9), found)
 
 
 def test_candidates_look_at_the_newest_slots_and_the_start(upper: UpperLayers, slots: Tensor, times: Tensor) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from console_served import Served, console, drop_keys
+from m6rec.evaluation.judged_report import judged_page
+from test_evaluation_judged_report import many_metrics
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
@@ -457,3 +459,16 @@ def test_charts_say_what_their_tables_say(visit: Callable[..., Any], served: Ser
     rows = figure.locator("tbody tr").all()
     written = [[float(cell.get_attribute("data-value") or "nan") for cell in row.locator("td").all()] for row in rows]
     assert drawn == [list(column) for column in zip(*written, strict=True)]
+
+
+def test_the_figures_of_an_evaluation_fit_their_page(browser: Any, tmp_path: Path) -> None:
+    """Eight metrics with intervals side by side: nothing is cut off on a screen of 1,200 pixels; a narrow one scrolls the table, not the page."""
+    (tmp_path / "page.html").write_text(judged_page(many_metrics(), title="wide"), encoding="utf-8")
+    page = browser.new_page()
+    hidden = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
+    for width, cut in ((1200, False), (400, True)):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(f"file://{tmp_path}/page.html")
+        assert bool(page.evaluate(hidden)) == cut
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()

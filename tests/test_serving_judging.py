@@ -280,6 +280,23 @@ def test_the_command_line_judges_a_file(m6rec: Callable[..., Any], judged_run: P
     assert "category" in shown.out.splitlines()[0]
 
 
+def test_a_context_never_seen_is_told(m6rec: Callable[..., Any], recommender: Recommender, judged_run: Path, tmp_path: Path) -> None:
+    known = [{"user_id": "u01", "item_id": "i01", "scenario": "shop", "device": device} for device in ("phone", "PHONE", None)]
+    assert recommender.unseen_context(known) == []
+    rows = [*known, *({**known[0], "device": f"fridge{number}"} for number in range(7))]
+    (told,) = recommender.unseen_context(rows)
+    assert told.startswith("context field device: training has not seen 'fridge0', 'fridge1', 'fridge2', 'fridge3', 'fridge4' and 2 more (")
+    assert "'phone'" in told.partition("known: ")[2]
+    answers = recommender.predict(rows, ["click"])["click"].to_list()
+    assert answers[3] == answers[2], "as if it were not said"
+    pl.DataFrame(rows).write_csv(tmp_path / "rows.csv")
+    result = m6rec("predict", judged_run, tmp_path / "rows.csv", "--out", tmp_path / "out.csv")
+    assert result.code == 0
+    assert result.err.splitlines() == [f"m6rec: note: {told}"]
+    pl.DataFrame(known).write_csv(tmp_path / "rows.csv")
+    assert m6rec("predict", judged_run, tmp_path / "rows.csv", "--out", tmp_path / "out.csv").err == ""
+
+
 def test_lists_are_written_as_csv_too(tmp_path: Path) -> None:
     """What `predict` says of tags, and tags of the rows themselves."""
     frame = pl.DataFrame({"user_id": ["u1", "u2"], "seen": [["a", "b"], []], "levels": [[1, 2], None]})

@@ -197,6 +197,11 @@ def test_the_board_and_a_training_under_way_are_read_from_files(judged_run: Path
     assert leading["click", "shop"].low <= leading["click", "shop"].value <= leading["click", "shop"].high
     assert not leading["rating", "shop"].higher  # an error: less is better
     json.dumps(board.plain())
+    told = training_progress(judged_run)
+    errors = [value for _, value in told.curves["fit"]["rating rmse"]]
+    assert min(errors) > 0, "the log has them negative"
+    fitted = next(row["facts"] for row in told.stages if row["name"] == "fit")
+    assert fitted["validation rating rmse"] == pytest.approx(errors[fitted["best epoch"] - 1], abs=1e-4)
     assert quality_board(tmp_path).cells == ()
 
     run = tmp_path / "run"

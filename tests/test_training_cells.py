@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from m6rec.base.errors import ConfigError, DataError, Interrupted
+from m6rec.evaluation.metric_names import told_value
 from m6rec.language_model.config import ModelShape
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig
@@ -24,7 +25,7 @@ from m6rec.training.averaging import WeightAverage
 from m6rec.training.cells import Cells
 from m6rec.training.config import TrainConfig
 from m6rec.training.loop import Loop
-from m6rec.training.progress import few
+from m6rec.training.progress import Progress, few
 from m6rec.training.row_optimizer import ROW_STATE, AdamWithRows
 from m6rec.training.steps import Mixing, module_counts
 from m6rec.training.stopping import Stopping, Validations
@@ -349,6 +350,24 @@ def test_errors_are_given_negative() -> None:
     score, better = stopping.note(seen, 2, {"rating rmse": -0.9, "m": 1.0})
     assert (score, better) == (pytest.approx((1 - 0.125 + 1) / 2), False)
     assert seen.stopped == ["click"]
+
+
+@pytest.mark.parametrize(
+    ("name", "watched", "told"),
+    [
+        ("rating rmse", -0.78, 0.78),
+        ("a long name log_loss", -0.5, 0.5),
+        ("fit r2", -0.1, -0.1),  # worse than the mean
+        ("review log likelihood", -3.2, -3.2),
+        ("click ndcg@3", 0.5, 0.5),
+        ("ndcg@10", 0.1, 0.1),
+        ("rmse quality", -0.2, -0.2),  # of a task called rmse
+    ],
+)
+def test_people_read_errors_as_errors(name: str, watched: float, told: float, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told_value(name, watched) == told
+    Progress(visible=False, notes=True).note(1, {"judge.x": 0.25}, {name: watched})
+    assert capsys.readouterr().err.split() == ["epoch", "1", "x", "0.2500", *name.split(), f"{told:.4f}"]
 
 
 # ---- the optimizer

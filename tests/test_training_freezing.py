@@ -18,7 +18,7 @@ from m6rec.base.errors import ConfigError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.language_model.backbones.adapt import is_adapter
 from m6rec.training import stages_fit
-from m6rec.training.configuration_checks import check_trainable
+from m6rec.training.configuration_checks import check_configuration, check_trainable
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, train
 
@@ -100,3 +100,40 @@ def test_nothing_to_learn_is_refused(tiny_config: Callable[..., M6RecConfig], ti
         check_trainable(tiny_config("train.trainable=options", "tasks={next: {answer: choose, weight: 0}}"))
     with pytest.raises(ConfigError, match="'options', 'upper' or 'everything'"):
         tiny_config("train.trainable=option")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["sharing.experts=8"], "sharing.experts is 8, and sharing.way is trunk, which has no experts"),
+        (["sharing.experts=8", "sharing.way=attention"], "sharing.way is attention, which has no experts"),
+        (["sharing.joint_layers=3"], "sharing.joint_layers is 3, and the model has 2 upper layers; write 2 or less"),
+        (["sharing.joint_layers=3", "model.upper_layers=2"], "and the model has 2 upper layers"),
+        (["sharing.joint_layers=5", "model.size=base"], "and the model has 4 upper layers"),
+    ],
+)
+def test_a_setting_that_nothing_comes_of_is_refused(
+    settings: list[str], said: str, tiny_config: Callable[..., M6RecConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_configuration(tiny_config(*settings), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["sharing.experts=8", "sharing.way=mmoe"],
+        ["sharing.experts=8", "sharing.way=ple"],
+        ["sharing.joint_layers=3", "model.upper_layers=3"],
+        ["sharing.joint_layers=4", "model.size=base"],
+        ["sharing.joint_layers=null"],
+        ["sharing.joint_layers=0"],
+        ["model.upper_layers=0"],  # one joint layer is the default
+    ],
+)
+def test_what_has_an_effect_or_is_as_by_default_is_not(
+    settings: list[str], tiny_config: Callable[..., M6RecConfig], tmp_path: Path
+) -> None:
+    config = tiny_config(*settings)
+    check_configuration(config, tmp_path)
+    check_configuration(type(config).build(config.plain()), tmp_path)  # every default written out

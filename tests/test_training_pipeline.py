@@ -205,7 +205,7 @@ def test_cut_off_between_stages(
         with pytest.raises(Cut):
             train(tiny_config(), tiny_sample, run)
     assert to_do(tiny_config(), tiny_sample, run) == STAGES[place:]
-    with pytest.raises(CheckpointError, match=r"run\.json is missing"):
+    with pytest.raises(CheckpointError, match=rf"is not finished \(finished: {', '.join(STAGES[:place])}; next: {STAGES[place]}\)"):
         open_run(run)
     assert skipped(train(tiny_config(), tiny_sample, run)) == STAGES[:place]
     assert table(run) == table(tiny_run)

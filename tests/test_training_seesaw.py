@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,12 @@ def test_the_page_is_whole() -> None:
     assert "buy helps" in page
     assert page.count("<svg") == 1
     assert "joint: 12 s" in page
+    helped = re.search(r'<rect class="heat (\w+)"[^>]*><title>with buy, feed/click: (.)', page)
+    assert helped is not None
+    assert helped.groups() == ("up", "+"), "blue where click is better with buy than without it"
+    assert "Blue: the task of the row helps; without it: worse." in page
+    assert "Orange: it harms; without it: better." in page
+    assert "without buy," not in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 

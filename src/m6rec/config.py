@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from m6rec.base.configuration import Config, set_dotted
-from m6rec.base.errors import ConfigError
+from m6rec.base.errors import ConfigError, nearest
 from m6rec.data.config import DataConfig, FieldsConfig, ScenariosConfig, SplitConfig
 from m6rec.evaluation.config import EvaluationConfig
 from m6rec.fusion.config import FusionConfig
@@ -68,11 +68,12 @@ class M6RecConfig(Config):
         for name, task in tasks.items():
             if not isinstance(task, JudgeConfig) or task.after is None:
                 continue
-            before = tasks.get(task.after)
-            if not isinstance(before, JudgeConfig) or before.on != "candidate" or task.after == name:
-                judged = [other for other, config in tasks.items() if isinstance(config, JudgeConfig) and other != name]
+            allowed = [other for other, config in tasks.items() if _may_come_first(config) and name not in _chain(tasks, other)]
+            if task.after not in allowed:
+                listed = f"allowed: {', '.join(allowed)}" if allowed else "there is none, so leave `after` out"
                 raise ValueError(
-                    f"task '{name}' comes after '{task.after}', which is no judge task on candidates; those: {', '.join(judged) or 'none'}"
+                    f"tasks.{name}.after is '{task.after}', which is no task of yes and no on candidates that comes before it; "
+                    f"{listed}{nearest(task.after, allowed)}"
                 )
         return tasks
 
@@ -142,6 +143,21 @@ class M6RecConfig(Config):
             raise ConfigError(f"there is no part '{part}' to leave out; parts: {', '.join(changes)}")
         changed = self.choose.model_copy(update=changes[part])
         return self.model_copy(update={"tasks": {n: changed if n == self.choose_name else t for n, t in self.tasks.items()}})
+
+
+def _may_come_first(task: TaskConfig) -> bool:
+    """Whether another task can come after this one: a yes or no about candidates, as far as the configuration says."""
+    return isinstance(task, JudgeConfig) and task.on == "candidate" and task.kind in (None, "binary")
+
+
+def _chain(tasks: dict[str, TaskConfig], name: str) -> list[str]:
+    """The task `name`, the one it comes after, the one that comes after, and so on; each once."""
+    found: list[str] = []
+    while name in tasks and name not in found:
+        found.append(name)
+        task = tasks[name]
+        name = (task.after if isinstance(task, JudgeConfig) else None) or ""
+    return found
 
 
 def load_config(path: Path | str, assignments: list[str] | tuple[str, ...] = ()) -> M6RecConfig:

@@ -188,6 +188,10 @@ class Recommender(AnswersInWords):
         """
         return self.engine.predict(frame_of(rows), tasks)
 
+    def unseen_context(self, rows: Frame) -> list[str]:
+        """A sentence for each declared context field with a value that nothing was learned of, with the values known: it is read as if not said."""
+        return self.engine.unseen_context(frame_of(rows))
+
     def load_option(self, folder: Path | str) -> str:
         """Load a task that `m6rec add-task` trained on this model's backbone; returns its name. Other answers keep their bits.
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Self, TypeVar, get_args
+from types import UnionType
+from typing import Any, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +43,7 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+MOST_KEYS = 12  # of a section named in a message
 
 
 def set_dotted(values: dict[str, Any], assignment: str) -> None:
@@ -57,10 +59,13 @@ def set_dotted(values: dict[str, Any], assignment: str) -> None:
         raise ConfigError(f"--set takes key=value, got '{assignment}'; for example --set train.epochs=5")
     parts = key.strip().split(".")
     here = values
-    for part in parts[:-1]:
+    for depth, part in enumerate(parts[:-1], 1):
         child = here.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {key}: '{part}' holds the value {child!r}, not a section")
+            section = ".".join(parts[:depth])
+            raise ConfigError(
+                f"--set {key}: '{part}' holds the value {child!r}, not a section; leave that out and set each key of it, as in {section}.KEY={child}"
+            )
         here = child
     try:
         here[parts[-1]] = read_yaml(text, f"--set {key}")
@@ -87,9 +92,23 @@ def _first_line(cls: type[Config], error: ValidationError) -> str:
         key = first["ctx"]["discriminator"].strip("'")
         return f"'{dotted}.{key}' is {first['ctx']['tag']!r}: allowed are {first['ctx']['expected_tags']}{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if first["type"] in ("model_type", "model_attributes_type") and owner is not None:
+        return f"'{dotted}' is {first.get('input')!r} and not a section; {_hint_of_section(owner, dotted, first.get('input'))}{more}"
+    if first["type"] == "value_error" and isinstance(first.get("input"), dict) and dotted:
+        return f"'{dotted}': {message}{more}"
     shown = repr(first.get("input"))
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return f"'{dotted}' is {shown}: {message[:1].lower() + message[1:]}{more}" if dotted else f"{message}{more}"
+
+
+def _hint_of_section(owner: type[Config], dotted: str, given: Any) -> str:
+    """What to write where a section is wanted: the key that a bare word is a value of, else the first keys."""
+    fitting = next((name for name, field in owner.model_fields.items() if given in get_args(field.annotation)), None)
+    if fitting is not None:
+        return f"say {dotted}.{fitting}={given}"
+    keys = list(owner.model_fields)
+    shown = ", ".join(keys[:MOST_KEYS]) + (", ..." if len(keys) > MOST_KEYS else "")
+    return f"set one of its keys, e.g. {dotted}.{keys[0]}=VALUE; keys: {shown}"
 
 
 def _walk(cls: type[Config], path: list[str]) -> tuple[type[Config] | None, list[str]]:
@@ -98,8 +117,12 @@ def _walk(cls: type[Config], path: list[str]) -> tuple[type[Config] | None, list
     Of several classes at one place (`answer: choose | judge`) pydantic names the one by its tag, a step nobody wrote.
     """
     owners: list[type[Config]] = [cls]
-    written = []
+    written, key = [], False
     for part in path:
+        if key:  # of a dict[str, Config], or an index of a list: a name of the user's, and the same classes stand there
+            written.append(part)
+            key = False
+            continue
         tagged = [owner for owner in owners if any(part == field.default for field in owner.model_fields.values())]
         if len(owners) > 1 and len(tagged) == 1:
             owners = tagged
@@ -107,9 +130,15 @@ def _walk(cls: type[Config], path: list[str]) -> tuple[type[Config] | None, list
         written.append(part)
         field = next((owner.model_fields[part] for owner in owners if part in owner.model_fields), None)
         if field is not None:
-            owners = configs_in(field.annotation)
-        # Else a key of a dict[str, Config] or an index of a list: the same classes stand there.
+            owners, key = configs_in(field.annotation), _holds_many(field.annotation)
     return (owners[0] if owners else None), written
+
+
+def _holds_many(annotation: Any) -> bool:
+    """Whether an annotation is of a dict or a list, looking through Optional."""
+    return get_origin(annotation) in (dict, list) or (
+        get_origin(annotation) in (Union, UnionType) and any(_holds_many(argument) for argument in get_args(annotation))
+    )
 
 
 def configs_in(annotation: Any) -> list[type[Config]]:

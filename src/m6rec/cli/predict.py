@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,8 @@ def predict(
     for folder in options or ():
         recommender.load_option(folder)
     answers = recommender.predict(frame, names)
+    for sentence in recommender.unseen_context(frame):
+        print(f"m6rec: note: {sentence}", file=sys.stderr)
     write_table(answers, out)
     replaced = [name for name in frame.columns if not answers[name].equals(frame[name])]  # labels with the name of their task
     columns = [name for name in answers.columns if name not in frame.columns or name in replaced]

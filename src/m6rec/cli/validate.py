@@ -86,7 +86,7 @@ def warnings(dataset: Dataset, account: Account, cut: Split, settled: M6RecConfi
                 f"type --set tasks.{settled.choose_name}.repeat=allow"
             )
     if settled.choose.positive is not None:
-        found.append("tasks.positive decides what is trained on; the held-out targets are events of any action")
+        found.append(f"tasks.{settled.choose_name}.positive decides what is trained on; the held-out targets are events of any action")
     without_text = account.count("items without text")
     if without_text > len(dataset.items) / 2:
         found.append(f"{without_text:,} of {len(dataset.items):,} items have no text: new items and typed requests have little to go by")

@@ -29,6 +29,7 @@ def heat_map_svg(
     digits: int = 3,
     row_label: str = "",
     column_label: str = "",
+    legend: Sequence[str] = ("Blue: better. Orange: worse.",),
 ) -> str:
     """Inline SVG text.
 
@@ -39,6 +40,7 @@ def heat_map_svg(
         key: unique on the page; becomes part of ids.
         digits: decimals shown.
         row_label, column_label: what rows and columns are, e.g. "left out" and "judged".
+        legend: what the two colours say, line by line.
     """
     values = np.asarray(values, dtype=np.float64).reshape(len(rows), len(columns))
     sure = np.zeros(values.shape, dtype=bool) if significant is None else np.asarray(significant, dtype=bool).reshape(values.shape)
@@ -66,11 +68,10 @@ def heat_map_svg(
         parts.append(f'<text class="label" text-anchor="end" x="{left - 8:.1f}" y="{y + ROW / 2 + 4:.1f}">{escape(name)}</text>')
         for j in range(len(heads)):
             parts.append(_cell(left + cell * j, y, cell, values[i, j], bool(sure[i, j]), most, digits, f"{rows[i]}, {columns[j]}"))
-    bottom = top + ROW * len(names) + 20
-    parts.append(f'<text class="tick" x="2" y="{bottom:.1f}">Blue: better. Orange: worse.</text>')
-    if sure.any():
+    bottom = top + ROW * len(names) + 5
+    for line in [*legend, *(["Framed and bold: beyond the 95 % interval."] if sure.any() else [])]:
         bottom += 15
-        parts.append(f'<text class="tick" x="2" y="{bottom:.1f}">Framed and bold: beyond the 95 % interval.</text>')
+        parts.append(f'<text class="tick" x="2" y="{bottom:.1f}">{escape(line)}</text>')
     return svg(key, title, _worded(rows, columns, values, sure, digits), bottom + 8, parts, width)
 
 

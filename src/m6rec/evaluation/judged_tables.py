@@ -18,7 +18,7 @@ from m6rec.evaluation.terminal import aligned
 
 MOST_CLASSES = 60  # rows of a table of classes on a page
 FEW_CLASSES = 12  # in a terminal; of more the worst and the best are shown
-NARROW = 3  # scorers whose intervals fit side by side in a terminal
+WIDE = 5  # columns with intervals that fit side by side in a terminal
 
 
 class Figure(NamedTuple):
@@ -263,20 +263,33 @@ def _arrows(metrics: Sequence[str]) -> str:
 
 
 def as_text(table: Table) -> list[str]:
-    """Lines for a terminal: the title, the aligned rows, the note."""
-    spans = len(table.head) <= NARROW + 3 or bool(table.words)
-    rows = [[short(text, 28) for text in table.head]]
+    """Lines for a terminal: the title, the aligned rows, the note. What is too wide with its intervals stands in several blocks of columns."""
     starred = any(one.mark == "best" for row in table.rows for one in row)
+    notes = [note for note in (table.note, "*: best of its row or column." if starred else "") if note]
+    blocks = [line for places in _blocks(table) for line in ["", *_block(table, [0, *places], starred)]]
+    return [table.title, *blocks, *([" ".join(notes)] if notes else [])]
+
+
+def _blocks(table: Table) -> list[range]:
+    """The columns beside the first, shared out evenly over blocks of WIDE at most where there are intervals to show."""
+    columns = range(1, len(table.head))
+    if table.words or not any(" to " in one.small for row in table.rows for one in row):
+        return [columns]
+    count = -(-len(columns) // WIDE)
+    return [columns[len(columns) * block // count : len(columns) * (block + 1) // count] for block in range(count)]
+
+
+def _block(table: Table, places: list[int], starred: bool) -> list[str]:
+    rows = [[short(table.head[place], 28) for place in places]]
     for row in table.rows:
         fields = [short(row[0].text, 40)]
-        for one in row[1:]:
+        for one in (row[place] for place in places[1:]):
             mark = ("*" if one.mark == "best" else " ") if starred else ""
-            small = f" [{one.small.replace(' to ', ', ')}]" if one.small and spans and " to " in one.small else ""
+            small = f" [{one.small.replace(' to ', ', ')}]" if " to " in one.small else ""
             small = f"; {one.small}" if one.small and not small and table.words else small
             fields.append(f"{one.text}{mark}{small}")
         rows.append(fields)
-    notes = [note for note in (table.note, "*: best of its row or column." if starred else "") if note]
-    return [table.title, "", *aligned(rows, left_last=bool(table.words)), *([" ".join(notes)] if notes else [])]
+    return aligned(rows, left_last=bool(table.words))
 
 
 def _escaped(text: str) -> str:

@@ -138,6 +138,16 @@ def higher_is_better(name: str) -> bool:
     return METRIC_NAMES[split_name(name)[0]].higher
 
 
+def told_value(name: str, watched: float) -> float:
+    """A figure that training watches, as people read it.
+
+    Higher is better in all that is watched, so training counts and logs errors as negative ("rating rmse": -0.78, read as 0.78).
+    Names are those of `watched`: a metric at their end, or other words, whose figures stay.
+    """
+    known = METRIC_NAMES.get(name.rpartition(" ")[2].partition("@")[0])
+    return watched if known is None or known.higher else abs(watched)
+
+
 def metric_label(name: str) -> str:
     """`NDCG@10` for `ndcg@10`.
 

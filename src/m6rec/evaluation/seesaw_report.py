@@ -14,7 +14,7 @@ def seesaw_page(seesaw: Seesaw, *, title: str) -> str:
     environment = page_templates()
     tasks, cells, values, sure = seesaw.matrix()
     heat = heat_map_svg(
-        [f"without {task}" for task in tasks],
+        [f"with {task}" for task in tasks],
         cells,
         values,
         sure,
@@ -23,6 +23,7 @@ def seesaw_page(seesaw: Seesaw, *, title: str) -> str:
         digits=4,
         row_label="trained",
         column_label="measured",
+        legend=("Blue: the task of the row helps; without it: worse.", "Orange: it harms; without it: better."),
     )
     counts = seesaw.counts()
     tiles = [

@@ -220,6 +220,13 @@ class ModelConfig(Config):
             )
         return lower, rest if self.upper_layers is None else self.upper_layers
 
+    def most_upper_layers(self, backbone: BackboneShape | None = None) -> int:
+        """Upper layers, as many as there can be: `size: auto` is settled by the data."""
+        if backbone is not None and (split := self.split_of(backbone))[0] < backbone.layers:
+            return split[1]
+        sizes = {automatic_size(events + 1, False) for events, _ in EVENTS_OF_SIZE} if self.size == "auto" else {self.size}
+        return max(DIALS[size].upper_layers for size in sizes) if self.upper_layers is None else self.upper_layers
+
 
 def automatic_size(events: int, accelerator: bool) -> Size:
     """The dial for `size: auto`."""

@@ -170,7 +170,7 @@ class UpperLayers(nn.Module):
         layers where `layers` is 0, and the cache, which candidates can ask and no further slot can follow.
         """
         length = slots.shape[1]
-        first = len(self.layers) - (len(self.layers) if layers is None else layers)
+        first = 0 if layers is None else max(len(self.layers) - layers, 0)
         step = torch.arange(length, device=slots.device)
         positions = torch.where(step < lengths[:, None], step, -1)
         known = times if times is not None and not bool(times.isnan().all()) else None
@@ -211,7 +211,7 @@ class UpperLayers(nn.Module):
         times: (B, S) seconds, NaN unknown.
         window: of the positions after the first (the start slot) only the newest so many before the candidate are seen.
         """
-        layers = len(self.layers) if layers is None else layers
+        layers = len(self.layers) if layers is None else min(layers, len(self.layers))
         first = len(self.layers) - layers
         if not layers:
             return slots

@@ -144,6 +144,10 @@ class Bag:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); train again or restore the file") from None
 
+    def values(self, field: str) -> list[str]:
+        """The values of a category, tags or id field that it knows, normalised and sorted."""
+        return [value for name, value in self.features if name == field]
+
     def _rows(self, table: Table) -> Iterator[set[Feature]]:
         """The features of each item; made some thousands at a time, as sets of pairs take a hundred times the room of the text."""
         for start in range(0, len(table), ROWS_AT_ONCE):

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from m6rec.base.errors import ConfigError
+from m6rec.base.errors import CheckpointError, ConfigError
 from m6rec.baselines.by_name import NAMES
 from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.evaluated import Evaluation
 from m6rec.training.judged_baselines import checked, judge_beside, usual_baselines
 from m6rec.training.measuring import JudgedRows, judge_rows, measure, measure_baskets, measure_named, page, write_page
-from m6rec.training.pipeline import open_run
+from m6rec.training.pipeline import open_run, unfinished
+from m6rec.training.run_folder import DONE
 from m6rec.training.seesaw import kept_alone
 
 
@@ -51,6 +52,8 @@ def evaluate_run(
         MissingExtraError: LightGBM was asked for and is not installed.
     """
     bench = open_run(run, progress)
+    if not (bench.folder("fit") / DONE).exists():
+        raise CheckpointError(unfinished(bench.run.root))
     for part in without:
         bench.config.without(part)  # says so when there is no such part
     names = bench.config.evaluation.baselines if baselines is None else baselines

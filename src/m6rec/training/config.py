@@ -49,7 +49,7 @@ class BalanceConfig(Config):
     sampling: Literal["proportional", "uniform", "weight", "adaptive"] = Field(
         "proportional",
         description="How often examples are drawn. proportional: each once an epoch; uniform: every task as often; weight: by the configured "
-        "weights; adaptive: by the weights that the way arrives at. weight and adaptive divide the loss by how often it is drawn.",
+        "weights; adaptive: by the weights that the way arrives at (way: fixed: as weight). weight and adaptive divide the loss by how often it is drawn.",
     )
 
     @field_validator("way")
@@ -87,7 +87,7 @@ class LoopConfig(Config):
         0.0,
         ge=0,
         description="Every batch is trained on a second time with the embeddings it reads moved this share of their norm in the direction that "
-        "hurts most (FGM, Miyato et al., ICLR 2017); 0: not. Nearly doubles the time.",
+        "hurts most (FGM, Miyato et al., ICLR 2017); 0: not. About 2.5 times the time.",
     )
     average: Literal["off", "ema", "last"] = Field(
         "off",

@@ -12,19 +12,23 @@ from m6rec.base.extras import require
 from m6rec.config import M6RecConfig
 from m6rec.fusion.config import MODEL
 from m6rec.fusion.member import MEMBERS
+from m6rec.tasks.config import SharingConfig
 from m6rec.text.augment import read_synonyms
 from m6rec.text.wording import Wording
+
+WITH_EXPERTS = ("mmoe", "ple")  # ways of sharing
 
 
 def check_configuration(config: M6RecConfig, folder: Path) -> None:
     """Everything below; `folder` is what the paths in `config` are relative to.
 
     Raises:
-        ConfigError: a name that nothing has, a file that can't be read, sizes that a start does not have, a policy under which nothing learns.
+        ConfigError: a name that nothing has, a file that can't be read, sizes that a start does not have, a setting without effect, a policy under which
+            nothing learns.
         CheckpointError: a checkpoint or a folder to start from that can't be used.
         MissingExtraError: a balancer, a member or trees whose solver is not installed.
     """
-    _check_start(config, folder)
+    check_sharing(config, _check_start(config, folder))
     wording_of(config, folder)
     augment = config.text.augment
     if augment.copies and augment.synonyms is not None:
@@ -75,13 +79,31 @@ def check_trainable(config: M6RecConfig) -> None:
     )
 
 
-def _check_start(config: M6RecConfig, folder: Path) -> None:
+def check_sharing(config: M6RecConfig, upper_layers: int) -> None:
+    """Raises ConfigError: a setting of `sharing` that nothing would come of. What is as by default is never refused."""
+    sharing, default = config.sharing, SharingConfig()
+    if sharing.way not in WITH_EXPERTS and sharing.experts != default.experts:
+        raise ConfigError(
+            f"sharing.experts is {sharing.experts}, and sharing.way is {sharing.way}, which has no experts; "
+            f"leave it out, or say sharing.way: {' or '.join(WITH_EXPERTS)}"
+        )
+    joint = sharing.joint_layers
+    if joint is not None and joint != default.joint_layers and joint > upper_layers:
+        raise ConfigError(
+            f"sharing.joint_layers is {joint}, and the model has {upper_layers} upper layers; "
+            f"write {upper_layers} or less, null for all of them, or raise model.upper_layers"
+        )
+
+
+def _check_start(config: M6RecConfig, folder: Path) -> int:
+    """Upper layers that the model has, at most. Raises ConfigError, CheckpointError: nothing can start from what is named."""
     if config.model.backbone is not None:
         from m6rec.training.from_checkpoint import check_backbone
 
-        check_backbone(config, folder)
+        return config.model.most_upper_layers(check_backbone(config, folder))
     if config.pretrain.from_ is not None:
         from m6rec.training.continued import load_language, shaped
 
         model, _ = load_language(folder / config.pretrain.from_)
-        shaped(config.model, model.shape, Path(config.pretrain.from_))
+        return shaped(config.model, model.shape, Path(config.pretrain.from_)).most_upper_layers()
+    return config.model.most_upper_layers()

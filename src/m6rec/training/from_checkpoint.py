@@ -28,19 +28,18 @@ MEASURED_TEXTS = 256  # read once to see of what size a checkpoint's states are
 START = 0.02  # deviation of what item vectors start from, in `Choose.initialise`
 
 
-def check_backbone(config: M6RecConfig, folder: Path) -> None:
-    """What can be known of a checkpoint before training is said before training.
+def check_backbone(config: M6RecConfig, folder: Path) -> BackboneShape:
+    """What can be known of a checkpoint before training is said before training; its shape.
 
     Raises:
         CheckpointError, ConfigError, MissingExtraError: it can't be used, and why.
     """
-    if config.model.backbone is None:
-        return
     checkpoint = Checkpoint.find(config.model, folder)
     config.model.split_of(checkpoint.shape)
     checkpoint.check_length(config.text.segment_tokens)
     tokenizer = read_tokenizer(checkpoint.files.folder, checkpoint.files.name)
     checkpoint.check_tokens(tokenizer.size - tokenizer.added)
+    return checkpoint.shape
 
 
 def take_tokenizer(bench: Workbench, checkpoint: Checkpoint, texts: list[str]) -> Tokenizer:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from m6rec.base.errors import ConfigError, StorageError, nearest
+from m6rec.base.errors import CheckpointError, ConfigError, Interrupted, M6RecError, StorageError, nearest
 from m6rec.base.storage import write_json
 from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
@@ -50,7 +51,8 @@ def train(
         Facts of each stage, and seconds.
 
     Raises:
-        M6RecError: what went wrong, in one line; finished stages and the training state are kept.
+        M6RecError: what went wrong, in one line; finished stages and the training state are kept. Where it is refused before any training,
+            a run folder that was not there before is gone again.
     """
     processes = Processes()
     seen = processes.first  # the others keep silent
@@ -60,7 +62,13 @@ def train(
     check_configuration(config, Path(folder))
     set_threads(config.train.threads)
     begun = time.monotonic()
-    summary = run_stages(bench, until)
+    made = [place for place in (bench.run.root, *bench.run.root.parents) if not place.exists()]
+    try:
+        summary = run_stages(bench, until)
+    except M6RecError as error:
+        if seen and made and not isinstance(error, StorageError | Interrupted):
+            _forget_refused(bench, made)
+        raise
     # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
     if processes.first:
         bench.run.write_record(
@@ -88,11 +96,7 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
         try:
             if name != "prepare" and not checked and not done:
                 checked = True  # before anything is trained, what can't be learned from is refused
-                found = bench.checked
-                check_wording(bench.dataset, bench.wording)
-                check_settings(bench.dataset, bench.config, {task: check.labels for task, check in found.tasks.items()})
-                training_targets(bench.split.train, bench.dataset.action_names, bench.config.choose)
-                for warning in found.warnings:
+                for warning in _checked(bench):
                     bench.progress.say(f"  warning: {warning}")
             if stage.together or processes.first or done:
                 summary[name] = _run_stage(bench, stage, done, processes)
@@ -109,6 +113,15 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
     return summary
 
 
+def _checked(bench: Workbench) -> list[str]:
+    """Warnings about the data, which are read by now. Raises M6RecError: what can't be learned from."""
+    found = bench.checked
+    check_wording(bench.dataset, bench.wording)
+    check_settings(bench.dataset, bench.config, {task: check.labels for task, check in found.tasks.items()})
+    training_targets(bench.split.train, bench.dataset.action_names, bench.config.choose)
+    return found.warnings
+
+
 def plan(config: M6RecConfig, folder: Path, run: Path, processes: int = 1) -> list[dict[str, Any]]:
     """What `train` would do in so many processes: one row a stage, done or to do. Writes nothing; raises what `check_configuration` does."""
     check_configuration(config, folder)
@@ -121,10 +134,26 @@ def open_run(run: Path, progress: bool = False) -> Workbench:
     run = Path(run)
     if not (run / "run.json").exists() and run.name == "model" and (run.parent / "run.json").exists():
         run = run.parent  # the model folder inside a run was meant
+    if not (run / "run.json").exists() and (run / "stages").is_dir():
+        raise CheckpointError(unfinished(run))
     record = RunFolder(run).read_record()
     bench = workbench(M6RecConfig.build(record["config"], source=str(run)), Path(record["source"]), run, Progress(visible=progress))
     bench.pin(record["keys"])
     return bench
+
+
+def unfinished(run: Path) -> str:
+    """What is said of a run folder whose training was stopped or killed before its end."""
+    known = stages(fusion=True, interest=True)
+    begun = {name: list(run.glob(f"stages/{name}-*")) for name in known}
+    done = [name for name, folders in begun.items() if any((folder / DONE).exists() for folder in folders)]
+    following = next((name for name in known if name not in done and (name in stages() or begun[name])), None)
+    if following is None:
+        return (
+            f"{run} has finished stages and run.json is missing; `m6rec train CONFIG --run {run}` writes it again, what is finished is kept"
+        )
+    kept = f"finished: {', '.join(done)}; " if done else ""
+    return f"the training in {run} is not finished ({kept}next: {following}); go on with `m6rec train CONFIG --run {run}`, CONFIG being its configuration"
 
 
 def set_threads(threads: int | None) -> None:
@@ -136,6 +165,15 @@ def workbench(config: M6RecConfig, folder: Path, run: Path, progress: Progress, 
     """One training of `config` in a run folder; `folder` is what the paths in the configuration are relative to."""
     planned = stages(config.fusion is not None, config.choose.interest is not None)
     return Workbench(config, Path(folder), RunFolder(Path(run)), planned, progress, processes)
+
+
+def _forget_refused(bench: Workbench, made: list[Path]) -> None:
+    """Take away the folders that a training made, the run's own and those above it, where nothing but reading the data was done."""
+    if {folder.name.partition("-")[0] for folder in bench.run.root.glob("stages/*")} <= {"prepare"}:
+        shutil.rmtree(bench.run.root, ignore_errors=True)
+        for above in made[1:]:
+            with suppress(OSError):  # somebody else put something there
+                above.rmdir()
 
 
 def _is_done(bench: Workbench, stage: Stage) -> bool:

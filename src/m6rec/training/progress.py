@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from m6rec.evaluation.metric_names import told_value
+
 MOST_LOSSES = 4  # shown one by one
 
 
@@ -55,9 +57,9 @@ class Progress:
             self._bar.update(self._task, advance=1, facts=f"{shown}  {rate:,.0f} examples/s")
 
     def note(self, epoch: int, losses: dict[str, float], metrics: dict[str, float]) -> None:
-        """One line an epoch."""
+        """One line an epoch. metrics: as training watches them, higher being better."""
         parts = [f"{name} {value:.4f}" for name, value in few(losses).items()]
-        parts += [f"{name} {value:.4f}" for name, value in metrics.items()]
+        parts += [f"{name} {told_value(name, value):.4f}" for name, value in metrics.items()]
         if self.notes:
             self.console.print(f"  epoch {epoch:<3} " + "  ".join(parts), markup=False, soft_wrap=not self.visible)
 

@@ -13,6 +13,7 @@ import torch
 from m6rec.base.storage import write_json
 from m6rec.data.baskets import all_baskets
 from m6rec.evaluation.config import LEAST_CASES
+from m6rec.evaluation.metric_names import told_value
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.index.approximate import FaissIndex
 from m6rec.index.build import build_index, describe
@@ -172,7 +173,7 @@ class Fit(Stage):
         reached = reached_at_best(state, watched)
         with_agreement = {} if agreed is None else {"with_agreement": agreed}
         write_json(bench.folder(self.name) / "fit.json", {"best_epoch": state.best_epoch + 1, **reached, **with_agreement})
-        told = {f"validation {name}": round(value, 4) for name, value in reached.items()}
+        told = {f"validation {name}": round(told_value(name, value), 4) for name, value in reached.items()}
         return {"best epoch": state.best_epoch + 1, **told, **({} if agreed is None else {"with agreement": round(agreed, 4)})}
 
 

@@ -40,6 +40,7 @@ from m6rec.serving.engine.judging import (
     predict_rows,
     refuse_unasked,
     task_named,
+    unseen_context,
 )
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
 from m6rec.serving.engine.plausible import score
@@ -297,6 +298,11 @@ class Engine(Writing):
             refuse_unasked(part, answers)
         sizes = part.judge.sizes.labels
         return {name: series for task in tasks for name, series in labelled(sizes[task], task, answers[task]).items()}
+
+    @reading
+    def unseen_context(self, frame: pl.DataFrame) -> list[str]:
+        """What of the context of rows training has not seen; see `Recommender.unseen_context`."""
+        return unseen_context(self.scorer, frame)
 
     @reading
     def classify(self, text: str | Sequence[str] | None = None, item: str | None = None, task: str | None = None) -> Any:

@@ -29,8 +29,10 @@ from m6rec.tasks.judge_part import JudgePart
 from m6rec.tasks.judge_request import Asked
 from m6rec.tasks.judge_rows import JudgeRows
 from m6rec.tasks.served_model import ServedModel
+from m6rec.text.words import normalise
 
 ROWS = "rows to predict"  # what messages call a frame
+MOST_VALUES = 5  # named in a message
 
 
 def judge_part(scorer: ServedModel) -> JudgePart:
@@ -187,6 +189,30 @@ def predict_rows(
     )
     profiles = scorer.profile_contents(Requests(past, users=asking))
     return part.answers(scorer.model, rows, past, scorer.catalogue.contents, profiles, tasks, scorer.vectors)
+
+
+def unseen_context(scorer: ServedModel, frame: pl.DataFrame) -> list[str]:
+    """A sentence for each declared field of the context with values that nothing was learned of: they are read as if nothing was said."""
+    if scorer.judging is None:
+        return []
+    part = scorer.judging
+    fields, bag = part.inputs.context_fields, part.inputs.context_bag
+    found: list[str] = []
+    for name in frame.columns:
+        if bag is None or fields.get(name) not in (FieldType.CATEGORY, FieldType.ID):
+            continue
+        known = bag.values(name)
+        given = field_column(frame[name], fields[name], ROWS).drop_nulls().unique().sort().to_list()
+        if new := [value for value in given if normalise(value) not in known]:
+            found.append(
+                f"context field {name}: training has not seen {_some(new)} (or once only), read as if not said; known: {_some(known)}"
+            )
+    return found
+
+
+def _some(values: Sequence[str]) -> str:
+    told = ", ".join(f"'{value}'" for value in values[:MOST_VALUES])
+    return f"{told} and {len(values) - MOST_VALUES:,} more" if len(values) > MOST_VALUES else told or "none"
 
 
 def refuse_unasked(part: JudgePart, answers: Mapping[str, np.ndarray]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m6rec.evaluation.metric_names import DEFAULTS, METRIC_NAMES
+from m6rec.evaluation.metric_names import DEFAULTS, METRIC_NAMES, told_value
 
 STAGES = ("prepare", "tokenizer", "pretrain", "encode", "fit", "blend", "evaluate", "index", "report")
 EVERYWHERE = ""  # the scenario of a figure over all of them
@@ -196,7 +196,8 @@ def _curves(path: Path) -> dict[str, list[list[float]]]:
     for epoch in sorted(by_epoch)[-MOST_POINTS:]:
         for name, value in by_epoch[epoch].items():
             if name not in skipped and isinstance(value, int | float) and not name.startswith(("weight of", "examples of", "seconds of")):
-                series.setdefault(name, []).append([float(epoch), float(value)])
+                shown = value if "." in name else told_value(name, value)  # a loss has a dot in its name
+                series.setdefault(name, []).append([float(epoch), float(shown)])
     return series
 
 
