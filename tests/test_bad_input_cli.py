@@ -199,6 +199,14 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
         ["there is no training target", "`positive`"],
     ),
 }
+STAGES_BEFORE = {
+    "unknown word of a template": {"prepare"},
+    "no basket": {"prepare"},
+    "no dialogues": {"prepare"},
+    "no training target": {"prepare"},
+    "empty split": {"prepare"},
+    "unknown positive action": {"prepare"},
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -213,28 +221,22 @@ def test_validate_says_it_in_one_line_and_writes_nothing(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_refused_training_leaves_nothing(name: str, tmp_path: Path, m6rec: CommandLines) -> None:
+def test_train_leaves_nothing_but_finished_stages(name: str, tmp_path: Path, m6rec: CommandLines) -> None:
     files, config, code, words = BAD[name]
     path = shop(tmp_path / "shop", files, config)
     before = listing(tmp_path)
-    result = m6rec("train", path, "--run", tmp_path / "new" / "run", *(quick() if code == 1 else []))
+    result = m6rec("train", path, "--run", tmp_path / "run", *(quick() if code == 1 else []))
     line = result.error(code)
     assert all(word in line for word in words), line
     assert result.out == ""
-    assert listing(tmp_path) == before
-
-
-def test_a_refused_training_leaves_what_was_there(tmp_path: Path, m6rec: CommandLines) -> None:
-    """Stages that an earlier training finished, and files of others."""
-    path, run = shop(tmp_path / "shop"), tmp_path / "run"
-    m6rec("train", path, "--run", run, *quick(), "--until", "tokenizer", "--json").json()
-    (run / "notes.txt").write_text("mine")
-    before = listing(tmp_path)
-    assert "no event has" in m6rec("train", path, "--run", run, *quick(), "--set", "tasks={next: {positive: [buy]}}").error(1)
-    assert listing(tmp_path) == before
-    (tmp_path / "empty").mkdir()
-    m6rec("train", path, "--run", tmp_path / "empty" / "run", *quick(), "--set", "tasks={next: {positive: [buy]}}").error(1)
-    assert listing(tmp_path) == sorted([*before, "empty"])
+    stages = [folder.name.split("-")[0] for folder in (tmp_path / "run" / "stages").iterdir()] if name in STAGES_BEFORE else []
+    assert set(stages) == STAGES_BEFORE.get(name, set())
+    assert all((folder / "done.json").exists() for folder in (tmp_path / "run").glob("stages/*"))
+    if name not in STAGES_BEFORE:
+        assert listing(tmp_path) == before
+    else:
+        assert not (tmp_path / "run" / "model").exists()
+        assert not (tmp_path / "run" / "run.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_what_is_not_installed_is_said_before_training(
         line = m6rec(*command).error(1)
         assert missing in line
         assert told in line
-    assert not (tmp_path / "run").exists()
+    assert {folder.name.split("-")[0] for folder in tmp_path.glob("run/stages/*")} <= {"prepare"}
 
 
 def train(folder: Path, m6rec: CommandLines, files: dict[str, str | bytes], config: Any = None) -> tuple[dict[str, int], Recommender]:

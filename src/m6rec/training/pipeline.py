@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from m6rec.base.errors import CheckpointError, ConfigError, Interrupted, M6RecError, StorageError, nearest
+from m6rec.base.errors import CheckpointError, ConfigError, StorageError, nearest
 from m6rec.base.storage import write_json
 from m6rec.base.threads import threads_wanted
 from m6rec.config import M6RecConfig
@@ -51,8 +50,7 @@ def train(
         Facts of each stage, and seconds.
 
     Raises:
-        M6RecError: what went wrong, in one line; finished stages and the training state are kept. Where it is refused before any training,
-            a run folder that was not there before is gone again.
+        M6RecError: what went wrong, in one line; finished stages and the training state are kept.
     """
     processes = Processes()
     seen = processes.first  # the others keep silent
@@ -62,13 +60,7 @@ def train(
     check_configuration(config, Path(folder))
     set_threads(config.train.threads)
     begun = time.monotonic()
-    made = [place for place in (bench.run.root, *bench.run.root.parents) if not place.exists()]
-    try:
-        summary = run_stages(bench, until)
-    except M6RecError as error:
-        if seen and made and not isinstance(error, StorageError | Interrupted):
-            _forget_refused(bench, made)
-        raise
+    summary = run_stages(bench, until)
     # Read by a new process: an evaluation of this run needs the configuration and where its paths start.
     if processes.first:
         bench.run.write_record(
@@ -96,7 +88,11 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
         try:
             if name != "prepare" and not checked and not done:
                 checked = True  # before anything is trained, what can't be learned from is refused
-                for warning in _checked(bench):
+                found = bench.checked
+                check_wording(bench.dataset, bench.wording)
+                check_settings(bench.dataset, bench.config, {task: check.labels for task, check in found.tasks.items()})
+                training_targets(bench.split.train, bench.dataset.action_names, bench.config.choose)
+                for warning in found.warnings:
                     bench.progress.say(f"  warning: {warning}")
             if stage.together or processes.first or done:
                 summary[name] = _run_stage(bench, stage, done, processes)
@@ -111,15 +107,6 @@ def run_stages(bench: Workbench, until: str | None = None) -> dict[str, Any]:
         if name == until:
             break
     return summary
-
-
-def _checked(bench: Workbench) -> list[str]:
-    """Warnings about the data, which are read by now. Raises M6RecError: what can't be learned from."""
-    found = bench.checked
-    check_wording(bench.dataset, bench.wording)
-    check_settings(bench.dataset, bench.config, {task: check.labels for task, check in found.tasks.items()})
-    training_targets(bench.split.train, bench.dataset.action_names, bench.config.choose)
-    return found.warnings
 
 
 def plan(config: M6RecConfig, folder: Path, run: Path, processes: int = 1) -> list[dict[str, Any]]:
@@ -165,15 +152,6 @@ def workbench(config: M6RecConfig, folder: Path, run: Path, progress: Progress, 
     """One training of `config` in a run folder; `folder` is what the paths in the configuration are relative to."""
     planned = stages(config.fusion is not None, config.choose.interest is not None)
     return Workbench(config, Path(folder), RunFolder(Path(run)), planned, progress, processes)
-
-
-def _forget_refused(bench: Workbench, made: list[Path]) -> None:
-    """Take away the folders that a training made, the run's own and those above it, where nothing but reading the data was done."""
-    if {folder.name.partition("-")[0] for folder in bench.run.root.glob("stages/*")} <= {"prepare"}:
-        shutil.rmtree(bench.run.root, ignore_errors=True)
-        for above in made[1:]:
-            with suppress(OSError):  # somebody else put something there
-                above.rmdir()
 
 
 def _is_done(bench: Workbench, stage: Stage) -> bool:
