@@ -34,11 +34,11 @@ from m6rec.serving.engine.judging import (
     column_of,
     judge_part,
     judge_request,
+    judged_columns,
     labelled,
     merit,
     moment,
     predict_rows,
-    refuse_unasked,
     task_named,
     unseen_context,
 )
@@ -283,21 +283,15 @@ class Engine(Writing):
     def predict(self, frame: pl.DataFrame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
         """The frame with the answers of tasks as columns; see `Recommender.predict`."""
         candidates, alone = tasks_of_table(self.scorer, frame.columns, tasks)
-        columns = self._judged_pairs(frame, candidates, named=tasks is not None) if candidates else {}
+        columns: dict[str, pl.Series] = {}
+        if candidates:
+            users = np.array([self._user(user) for user in column_of(frame, Columns.USER)], dtype=np.int64)
+            items = np.array([self._item(item) for item in column_of(frame, Columns.ITEM)], dtype=np.int64)
+            answers = predict_rows(self.scorer, frame, candidates, users, items, self.histories.compact(), self.newest)
+            columns = judged_columns(judge_part(self.scorer), answers, named=tasks is not None)
         for task in alone:
             columns |= judge_alone(self.scorer, frame, task, self._item)
         return frame.with_columns(series.alias(name) for name, series in columns.items())
-
-    def _judged_pairs(self, frame: pl.DataFrame, tasks: list[str], named: bool) -> dict[str, pl.Series]:
-        """Columns for the answers of tasks on candidates; `named`: somebody asked for just these, so one that no row asks is an error."""
-        part = judge_part(self.scorer)
-        users = np.array([self._user(user) for user in column_of(frame, Columns.USER)], dtype=np.int64)
-        items = np.array([self._item(item) for item in column_of(frame, Columns.ITEM)], dtype=np.int64)
-        answers = predict_rows(self.scorer, frame, tasks, users, items, self.histories.compact(), self.newest)
-        if named:
-            refuse_unasked(part, answers)
-        sizes = part.judge.sizes.labels
-        return {name: series for task in tasks for name, series in labelled(sizes[task], task, answers[task]).items()}
 
     @reading
     def unseen_context(self, frame: pl.DataFrame) -> list[str]:

@@ -215,12 +215,18 @@ def _some(values: Sequence[str]) -> str:
     return f"{told} and {len(values) - MOST_VALUES:,} more" if len(values) > MOST_VALUES else told or "none"
 
 
-def refuse_unasked(part: JudgePart, answers: Mapping[str, np.ndarray]) -> None:
-    """Raises UsageError: a task, asked for by name, that none of the rows asks in one of its scenarios."""
+def judged_columns(part: JudgePart, answers: Mapping[str, np.ndarray], named: bool) -> dict[str, pl.Series]:
+    """Columns for what `predict_rows` answered.
+
+    named: somebody asked for just these tasks. Raises UsageError: one of them is asked in none of the rows' scenarios.
+    """
+    columns: dict[str, pl.Series] = {}
     for task, values in answers.items():
-        if len(values) and np.isnan(values if values.ndim == 1 else values[:, 0]).all():
+        if named and len(values) and np.isnan(values if values.ndim == 1 else values[:, 0]).all():
             served = ", ".join(part.judge.scenarios_of(task))
             raise UsageError(f"task '{task}' is asked in none of the {len(values):,} rows; it is asked in: {served}")
+        columns |= labelled(part.judge.sizes.labels[task], task, values)
+    return columns
 
 
 def _histories_of(histories: Histories, users: np.ndarray) -> Histories:
