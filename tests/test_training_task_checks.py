@@ -120,6 +120,8 @@ def test_what_is_wrong_with_a_task_is_one_line(m6rec: Callable[..., Any], shop: 
         (["tasks.click.loss=huber"], "tasks.click.loss is 'huber' and its labels are of kind binary; write auto or log or focal"),
         (["tasks.stars.kind=number", "tasks.stars.loss=focal"], "kind number; write auto or squared or huber"),
         (["tasks.stars.kind=number", "tasks.stars.label_smoothing=0.1"], "labels of kind number are not smoothed"),
+        (["tasks.stars.after=click"], "tasks.stars.after is 'click' and its labels are of kind ordinal; only a yes comes after another"),
+        (["tasks.liked.after=stars"], "tasks.liked.after is 'stars', whose labels are of kind ordinal; a yes comes after another yes"),
         (["tasks.click.metrics=[rmse]"], "metric 'rmse' is not defined for labels of kind binary"),
         (["tasks.click.metrics=[acu]"], "unknown metric 'acu'; did you mean 'auc'"),
         (["tasks.click.metrics=['satisfaction@3']"], "tasks.click.metrics asks for satisfaction, and nothing says what a row is worth"),

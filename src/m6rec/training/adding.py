@@ -22,7 +22,7 @@ from m6rec.training.judging import JudgeValidation, Judging, calibrate_judge, la
 from m6rec.training.loop import Loop
 from m6rec.training.pipeline import open_run, run_stages, set_threads, stages
 from m6rec.training.run_folder import RunFolder
-from m6rec.training.setting_checks import check_kind
+from m6rec.training.setting_checks import check_judging
 from m6rec.training.task_checks import check_tasks
 from m6rec.training.workbench import Workbench
 
@@ -120,8 +120,9 @@ def _judging(bench: Workbench, name: str, task: JudgeConfig, part: JudgePart) ->
     same = dataset.items.ids.ids == bench.dataset.items.ids.ids and dataset.users.ids.ids == bench.dataset.users.ids.ids
     if not same:
         raise DataError("the data have other users or items than when the run was trained; train again, or restore the files")
-    check = check_tasks(dataset, settled).tasks[name]
-    check_kind(name, task, check.labels.kind)
+    checks = check_tasks(dataset, settled).tasks
+    check_judging(dataset, settled, {one: check.labels for one, check in checks.items()})
+    check = checks[name]
     histories, cuts = readable(dataset, settled.split, settled.seed)
     assert dataset.exposures is not None
     exposures = replace(dataset.exposures, cuts=cuts)

@@ -86,7 +86,7 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
     """Hold the settings of every judge task against the kind of its labels.
 
     Raises:
-        ConfigError: a loss, smoothing or metric that the kind has no use for; weights of a scenario the task is not asked in; a satisfaction
+        ConfigError: a loss, smoothing, metric or `after` that the kind has no use for; weights of a scenario the task is not asked in; a satisfaction
             without `evaluation.worth`, or one that names no task on candidates.
         DataError: weighting by propensities that nobody logged.
     """
@@ -97,6 +97,11 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
             raise ConfigError(f"evaluation.worth names '{name}', which is no task on candidates{hint}")
     for name, task in config.judges.items():
         check_kind(name, task, labels[name].kind)
+        if task.after is not None and labels[task.after].kind != "binary":
+            raise ConfigError(
+                f"tasks.{name}.after is '{task.after}', whose labels are of kind {labels[task.after].kind}; a yes comes after another yes: "
+                f"leave `after` out, or say with tasks.{task.after}.positive which values mean yes"
+            )
         for scenario in task.scenario_weights:
             _known(scenario, task.scenarios or dataset.scenario_names, f"tasks.{name}.scenario_weights", "scenario")
         if any(split_name(metric)[0] == "satisfaction" for metric in task.metrics or []) and not config.evaluation.worth:
@@ -111,7 +116,7 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
 
 
 def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
-    """Raises ConfigError: a loss, smoothing or metric that labels of this kind have no use for.  DataError: words to label where there are none."""
+    """Raises ConfigError: a loss, smoothing, metric or `after` that labels of this kind have no use for.  DataError: words to label where there are none."""
     if kind == "tokens" and task.on == "candidate":
         raise DataError(f"task {name}: its labels are spans of words, and a candidate has no words to label; say on: text")
     fitting = LOSSES.get(kind, LOSSES_OF_LABELS)
@@ -120,6 +125,11 @@ def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
     if task.label_smoothing and kind in UNSMOOTHED:
         raise ConfigError(
             f"tasks.{name}.label_smoothing is {task.label_smoothing:g} and labels of kind {kind} are not smoothed; leave it out"
+        )
+    if task.after is not None and kind != "binary":
+        raise ConfigError(
+            f"tasks.{name}.after is '{task.after}' and its labels are of kind {kind}; only a yes comes after another: "
+            "leave `after` out, or say with `positive` which values mean yes"
         )
     metrics_of(kind, task.metrics, task=name)  # type: ignore[arg-type]
 
