@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -181,3 +183,13 @@ def test_the_command(m6rec: Callable[..., Any], run: Path) -> None:
     found = m6rec(*words, "none", "--json").json()
     assert {one["name"] for one in found} == {"m6rec", "differences of judged tasks"}
     assert m6rec(*words, "tree").error(2)
+
+
+def test_small_cells_are_left_out_of_the_means_of_a_run(m6rec: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    record["config"]["evaluation"]["least"] = 1_000_000
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    page = tmp_path / "page.html"
+    told = m6rec("evaluate", run, "--baselines", "none", "--judged-baselines", "counters", "--report", page).out
+    for text in (told, page.read_text(encoding="utf-8")):
+        assert re.search(r"is left out of means: [\d,]+ rows have the rarer answer, fewer than 1,000,000", text)

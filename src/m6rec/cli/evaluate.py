@@ -63,8 +63,8 @@ def evaluate(
     from m6rec.training.assess import evaluate_run
     from m6rec.training.pipeline import open_run
 
-    talks = open_run(run).config.data.dialogues is not None
-    talked = Recommender.from_pretrained(run).measure_conversation(split.value) if talks else None
+    config = open_run(run).config
+    talked = Recommender.from_pretrained(run).measure_conversation(split.value) if config.data.dialogues is not None else None
     conversed = [] if talked is None else [talked]
     completed: list[Evaluation] = []
     named: list[Evaluation] = []
@@ -101,7 +101,7 @@ def evaluate(
 
     print(text_table(found))
     if rows.judged:
-        print("\n" + judged_tables(rows.judged, calibrations=rows.before))
+        print("\n" + judged_tables(rows.judged, least=config.evaluation.least, calibrations=rows.before))
     for note in rows.notes:
         print(note)
     if len({one.task for one in rows.judged}) > 1 and not any(one.name == ALONE for one in rows.judged):

@@ -52,6 +52,12 @@ class EvaluationConfig(Config):
         default=["popularity", "transition_graph", "transition_graph_text", "item_knn"],
         description="Fusion members measured on the same cases and shown in every report.",
     )
+    least: int = Field(
+        default=10,
+        ge=0,
+        description="Judged cells (a task in a scenario) of yes and no with fewer test rows of the rarer answer are shown, and left out of means over "
+        "cells.",
+    )
     judged_baselines: list[JudgedBaseline] | None = Field(
         default=None,
         description="Baselines of the tasks that judge, measured on the same rows. Null: counters and logistic_regression in the report of the training, "

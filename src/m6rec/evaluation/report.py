@@ -54,6 +54,7 @@ def html_report(
     samples: Sequence[Sample] = (),
     reference: str | None = None,
     judged: Sequence[Judged] = (),
+    least: int = 0,
     judged_charts: Sequence[tuple[str, str]] = (),
     calibrations: Sequence[tuple[Calibration, Judged]] = (),
     completed: Sequence[Evaluation] = (),
@@ -71,6 +72,7 @@ def html_report(
         samples: examples of recommendations.
         reference: the scorer that the others are compared with; by default the first.
         judged: scorers by tasks that judge, the first one the model; see `judged_report.judged_section`.
+        least: judged cells with fewer rows of the rarer answer are left out of means.
         judged_charts: (caption, inline SVG) of further charts of those tasks.
         calibrations: what was chosen on validation and the rows before it was applied.
         completed: of what completes baskets, scorers of the same cases.
@@ -115,7 +117,7 @@ def html_report(
         span=lambda x, name: "" if math.isnan(x.low) else f"{_fixed(x.low, name)} to {_fixed(x.high, name)}",
         depth_chart=Markup(_depth_chart(evaluations)),
         depth_rows=_depth_rows(evaluations),
-        judged_section=Markup(judged_section(judged, calibrations=calibrations, extra=judged_charts)) if judged else "",
+        judged_section=Markup(judged_section(judged, least=least, calibrations=calibrations, extra=judged_charts)) if judged else "",
         basket_tables=basket_tables(completed),
         dialogue_tables=dialogue_tables(named, conversed),
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],

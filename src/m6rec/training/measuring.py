@@ -220,6 +220,7 @@ def page(
         curves=[*_log(bench, "pretrain"), *_log(bench, "fit")],
         samples=_samples(bench),
         judged=judged,
+        least=bench.config.evaluation.least,
         calibrations=calibrations,
         completed=completed,
         named=named,
