@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from scipy.sparse import csr_array
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import CheckpointError
 from m6rec.config import M6RecConfig
+from m6rec.data.dataset import Table
 from m6rec.recommender import Recommender
 from m6rec.tasks.choose_candidates import ChooseCandidates
 from m6rec.tasks.config import InterestConfig
@@ -113,6 +117,33 @@ def test_the_stage_stands_after_the_fit_and_costs_nothing_unasked() -> None:
     assert list(stages()) == [name for name in stages(interest=True) if name != LearnInterest.name]
     order = list(stages(True, True))
     assert order[order.index("fit") + 1] == LearnInterest.name
+
+
+def test_two_stories_at_once_make_room_for_new_items_once(said_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rec = Recommender.from_pretrained(said_run)
+    part = rec.engine.scorer.interest
+    assert part is not None
+    assert part.lexical is not None
+    rec.add_items({"item_id": ["new1", "new2"], "title": ["striped umbrella", "brass compass"]})
+    grow, begun = part.lexical.extend, Event()
+
+    def slowly(items: Table) -> None:
+        begun.set()
+        time.sleep(0.2)  # long enough for the other to come
+        grow(items)
+
+    monkeypatch.setattr(part.lexical, "extend", slowly)
+    story = "I was looking for a striped umbrella. " * 20
+
+    def ask(wait: bool) -> list[str]:
+        if wait:
+            assert begun.wait(10)
+        return [answer.item_id for answer in rec.recommend(text=story, k=3)]
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, [False, True])
+    assert first == second
+    assert part.lexical.alike.shape[0] == part.lexical.said.shape[0] == len(rec.engine.items)
 
 
 def test_saved_is_loaded_and_batch_is_single(said_run: Path) -> None:

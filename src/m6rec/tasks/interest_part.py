@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from m6rec.text.cues import built_in_cues, tokens
 from m6rec.text.lexical import Lexical
 from m6rec.text.similarity import query_similarity, similarity_vectors
 
+GROWING = Lock()  # the first story after items were added makes room for them; another that is asked meanwhile waits
 MEANING = 1.0  # of a story's meaning beside its words, whose score is 1 for the best item; chosen on folds of training people
 
 
@@ -209,21 +211,25 @@ class InterestPart:
         """`looked_up` in what is said of the items, those added since included."""
         lexical, meaning = self.lexical, self.meaning
         assert lexical is not None
-        if lexical.alike.shape[0] < len(items):
-            lexical.extend(items.rows(list(range(lexical.alike.shape[0], len(items)))))
+        with GROWING:
+            if lexical.alike.shape[0] < len(items):
+                lexical.extend(items.rows(list(range(lexical.alike.shape[0], len(items)))))
+            if meaning is not None and len(meaning.about) < len(items):
+                meaning.extend(reader, items.rows(list(range(len(meaning.about), len(items)))))
         if meaning is None:
             return lambda texts, config: lexical.scores(texts)
-        if len(meaning.about) < len(items):
-            meaning.extend(reader, items.rows(list(range(len(meaning.about), len(items)))))
         return lambda texts, config: lexical.scores(texts) + MEANING * meaning.scores(reader, texts)
 
     def _grown(self, items: Table) -> csr_array:
         """The documents, with a row for each item added since."""
         assert self.documents is not None
-        known = self.documents.shape[0]
-        if known < len(items):
-            self.documents = csr_array(vstack([self.documents, self.bag.matrix(items.rows(list(range(known, len(items)))))], format="csr"))
-        return self.documents
+        with GROWING:
+            known = self.documents.shape[0]
+            if known < len(items):
+                self.documents = csr_array(
+                    vstack([self.documents, self.bag.matrix(items.rows(list(range(known, len(items)))))], format="csr")
+                )
+            return self.documents
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready: everything but weights, bag and what is counted."""
