@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from conftest import CommandLine
 from m6rec import Recommender
 from m6rec.base.errors import UsageError
-from m6rec.explanation.gradients import attributions, presence_score
+from m6rec.explanation.gradients import PresentScore, attributions
 from m6rec.explanation.overall import Overall, catalogue_without
 from m6rec.serving.engine.explaining import question_of
 
@@ -79,22 +79,55 @@ def test_integrated_gradients_are_complete(rec: Recommender, user: bool, text: s
     """Their sum is the score less that of average items (Sundararajan et al., proposition 1), and the path ends at what the model answers."""
     name = rec.engine.users.ids.ids[3] if user else None
     requests = question_of(rec.engine, name, None if user else ["i03", "i07", "i12"], text, None, None).whole
-    events = len(requests.histories.items)
+    scorer = rec.engine.scorer
     for item in (4, 16):
-        score = presence_score(rec.engine.scorer, requests, item)
+        score = PresentScore(scorer, requests, item)
+        assert ("profile" in score.things) == user
+        assert {"item: text", "item: brand", "item: itself"} <= set(score.things)
+        torch.testing.assert_close(score.average + score.parts.sum(dim=0), scorer.vectors[item], atol=1e-5, rtol=1e-4)
+        degrees = score.events + len(score.things)
         with torch.no_grad():
-            ends = score(torch.stack([torch.zeros(events), torch.ones(events)]))
-        assert float(ends[1]) == pytest.approx(float(rec.engine.scorer.alone(requests)[0][0, item]), abs=1e-4)
-        found, lacking = attributions(rec.engine.scorer, requests, item)
-        assert found.sum() == pytest.approx(float(ends[1] - ends[0]), abs=1e-3)
-        assert abs(lacking) < 1e-3
+            ends = score(torch.stack([torch.zeros(degrees), torch.ones(degrees)]))
+        assert float(ends[1]) == pytest.approx(float(scorer.alone(requests)[0][0, item]), abs=1e-4)
+        found = attributions(scorer, requests, item)
+        assert found.events.sum() + sum(found.fields.values()) == pytest.approx(float(ends[1] - ends[0]), abs=1e-3)
+        assert found.start == pytest.approx(float(ends[0]))
+        assert abs(found.lacking) < 1e-3
+
+
+def test_only_what_the_item_is_told_by_moves_the_gradients(rec: Recommender) -> None:
+    """An item without a brand of its own gets nothing from it but what the average brand is missing; nobody known has no profile to fade in."""
+    requests = question_of(rec.engine, None, ["i03"], None, None, None).whole
+    scorer = rec.engine.scorer
+    score = PresentScore(scorer, requests, 4)
+    brand = score.things.index("item: brand") + score.events
+    with torch.no_grad():
+        here = score(torch.ones(1, score.events + len(score.things)))
+        without = torch.ones(1, score.events + len(score.things))
+        without[0, brand] = 0
+        gone = score(without)
+        state = scorer.vectors[4] - score.parts[score.things.index("item: brand")]
+    vectors, kept = scorer.vectors.clone(), scorer.vectors
+    vectors[4] = state
+    score.average, score.parts = vectors[4], score.parts * 0  # the same vector, put there by hand
+    with torch.no_grad():
+        by_hand = score(torch.ones_like(without))
+    assert scorer.vectors is kept
+    assert float(gone) == pytest.approx(float(by_hand), abs=1e-5)
+    assert float(gone) != pytest.approx(float(here), abs=1e-6)
 
 
 def test_gradients_are_asked_for(rec: Recommender) -> None:
     history = ["i03", "i07", "i12", "i07"]
     found = rec.explain(history=history, item="i20", gradients=True, counterfactuals=False)
     assert set(found.attributions) == set(history)
-    assert rec.explain(history=[], item="i20", gradients=True).attributions == {}
+    assert found.baseline is not None
+    total = sum(found.attributions.values()) + sum(found.field_attributions.values())
+    assert total == pytest.approx(found.score - found.baseline, abs=2e-3)
+    assert list(found.field_attributions.values()) == sorted(found.field_attributions.values(), reverse=True)
+    nobody = rec.explain(history=[], item="i20", gradients=True)
+    assert nobody.attributions == {}
+    assert "item: itself" in nobody.field_attributions
 
 
 class TestCommand:

@@ -52,7 +52,7 @@ class Explanation:
     said       `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
     written    whether a write task worded the reason, and no template
     attributions  integrated gradients of the items of the history where they were asked for, id -> part of the score
-    field_attributions  of a task on candidates, the same of everything else it reads: "item: brand", "statistics: user", "profile", "context"
+    field_attributions  the same of everything else that fades in: "item: brand", "profile"; of a task on candidates "statistics: user", "context" too
     baseline   what the score begins from there, of average events and an average item: all attributions add up to score - baseline
     """
 
@@ -151,13 +151,14 @@ def explain(
 
 
 def _gradients(subject: Subject) -> dict[str, Any]:
-    """Integrated gradients of the items of the history, and of a task on candidates of the rest, the largest first; and what they begin from."""
+    """Integrated gradients of the items of the history and of everything else that fades in, the largest first; and what they begin from."""
+    whole = subject.question.whole
     if subject.judged is None:
-        found, _ = attributions(subject.chooser, subject.question.whole, subject.item)
-        return {"attributions": _by_item(subject, found)}
-    judged = judged_attributions(subject.scorer, subject.judged, subject.question.whole, subject.item, subject.nothing_said)
-    fields = dict(sorted(judged.fields.items(), key=lambda pair: -pair[1]))
-    return {"attributions": _by_item(subject, judged.events), "field_attributions": fields, "baseline": judged.start}
+        found = attributions(subject.chooser, whole, subject.item)
+    else:
+        found = judged_attributions(subject.scorer, subject.judged, whole, subject.item, subject.nothing_said)
+    fields = dict(sorted(found.fields.items(), key=lambda pair: -pair[1]))
+    return {"attributions": _by_item(subject, found.events), "field_attributions": fields, "baseline": found.start}
 
 
 def _by_item(subject: Subject, found: np.ndarray) -> dict[str, float]:

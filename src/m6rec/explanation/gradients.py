@@ -1,19 +1,20 @@
-"""Integrated gradients (Sundararajan, Taly & Yan 2017, arXiv 1703.01365) of a score over the events of a history, through captum.
+"""Integrated gradients (Sundararajan, Taly & Yan 2017, arXiv 1703.01365) of a score over what it is made of, through captum.
 
 An event e is there to the degree a_e between 0 and 1: its slot's input lies so far on the line from that of an average item (a slot of zeros is no
 end of a path here: what is normalised jumps there), and its weight in the rows that the priors and the agreement read, and its share of the
-length, are multiplied by it. f(1) is the score that the model (without a blend) answers, f(0) is for so many average items, and
+length, are multiplied by it. The vector of the item that is scored comes in from that of an average item, what each of its fields gives to it apart
+(`vector_parts.py`), and the person's profile from nothing; what was typed, and what the priors count of the item, stays. f(1) is the score that the
+model (without a blend) answers, f(0) is an average item's for nobody known who had so many average items, and
 
-    attribution(e) = integral over t from 0 to 1 of df/da_e (t, ..., t)         sum over e = f(1) - f(0)
+    attribution(x) = integral over t from 0 to 1 of df/da_x (t, ..., t)         sum over x = f(1) - f(0)
 
 An approximation of shares by slopes, cheap where a history is long: leaving one out (`evidence.py`) is exact and says what would have been.
 
-Dimension keys: A points on the path, E events of the window, K recent events, M priors, N items, W width.
+Dimension keys: A points on the path, E events of the window, G other things, K recent events, M priors, N items, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from m6rec.base.contracts import Requests
 from m6rec.base.extras import require
+from m6rec.explanation.vector_parts import PROFILE, Attributions, vector_parts
 from m6rec.tasks.agreement import typed_gain
 from m6rec.tasks.choose import gather_slots
 from m6rec.tasks.choose_mixture import ChooseMixture
@@ -33,84 +35,100 @@ TOGETHER = 32  # points of the path that are read at a time
 LEAST = 1e-30
 
 
-def attributions(scorer: ChooseMixture, requests: Requests, item: int, steps: int = STEPS) -> tuple[np.ndarray, float]:
-    """float64 (E,) of the newest events that the model reads, oldest first, and what their sum lacks of f(1) - f(0).
+def attributions(scorer: ChooseMixture, requests: Requests, item: int, steps: int = STEPS) -> Attributions:
+    """Of the score of `item` for one request.
 
     Raises:
         MissingExtraError: captum is not installed (the extra "explain").
     """
     captum: Any = require("captum.attr", "explain")
-    events = int(min(requests.histories.lengths[0], scorer.task.shape.history))
-    if not events:
-        return np.zeros(0), 0.0
-    score = presence_score(scorer, requests, item)
-    whole = torch.ones(1, events)
+    score = PresentScore(scorer, requests, item)
+    whole = torch.ones(1, score.events + len(score.things))
+    with torch.no_grad():
+        start = float(score(torch.zeros_like(whole))[0])
     found, rest = captum.IntegratedGradients(score).attribute(
         whole,
-        baselines=torch.zeros(1, events),
+        baselines=torch.zeros_like(whole),
         n_steps=steps,
         method="gausslegendre",
         internal_batch_size=min(TOGETHER, steps),
         return_convergence_delta=True,
     )
-    return found[0].detach().numpy().astype(np.float64), float(rest[0])
+    values = found[0].detach().numpy().astype(np.float64)
+    return Attributions(
+        values[: score.events], dict(zip(score.things, values[score.events :].tolist(), strict=True)), start, float(rest[0])
+    )
 
 
-def presence_score(scorer: ChooseMixture, requests: Requests, item: int) -> Callable[[Tensor], Tensor]:
-    """What gives the score of `item`, (A,), for events that are there to the degrees (A, E)."""
-    task, vectors, gate = scorer.task, scorer.vectors, scorer.gate
-    asked = scorer._ask(requests)
-    window = requests.histories.window(keep=task.shape.history)
-    events, older = len(window.items), len(requests.histories.items) - len(window.items)
-    with torch.no_grad():
-        start = task.start_slot(1, scorer.profile_contents(requests), scorer._typed_contents(requests, asked.typed))
-        embedded, times = task.embed(vectors, gather_slots(start, window, np.arange(events)[None]))  # 1 1+E W
-        average = vectors.mean(dim=0) * task.shape.slot_scale
-        base = torch.cat([embedded[:, :1], average.expand(1, events, -1)], dim=1)
-        evidence = torch.from_numpy(asked.evidence)[0]  # M K
-        weights = gate.recency_weights(evidence[None])[0]
-        entries = _entries(scorer, asked.recent[0], item)  # M K
-        inside = weights * entries / torch.from_numpy(np.maximum(asked.masses[0], 1e-9))
-        counted, gain = _counted(scorer, asked.recent[0], asked.evidence[0], entries, item), 0.0
-        said, half = torch.zeros(len(task.parts)), torch.ones(len(task.parts))
-        if asked.words is not None and TEXT_PART in task.parts:
-            place = task.parts.index(TEXT_PART)
-            gain = float(typed_gain(asked.words)[0, item])
-            said[place] = float(asked.words[0, item])
-            if asked.words.any() and bool((evidence[place] > 0).any()):
-                half[place] = 0.5  # both halves are known
-            evidence = evidence.clone()  # the words count as one more event
-            evidence[place, 0] = max(float(evidence[place, 0]), float(np.log1p(asked.words.sum())))
-            weights = gate.recency_weights(evidence[None])[0]
-        dead = torch.cat([torch.zeros(1, dtype=torch.bool), ~(evidence > 0).any(dim=1)])  # 1+M
+class PresentScore:
+    """Degrees (A, E + G) to scores (A,) of an item: where events, the item's fields and the profile are there to these degrees."""
 
-    def score(present: Tensor) -> Tensor:
-        points, depth = len(present), min(evidence.shape[1], events)
-        scale = torch.cat([present.new_ones(points, 1), present], dim=1)[:, :, None]  # A 1+E 1
-        at_end = torch.full((points,), events)
-        read = scorer.model.upper.last(
-            base + (embedded - base) * scale, None if times is None else times.expand(points, -1), at_end
-        ).float()
-        states = read + _asked_from(scorer, requests)
-        recent = torch.cat([present.flip(1)[:, :depth], present.new_zeros(points, evidence.shape[1] - depth)], dim=1)[:, None]  # A 1 K
-        told = (weights * evidence * recent).sum(dim=2)  # A M
-        seen = torch.cat([torch.log1p(older + present.sum(dim=1, keepdim=True)), told], dim=1) / 3
-        logits = gate.gate(torch.cat([states, seen], dim=1)).masked_fill(dead, float("-inf"))
-        gates = torch.softmax(logits, dim=1)  # A 1+M
-        given = half * ((inside * recent).sum(dim=2) + said)
-        own = torch.softmax(states @ vectors.T, dim=1)[:, item]
-        found = torch.log((gates[:, 0] * own + (gates[:, 1:] * given).sum(dim=1)).clamp(min=LEAST)) + gain
+    @torch.no_grad()
+    def __init__(self, scorer: ChooseMixture, requests: Requests, item: int) -> None:
+        self.scorer, self.item = scorer, item
+        self._read_past(scorer, requests)
+        self._count(scorer, requests, item)
+        self.average = scorer.vectors.mean(dim=0)  # W
+        parts = {thing: gives for thing, gives in vector_parts(scorer, item).items() if bool(gives.any())}
+        self.parts = torch.stack(list(parts.values())) if parts else self.average.new_zeros(0, len(self.average))  # G' W
+        self.things = [*([PROFILE] if bool(self.profile.any()) else []), *parts]  # G
+
+    def __call__(self, present: Tensor) -> Tensor:
+        scorer, gate, points = self.scorer, self.scorer.gate, len(present)
+        past, things = present[:, : self.events], present[:, self.events :]
+        slots = self.average_slot + past[:, :, None] * (self.embedded - self.average_slot)  # A E W
+        known = things[:, :1] if PROFILE in self.things else things.new_zeros(points, 1)
+        start = self.start + known * self.profile  # A W
+        times = None if self.times is None else self.times.expand(points, -1)
+        states = scorer.model.upper.last(torch.cat([start[:, None], slots], dim=1), times, torch.full((points,), self.events)).float()
+        states = states + self.asked_from
+        depth, recent_events = min(self.evidence.shape[1], self.events), self.evidence.shape[1]
+        recent = torch.cat([past.flip(1)[:, :depth], past.new_zeros(points, recent_events - depth)], dim=1)[:, None]  # A 1 K
+        told = (self.weights * self.evidence * recent).sum(dim=2)  # A M
+        seen = torch.cat([torch.log1p(self.older + past.sum(dim=1, keepdim=True)), told], dim=1) / 3
+        gates = torch.softmax(gate.gate(torch.cat([states, seen], dim=1)).masked_fill(self.dead, float("-inf")), dim=1)  # A 1+M
+        given = self.half * ((self.inside * recent).sum(dim=2) + self.said)
+        vector = self.average + things[:, things.shape[1] - len(self.parts) :] @ self.parts  # A W
+        logits = torch.where(self.itself, (states * vector).sum(dim=1, keepdim=True), states @ scorer.vectors.T)  # A N
+        own = torch.softmax(logits, dim=1)[:, self.item]
+        found = torch.log((gates[:, 0] * own + (gates[:, 1:] * given).sum(dim=1)).clamp(min=LEAST)) + self.gain
         if scorer.agreement.weight:
-            found = found + scorer.agreement.weight * torch.log(1 + (recent[:, 0] * counted).sum(dim=1) / scorer.agreement.floor)
+            found = found + scorer.agreement.weight * torch.log(1 + (recent[:, 0] * self.counted).sum(dim=1) / scorer.agreement.floor)
         return found
 
-    return score
+    def _read_past(self, scorer: ChooseMixture, requests: Requests) -> None:
+        task, vectors, scale = scorer.task, scorer.vectors, scorer.task.shape.slot_scale
+        window = requests.histories.window(keep=task.shape.history)
+        self.events, self.older = len(window.items), len(requests.histories.items) - len(window.items)
+        typed = scorer._typed_contents(requests, scorer._ask(requests).typed)
+        start = task.start_slot(1, scorer.profile_contents(requests), typed)
+        embedded, self.times = task.embed(vectors, gather_slots(start, window, np.arange(self.events)[None]))  # 1 1+E W
+        self.embedded, self.average_slot = embedded[:, 1:], vectors.mean(dim=0) * scale
+        self.start = task.start_slot(1, None, typed) * scale
+        self.profile = embedded[:, 0] - self.start
+        self.asked_from = scorer._with_scenario(torch.zeros(1, task.shape.width), requests)  # the scenario that asks, another question
 
-
-@torch.no_grad()
-def _asked_from(scorer: ChooseMixture, requests: Requests) -> Tensor:
-    """(1, W): what the scenario that asks, and another question, add to the state."""
-    return scorer._with_scenario(torch.zeros(1, scorer.task.shape.width), requests)
+    def _count(self, scorer: ChooseMixture, requests: Requests, item: int) -> None:
+        """What the priors and the agreement read."""
+        task, asked = scorer.task, scorer._ask(requests)
+        evidence = torch.from_numpy(asked.evidence)[0]  # M K
+        self.weights = scorer.gate.recency_weights(evidence[None])[0]
+        entries = _entries(scorer, asked.recent[0], item)  # M K
+        self.inside = self.weights * entries / torch.from_numpy(np.maximum(asked.masses[0], 1e-9))
+        self.counted, self.gain = _counted(scorer, asked.recent[0], asked.evidence[0], entries, item), 0.0
+        self.said, self.half = torch.zeros(len(task.parts)), torch.ones(len(task.parts))
+        if asked.words is not None and TEXT_PART in task.parts:
+            place = task.parts.index(TEXT_PART)
+            self.gain = float(typed_gain(asked.words)[0, item])
+            self.said[place] = float(asked.words[0, item])
+            if asked.words.any() and bool((evidence[place] > 0).any()):
+                self.half[place] = 0.5  # both halves are known
+            evidence = evidence.clone()  # the words count as one more event
+            evidence[place, 0] = max(float(evidence[place, 0]), float(np.log1p(asked.words.sum())))
+            self.weights = scorer.gate.recency_weights(evidence[None])[0]
+        self.evidence = evidence
+        self.dead = torch.cat([torch.zeros(1, dtype=torch.bool), ~(evidence > 0).any(dim=1)])  # 1+M
+        self.itself = torch.arange(len(scorer.vectors)) == item  # N
 
 
 def _entries(scorer: ChooseMixture, recent: np.ndarray, item: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from m6rec.base.contracts import Requests
 from m6rec.base.extras import require
 from m6rec.explanation.judged_evidence import JudgedAsk, candidate_rows, statistic_groups, unknown_statistics
+from m6rec.explanation.vector_parts import PROFILE, Attributions, vector_parts
 from m6rec.tasks.calibrated import calibrated
 from m6rec.tasks.choose import gather_slots
 from m6rec.tasks.item_encoder import Contents
@@ -34,23 +35,12 @@ from m6rec.tasks.served_model import ServedModel
 STEPS = (64, 256, 1024)  # points of the path; more where the sum lacks more than `CLOSE`: a calibration's curve has corners
 CLOSE = 2e-4
 TOGETHER = 32  # points that are read at a time
-PROFILE, CONTEXT, ITEM, STATISTICS = "profile", "context", "item: ", "statistics: "
-TEXT, ITSELF, VECTORS = "text", "itself", "vectors"  # of an item: its words, what was learned of it alone, its vector fields
-
-
-@dataclass(frozen=True, eq=False)
-class JudgedAttributions:
-    """events float64 (E,) of the newest events, oldest first; fields: the other things; start: f(0); lacking: what the sum lacks of f(1) - f(0)."""
-
-    events: np.ndarray
-    fields: dict[str, float]
-    start: float
-    lacking: float
+CONTEXT, STATISTICS = "context", "statistics: "
 
 
 def judged_attributions(
     scorer: ServedModel, asked: JudgedAsk, requests: Requests, item: int, nothing_said: Contents | None
-) -> JudgedAttributions:
+) -> Attributions:
     """Of the answer about one item to one request.
 
     Args:
@@ -79,7 +69,7 @@ def judged_attributions(
             break
     values = found[0].detach().numpy().astype(np.float64)
     fields = dict(zip(answer.things, values[answer.events :].tolist(), strict=True))
-    return JudgedAttributions(values[: answer.events], fields, start, lacking)
+    return Attributions(values[: answer.events], fields, start, lacking)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +147,7 @@ class PresentAnswer:
 
     def _read_item(self, scorer: ServedModel, item: int) -> None:
         self.nothing["item"] = scorer.vectors.mean(dim=0, keepdim=True)
-        rest = scorer.vectors[[item]] - self.nothing["item"]
-        for field, gives in _field_vectors(scorer, item).items():
-            self.changes.append(Change(ITEM + field, "item", gives[None]))
-            rest = rest - gives
-        self.changes.append(Change(ITEM + ITSELF, "item", rest))
+        self.changes += [Change(thing, "item", gives[None]) for thing, gives in vector_parts(scorer, item).items()]
 
     def _read_statistics(self, asked: JudgedAsk, known: np.ndarray | None, unknown: np.ndarray | None) -> None:
         ranks, nobody = self.judge.ranks(known), self.judge.ranks(unknown)
@@ -186,25 +172,3 @@ def _scenario(judge: Judge, asked: JudgedAsk) -> tuple[str, int | None]:
     if not judge.sizes.scenarios:
         return "", None
     return (SHARED, -1) if asked.scenario == NEW else (judge.sizes.scenarios[asked.scenario], asked.scenario)
-
-
-def _field_vectors(scorer: ServedModel, item: int) -> dict[str, Tensor]:
-    """What the words, each field and the vector fields of an item give to its vector (W,), less what they give on average."""
-    encoder, catalogue = scorer.task.items, scorer.catalogue
-    if encoder.content is None or "text" in scorer.switched_off:
-        return {}
-    content, contents = encoder.content, catalogue.contents
-    found = {TEXT: content.summary(contents.summaries[item] - contents.summaries.mean(dim=0))}
-    if content.vectors is not None:
-        found[VECTORS] = content.vectors(contents.vectors[item] - contents.vectors.mean(dim=0))
-    lengths = contents.offsets[1:] - contents.offsets[:-1]  # N
-    weights = torch.repeat_interleave(lengths.clamp(min=1).float().rsqrt(), lengths)  # Q
-    own = slice(int(contents.offsets[item]), int(contents.offsets[item + 1]))
-    given = -torch.bincount(contents.features, weights, minlength=len(content.bag.weight)).float() / len(lengths)  # F
-    given.index_add_(0, contents.features[own], weights[own])
-    names = np.array([field or TEXT for field, _ in catalogue.bag.features])
-    for name in dict.fromkeys(names.tolist()):
-        columns = torch.from_numpy(np.flatnonzero(names == name))
-        gives = given[columns] @ content.bag.weight[columns]
-        found[name] = found[name] + gives if name in found else gives
-    return found
