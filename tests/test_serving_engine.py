@@ -423,3 +423,8 @@ def test_a_scenario_offers_only_what_it_may(tiny_run: Path) -> None:
     assert len(engine.recommend(user="u05", k=99, repeat="allow", scenario="shop")) == len(engine.items)
     many = engine.recommend_many(["u05"], k=99, repeat="allow", scenario="feed")
     assert sorted(many["item_id"].to_list()) == sorted(shown)
+    one, other = engine.items.frame["brand"].drop_nulls().unique().sort()[:2]
+    engine.scorer.origin.training["scenarios"]["offers"] = {"feed": {"brand": one}}
+    assert engine.recommend(user="u05", k=99, scenario="feed", where={"brand": other}) == [], "a wish of one's own opens no other shelf"
+    both = ids(engine.recommend(user="u05", k=99, repeat="allow", scenario="feed", where={"brand": [one, other]}))
+    assert sorted(both) == sorted(engine.items.frame.filter(pl.col("brand") == one)["item_id"].to_list())

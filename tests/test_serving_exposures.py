@@ -69,6 +69,10 @@ def test_bad_exposures_are_one_line_and_nothing_is_counted(fresh: Recommender, t
     rows = judging.inputs.statistics.rows
     with pytest.raises(DataError, match="needs a time"):
         fresh.add_exposures([{name: value for name, value in good.items() if name != "time"}])
+    with pytest.raises(DataError, match="have the scenario 'shp', which training did not know; did you mean 'shop'"):
+        fresh.add_exposures([good, {**good, "scenario": "shp"}])
+    with pytest.raises(DataError, match=r"no column that is a label of a task.*labels: clicked, .*did you mean 'clicked'"):
+        fresh.add_exposures([{**{name: value for name, value in good.items() if name != "clicked"}, "click": 1}])
     with pytest.raises(DataError, match="clicked"):
         fresh.add_exposures([good, {**good, "clicked": 7}])
     with pytest.raises(UnknownUserError):

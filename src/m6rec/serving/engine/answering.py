@@ -168,9 +168,8 @@ class Answering(Asking):
         way: Degraded,
         found: tuple[Found, CacheUse] | None,
     ) -> Candidates:
-        where = self._offered(ask.scenario, ask.where)
-        if where is not None and ask.items is None:
-            met = allowed_items(self.items, where)
+        met = self._met(ask.scenario, ask.where) if ask.items is None else None
+        if met is not None:
             allowed = met if allowed is None else allowed & met
         typed = self._meeting(ask.text, ask.profile) if ask.items is None else None
         if typed is not None:
@@ -314,10 +313,14 @@ class Answering(Asking):
         """The choose tasks of the training by name."""
         return {name: facts for name, facts in self.scorer.origin.training["tasks"].items() if facts["answer"] == "choose"}
 
-    def _offered(self, scenario: str | None, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """`where`, and what the scenario that asks may offer (`scenarios.offers`); what the caller says of a field goes first."""
+    def _met(self, scenario: str | None, where: Mapping[str, Any] | None) -> np.ndarray | None:
+        """bool (N,): the items that the scenario that asks may recommend and that meet `where`; None for all."""
         offers = self.scorer.origin.training.get("scenarios", {}).get("offers", {}).get(scenario or "")
-        return {**offers, **(where or {})} if offers else where
+        met = None if where is None else allowed_items(self.items, where)
+        if not offers:
+            return met
+        offered = allowed_items(self.items, offers)
+        return offered if met is None else offered & met
 
 
 def joined(requests: list[Requests]) -> Requests:

@@ -116,7 +116,8 @@ class Changing(Answering):
         They are no events: a history has what people did. Of users and items that came after the training, only what they share with others counts.
 
         Raises:
-            DataError: a wrong cell, no time, a time in the future, a user nobody has seen.  UnknownItemError: an item that is not in the catalogue.
+            DataError: a wrong cell, no time, a time in the future, an unknown scenario, no label, a user nobody has seen.
+            UnknownItemError: an item that is not in the catalogue.
             UsageError: the model counts nothing, or judges nothing. Nothing is counted then.
         """
         judging = self.scorer.judging

@@ -29,7 +29,6 @@ from m6rec.serving.engine.classifying import classify, judge_alone, tasks_of_tab
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
-from m6rec.serving.engine.filters import allowed_items
 from m6rec.serving.engine.judging import (
     column_of,
     judge_part,
@@ -112,8 +111,7 @@ class Engine(Writing):
         self, text: str | None, profile: Mapping[str, Any] | str | None, scenario: str | None, where: Mapping[str, Any] | None
     ) -> np.ndarray | None:
         """bool (N,): the items that meet `where`, what the scenario offers and what was typed exactly; None for all."""
-        where = self._offered(scenario, where)
-        met, typed = None if where is None else allowed_items(self.items, where), self._meeting(text, profile)
+        met, typed = self._met(scenario, where), self._meeting(text, profile)
         return typed if met is None else met if typed is None else met & typed
 
     @reading
@@ -129,8 +127,7 @@ class Engine(Writing):
         constraints = self.understood(text, profile).constraints
         if not constraints:
             return ""
-        where = self._offered(scenario, where)
-        return why_nothing(self.items, constraints, self._without_gone(None if where is None else allowed_items(self.items, where)))
+        return why_nothing(self.items, constraints, self._without_gone(self._met(scenario, where)))
 
     @reading
     def understand(self, text: str) -> Typed:
@@ -157,8 +154,7 @@ class Engine(Writing):
             raise UsageError(f"users is the text {shown(users)}; give a list of user ids, or None for everybody")
         names = self.users.ids.ids if users is None else list(users)
         rows = np.arange(len(names)) if users is None else np.array([self._user(name) for name in names], dtype=np.int64)
-        where = self._offered(scenario, where)
-        allowed = self._without_gone(None if where is None else allowed_items(self.items, where))
+        allowed = self._without_gone(self._met(scenario, where))
         exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
         asking = self._scenario(scenario)
         histories = self.histories.compact()
@@ -367,8 +363,7 @@ class Engine(Writing):
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to go on with; give user, history, text or profile")
         requests = self._request(user, history, text, profile, scenario)
-        where = self._offered(scenario, where)
-        allowed = self._without_gone(None if where is None else allowed_items(self.items, where))
+        allowed = self._without_gone(self._met(scenario, where))
         policy = Policy(decoding, temperature, top_p, repeat or self.scorer.task.config.repeat, allowed).checked()
         if self._rollout is None or self._rollout.stale(self.scorer, self.histories):
             self._rollout = Rollout(self.scorer, self.histories, self.retrieval, self.returns)

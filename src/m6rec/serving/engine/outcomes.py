@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from m6rec.base.errors import DataError
+from m6rec.base.errors import DataError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.labels import read_labels
+from m6rec.data.schema import shown
 from m6rec.data.statistics import OutcomeLog, Statistics
 from m6rec.serving.engine.additions import SOURCE, NewEvents, read_new_events
 from m6rec.tasks.judge import Judge
@@ -47,17 +48,25 @@ def outcome_log(
     """Rows to append to `statistics`; a label that the frame lacks, or that is blank, is unknown.
 
     Args:
-        users, items: dense, int64 (X,).  scenarios: names of the training's; another one counts as unknown.
+        users, items: dense, int64 (X,).  scenarios: names of the training's; a blank one counts as unknown.
         later: scenarios that came after it; what happens there counts for users and items, and for no scenario.
 
     Raises:
-        DataError: a label that can't be read as the training read it.
+        DataError: no column of a label, a label that can't be read as the training read it, a scenario that neither training nor `later` has.
     """
     assert exposures.times is not None
+    columns = list(dict.fromkeys(judge.configs[task].label for task in statistics.labels if task in judge.configs))
+    if not set(columns) & set(frame.columns):
+        hint = next((found for column in frame.columns if (found := nearest(column, columns))), "")
+        raise DataError(f"{SOURCE} have no column that is a label of a task, so nothing came of them; labels: {', '.join(columns)}{hint}")
     place = None
     if statistics.log_has_scenarios:
         codes = dict.fromkeys(later, NEW) | {name: code for code, name in enumerate(scenarios)}
         told = [""] * len(users) if exposures.scenarios is None else exposures.scenarios.fill_null("").to_list()
+        strange = next((name for name in told if name and name not in codes), None)
+        if strange is not None:
+            hint = nearest(strange, list(codes)) or "; known: " + ", ".join(codes)
+            raise DataError(f"{SOURCE} have the scenario {shown(strange)}, which training did not know{hint}; for a new one: add_scenario")
         place = np.array([codes.get(name, -1) for name in told], dtype=np.int64)
     outcomes = np.full((len(users), len(statistics.labels)), np.nan, dtype=np.float32)
     for column, task in enumerate(statistics.labels):
