@@ -107,6 +107,18 @@ def test_labels_stand_beside_the_items(recommender: Recommender) -> None:
         assert answer.labels["click"] == pytest.approx(one.score, abs=1e-5)
 
 
+def test_a_task_on_items_fills_in_what_an_item_lacks(fresh: Recommender) -> None:
+    fresh.add_items(
+        {"item_id": ["bare"], "title": [fresh.engine.items.frame["title"][3]], "description": [fresh.engine.items.frame["description"][3]]}
+    )
+    said = fresh.rank("u02", ["bare", "i02"], "click", scenario="shop", include=["category", "brand"])
+    labels = {answer.item_id: answer.labels for answer in said}
+    assert labels["bare"]["category"] == next(iter(fresh.classify(item="bare", task="category")))
+    assert labels["bare"]["brand"] is None
+    assert list(labels["bare"]) == ["category", "brand"]
+    assert labels["i02"]["category"] == fresh.engine.items.frame["category"][fresh.engine.items.ids.dense("i02")]
+
+
 def test_texts_and_items_are_classified(recommender: Recommender) -> None:
     one = recommender.classify("broke after a week, a waste of money", task="sentiment")
     two = recommender.classify(["broke after a week, a waste of money", "wonderful"], task="sentiment")

@@ -226,7 +226,7 @@ def test_position_is_learned_apart_and_left_out() -> None:
 # ---- options
 
 
-@pytest.mark.parametrize("way", ["trunk", "mmoe", "ple"])
+@pytest.mark.parametrize("way", ["attention", "trunk", "mmoe", "ple"])
 def test_options_come_and_go_without_touching_a_bit_of_the_others(way: str) -> None:
     examples = labelled()
     model, judge = build(examples, TWO, way=way)
@@ -249,8 +249,9 @@ def test_options_come_and_go_without_touching_a_bit_of_the_others(way: str) -> N
     assert list(after) == list(TWO)
     for task in TWO:
         np.testing.assert_array_equal(after[task], before[task])
-    judge.drop_task("like")
-    np.testing.assert_array_equal(judge.answer_rows(model, examples)["click"], before["click"])
+    if way != "attention":  # where tasks look at each other, one that the others were trained with is missed by them
+        judge.drop_task("like")
+        np.testing.assert_array_equal(judge.answer_rows(model, examples)["click"], before["click"])
 
 
 def test_an_option_trains_alone_on_a_frozen_backbone() -> None:

@@ -107,7 +107,8 @@ class Recommender(AnswersInWords):
                 is what the basket holds (with `user`, their events come before it: leave the user out for the basket alone).
             of: a category, tags or id field: its values (artists, brands, ...) are recommended instead of items, each with the probability
                 of its items together; with repeat "exclude" only values that no item of the history has.
-            include: fields of the items and tasks whose answers stand in `Scored.labels`, e.g. ["category", "click"].
+            include: fields of the items and tasks on candidates or items whose answers stand in `Scored.labels`, e.g. ["category", "click"]; a task on
+                items also answers for the field of its name where an item lacks it.
             context, time: of the request, for the tasks in `include`; see `rank`.
 
         Returns:

@@ -137,6 +137,7 @@ class Judge(JudgeCells, Task):
         """Room for one more task; nothing of the others is touched, so their answers keep their bits."""
         self.configs[task] = config
         self.sizes.labels[task] = size
+        self.sizes.later.append(task)
         self._make_room(task)
         self.shared.add(task)
         if self._adjusts(task):
@@ -153,6 +154,8 @@ class Judge(JudgeCells, Task):
         if module_name(task) in self.wide:
             del self.wide[module_name(task)]
         del self.vectors[module_name(task)], self.biases[module_name(task)], self.configs[task], self.sizes.labels[task]
+        if task in self.sizes.later:
+            self.sizes.later.remove(task)
         self.version += 1
 
     def freeze(self, model: LanguageModel, policy: Literal["options", "upper", "everything"], tasks: Sequence[str] = ()) -> None:
@@ -380,7 +383,7 @@ class Judge(JudgeCells, Task):
         return results
 
     def _answers(self, states: Tensor, ranks: Tensor | None, scenario: str, task: str) -> Tensor:
-        """Each option by itself, so that no other option has a part in its bits (but where `attention` lets tasks see each other)."""
+        """Each option by itself, so that no other option has a part in its bits."""
         outputs = {task: self._logits(states, ranks, scenario, task)}
         before = self.configs[task].after
         while before is not None and self.asks(scenario, before):
@@ -389,7 +392,5 @@ class Judge(JudgeCells, Task):
         return answers(outputs[task], self.sizes.labels[task], self._log_before(outputs, task))
 
     def _logits(self, states: Tensor, ranks: Tensor | None, scenario: str, task: str) -> Tensor:
-        if self.sharing.way == "attention":
-            asked = [t for t in self.configs if self.asks(scenario, t)]
-            return self._outputs(states, ranks, asked, scenario)[task]
-        return self._outputs(states, ranks, [task], scenario)[task]
+        tasks = self.beside(scenario, task) if self.sharing.way == "attention" else [task]
+        return self._outputs(states, ranks, tasks, scenario)[task]

@@ -30,6 +30,7 @@ class JudgeSizes:
     statistics  names of the columns of `JudgeRows.statistics`
     timed       whether the times of exposures are known
     placed      whether their positions are
+    later       tasks that came after the training of the others, which do not look at them (`beside`)
     """
 
     labels: dict[str, LabelSize]
@@ -41,6 +42,7 @@ class JudgeSizes:
     context_vectors: int = 0
     profile_features: int = 0
     profile_vectors: int = 0
+    later: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,6 +66,15 @@ class JudgeCells(nn.Module):
     def cells(self, task: str) -> list[str]:
         """Names of the cells of a task: "scenario/task", or "task" where there are no scenarios."""
         return [f"{scenario}/{task}" for scenario in self.scenarios_of(task)] or [task]
+
+    def beside(self, scenario: str, task: str) -> list[str]:
+        """The tasks whose states a task is read among where tasks look at each other (`attention`): those it was trained with, in their order.
+
+        A task that came later was trained alone, and no other ever looks at it, so its coming and going changes no bit of theirs.
+        """
+        if task in self.sizes.later:
+            return [task]
+        return [one for one in self.configs if self.asks(scenario, one) and one not in self.sizes.later]
 
     def own_names(self, task: str) -> list[str]:
         """Names (in `state_dict`) of what belongs to one task alone: its label vectors and options, gates, terms of places."""

@@ -248,9 +248,7 @@ class _Head:
         option = judge.option(scenario, task)
         keys, values, down, up, own, bias = (part[0].detach() for part in option.size.cut(option.weights))
         vectors = judge.vectors[module_name(task)].detach() + own  # L W
-        beside = [task]
-        if judge.sharing.way == "attention":
-            beside = [one for one in judge.configs if judge.asks(scenario, one)]
+        beside = judge.beside(scenario, task) if judge.sharing.way == "attention" else [task]
         read = np.ascontiguousarray(array_of(torch.cat([vectors, keys, down])).T)
         biases = array_of(judge.biases[module_name(task)].detach() + bias)
         return cls(beside, beside.index(task), read, biases, array_of(values @ vectors.T), array_of(up @ vectors.T))

@@ -67,6 +67,11 @@ def tasks_of_table(scorer: ServedModel, columns: Sequence[str], tasks: Sequence[
     return ([], able) if able else (list(judge_part(scorer).judge.configs), [])
 
 
+def items_judged(scorer: ServedModel) -> list[str]:
+    """The tasks on items."""
+    return [] if scorer.texts is None else [name for name, config in scorer.texts.judge.configs.items() if config.on == "item"]
+
+
 def judge_alone(scorer: ServedModel, frame: pl.DataFrame, task: str, row_of: Callable[[str], int]) -> dict[str, pl.Series]:
     """Columns for the answers of a task on texts (of the column `text`) or items (`item_id`); spans as JSON. Null where there is no text.
 

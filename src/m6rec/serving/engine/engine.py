@@ -25,7 +25,7 @@ from m6rec.explanation.overall import Overall
 from m6rec.index.exact import ExactIndex
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.asking import Unknown
-from m6rec.serving.engine.classifying import classify, judge_alone, tasks_of_table
+from m6rec.serving.engine.classifying import classify, items_judged, judge_alone, tasks_of_table
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
@@ -34,7 +34,6 @@ from m6rec.serving.engine.judging import (
     judge_part,
     judge_request,
     judged_columns,
-    labelled,
     merit,
     moment,
     predict_rows,
@@ -219,25 +218,26 @@ class Engine(Writing):
         context: Mapping[str, Any] | None,
         time: float | str | datetime | None,
     ) -> list[dict[str, Any]] | None:
-        """What is asked for of each answer: a field of the items, or a task; None where nothing is."""
+        """What is asked for of each answer: a task on candidates, a field of the items, or a task on items, which also fills in the field of its name
+        where an item lacks it; None where nothing is."""
         if not include:
             return None
+        fields, on_items = self.items.fields, items_judged(self.scorer)
         columns: dict[str, list[Any]] = {}
-        tasks = [name for name in include if name not in self.items.fields]
+        tasks = [name for name in include if name not in fields and name not in on_items]
         if tasks:
             part = judge_part(self.scorer)
-            judged = judge_request(
-                self.scorer,
-                requests,
-                items,
-                [task_named(part, name, self.items.fields) for name in tasks],
-                scenario,
-                context,
-                moment(time, self.newest),
+            named = [task_named(part, name, fields) for name in tasks]
+            judged = judge_request(self.scorer, requests, items, named, scenario, context, moment(time, self.newest))
+            columns |= {name: series.to_list() for name, series in judged_columns(part, judged, named=False).items()}
+        known = {name: self.items.frame[name].gather(items) for name in include if name in fields}
+        asked = [name for name in on_items if name in include and (name not in known or known[name].null_count())]
+        for task in asked:
+            said = judge_alone(
+                self.scorer, pl.DataFrame({Columns.ITEM: [self.items.ids.ids[item] for item in items.tolist()]}), task, self._item
             )
-            for name, answers in judged.items():
-                columns |= {column: series.to_list() for column, series in labelled(part.judge.sizes.labels[name], name, answers).items()}
-        columns |= {name: self.items.frame[name].gather(items).to_list() for name in include if name in self.items.fields}
+            known |= {task: known[task].zip_with(known[task].is_not_null(), said[task])} if task in known else said
+        columns |= {name: series.to_list() for name, series in known.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(len(items))]
 
     @reading
