@@ -122,6 +122,11 @@ def test_what_is_wrong_with_a_task_is_one_line(m6rec: Callable[..., Any], shop: 
         (["tasks.stars.kind=number", "tasks.stars.label_smoothing=0.1"], "labels of kind number are not smoothed"),
         (["tasks.stars.after=click"], "tasks.stars.after is 'click' and its labels are of kind ordinal; only a yes comes after another"),
         (["tasks.liked.after=stars"], "tasks.liked.after is 'stars', whose labels are of kind ordinal; a yes comes after another yes"),
+        (
+            ["tasks.click.scenarios=[shop]", "tasks.liked.scenarios=[feed]", "tasks.liked.after=click"],
+            "tasks.liked.after is 'click', which is not asked in feed, where liked is; add that to tasks.click.scenarios (shop)",
+        ),
+        (["tasks.click.scenarios=[shop]", "tasks.liked.after=click"], "tasks.liked.after is 'click', which is not asked in feed"),
         (["tasks.click.metrics=[rmse]"], "metric 'rmse' is not defined for labels of kind binary"),
         (["tasks.click.metrics=[acu]"], "unknown metric 'acu'; did you mean 'auc'"),
         (["tasks.click.metrics=['satisfaction@3']"], "tasks.click.metrics asks for satisfaction, and nothing says what a row is worth"),
@@ -134,6 +139,19 @@ def test_settings_that_do_not_fit_the_labels_are_one_line(m6rec: Callable[..., A
     assert code == 2
     assert len(err.splitlines()) == 1
     assert words in err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["tasks.liked.after=click"],
+        ["tasks.liked.after=click", "tasks.liked.scenarios=[shop]"],
+        ["tasks.liked.after=click", "tasks.liked.scenarios=[shop]", "tasks.click.scenarios=[feed, shop]"],
+        ["tasks.liked.after=click", "tasks.click.scenarios=[feed, shop]"],
+    ],
+)
+def test_a_task_may_come_after_one_that_is_asked_wherever_it_is(m6rec: Callable[..., Any], shop: Path, settings: list[str]) -> None:
+    assert m6rec("validate", shop / "config.yaml", *[word for setting in settings for word in ("--set", setting)], "--json").json()["tasks"]
 
 
 def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> None:

@@ -86,8 +86,8 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
     """Hold the settings of every judge task against the kind of its labels.
 
     Raises:
-        ConfigError: a loss, smoothing, metric or `after` that the kind has no use for; weights of a scenario the task is not asked in; a satisfaction
-            without `evaluation.worth`, or one that names no task on candidates.
+        ConfigError: a loss, smoothing, metric or `after` that the kind has no use for; an `after` whose task is not asked wherever this one is;
+            weights of a scenario the task is not asked in; a satisfaction without `evaluation.worth`, or one that names no task on candidates.
         DataError: weighting by propensities that nobody logged.
     """
     judged = [name for name, task in config.judges.items() if task.on == "candidate"]
@@ -102,6 +102,7 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
                 f"tasks.{name}.after is '{task.after}', whose labels are of kind {labels[task.after].kind}; a yes comes after another yes: "
                 f"leave `after` out, or say with tasks.{task.after}.positive which values mean yes"
             )
+        _check_asked_before(dataset, config, name)
         for scenario in task.scenario_weights:
             _known(scenario, task.scenarios or dataset.scenario_names, f"tasks.{name}.scenario_weights", "scenario")
         if any(split_name(metric)[0] == "satisfaction" for metric in task.metrics or []) and not config.evaluation.worth:
@@ -113,6 +114,22 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
             raise DataError(
                 f"task {name}: position: propensity needs the column 'propensity' of the exposures; log it, or say position: adjust"
             )
+
+
+def _check_asked_before(dataset: Dataset, config: M6RecConfig, name: str) -> None:
+    """Raises ConfigError: the task comes after another that is not asked in a scenario of its own, where it would be learned as if it came after none."""
+    task = config.judges[name]
+    first = None if task.after is None else config.judges[task.after].scenarios
+    if first is None or dataset.exposures is None:
+        return
+    codes = [] if dataset.exposures.scenarios is None else np.unique(dataset.exposures.scenarios).tolist()
+    everywhere = [dataset.scenario_names[code] for code in codes if code >= 0]
+    missing = [scenario for scenario in (everywhere if task.scenarios is None else task.scenarios) if scenario not in first]
+    if missing:
+        raise ConfigError(
+            f"tasks.{name}.after is '{task.after}', which is not asked in {', '.join(missing)}, where {name} is; "
+            f"add that to tasks.{task.after}.scenarios ({', '.join(first)}), or name in tasks.{name}.scenarios those of {task.after} alone"
+        )
 
 
 def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
