@@ -3,9 +3,9 @@
     python benchmarks/tasks.py --data DIR [--data DIR ...] [--only FORM ...] [--baselines [NAMES]] [--peers [NAMES]] [--work FOLDER]
 
 DIR is a folder that task_data.py reads, a folder of texts with labels (texts.py measures them), or the word sample: what the sample planted
-(planted.py). A log is prepared once, under FOLDER, and everybody gets the rows, the split, the fields and what was known before each row from
-there. Settings of baselines and peers are chosen on validation, ours are the defaults of the prepared config.yaml. The test rows are measured
-once, by m6rec.evaluation, in the cells (scenario, task) that have enough positives.
+(planted.py); an option that such data have no use for is refused. A log is prepared once, under FOLDER, and everybody gets the rows, the split,
+the fields and what was known before each row from there. Settings of baselines and peers are chosen on validation, ours are the defaults of the
+prepared config.yaml. The test rows are measured once, by m6rec.evaluation, in the cells (scenario, task) that have enough positives.
 
 What is finished is not repeated: predictions of baselines and runs of ours are kept in FOLDER, those of peers in benchmarks/peers/results, and
 whatever is killed goes on where it stopped. Writes tasks.md and tasks.json into FOLDER. docs/tasks.md says how the comparison is kept fair.
@@ -33,7 +33,7 @@ from m6rec.baselines.rows import measured_tasks
 from m6rec.baselines.trees import lightgbm_counts, lightgbm_raw
 from peers.environment import machine
 from peers.judging import PEERS, Judges, fingerprint, suits
-from task_beside import SAMPLE, TEXTS, form_beside, measure_beside
+from task_beside import SAMPLE, TEXTS, form_beside, measure_beside, why_unfit
 from task_counts import counts
 from task_data import FORMS, prepare, recognise
 from task_rows import Rows, read_rows
@@ -87,22 +87,31 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="*", default=[], choices=[*FORMS, TEXTS, SAMPLE], help="leave out folders of other forms")
     parser.add_argument("--work", type=Path, default=Path("runs/tasks"), help="where prepared folders, runs, environments and results go")
-    parser.add_argument("--baselines", nargs="*", metavar="NAME", default=list(BASELINES), help=f"some of: {', '.join(BASELINES)}")
+    parser.add_argument("--baselines", nargs="*", metavar="NAME", help=f"some of: {', '.join(BASELINES)}; all of them where it is not said")
     parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"some of: {', '.join(PEERS)}; without a name all of them")
     parser.add_argument("--cached", action="store_true", help="peers from the cache only; none is trained")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="of ours; without a number ours is not trained")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--threads", type=int, default=cores, help="of our trainings; baselines and peers always have one")
-    parser.add_argument("--set", action="append", default=[], help="passed on to m6rec train, e.g. --set train.epochs=5")
-    parser.add_argument("--studies", nargs="*", default=[], choices=list(STUDIES), help="trained beside the table, with the first seed")
+    parser.add_argument("--seeds", type=int, nargs="*", help="of ours, 0 where it is not said; without a number ours is not trained")
+    parser.add_argument(
+        "--threads", type=int, help="of our trainings, every core where it is not said; baselines and peers always have one"
+    )
+    parser.add_argument("--set", action="append", help="passed on to m6rec train, e.g. --set train.epochs=5")
+    parser.add_argument("--studies", nargs="*", choices=list(STUDIES), help="trained beside the table, with the first seed")
     parser.add_argument(
         "--kept", action="store_true", help="ours as they answered, whatever the code has become since; no speed or latency"
     )
     parser.add_argument("--only-studies", action="store_true", help="no model of ours for the table")
-    parser.add_argument(
-        "--people", type=float, default=1.0, help="share of the people, drawn by hash: of everybody's rows, in a folder of its own"
-    )
+    parser.add_argument("--people", type=float, help="share of the people, drawn by hash: of everybody's rows, in a folder of its own")
     arguments = parser.parse_args(words)
+    for folder in arguments.data:
+        beside = form_beside(folder)
+        if beside is not None and (not arguments.only or beside in arguments.only):
+            unfit = why_unfit(beside, folder, said_options(arguments))
+            if unfit is not None:
+                parser.error(unfit)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for name, usual in {"baselines": list(BASELINES), "seeds": [0], "threads": cores, "set": [], "studies": [], "people": 1.0}.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, usual)
     if not 0 < arguments.people <= 1:
         parser.error(f"--people is a share, above 0 and at most 1, not {arguments.people}")
     if arguments.studies and not arguments.seeds:
@@ -113,6 +122,12 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
             if name not in known:
                 parser.error(f"nothing here is called '{name}'{nearest(name, list(known))}; there are: {', '.join(known)}")
     return arguments
+
+
+def said_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Option -> value, of those that say how to measure and are on the command line."""
+    said = {name: value for name, value in vars(arguments).items() if value is not None and value is not False}
+    return {f"--{name.replace('_', '-')}": value for name, value in said.items() if name not in ("data", "only", "work")}
 
 
 def measure_data(folder: Path, form: str, arguments: argparse.Namespace) -> dict[str, Any]:

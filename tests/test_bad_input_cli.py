@@ -166,6 +166,12 @@ BAD: dict[str, tuple[dict[str, str | bytes], Any, int, list[str]]] = {
         2,
         ["words.yaml", "placeholder '{titel}'", "did you mean 'title'?"],
     ),
+    "missing translation": (
+        GOOD,
+        {"text": {"augment": {"back_translation": "nosuchprogram --fast"}}},
+        2,
+        ["text.augment.back_translation", "no program 'nosuchprogram' is found"],
+    ),
     "missing synonyms": (GOOD, {"text": {"augment": {"copies": 1, "synonyms": "same.txt"}}}, 2, ["text.augment.synonyms", "same.txt"]),
     "unknown baseline": (GOOD, {"evaluation": {"baselines": ["popularty"]}}, 2, ["evaluation.baselines names 'popularty'; did you mean"]),
     "unknown member": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -512,17 +513,55 @@ def test_texts_with_labels_are_known_by_their_columns(head: str, form: str | Non
     assert form_beside(tmp_path) == form
 
 
-def test_texts_and_the_sample_stand_in_the_table_of_all_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def queries(tmp_path: Path) -> Path:
+    """A folder of texts with labels."""
     folder = tmp_path / "queries"
     folder.mkdir()
     (folder / "reviews.csv").write_text("label,review\n1,fine\n", encoding="utf-8")
+    return folder
+
+
+def test_texts_and_the_sample_stand_in_the_table_of_all_data(queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(task_beside.texts, "main", lambda words: asked.append(words) or "| texts |")
     monkeypatch.setattr(task_beside.planted, "main", lambda words: asked.append(words) or "| planted |")
     work = tmp_path / "work"
-    tasks.main(["--data", str(folder), "--data", "sample", "--work", str(work), "--seeds", "1", "2", "--set", "train.epochs=1"])
-    assert asked[0] == ["--data", f"queries={folder}", "--work", str(work / "texts"), "--parts", "accuracy", "--seeds", "1", "2"]
-    assert asked[1][-2:] == ["--set", "train.epochs=1"]
+    tasks.main(["--data", str(queries), "--data", "sample", "--work", str(work), "--seeds", "4"])
+    assert asked[0] == ["--data", f"queries={queries}", "--work", str(work / "texts"), "--parts", "accuracy", "--seeds", "4"]
+    assert asked[1][:2] == ["--work", str(work / "sample-4")]
+    assert asked[1][-2:] == ["--seed", "4"]
     page = (work / "tasks.md").read_text(encoding="utf-8")
     assert all(part in page for part in ("## queries", "| texts |", "| planted |"))
     assert [one["data"] for one in json.loads((work / "tasks.json").read_text(encoding="utf-8"))["results"]] == ["queries", "sample"]
+    tasks.main(["--data", str(queries), "--work", str(work), "--seeds", "1", "2"])
+    assert asked[2][-3:] == ["--seeds", "1", "2"]
+    tasks.main(["--data", "sample", "--work", str(work), "--threads", "1", "--set", "train.epochs=1"])
+    assert asked[3] == [
+        *("--work", str(work / "sample"), "--ways", "auto", "--threads", "1", "--seed", "0", "--set", "train.epochs=1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "said"),
+    [
+        ("texts", ["--set", "train.epochs=1"], "--set is for logs of exposures and the word sample, not for folders of texts"),
+        ("texts", ["--threads", str(os.cpu_count())], "--threads is for logs of exposures and the word sample, not for folders of texts"),
+        ("texts", ["--baselines"], "--baselines is for logs of exposures, not for folders of texts"),
+        ("texts", ["--only-studies"], "--only-studies is for logs of exposures, not for folders of texts"),
+        ("texts", ["--seeds"], "--seeds without a number trains nothing of ours"),
+        ("sample", ["--peers", "din"], "--peers is for logs of exposures, not for the word sample (sample)"),
+        ("sample", ["--studies", "balance"], "--studies is for logs of exposures, not for the word sample (sample)"),
+        ("sample", ["--people", "0.5"], "--people is for logs of exposures, not for the word sample (sample)"),
+        ("sample", ["--seeds", "1", "2"], "--seeds takes one number for the word sample, not 2"),
+    ],
+)
+def test_options_that_a_form_of_data_has_no_use_for_are_refused(
+    data: str, words: list[str], said: str, queries: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--data", str(queries) if data == "texts" else data]
+    with pytest.raises(SystemExit):
+        tasks.parse([*chosen, *words])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert said in error
+    assert tasks.parse([*chosen, *words, "--only", "kuairand"]).only == ["kuairand"], "it is not measured then"

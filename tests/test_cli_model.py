@@ -66,6 +66,11 @@ def test_until_stops_after_a_stage(m6rec: CommandLines, tiny_sample: Path, tmp_p
     summary = m6rec("train", config, "--run", tmp_path / "run", "--until", "prepare", "--json").json()
     assert [name for name in STAGES if name in summary] == ["prepare"]
     assert "did you mean 'prepare'" in m6rec("train", config, "--run", tmp_path / "run", "--until", "prepair").error(2)
+    settings = ("--set", "seed=3", "--set", "evaluation={baselines: [popularity]}", "--without", "text")
+    shown = m6rec("train", config, "--run", tmp_path / "run", *settings, "--until", "prepare").out.splitlines()
+    assert shown[-1] == (
+        f"next: m6rec train {config} --run {tmp_path / 'run'} --set seed=3 --set 'evaluation={{baselines: [popularity]}}' --without text"
+    )
 
 
 def test_interrupted_training_says_how_to_go_on(

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m6rec.base.errors import ConfigError, DataError
-from m6rec.text.augment import Augmenter, neighbouring_words, read_synonyms, run_translation
+from m6rec.text import augment
+from m6rec.text.augment import Augmenter, neighbouring_words, read_synonyms, run_translation, translation_command
 from m6rec.text.config import AugmentConfig
 
 QUIET = {"word_dropout": 0.0, "field_dropout": 0.0, "replace": 0.0}
@@ -79,10 +80,25 @@ def test_translation_there_and_back_is_the_users_own_program() -> None:
     assert augmenter(["one\ntwo", "drei"], draw()) == [["ONE TWO", "DREI"]]
     with pytest.raises(DataError, match="back translation gave 1 texts for 2"):
         Augmenter(AugmentConfig(), translate=lambda texts: texts[:1])(["a", "b"], draw())
-    with pytest.raises(ConfigError, match="can't be started"):
-        run_translation("no-such-program-here", ["a"])
+    with pytest.raises(ConfigError, match="can't be started: no program 'no-such-program-here' is found that may be run"):
+        run_translation("no-such-program-here --fast", ["a"])
     with pytest.raises(ConfigError, match="ended with 3"):
         run_translation(f'{sys.executable} -c "raise SystemExit(3)"', ["a"])
+
+
+@pytest.mark.parametrize(("command", "said"), [("tr 'a b", "can't be read: No closing quotation"), (" ", "is empty; give a program")])
+def test_a_translation_that_is_no_command_is_refused(command: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        translation_command(command)
+
+
+def test_a_translation_that_hangs_or_writes_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="wrote what is not UTF-8"):
+        run_translation(f"{sys.executable} -c \"import sys; sys.stdout.buffer.write(b'\\xff')\"", ["a"])
+    monkeypatch.setattr(augment, "TRANSLATION_START", 0.1)
+    monkeypatch.setattr(augment, "TRANSLATION_SECONDS", 0.1)
+    with pytest.raises(ConfigError, match="did not end within 0 seconds, 2 texts given; try it by hand"):
+        run_translation(f'{sys.executable} -c "import time; time.sleep(60)"', ["a", "b"])
 
 
 def test_a_file_without_groups_is_refused(tmp_path: Path) -> None:

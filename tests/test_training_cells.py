@@ -147,6 +147,25 @@ def test_a_task_may_weigh_differently_in_one_scenario() -> None:
         JudgeConfig.build({"label": "mood", "on": "text", "scenario_weights": {"feed": 1}}, source="tasks.mood")
 
 
+@pytest.mark.parametrize("on", ["text", "item"])
+def test_scenarios_and_places_are_for_candidates(on: str) -> None:
+    def judge(**settings: Any) -> JudgeConfig:
+        return JudgeConfig.build({"label": "mood", "on": on, **settings}, source="tasks.mood")
+
+    with pytest.raises(ConfigError, match=rf"scenarios is for on: candidate, .*\(on: {on}\); leave it out"):
+        judge(scenarios=["nosuch"])
+    for way in ("adjust", "propensity"):
+        with pytest.raises(ConfigError, match=rf"position: {way} is for on: candidate, .*\(on: {on}\); leave it out"):
+            judge(position=way)
+    assert judge(scenarios=None, position="auto") == judge()
+
+
+def test_a_task_is_asked_somewhere() -> None:
+    with pytest.raises(ConfigError, match=r"scenarios is an empty list, .*; leave it out for everywhere"):
+        JudgeConfig.build({"label": "clicked", "scenarios": []}, source="tasks.click")
+    assert JudgeConfig.build({"label": "clicked", "scenarios": ["feed"]}, source="tasks.click").scenarios == ["feed"]
+
+
 def test_a_weight_of_zero_is_not_trained(tmp_path: Path) -> None:
     heard: list[str] = []
     tasks = tasks_of(heard.append)

@@ -37,11 +37,19 @@ def model() -> Any:
         "topic": JudgeConfig(label="topic", on="text", kind="classes"),
         "stars": JudgeConfig(label="stars", on="text", kind="number"),
         "category": JudgeConfig(label="category", on="item", kind="classes"),
+        "slots": JudgeConfig(label="slots", on="text", kind="tokens"),
     }
     nothing = np.full(len(TEXTS), np.nan, np.float32)
     codes = np.array([np.nan if label is None else ["card", "money"].index(label) for label in LABELS], dtype=np.float32)
-    examples = TextExamples(TEXTS, {"topic": codes, "stars": nothing, "category": nothing}, np.zeros(len(TEXTS), np.int8))
-    kinds = {"topic": ("classes", ["card", "money"]), "stars": ("number", []), "category": ("classes", ["boots", "hats"])}
+    examples = TextExamples(
+        TEXTS, {"topic": codes, "stars": nothing, "category": nothing}, np.zeros(len(TEXTS), np.int8), spans={"slots": [[]] * len(TEXTS)}
+    )
+    kinds = {
+        "topic": ("classes", ["card", "money"]),
+        "stars": ("number", []),
+        "category": ("classes", ["boots", "hats"]),
+        "slots": ("tokens", ["thing"]),
+    }
     sizes, ngrams = JudgeTexts.fit_sizes(examples, kinds, language_model.shape)
     judge = JudgeTexts(configs, SharingConfig(), language_model.shape, sizes)
     judge.initialise(torch.Generator().manual_seed(0), ngrams)
@@ -97,3 +105,11 @@ def test_unknown_tasks_and_numbers_are_refused(model: Any) -> None:
         to_label(model, "topik", 3)
     with pytest.raises(UsageError, match="task 'stars' judges a number"):
         to_label(model, "stars", 3)
+
+
+def test_words_to_label_are_refused(model: Any) -> None:
+    said = r"task 'slots' labels the words of a text \(kind: tokens\); rows to label are chosen .* yes or no \(binary\), classes or tags"
+    with pytest.raises(UsageError, match=said):
+        to_label(model, "slots", 3)
+    with pytest.raises(UsageError, match=said):
+        read_filled(model, "slots", pl.DataFrame({"text": ["a"], "slots": ["[]"]}))

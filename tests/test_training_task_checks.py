@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from m6rec.base.errors import DataError
+from m6rec.base.errors import ConfigError, DataError
 from m6rec.tasks.config import JudgeConfig
 from m6rec.training.setting_checks import check_kind
 
@@ -27,6 +27,7 @@ tasks:
   liked: {answer: judge, label: stars, positive: ">=4"}
   shelf: {answer: judge, on: item, label: shelf}
   mood: {answer: judge, on: text, label: mood}
+  mark: {answer: judge, on: text, label: mark, kind: number}
 """
 
 
@@ -58,14 +59,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (pl.col("item_id") % 3).cast(pl.String).alias("section"),
     )
     items.write_csv(folder / "items.csv")
-    pl.DataFrame({"text": [f"words {row}" for row in range(200)], "mood": ["good", "bad"] * 100}).write_csv(folder / "texts.csv")
+    texts = [f"words {row}" for row in range(200)]
+    pl.DataFrame({"text": texts, "mood": ["good", "bad"] * 100, "mark": np.arange(200) / 7}).write_csv(folder / "texts.csv")
     (folder / "config.yaml").write_text(CONFIG)
     return folder
 
 
 def test_validate_says_what_there_is_for_every_task(m6rec: Callable[..., Any], shop: Path) -> None:
     facts = m6rec("validate", shop / "config.yaml", "--json").json()
-    assert list(facts["tasks"]) == ["click", "stars", "liked", "shelf", "mood"]
+    assert list(facts["tasks"]) == ["click", "stars", "liked", "shelf", "mood", "mark"]
     assert facts["tasks"]["click"].startswith("task click (on candidate, binary): ")
     assert "ordinal" in facts["tasks"]["stars"]
     assert "5 classes" in facts["tasks"]["stars"]
@@ -122,9 +124,15 @@ def test_what_is_wrong_with_a_task_is_one_line(m6rec: Callable[..., Any], shop: 
         (["tasks.stars.kind=number", "tasks.stars.label_smoothing=0.1"], "labels of kind number are not smoothed"),
         (["tasks.stars.after=click"], "tasks.stars.after is 'click' and its labels are of kind ordinal; only a yes comes after another"),
         (["tasks.liked.after=stars"], "tasks.liked.after is 'stars', whose labels are of kind ordinal; a yes comes after another yes"),
+        (
+            ["tasks.click.scenarios=[shop]", "tasks.liked.scenarios=[feed]", "tasks.liked.after=click"],
+            "tasks.liked.after is 'click', which is not asked in feed, where liked is; add that to tasks.click.scenarios (shop)",
+        ),
+        (["tasks.click.scenarios=[shop]", "tasks.liked.after=click"], "tasks.liked.after is 'click', which is not asked in feed"),
         (["tasks.click.metrics=[rmse]"], "metric 'rmse' is not defined for labels of kind binary"),
         (["tasks.click.metrics=[acu]"], "unknown metric 'acu'; did you mean 'auc'"),
         (["tasks.click.metrics=['satisfaction@3']"], "tasks.click.metrics asks for satisfaction, and nothing says what a row is worth"),
+        (["tasks.mark.unlabelled=spread"], "tasks.mark.unlabelled is 'spread' and its labels are of kind number"),
         (["evaluation.worth={clik: 1}"], "evaluation.worth names 'clik', which is no task on candidates; did you mean 'click'"),
     ],
 )
@@ -134,6 +142,19 @@ def test_settings_that_do_not_fit_the_labels_are_one_line(m6rec: Callable[..., A
     assert code == 2
     assert len(err.splitlines()) == 1
     assert words in err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["tasks.liked.after=click"],
+        ["tasks.liked.after=click", "tasks.liked.scenarios=[shop]"],
+        ["tasks.liked.after=click", "tasks.liked.scenarios=[shop]", "tasks.click.scenarios=[feed, shop]"],
+        ["tasks.liked.after=click", "tasks.click.scenarios=[feed, shop]"],
+    ],
+)
+def test_a_task_may_come_after_one_that_is_asked_wherever_it_is(m6rec: Callable[..., Any], shop: Path, settings: list[str]) -> None:
+    assert m6rec("validate", shop / "config.yaml", *[word for setting in settings for word in ("--set", setting)], "--json").json()["tasks"]
 
 
 def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> None:
@@ -156,3 +177,25 @@ def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> 
 def test_words_of_a_candidate_cannot_be_labelled() -> None:
     with pytest.raises(DataError, match="task brand: its labels are spans of words, and a candidate has no words to label; say on: text"):
         check_kind("brand", JudgeConfig(label="brand"), "tokens")
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed"),
+    [
+        ("binary", ["pseudo", "consistency", "spread"]),
+        ("classes", ["pseudo", "consistency", "spread"]),
+        ("tags", ["pseudo", "consistency", "spread"]),
+        ("ordinal", ["pseudo", "consistency"]),
+        ("number", ["consistency"]),
+        ("tokens", []),
+    ],
+)
+def test_ways_to_learn_without_labels_are_held_against_the_kind(kind: str, allowed: list[str]) -> None:
+    instead = f"say {' or '.join(allowed)}, or leave it out" if allowed else "; leave it out"
+    for way in ("ignore", "pseudo", "consistency", "spread"):
+        task = JudgeConfig.build({"label": "mood", "on": "text", "unlabelled": way}, source="tasks.mood")
+        if way in ("ignore", *allowed):
+            check_kind("mood", task, kind)
+            continue
+        with pytest.raises(ConfigError, match=rf"tasks.mood.unlabelled is '{way}' and its labels are of kind {kind}, .*{instead}$"):
+            check_kind("mood", task, kind)

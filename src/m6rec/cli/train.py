@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,15 +51,15 @@ def train(
         else:
             print_lines([f"run folder {folder}; nothing was written", *_plan_lines(stages)])
         return
+    same = [str(config), "--run", str(folder)] + [word for setting in settings or [] for word in ("--set", setting)]
+    same += [word for part in parts for word in ("--without", part)]
     here = launching.place()
     if here is not None:
         launching.join_group(*here)
     elif processes > 1:
-        options = [word for setting in settings or [] for word in ("--set", setting)]
-        options += [word for part in parts for word in ("--without", part)] + (["--until", until] if until else [])
-        options += ["--json"] if as_json else []
+        options = (["--until", until] if until else []) + (["--json"] if as_json else [])
         options += [] if progress is None else ["--progress" if progress else "--no-progress"]
-        launching.launch([sys.executable, "-m", "m6rec", "train", str(config), "--run", str(folder), *options], processes)
+        launching.launch([sys.executable, "-m", "m6rec", "train", *same, *options], processes)
         return
     try:
         summary = pipeline.train(
@@ -76,7 +77,11 @@ def train(
     if as_json:
         print_json({"run": str(folder), **summary})
         return
-    print_lines(_summary_lines(summary, folder))
+    if "index" in summary:
+        following = f"m6rec recommend {folder} --user ID"
+    else:  # stopped before there is a model
+        following = shlex.join(["m6rec", "train", *same, *([] if here is None else ["--processes", str(here[1])])])
+    print_lines([*_summary_lines(summary), f"next: {following}"])
 
 
 def default_run(config: Path, without: list[str]) -> Path:
@@ -91,7 +96,7 @@ def _plan_lines(stages: list[dict[str, Any]]) -> list[str]:
     return columns([[str(value) for value in stage.values()] for stage in stages], list(stages[0]) if stages else [])
 
 
-def _summary_lines(summary: dict[str, Any], folder: Path) -> list[str]:
+def _summary_lines(summary: dict[str, Any]) -> list[str]:
     """A line a stage: name, seconds or that it was done before, and its facts."""
     rows = []
     for name, facts in summary.items():
@@ -99,4 +104,4 @@ def _summary_lines(summary: dict[str, Any], folder: Path) -> list[str]:
             took = "done before" if facts.get("skipped") else f"{facts['seconds']:.1f} s"
             shown = ", ".join(f"{key}: {value}" for key, value in facts.items() if key not in ("skipped", "seconds"))
             rows.append([name, took, shown])
-    return [*columns(rows, ["stage", "time", "what came out"], right=(1,)), f"next: m6rec recommend {folder} --user ID"]
+    return columns(rows, ["stage", "time", "what came out"], right=(1,))

@@ -132,7 +132,7 @@ class JudgeConfig(Config):
         "levels; tokens: a label for words of the text. null: by what the label column holds.",
     )
     positive: str | None = Field(None, description='binary: which values mean yes, e.g. ">=4", "buy" or "buy|cart"; null: 1, true and yes.')
-    scenarios: list[str] | None = Field(None, description="Scenarios the task is asked in; null: everywhere.")
+    scenarios: list[str] | None = Field(None, description="on: candidate: scenarios the task is asked in; null: everywhere.")
     texts: list[str] | None = Field(
         None, description="on: text: kinds of texts that are read, e.g. [review]; null: all that have the label."
     )
@@ -150,7 +150,7 @@ class JudgeConfig(Config):
     metrics: list[str] | None = Field(None, description="What is reported; null: what suits the kind. The first decides early stopping.")
     position: Literal["auto", "ignore", "adjust", "propensity"] = Field(
         "auto",
-        description="What is done about the place an exposure was shown at. adjust: its effect is learned apart and left out of answers; "
+        description="on: candidate: what is done about the place an exposure was shown at. adjust: its effect is learned apart and left out of answers; "
         "propensity: rows are weighted by 1 / the logged propensity; auto: adjust where positions are known.",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of a label's probability that is spread over the other labels.")
@@ -176,6 +176,14 @@ class JudgeConfig(Config):
             raise ValueError("texts and unlabelled are for on: text")
         if self.on != "candidate" and self.scenario_weights:
             raise ValueError("scenario_weights is for on: candidate; set weight")
+        if self.on != "candidate" and self.scenarios is not None:
+            raise ValueError(
+                f"scenarios is for on: candidate, and what is judged on its own is asked in none (on: {self.on}); leave it out"
+            )
+        if self.on != "candidate" and self.position in ("adjust", "propensity"):
+            raise ValueError(f"position: {self.position} is for on: candidate, where exposures have places (on: {self.on}); leave it out")
+        if self.scenarios == []:
+            raise ValueError("scenarios is an empty list, and a task is asked somewhere; leave it out for everywhere")
         if self.positive is not None and self.kind not in (None, "binary"):
             raise ValueError(f"positive is for binary labels, kind is {self.kind}")
         return self

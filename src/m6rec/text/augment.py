@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -27,6 +28,7 @@ Translate = Callable[[list[str]], list[str]]
 MOST_WORDS = 4000  # words that get neighbours: the most frequent
 LEAST_TEXTS = 5  # a word in fewer texts is known by too little company
 WINDOW, RANK, NEIGHBOURS, NEAR = 3, 64, 3, 0.6  # words apart, dimensions, neighbours kept, least cosine
+TRANSLATION_START, TRANSLATION_SECONDS = 600.0, 10.0  # seconds that a program of the user's has: to start, and more for each text
 LONGEST_NAME = 8  # characters of a synonym in a script without spaces
 
 
@@ -186,20 +188,45 @@ def _company(lists: list[list[str]], code: dict[str, int]) -> np.ndarray:
     return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
+def translation_command(command: str) -> list[str]:
+    """The words of a `back_translation`, the program first. Raises ConfigError: they can't be told apart, or no such program is found."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f"text.augment.back_translation: '{command}' can't be read: {error}; quote it as in a shell") from None
+    if not words:
+        raise ConfigError("text.augment.back_translation is empty; give a program, or leave it out")
+    if shutil.which(words[0]) is None:
+        raise ConfigError(
+            f"text.augment.back_translation: '{command}' can't be started: no program '{words[0]}' is found that may be run; "
+            "install it, or give its whole path"
+        )
+    return words
+
+
 def run_translation(command: str, texts: list[str]) -> list[str]:
     """The lines that `command` writes when it reads the texts, one a line (blanks and line ends within a text become one blank).
 
     Raises:
-        ConfigError: it can't be started, or fails.
+        ConfigError: it can't be started, fails, does not end in time (TRANSLATION_SECONDS a text), or writes what is no text.
     """
+    words = translation_command(command)
     lines = "".join(" ".join(text.split()) + "\n" for text in texts)
+    most = TRANSLATION_START + TRANSLATION_SECONDS * len(texts)
     try:
-        done = subprocess.run(shlex.split(command), input=lines, capture_output=True, text=True, encoding="utf-8", check=True)
+        done = subprocess.run(words, input=lines, capture_output=True, text=True, encoding="utf-8", check=True, timeout=most)
     except OSError as error:
         raise ConfigError(f"text.augment.back_translation: '{command}' can't be started: {error.strerror}; give a program") from None
     except subprocess.CalledProcessError as error:
         said = " ".join(error.stderr.split())[-200:]
         raise ConfigError(f"text.augment.back_translation: '{command}' ended with {error.returncode}: {said}; try it by hand") from None
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"text.augment.back_translation: '{command}' did not end within {most:,.0f} seconds, {len(texts):,} texts given; "
+            "try it by hand: it must read texts to their end, write as many lines, and end"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"text.augment.back_translation: '{command}' wrote what is not UTF-8; let it write UTF-8") from None
     return done.stdout.splitlines()
 
 

@@ -1,4 +1,4 @@
-"""What a configuration asks for that can't be had, known before the data are read: checkpoints, files of words, members, balancers, extras.
+"""What a configuration asks for that can't be had, known before the data are read: checkpoints, files of words, programs, members, balancers, extras.
 
 `m6rec validate` and `m6rec train` both begin with it, so that neither finds out after an hour of stages.
 """
@@ -13,7 +13,7 @@ from m6rec.config import M6RecConfig
 from m6rec.fusion.config import MODEL
 from m6rec.fusion.member import MEMBERS
 from m6rec.tasks.config import SharingConfig
-from m6rec.text.augment import read_synonyms
+from m6rec.text.augment import read_synonyms, translation_command
 from m6rec.text.wording import Wording
 
 WITH_EXPERTS = ("mmoe", "ple")  # ways of sharing
@@ -23,8 +23,8 @@ def check_configuration(config: M6RecConfig, folder: Path) -> None:
     """Everything below; `folder` is what the paths in `config` are relative to.
 
     Raises:
-        ConfigError: a name that nothing has, a file that can't be read, sizes that a start does not have, a setting without effect, a policy under which
-            nothing learns.
+        ConfigError: a name that nothing has, a file that can't be read, a program that is not found, sizes that a start does not have, a setting
+            without effect, a policy under which nothing learns.
         CheckpointError: a checkpoint or a folder to start from that can't be used.
         MissingExtraError: a balancer, a member or trees whose solver is not installed.
     """
@@ -33,6 +33,8 @@ def check_configuration(config: M6RecConfig, folder: Path) -> None:
     augment = config.text.augment
     if augment.copies and augment.synonyms is not None:
         read_synonyms(folder / augment.synonyms)
+    if augment.back_translation is not None:
+        translation_command(augment.back_translation)
     check_members(config)
     if config.train.balance.way != "fixed":
         from m6rec.training.balance.balancer import check_balance  # torch comes with it, and validating is quick without

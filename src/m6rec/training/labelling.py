@@ -15,6 +15,7 @@ import polars as pl
 from m6rec.base.errors import DataError, UsageError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.labels import read_labels
+from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.judge_text import JudgeTexts
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.text_documents import Documents
@@ -23,6 +24,7 @@ from m6rec.training.active_learning import suggest
 
 GUESS, WORTH, REASON = "guess", "worth", "reason"
 ADDED = (GUESS, WORTH, REASON)
+CHOSEN = "rows to label are chosen for whole texts or items, with yes or no (binary), classes or tags"
 MOST_LABELLED = 20_000  # labelled rows that new ones are compared with
 
 
@@ -45,9 +47,9 @@ def to_label(model: ServedModel, task: str, count: int, texts: pl.DataFrame | No
         UsageError: no such task, or one on words or numbers.  DataError: nothing is left to label.
     """
     judge = _judge(model, task)
-    size = judge.sizes.labels[task]
+    size = _label_size(judge, task)
     if size.kind not in ("binary", "classes", "tags"):
-        raise UsageError(f"task '{task}' judges a {size.kind}; rows to label are chosen for yes or no, classes and tags")
+        raise UsageError(f"task '{task}' judges a {size.kind}; {CHOSEN}")
     pool = _pool(model, judge, task, texts)
     label = judge.configs[task].label
     if not pool.documents:
@@ -78,11 +80,11 @@ def read_filled(model: ServedModel, task: str, frame: pl.DataFrame) -> tuple[pl.
     """The rows of a filled table that have a label now, without what was added for the person, and how many were left blank.
 
     Raises:
-        UsageError: no such task.
+        UsageError: no such task, or one on words.
         DataError: the column of the label is missing, every row is blank, or a label is not among those of the task.
     """
     judge = _judge(model, task)
-    label, size = judge.configs[task].label, judge.sizes.labels[task]
+    label, size = judge.configs[task].label, _label_size(judge, task)
     if label not in frame.columns:
         raise DataError(f"the filled table has no column '{label}'{nearest(label, frame.columns)}; keep the columns as they were written")
     given = frame[label].cast(pl.String).str.strip_chars()
@@ -101,6 +103,13 @@ def _judge(model: ServedModel, task: str) -> JudgeTexts:
         hint = nearest(task, list(known)) or f"; those: {', '.join(known) or 'none'}"
         raise UsageError(f"'{task}' is no task of this run on texts or items{hint}")
     return model.texts.judge
+
+
+def _label_size(judge: JudgeTexts, task: str) -> LabelSize:
+    """Raises UsageError: the task labels the words of a text, whose spans no cell of a table is filled in with."""
+    if task not in judge.sizes.labels:
+        raise UsageError(f"task '{task}' labels the words of a text (kind: tokens); {CHOSEN}")
+    return judge.sizes.labels[task]
 
 
 def _pool(model: ServedModel, judge: JudgeTexts, task: str, texts: pl.DataFrame | None) -> Pool:

@@ -23,6 +23,7 @@ from m6rec.text.wording import Wording
 LOSSES = {"number": ("auto", "squared", "huber"), "tokens": ("auto",)}  # by kind of label; of the other kinds:
 LOSSES_OF_LABELS = ("auto", "log", "focal")
 UNSMOOTHED = ("number", "tokens")
+UNLABELLED = {"number": ("consistency",), "ordinal": ("pseudo", "consistency"), "tokens": ()}  # of the other kinds: every way
 
 
 def check_settings(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, Labels]) -> None:
@@ -86,8 +87,8 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
     """Hold the settings of every judge task against the kind of its labels.
 
     Raises:
-        ConfigError: a loss, smoothing, metric or `after` that the kind has no use for; weights of a scenario the task is not asked in; a satisfaction
-            without `evaluation.worth`, or one that names no task on candidates.
+        ConfigError: a loss, smoothing, metric, `unlabelled` or `after` that the kind has no use for; an `after` whose task is not asked wherever this one is;
+            weights of a scenario the task is not asked in; a satisfaction without `evaluation.worth`, or one that names no task on candidates.
         DataError: weighting by propensities that nobody logged.
     """
     judged = [name for name, task in config.judges.items() if task.on == "candidate"]
@@ -102,6 +103,7 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
                 f"tasks.{name}.after is '{task.after}', whose labels are of kind {labels[task.after].kind}; a yes comes after another yes: "
                 f"leave `after` out, or say with tasks.{task.after}.positive which values mean yes"
             )
+        _check_asked_before(dataset, config, name)
         for scenario in task.scenario_weights:
             _known(scenario, task.scenarios or dataset.scenario_names, f"tasks.{name}.scenario_weights", "scenario")
         if any(split_name(metric)[0] == "satisfaction" for metric in task.metrics or []) and not config.evaluation.worth:
@@ -115,8 +117,25 @@ def check_judging(dataset: Dataset, config: M6RecConfig, labels: Mapping[str, La
             )
 
 
+def _check_asked_before(dataset: Dataset, config: M6RecConfig, name: str) -> None:
+    """Raises ConfigError: the task comes after another that is not asked in a scenario of its own, where it would be learned as if it came after none."""
+    task = config.judges[name]
+    first = None if task.after is None else config.judges[task.after].scenarios
+    if first is None or dataset.exposures is None:
+        return
+    codes = [] if dataset.exposures.scenarios is None else np.unique(dataset.exposures.scenarios).tolist()
+    everywhere = [dataset.scenario_names[code] for code in codes if code >= 0]
+    missing = [scenario for scenario in (everywhere if task.scenarios is None else task.scenarios) if scenario not in first]
+    if missing:
+        raise ConfigError(
+            f"tasks.{name}.after is '{task.after}', which is not asked in {', '.join(missing)}, where {name} is; "
+            f"add that to tasks.{task.after}.scenarios ({', '.join(first)}), or name in tasks.{name}.scenarios those of {task.after} alone"
+        )
+
+
 def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
-    """Raises ConfigError: a loss, smoothing, metric or `after` that labels of this kind have no use for.  DataError: words to label where there are none."""
+    """Raises ConfigError: a loss, smoothing, metric, `unlabelled` or `after` that labels of this kind have no use for.  DataError: words to label
+    where there are none."""
     if kind == "tokens" and task.on == "candidate":
         raise DataError(f"task {name}: its labels are spans of words, and a candidate has no words to label; say on: text")
     fitting = LOSSES.get(kind, LOSSES_OF_LABELS)
@@ -125,6 +144,12 @@ def check_kind(name: str, task: JudgeConfig, kind: str) -> None:
     if task.label_smoothing and kind in UNSMOOTHED:
         raise ConfigError(
             f"tasks.{name}.label_smoothing is {task.label_smoothing:g} and labels of kind {kind} are not smoothed; leave it out"
+        )
+    ways = UNLABELLED.get(kind)
+    if ways is not None and task.unlabelled not in ("ignore", *ways):
+        instead = f"say {' or '.join(ways)}, or leave it out" if ways else "leave it out"
+        raise ConfigError(
+            f"tasks.{name}.unlabelled is '{task.unlabelled}' and its labels are of kind {kind}, which learns nothing from texts so; {instead}"
         )
     if task.after is not None and kind != "binary":
         raise ConfigError(
