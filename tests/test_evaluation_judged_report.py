@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ from m6rec.base.errors import UsageError
 from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
-from m6rec.evaluation.judged_comparison import cells_of, overall, verdict
+from m6rec.evaluation.judged_comparison import cells_of, differences_of, overall, paired, verdict
 from m6rec.evaluation.judged_report import judged_page, judged_section
 from m6rec.evaluation.judged_tables import calibration_table, class_table, few_classes, judged_markdown, judged_tables
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
@@ -95,6 +96,32 @@ def test_lower_is_better_where_it_is() -> None:
     assert verdict(found, "log_loss") == "better"
     assert verdict(found, "auc") == "worse"
     assert cells_of([better, clicks("single", 0.4, metrics=["log_loss"])])[0].best() == {"joint"}
+
+
+def test_every_metric_of_every_cell_is_compared() -> None:
+    """Over the same resamples as one metric alone; what is undefined in a cell is null there."""
+    joint, other = many_metrics()
+    never = replace(joint, truth=np.where(joint.scenarios == 1, 0, joint.truth), worth=None)
+    rows = {(row["cell"], row["metric"]): row for row in paired([never, replace(other, truth=never.truth, worth=None)])}
+    assert list(rows) == [(f"{where}/click", metric) for where in ("shop", "feed", HOSTILE) for metric in joint.metrics]
+    for one, against in zip(never.cells(), replace(other, truth=never.truth, worth=None).cells(), strict=True):
+        for metric in joint.metrics:
+            row, wanted = rows[one.cell, metric], one.difference(against, metric)
+            assert [row[part] for part in wanted._fields] == [None if math.isnan(value) else value for value in wanted], (one.cell, metric)
+    assert {metric for (where, metric), row in rows.items() if where == "shop/click" and row["mean"] is None} == {"satisfaction@3"}
+    nothing = {metric for (where, metric), row in rows.items() if where == "feed/click" and row["verdict"] == "undefined"}
+    assert nothing == {"auc", "gauc", "pr_auc", "ndcg@3", "satisfaction@3"}
+    better = rows["shop/click", "log_loss"]
+    assert (better["mean"] < 0, better["verdict"]) == (True, "better")  # lower is better there
+
+
+def test_differences_of_every_metric_begin_with_the_one_that_decides() -> None:
+    for cell in cells_of(several()):
+        table = differences_of(cell, "joint")
+        assert list(table) == list(cell.differences)
+        for name, found in table.items():
+            assert found[cell.metric] == pytest.approx(cell.differences[name], nan_ok=True, rel=0, abs=0)
+    assert differences_of(cells_of(several(), "single")[-1], "single") == {}  # it has no word on stars
 
 
 def test_small_cells_are_shown_and_left_out_of_means() -> None:
