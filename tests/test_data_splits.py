@@ -117,6 +117,18 @@ def test_time_by_hand() -> None:
     assert (2, [], [7]) in plain(with_nobody.test)
 
 
+def test_targets_know_where_they_were_chosen() -> None:
+    data = dataset([[0, 1, 3, 4, 5, 4], [6, 7, 8]], [[0, 1, 2, 3, 3.5, 4], [0, 1, 2]])
+    codes = np.array([0, 0, 2, 0, 1, 2, 1, 1, 0], dtype=np.int16)
+    told = replace(data, histories=replace(data.histories, scenarios=codes))
+    settings = config("time", validation_from=2, test_from=3)
+    by_time, last = split(told, settings, seed=0), split(told, config("leave_one_out"), seed=0)
+    found = [cases.targets.scenarios for cut in (by_time, last) for cases in (cut.validation, cut.test)]
+    # item 4 stands twice in the test period: its first event counts
+    assert [None if one is None else one.tolist() for one in found] == [[2, 0], [0, 1], [1, 1], [2, 0]]
+    assert split(data, settings, seed=0).test.targets.scenarios is None
+
+
 def test_time_reads_dates_and_fractions() -> None:
     days = [[DAY * day for day in range(10)], [DAY * (day + 0.5) for day in range(10)]]
     rows = [list(range(10)), list(range(2, 12))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,11 +16,20 @@ from m6rec.base.errors import UsageError
 from m6rec.evaluation.calibration import Calibration, fit_calibration
 from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
-from m6rec.evaluation.judged_comparison import cells_of, overall, verdict
+from m6rec.evaluation.judged_comparison import cells_of, differences_of, overall, paired, verdict
 from m6rec.evaluation.judged_report import judged_page, judged_section
-from m6rec.evaluation.judged_tables import calibration_table, class_table, few_classes, judged_markdown, judged_tables
+from m6rec.evaluation.judged_tables import (
+    calibration_table,
+    class_table,
+    every_difference_table,
+    few_classes,
+    judged_markdown,
+    judged_tables,
+    scenario_table,
+)
 from m6rec.evaluation.late_curve import LatePoint, late_curve_svg
 from m6rec.evaluation.metric_names import METRIC_NAMES
+from m6rec.evaluation.plots import short
 from m6rec.evaluation.reliability import reliability, reliability_chart
 from m6rec.evaluation.report import html_report
 from m6rec.evaluation.standalone import standalone_svg
@@ -95,6 +105,32 @@ def test_lower_is_better_where_it_is() -> None:
     assert verdict(found, "log_loss") == "better"
     assert verdict(found, "auc") == "worse"
     assert cells_of([better, clicks("single", 0.4, metrics=["log_loss"])])[0].best() == {"joint"}
+
+
+def test_every_metric_of_every_cell_is_compared() -> None:
+    """Over the same resamples as one metric alone; what is undefined in a cell is null there."""
+    joint, other = many_metrics()
+    never = replace(joint, truth=np.where(joint.scenarios == 1, 0, joint.truth), worth=None)
+    rows = {(row["cell"], row["metric"]): row for row in paired([never, replace(other, truth=never.truth, worth=None)])}
+    assert list(rows) == [(f"{where}/click", metric) for where in ("shop", "feed", HOSTILE) for metric in joint.metrics]
+    for one, against in zip(never.cells(), replace(other, truth=never.truth, worth=None).cells(), strict=True):
+        for metric in joint.metrics:
+            row, wanted = rows[one.cell, metric], one.difference(against, metric)
+            assert [row[part] for part in wanted._fields] == [None if math.isnan(value) else value for value in wanted], (one.cell, metric)
+    assert {metric for (where, metric), row in rows.items() if where == "shop/click" and row["mean"] is None} == {"satisfaction@3"}
+    nothing = {metric for (where, metric), row in rows.items() if where == "feed/click" and row["verdict"] == "undefined"}
+    assert nothing == {"auc", "gauc", "pr_auc", "ndcg@3", "satisfaction@3"}
+    better = rows["shop/click", "log_loss"]
+    assert (better["mean"] < 0, better["verdict"]) == (True, "better")  # lower is better there
+
+
+def test_differences_of_every_metric_begin_with_the_one_that_decides() -> None:
+    for cell in cells_of(several()):
+        table = differences_of(cell, "joint")
+        assert list(table) == list(cell.differences)
+        for name, found in table.items():
+            assert found[cell.metric] == pytest.approx(cell.differences[name], nan_ok=True, rel=0, abs=0)
+    assert differences_of(cells_of(several(), "single")[-1], "single") == {}  # it has no word on stars
 
 
 def test_small_cells_are_shown_and_left_out_of_means() -> None:
@@ -181,6 +217,42 @@ def test_every_figure_in_the_terminal_has_its_interval() -> None:
         assert re.search(rf"{estimate.mean:.4f}[* ] \[{estimate.low:.4f}, {estimate.high:.4f}\]", block), metric
     assert len(re.findall("^joint ", block, flags=re.M)) == 2
     assert max(map(len, block.splitlines())) < 150
+
+
+def test_every_metric_of_every_scenario_stands_in_a_table() -> None:
+    """Of the reference, with intervals, in terminal, Markdown and page; nothing where a task has one cell."""
+    scorers = [*many_metrics(), topics("joint", 0.9)]
+    text = judged_tables(scorers, "joint")
+    block = text[text.index("click, joint: each scenario") :]
+    for cell in scorers[0].cells():
+        line = " ".join(re.findall(rf"^{re.escape(short(cell.scenario, 40))} (.*)$", block, flags=re.M))
+        figures = [f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}]" for e in cell.table().values()]
+        assert [found.strip() for found in re.findall(r"-?[\d.]+ +\[[^]]*\]", line)] == figures
+    assert "topic, joint: each scenario" not in text
+    assert "click, joint: each scenario" in judged_markdown(scorers)
+    assert "<bdi>click, joint: each scenario</bdi>" in judged_section(scorers)
+    likes = [cell for cell in cells_of(several()) if cell.task == "like"]
+    table = scenario_table(likes, "joint")
+    assert table is not None
+    assert [(row[0].text, row[1].text == "-") for row in table.rows] == [("shop", False), ("feed", True), (HOSTILE, False)]
+    assert scenario_table(likes, HOSTILE) is None  # it has no word on likes
+
+
+def test_the_page_has_every_difference_of_every_metric() -> None:
+    cells = cells_of(many_metrics())
+    table = every_difference_table(cells, "joint")
+    assert table is not None
+    assert [(row[0].text, row[1].text) for row in table.rows] == [("logistic_regression", where) for where in ("shop", "feed", HOSTILE)]
+    lower = table.head.index("Log loss")
+    difference = cells[0].judged["joint"].difference(cells[0].judged["logistic_regression"], "log_loss")
+    assert table.rows[0][lower] == (f"{difference.mean:+.4f}", f"{difference.low:+.4f} to {difference.high:+.4f}", "better")
+    page = judged_section(many_metrics())
+    folded = page[page.index("<details><summary>click: joint minus the others, every metric") :]
+    assert f'<span class="better">{difference.mean:+.4f}</span>' in folded[: folded.index("</details>")]
+    alone = every_difference_table(cells_of([topics("joint", 0.9), topics("single", 0.5)]), "joint")
+    assert alone is not None
+    assert alone.head[:2] == ["joint minus", "Accuracy"]  # one cell: no column of scenarios
+    assert every_difference_table(cells_of([topics("joint", 0.9)]), "joint") is None
 
 
 def test_markdown_is_a_table_and_escapes_bars() -> None:

@@ -230,6 +230,39 @@ def test_configuration_is_checked() -> None:
 # saving
 
 
+def in_scenarios(cases: Cases, codes: list[int]) -> Cases:
+    targets = cases.targets
+    return Cases(cases.requests, Histories(targets.offsets, targets.items, scenarios=np.array(codes, dtype=np.int16)))
+
+
+def test_scenarios_by_hand() -> None:
+    """A case counts in the scenarios of its targets, with those alone; a target that stands twice, in the first of the two."""
+    table = np.array([[4, 3, 2, 1], [4, 3, 2, 1]], dtype=np.float32)
+    cases = in_scenarios(cases_of([[], []], [[0, 2, 0], [3]]), [1, 2, 2, 2])
+    found = evaluate(Fixed(table), cases, np.ones(4), CONFIG, scenarios=["none is here", "feed", "shop"])
+    assert list(found.by_scenario) == ["feed", "shop"]
+    (feed, feed_figures), (shop, shop_figures) = found.by_scenario.values()
+    assert (feed, shop) == (1, 2)
+    assert feed_figures["mrr@3"].mean == 1
+    assert shop_figures["mrr@10"].mean == pytest.approx((1 / 3 + 1 / 4) / 2)
+    assert shop_figures["hit_rate@3"].mean == 0.5
+    assert found.plain()["scenarios"]["shop"]["metrics"]["hit_rate@3"]["mean"] == 0.5
+    for other in (in_scenarios(cases, [1, 1, 1, 1]), cases_of([[], []], [[0, 2, 0], [3]])):  # one for all, and none known
+        one = evaluate(Fixed(table), other, np.ones(4), CONFIG, scenarios=["none is here", "feed", "shop"])
+        assert one.by_scenario == {}
+        assert one.slices() == found.slices()
+    assert evaluate(Fixed(table), cases, np.ones(4), CONFIG).by_scenario == {}
+
+
+def test_scenarios_are_kept(tmp_path: Path) -> None:
+    table, cases, seen = random_cases(5)
+    codes = np.random.default_rng(0).integers(0, 3, len(cases.targets.items)).tolist()
+    found = evaluate(Fixed(table), in_scenarios(cases, codes), seen, CONFIG, scenarios=["all", "cold", "shop"])
+    assert sum(targets for targets, _ in found.by_scenario.values()) == len(found.ranks)
+    found.save(tmp_path / "kept")
+    assert Evaluation.load(tmp_path / "kept").by_scenario == found.by_scenario
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Evaluation, Path]:
     table, cases, seen = random_cases(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m6rec.base.errors import UsageError
+from m6rec.evaluation.choice_tables import scenario_tables
 from m6rec.evaluation.comparison import best, differences
 from m6rec.evaluation.config import EvaluationConfig
 from m6rec.evaluation.curves import CellShare, cell_shares, training_charts
@@ -250,6 +252,24 @@ def test_what_lists_are_worth_and_events_given_are_shown() -> None:
     plain = text_table(two())
     assert "Beyond" not in plain
     assert "events given" not in plain
+
+
+def test_figures_by_scenario_are_shown() -> None:
+    names, codes = ["shop", HOSTILE], np.array([0] * 12 + [1] * 48)
+    pair = [replace(one, scenarios=codes, scenario_names=names) for one in two()]
+    (table,) = scenario_tables(pair)
+    assert table.head == ["", "targets", "model", "popularity"]
+    assert [[one.text for one in row[:2]] for row in table.rows] == [["shop", "12"], [HOSTILE, "48"]]
+    shop = replace(two()[0], ranks=pair[0].ranks[:12], offsets=np.arange(13), targets=np.arange(12), users=np.arange(12), seen=np.ones(12))
+    assert table.rows[0][2].text == f"{shop.table()['ndcg@10'].mean:.4f}"
+    assert [one.mark for one in table.rows[0][2:]] == ["best", ""]
+    page = html_report(pair, title="t")
+    assert Page(page).open == []
+    assert 'href="#scenarios"' in page
+    assert f"★ {table.rows[1][2].text}</span><small>{table.rows[1][2].small}</small>" in page
+    assert "<script>" not in page
+    assert "#scenarios" not in html_report([pair[0], two()[1]], title="t")  # one of them does not know
+    assert scenario_tables([replace(pair[0], scenarios=np.zeros(60, dtype=int))]) == []
 
 
 # curves and plots

@@ -151,13 +151,15 @@ def test_names_that_are_none(judged_run: Path) -> None:
 
 def test_differences_are_paired_cell_by_cell(judged_run: Path) -> None:
     judged = kept_rows(open_run(judged_run).folder("evaluate")).judged
-    table = {(row["cell"], row["minus"]): row for row in paired(judged)}
-    row = table["shop/purchase", "counters"]
+    rows = paired(judged)
+    table = {(row["cell"], row["minus"], row["metric"]): row for row in rows}
+    assert len(table) == len(rows)
     ours, other = (next(one for one in judged if (one.name, one.task) == (name, "purchase")) for name in ("m6rec", "counters"))
-    wanted = ours.difference(other)
-    assert (row["mean"], row["low"], row["high"]) == pytest.approx(tuple(wanted))
-    assert row["metric"] == "auc"
-    assert row["verdict"] in ("better", "worse", "no clear difference")
+    assert [row["metric"] for row in rows if (row["cell"], row["minus"]) == ("shop/purchase", "counters")] == ours.metrics
+    for metric in ours.metrics:
+        row = table["shop/purchase", "counters", metric]
+        assert (row["mean"], row["low"], row["high"]) == tuple(ours.difference(other, metric)), metric
+        assert row["verdict"] in ("better", "worse", "no clear difference")
     assert paired([]) == []
 
 

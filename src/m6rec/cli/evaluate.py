@@ -94,12 +94,14 @@ def evaluate(
             ]
         )
         return
-    from m6rec.evaluation.choice_tables import basket_tables, dialogue_tables, tables_text
+    from m6rec.evaluation.choice_tables import basket_tables, dialogue_tables, scenario_tables, tables_text
     from m6rec.evaluation.judged_tables import judged_tables
     from m6rec.evaluation.report import text_table
     from m6rec.evaluation.seesaw import ALONE
 
     print(text_table(found))
+    if by_scenario := scenario_tables(found):
+        print(tables_text(by_scenario))
     if rows.judged:
         print("\n" + judged_tables(rows.judged, least=config.evaluation.least, calibrations=rows.before))
     for note in rows.notes:

@@ -27,7 +27,7 @@ class Cases:
     """C questions with known answers.
 
     requests  histories before the targets, dense users, and the moment of asking (`now`) where times are known
-    targets   item ids only, 1 or more a row
+    targets   item ids, 1 or more a row, and in which scenario each was chosen where that is known; nothing else
     """
 
     requests: Requests
@@ -306,7 +306,7 @@ def _period_cases(histories: Histories, placed: np.ndarray, targets: np.ndarray,
     events = events[lengths[user_of[events]] >= config.min_history]
     users, counts = np.unique(user_of[events], return_counts=True)
     requests = Requests(histories=keep_events(histories, before).rows(users), users=users.astype(np.int64), now=np.full(len(users), start))
-    return Cases(requests, Histories(offsets=np.concatenate([[0], np.cumsum(counts)]), items=histories.items[events]))
+    return Cases(requests, _targets(histories, events, np.concatenate([[0], np.cumsum(counts)])))
 
 
 def _next_event_cases(histories: Histories, wanted: np.ndarray, users: np.ndarray, events: np.ndarray, config: SplitConfig) -> Cases:
@@ -320,8 +320,13 @@ def _next_event_cases(histories: Histories, wanted: np.ndarray, users: np.ndarra
 def _cases(past: Histories, users: np.ndarray, histories: Histories, events: np.ndarray) -> Cases:
     """Cases with one target each, asked at the time of the target."""
     now = None if histories.times is None else histories.times[events]
-    targets = Histories(offsets=np.arange(len(events) + 1, dtype=np.int64), items=histories.items[events])
+    targets = _targets(histories, events, np.arange(len(events) + 1, dtype=np.int64))
     return Cases(Requests(histories=past, users=users.astype(np.int64), now=now), targets)
+
+
+def _targets(histories: Histories, events: np.ndarray, offsets: np.ndarray) -> Histories:
+    scenarios = None if histories.scenarios is None else histories.scenarios[events]
+    return Histories(offsets=offsets, items=histories.items[events], scenarios=scenarios)
 
 
 def keep_events(histories: Histories, kept: np.ndarray) -> Histories:

@@ -1,4 +1,5 @@
-"""What is chosen beside the next item, in a report and in a terminal: what completes baskets, the items named in dialogues, how conversations answered."""
+"""What is chosen, in a report and in a terminal: the next item by scenario, what completes baskets, the items named in dialogues, how conversations
+answered."""
 
 from __future__ import annotations
 
@@ -7,7 +8,24 @@ from collections.abc import Sequence
 from m6rec.evaluation.comparison import headline, label
 from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.evaluated import Evaluation
-from m6rec.evaluation.judged_tables import Figure, Table, as_text
+from m6rec.evaluation.judged_tables import Figure, Table, as_text, figure
+
+
+def scenario_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
+    """One, of the first headline metric by the scenario that the targets were chosen in (scorers of the same cases); none where that is not known
+    or is one for all."""
+    metric, parts = headline(evaluations[0])[0], {one.name: one.by_scenario for one in evaluations}
+    first = parts[evaluations[0].name]
+    if not first or any(found.keys() != first.keys() for found in parts.values()):
+        return []
+    rows = []
+    for scenario, (targets, _) in first.items():
+        estimates = {name: found[scenario][1][metric] for name, found in parts.items()}
+        values = {estimate.mean for estimate in estimates.values()}
+        told = [figure(estimate, len(values) > 1 and estimate.mean == max(values)) for estimate in estimates.values()]
+        rows.append([Figure(scenario), Figure(f"{targets:,}"), *told])
+    note = "By the scenario that the target was chosen in. The question does not name it; candidates are the same in every part."
+    return [Table(f"{label(metric)} by scenario", ["", "targets", *parts], rows, note)]
 
 
 def basket_tables(completed: Sequence[Evaluation]) -> list[Table]:

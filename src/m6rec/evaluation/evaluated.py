@@ -22,7 +22,7 @@ from m6rec.evaluation.intervals import bootstrap_columns, paired
 from m6rec.evaluation.metrics import METRICS
 from m6rec.evaluation.slices import NAMES, Bounds, given_groups, select
 
-FORMAT = 2  # 1 had no history lengths and nothing beyond accuracy
+FORMAT = 3  # 1 had no history lengths and nothing beyond accuracy, 2 no scenarios
 FACTS_FILE = "evaluation.json"
 RANKS_FILE = "ranks.npz"
 
@@ -45,6 +45,7 @@ class Evaluation:
     users    int64 (C,)       dense user ids, -1 for nobody known
     seen     int64 (T,)       training events of each target
     given    int64 (C,)       events in the history of each case, or None where that was not kept
+    scenarios  int16 (T,)     code of `scenario_names` that each target was chosen in, or None where that is not known
     beyond   metric@k -> float64 (C,): novelty, popularity, diversity, serendipity of each case's list; NaN where there is none
     gini     k -> how unevenly the lists of k show the catalogue
     """
@@ -60,6 +61,8 @@ class Evaluation:
     bounds: Bounds
     coverage: dict[int, float] = field(default_factory=dict)
     given: np.ndarray | None = None
+    scenarios: np.ndarray | None = None
+    scenario_names: list[str] = field(default_factory=list)
     beyond: dict[str, np.ndarray] = field(default_factory=dict)
     gini: dict[int, float] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
@@ -141,13 +144,34 @@ class Evaluation:
         return [(word, int(inside.sum()), Estimate(*row)) for (word, inside), row in zip(groups, found, strict=True)]
 
     @cached_property
+    def by_scenario(self) -> dict[str, tuple[int, dict[str, Estimate]]]:
+        """Scenario -> its targets, metric@k -> (mean, low, high); empty where targets are of one scenario, or that is not known.
+
+        A case looks at its targets of that scenario only, as in `slices`.
+        """
+        codes = np.zeros(0, dtype=np.int64) if self.scenarios is None else np.unique(self.scenarios)
+        if len(codes) < 2:
+            return {}
+        parts = {self.scenario_names[code]: self.scenarios == code for code in codes.tolist()}
+        found = self._of_parts(parts)
+        return {name: (int(chosen.sum()), found[name]) for name, chosen in parts.items()}
+
+    @cached_property
     def _estimates(self) -> dict[str, dict[str, Estimate]]:
         """All metrics of all cases and of every slice, over one set of resamples."""
-        names = self.names()
         codes = self.bounds.slice_of(self.seen)
-        blocks = {"all": self._columns(self.ranks, self.offsets)}  # each C M
-        for code, name in enumerate(NAMES):
-            ranks, offsets, cases = select(self.ranks, self.offsets, codes == code)
+        parts = {name: codes == code for code, name in enumerate(NAMES)}
+        return self._of_parts(parts, {"all": self._columns(self.ranks, self.offsets)})
+
+    def _of_parts(self, parts: dict[str, np.ndarray], whole: dict[str, np.ndarray] | None = None) -> dict[str, dict[str, Estimate]]:
+        """All metrics of the targets chosen by each part, bool (T,), over one set of resamples; parts without targets are left out.
+
+        Args:
+            whole: name -> float64 (C, M), metrics that are known already.
+        """
+        names, blocks = self.names(), dict(whole or {})  # each C M
+        for name, chosen in parts.items():
+            ranks, offsets, cases = select(self.ranks, self.offsets, chosen)
             if len(cases):
                 blocks[name] = np.full((len(self), len(names)), np.nan)
                 blocks[name][cases] = self._columns(ranks, offsets)
@@ -195,6 +219,10 @@ class Evaluation:
                 }
                 for name, estimates in self.slices().items()
             },
+            "scenarios": {
+                name: {"targets": targets, "metrics": {m: e._asdict() for m, e in estimates.items()}}
+                for name, (targets, estimates) in self.by_scenario.items()
+            },
             "mean_rank": float(self.ranks.mean()),
             "median_rank": float(np.median(self.ranks)),
             "seconds": self.seconds,
@@ -221,6 +249,7 @@ class Evaluation:
                 "coverage": [self.coverage.get(k) for k in self.cutoffs],
                 "gini": [_number(self.gini.get(k, math.nan)) for k in self.cutoffs],
                 "beyond": list(self.beyond),
+                "scenario_names": self.scenario_names,
                 "statements": self.statements,
                 "seconds": self.seconds,
                 "milliseconds": self.milliseconds,
@@ -232,8 +261,7 @@ class Evaluation:
         }
         with atomic_folder(folder) as temporary:
             arrays = {name: getattr(self, name) for name in ("ranks", "offsets", "targets", "users", "seen")}
-            if self.given is not None:
-                arrays["given"] = self.given
+            arrays |= {name: values for name in ("given", "scenarios") if (values := getattr(self, name)) is not None}
             if self.beyond:
                 arrays["beyond"] = np.stack(list(self.beyond.values()))
             np.savez_compressed(temporary / RANKS_FILE, allow_pickle=False, **arrays)
@@ -261,7 +289,7 @@ class Evaluation:
             beyond = kept.pop("beyond", [])
             # Opened here, so that it is closed here: numpy leaves a file that is no zip open.
             with open(folder / RANKS_FILE, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
-                kept["given"] = arrays.get("given")
+                kept["given"], kept["scenarios"] = arrays.get("given"), arrays.get("scenarios")
                 kept["beyond"] = dict(zip(beyond, arrays["beyond"], strict=True)) if beyond else {}
                 loaded = cls(**kept, **{key: arrays[key] for key in ("ranks", "offsets", "targets", "users", "seen")})
         except FileNotFoundError as error:
@@ -270,6 +298,7 @@ class Evaluation:
             raise CheckpointError(f"{folder} is damaged ({type(error).__name__}: {error}); run m6rec evaluate again") from None
         lengths = {len(loaded.ranks), len(loaded.targets), len(loaded.seen), int(loaded.offsets[-1]) if len(loaded.offsets) else -1}
         per_case = [loaded.users, *loaded.beyond.values(), *([] if loaded.given is None else [loaded.given])]
+        lengths |= set() if loaded.scenarios is None else {len(loaded.scenarios)}
         if len(lengths) != 1 or any(len(values) != len(loaded) for values in per_case):
             raise CheckpointError(f"{folder} is damaged: {RANKS_FILE} does not match itself; run m6rec evaluate again")
         return loaded

@@ -136,15 +136,32 @@ def cells_of(judged: Sequence[Judged], reference: str | None = None, least: int 
     return cells
 
 
+def differences_of(cell: Cell, reference: str) -> dict[str, dict[str, Estimate]]:
+    """Other scorer -> metric -> the reference minus it, for every metric of the task, over one set of resamples.
+
+    Where metrics are undefined the estimate is NaN; empty where the reference has not judged this cell, or nobody else has.
+    """
+    if not cell.differences:
+        return {}
+    others, first = list(cell.differences), cell.judged[reference]
+    found = resampled([[first], *([cell.judged[other]] for other in others)], first.metrics, first.resamples, first.seed)
+    apart = {metric: estimates[1 + len(others) :] for metric, estimates in found.items()}
+    return {other: {metric: apart[metric][place] for metric in first.metrics} for place, other in enumerate(others)}
+
+
 def paired(judged: Sequence[Judged], reference: str | None = None) -> list[dict[str, Any]]:
-    """JSON-ready: the reference minus every other scorer in every cell, by the metric that decides; arguments and errors of `cells_of`."""
+    """JSON-ready: the reference minus every other scorer in every cell, by every metric of the task, the one that decides first.
+
+    Arguments and errors of `cells_of`.
+    """
     first = reference_of(judged, reference) if judged else ""
     return [
-        {"cell": cell.name, "task": cell.task, "metric": cell.metric, "reference": first, "minus": other}
+        {"cell": cell.name, "task": cell.task, "metric": metric, "reference": first, "minus": other}
         | {part: None if math.isnan(value) else value for part, value in estimate._asdict().items()}
-        | {"verdict": "undefined" if math.isnan(estimate.mean) else verdict(estimate, cell.metric)}
+        | {"verdict": "undefined" if math.isnan(estimate.mean) else verdict(estimate, metric)}
         for cell in (cells_of(judged, first) if judged else [])
-        for other, estimate in cell.differences.items()
+        for other, table in differences_of(cell, first).items()
+        for metric, estimate in table.items()
     ]
 
 

@@ -13,7 +13,17 @@ from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.heat_map import heat_map_svg
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_comparison import Cell, by_metric, cells_of, reference_of
-from m6rec.evaluation.judged_tables import Table, calibration_table, cell_tables, class_table, difference_table, task_tables, undefined
+from m6rec.evaluation.judged_tables import (
+    Table,
+    calibration_table,
+    cell_tables,
+    class_table,
+    difference_table,
+    every_difference_table,
+    scenario_table,
+    task_tables,
+    undefined,
+)
 from m6rec.evaluation.metric_names import METRIC_NAMES, higher_is_better, metric_label, split_name
 from m6rec.evaluation.pages import page_templates
 from m6rec.evaluation.plots import WIDTH
@@ -57,7 +67,7 @@ def judged_section(
             undefined=undefined(cells),
             calibration=calibration_table(calibrations) if calibrations else None,
             tasks=[
-                _task(number, name, table, [one for one in judged if one.task == name], reference)
+                _task(number, table, [one for one in judged if one.task == name], [cell for cell in cells if cell.task == name], reference)
                 for number, (name, table) in enumerate(tasks)
             ],
             extra=[(caption, *_framed(chart)) for caption, chart in extra],
@@ -112,13 +122,15 @@ def _framed(chart: str) -> tuple[str, Markup]:
     return ("wide" if width and int(width[1]) > WIDTH else "", Markup(chart))
 
 
-def _task(number: int, name: str, table: Table, scorers: list[Judged], reference: str) -> dict[str, object]:
+def _task(number: int, table: Table, scorers: list[Judged], cells: list[Cell], reference: str) -> dict[str, object]:
     shown = sorted(scorers, key=lambda one: one.name != reference)[:MOST_LINES]
     drawn = [one for one in shown if len(one)]
     first = shown[0]
     return {
-        "name": name,
+        "name": first.task,
         "table": table,
+        "scenarios": scenario_table(cells, reference),
+        "differences": every_difference_table(cells, reference),
         "chart": Markup(reliability_chart(f"reliability-{number}", drawn)) if drawn else "",
         "bins": [(one.name, reliability(one)) for one in drawn],
         "classes": class_table(first) if len(first) else None,

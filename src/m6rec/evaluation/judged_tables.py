@@ -11,7 +11,18 @@ from m6rec.evaluation.calibration import Calibration
 from m6rec.evaluation.class_metrics import ClassFigures
 from m6rec.evaluation.evaluated import Estimate
 from m6rec.evaluation.judged import WITH_CLASSES, Judged
-from m6rec.evaluation.judged_comparison import Cell, Overall, best_of, by_metric, cells_of, overall, reference_of, scorers_of, verdict
+from m6rec.evaluation.judged_comparison import (
+    Cell,
+    Overall,
+    best_of,
+    by_metric,
+    cells_of,
+    differences_of,
+    overall,
+    reference_of,
+    scorers_of,
+    verdict,
+)
 from m6rec.evaluation.metric_names import METRIC_NAMES, metric_label, split_name
 from m6rec.evaluation.plots import short
 from m6rec.evaluation.terminal import aligned
@@ -55,7 +66,7 @@ def judged_tables(
         UsageError: nothing to show, or scorers that judged different rows of a task.
     """
     cells = cells_of(judged, reference, least)
-    tables = [*_of_cells(cells, judged, reference), *task_tables(judged), *few_classes(judged, reference)]
+    tables = [*_of_cells(cells, judged, reference), *_of_tasks(cells, judged, reference), *few_classes(judged, reference)]
     tables += [calibration_table(calibrations)] if calibrations else []
     return "\n".join("\n".join(line.rstrip() for line in as_text(table)) + "\n" for table in tables) + "".join(
         f"{sentence}\n" for sentence in undefined(cells)
@@ -65,7 +76,7 @@ def judged_tables(
 def judged_markdown(judged: Sequence[Judged], reference: str | None = None, *, least: int = 0) -> str:
     """The same in Markdown, with all intervals; arguments and errors of `judged_tables`."""
     cells = cells_of(judged, reference, least)
-    tables = [*_of_cells(cells, judged, reference), *task_tables(judged)]
+    tables = [*_of_cells(cells, judged, reference), *_of_tasks(cells, judged, reference)]
     return "\n".join(as_markdown(table) for table in tables) + "".join(f"\n{sentence}\n" for sentence in undefined(cells))
 
 
@@ -74,6 +85,15 @@ def _of_cells(cells: Sequence[Cell], judged: Sequence[Judged], reference: str | 
     groups = [(metric, group) for metric, group in by_metric(cells).items() if len(group) > 1]
     apart = [difference_table(metric, group, reference_of(judged, reference)) for metric, group in groups]
     return [*cell_tables(cells, judged, reference), *(table for table in apart if table is not None)]
+
+
+def _of_tasks(cells: Sequence[Cell], judged: Sequence[Judged], reference: str | None) -> list[Table]:
+    """`task_tables`, each with the `scenario_table` of its task below."""
+    tables = []
+    for task, table in zip(dict.fromkeys(one.task for one in judged), task_tables(judged), strict=True):
+        apart = scenario_table([cell for cell in cells if cell.task == task], reference_of(judged, reference))
+        tables += [table] if apart is None else [table, apart]
+    return tables
 
 
 def cell_tables(cells: Sequence[Cell], judged: Sequence[Judged], reference: str | None = None) -> list[Table]:
@@ -100,6 +120,33 @@ def task_tables(judged: Sequence[Judged]) -> list[Table]:
         where = f", {len(own[0].cells())} scenarios together" if len(own[0].cells()) > 1 else ""
         tables.append(Table(f"{task}: {len(own[0]):,} rows{where}", ["", *map(metric_label, metrics)], rows, _arrows(metrics)))
     return tables
+
+
+def scenario_table(cells: Sequence[Cell], reference: str) -> Table | None:
+    """The reference in each scenario of one task, by all its metrics; None where the task has one cell, or the reference has not judged it."""
+    own = [cell.judged[reference] for cell in cells if reference in cell.judged]
+    if len(own) < 2:
+        return None
+    metrics = own[0].metrics
+    rows = [[Figure(one.scenario), *(figure(one.table()[m]) for m in metrics)] for one in own]
+    return Table(f"{own[0].task}, {reference}: each scenario", ["", *map(metric_label, metrics)], rows)
+
+
+def every_difference_table(cells: Sequence[Cell], reference: str) -> Table | None:
+    """The reference minus every other scorer in each scenario of one task, by all its metrics; None where there is nobody to compare it with."""
+    found = [(cell.judged[reference], differences_of(cell, reference)) for cell in cells if cell.differences]
+    if not found:
+        return None
+    metrics, several = found[0][0].metrics, len(cells) > 1
+    rows = [
+        [Figure(other), *([Figure(one.scenario)] if several else []), *(_difference(table[other][m], m) for m in metrics)]
+        for other in dict.fromkeys(name for _, table in found for name in table)
+        for one, table in found
+        if other in table
+    ]
+    head = [f"{reference} minus", *(["scenario"] if several else []), *map(metric_label, metrics)]
+    title = f"{found[0][0].task}: {reference} minus the others, every metric"
+    return Table(title, head, rows, _arrows(metrics), words={1} if several else set())
 
 
 def calibration_table(calibrations: Sequence[tuple[Calibration, Judged]]) -> Table:

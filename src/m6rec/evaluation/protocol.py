@@ -7,7 +7,7 @@ Every item of the catalogue is ranked for every case; nothing is sampled. Memory
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +35,7 @@ def evaluate(
     config: EvaluationConfig | None = None,
     *,
     contents: sparse.csr_array | None = None,
+    scenarios: Sequence[str] = (),
     batch: int | None = None,
     progress: Progress | None = None,
     name: str | None = None,
@@ -48,6 +49,7 @@ def evaluate(
         cases: C requests and, for each, one or more targets. A target that stands twice in a case counts once.
         seen: int64 (N,), training events per item: the slices, novelty and popularity, and N itself.
         contents: (N, F) features of the items, whose cosine is their similarity; None: no diversity is measured.
+        scenarios: names of the scenarios that targets were chosen in, by code; without them, or the codes, there are no figures by scenario.
         batch: requests scored at a time; None takes `config.batch_of(N)`.
         name: what reports call the scorer; None takes `scorer.name`.
         statement: one sentence on how the cases were cut (`Split.statement`), kept with the result.
@@ -95,6 +97,8 @@ def evaluate(
         bounds=find_bounds(seen, config),
         coverage={k: float(mask.mean()) for k, mask in lists.covered.items()},
         given=cases.requests.histories.lengths.astype(np.int64),
+        scenarios=targets.scenarios if scenarios else None,
+        scenario_names=list(scenarios),
         beyond={**lists.values, **{f"serendipity@{k}": serendipity(ranks, popular, targets.offsets, k) for k in config.cutoffs}},
         gini={k: gini(shown) for k, shown in lists.shown.items()},
         statements=statements(cases, catalogue, config, statement),
@@ -156,15 +160,16 @@ def statements(cases: Cases, catalogue: int, config: EvaluationConfig, cut: str 
 
 
 def distinct(targets: Histories) -> Histories:
-    """The same rows, each item once, where it stands first (items only)."""
+    """The same rows, each item once, where it stands first (items and their scenarios only)."""
     rows = np.repeat(np.arange(len(targets)), targets.lengths)
     keys = rows * (int(targets.items.max(initial=0)) + 1) + targets.items
     _, first = np.unique(keys, return_index=True)
     if len(first) == len(keys):
-        return Histories(offsets=targets.offsets, items=targets.items)
+        return Histories(offsets=targets.offsets, items=targets.items, scenarios=targets.scenarios)
     first.sort()
+    where = None if targets.scenarios is None else targets.scenarios[first]
     lengths = np.bincount(rows[first], minlength=len(targets))
-    return Histories(offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), items=targets.items[first])
+    return Histories(offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), items=targets.items[first], scenarios=where)
 
 
 def _checked(targets: Histories, catalogue: int) -> Histories:

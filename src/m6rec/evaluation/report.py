@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from m6rec.evaluation.calibration import Calibration
-from m6rec.evaluation.choice_tables import basket_tables, dialogue_tables
+from m6rec.evaluation.choice_tables import basket_tables, dialogue_tables, scenario_tables
 from m6rec.evaluation.comparison import BEYOND, best, beyond_metrics, check_comparable, differences, headline, label, shown_metrics
 from m6rec.evaluation.conversed import Conversed
 from m6rec.evaluation.curves import cell_shares, flatten, training_charts
@@ -118,6 +118,7 @@ def html_report(
         depth_chart=Markup(_depth_chart(evaluations)),
         depth_rows=_depth_rows(evaluations),
         judged_section=Markup(judged_section(judged, least=least, calibrations=calibrations, extra=judged_charts)) if judged else "",
+        scenario_tables=scenario_tables(evaluations),
         basket_tables=basket_tables(completed),
         dialogue_tables=dialogue_tables(named, conversed),
         curves=[(name, Markup(chart)) for name, chart in training_charts(curves)],

@@ -67,9 +67,19 @@ def measure(
         config, statement = bench.config.measured, told
         if blended and held == "validation" and name == "m6rec":
             statement += " The blend was fitted on these cases: its figure out of fold is in the blend stage"
-        contents = bench.catalogue.vectors
+        contents, scenarios, seed = bench.catalogue.vectors, bench.dataset.scenario_names, bench.config.seed
         found.append(
-            evaluate(scorer, cases, bench.split.seen, config, name=name, statement=statement, seed=bench.config.seed, contents=contents)
+            evaluate(
+                scorer,
+                cases,
+                bench.split.seen,
+                config,
+                contents=contents,
+                scenarios=scenarios,
+                name=name,
+                statement=statement,
+                seed=seed,
+            )
         )
     return found
 
