@@ -35,12 +35,13 @@ class Labels:
     ordinal  values float32 (X,): code of `names`, the levels from low to high; NaN unknown
     number   values float32 (X,): the number, NaN unknown; no names
     tags     values float32 (X, C): 0 or 1, a row of NaN where unknown; names in alphabetical order
-    tokens   values float32 (X,): how many spans the row has, NaN unknown; names of the spans' labels (the spans: `read_spans`)
+    tokens   values float32 (X,): how many spans the row has, NaN unknown; names of the spans' labels; spans as `read_spans` gives them
     """
 
     kind: LabelKind
     names: list[str]
     values: np.ndarray
+    spans: pl.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -277,7 +278,7 @@ def _tokens(column: pl.Series, what: str, names: list[str] | None) -> Labels:
     values = np.bincount(spans["row"].to_numpy(), minlength=len(column)).astype(np.float32)
     nothing = column.is_null() if column.dtype != pl.String else _plain(column).is_null()
     values[nothing.to_numpy()] = np.nan
-    return Labels("tokens", found, values)
+    return Labels("tokens", found, values, spans)
 
 
 def _sorted_names(names: list[str]) -> list[str]:
