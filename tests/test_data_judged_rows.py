@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -104,3 +106,53 @@ def test_parts_must_show_in_training_what_is_asked_later() -> None:
     ):
         with pytest.raises(DataError, match=words):
             check_parts(labels(kind, values, names), parts, task="t")
+
+
+def cell(*spans: tuple[int, int, str]) -> str:
+    return json.dumps([{"start": start, "end": end, "label": label} for start, end, label in spans])
+
+
+def test_a_label_of_spans_that_no_training_text_has_is_refused() -> None:
+    known = [
+        cell((0, 4, "brand")),
+        cell((0, 4, "place"), (5, 9, "brand")),
+        "[]",
+        cell((0, 4, "brand"), (5, 9, "brand")),
+        "",
+        cell((0, 4, "place")),
+    ]
+    texts = pl.DataFrame({"text": ["nike oslo"] * 6, "kind": ["query"] * 5 + ["note"], "spans": known})
+    slots = text_labels(texts, "spans", task="slots")
+    assert (slots.kind, slots.names) == ("tokens", ["brand", "place"])
+    parts = np.array([0, 0, 1, 2, 2, 2], dtype=np.int8)
+    assert check_parts(slots, parts, task="slots") == []  # a validation text where nothing is to be found is a label too
+    with pytest.raises(DataError, match="task slots: class 'place' of 2 held-out rows is not seen in training; give training rows of it"):
+        check_parts(slots, np.array([0, 1, 0, 1, 2, 2], dtype=np.int8), task="slots")
+    queries = text_labels(texts, "spans", task="slots", kinds=["query"])  # the note is not read, nor what it says
+    assert check_parts(queries, np.array([0, 0, 1, 2, 2, 2], dtype=np.int8), task="slots") == []
+    with pytest.raises(DataError, match="class 'place' of 1 held-out rows"):
+        check_parts(queries, np.array([0, 1, 0, 1, 2, 2], dtype=np.int8), task="slots")
+
+
+@pytest.mark.parametrize(
+    ("spans", "words"),
+    [
+        (
+            cell((0, 2, "city"), (3, 6, "thing")),
+            r"row 3 has a span from 3 to 6 with label thing in a text of 5 characters, '北京 鞋子'; a span ends ",
+        ),
+        (cell((9, 12, "thing")), "row 3 has a span from 9 to 12 with label thing in a text of 5 characters"),
+        (cell((4, 4, "thing")), "row 3 has a span from 4 to 4 with label thing; a span is .* with 0 <= start < end"),
+        (cell((5, 3, "thing")), "row 3 has a span from 5 to 3 with label thing; a span is"),
+    ],
+)
+def test_a_span_outside_its_text_is_one_line_with_its_row(spans: str, words: str) -> None:
+    said = [cell((0, 5, "thing")), None, cell((0, 2, "city"), (3, 5, "thing"))]
+    texts = pl.DataFrame({"text": ["shoes in Oslo", "boots", "北京 鞋子"], "kind": ["note", "query", "query"], "spans": said})
+    assert text_labels(texts, "spans", task="slots").values[2] == 2  # characters, not bytes
+    wrong = texts.with_columns(pl.Series("spans", [*said[:2], spans]))
+    for kinds in (None, ["query"]):
+        with pytest.raises(DataError, match=words) as caught:
+            text_labels(wrong, "spans", task="slots", kinds=kinds)
+        assert str(caught.value).startswith("task slots, column 'spans': ")
+        assert "\n" not in str(caught.value)

@@ -41,6 +41,11 @@ def read(values: list, **settings: object) -> list:
         ([SPANS, None], "tokens"),
         ([[{"start": 0, "end": 4, "label": "brand"}]], "tokens"),
         ([[SPANS[1:41]]], "tokens"),
+        ([1] * 96 + [2, 3, 4, 5], "ordinal"),  # ratings: no 0 among them
+        ([0.0] * 96 + [1.0, 2.5, 7.0, 9.9], "number"),  # amounts: the only 1 is one of them
+        ([0, 1] * 30 + [2] * 10, "ordinal"),  # counts of which 2 is no exception
+        ([0, 1] * 4 + [2], "ordinal"),  # too few to tell
+        (["yes", "no"] * 30 + ["maybe"] * 10, "classes"),
     ],
 )
 def test_the_kind_is_guessed_from_what_the_column_holds(values: list, kind: str) -> None:
@@ -69,6 +74,27 @@ def test_the_kind_is_guessed_from_what_the_column_holds(values: list, kind: str)
 def test_binary_labels(values: list, positive: str | None, expected: list) -> None:
     np.testing.assert_array_equal(read(values, kind="binary", positive=positive), expected)
     assert read_labels(pl.Series(values), None, positive, what=WHAT).names == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("values", "row", "value", "others", "kinds"),
+    [
+        ([0, 1, 1] * 300 + [7], 901, "7", "", "ordinal, number or classes"),
+        ([0.0, 1.0, 0.5] + [NAN, 0.0, 1.0] * 20, 3, "0.5", "", "ordinal, number or classes"),
+        (["0", "1.0"] * 49 + ["2", "3"], 99, "'2'", r" \(and 1 more\)", "ordinal, number or classes"),
+        (["no"] * 2890 + ["maybe"] * 30 + ["YES"] * 80, 2891, "'maybe'", r" \(and 29 more\)", "classes"),
+        (["no"] * 96 + ["y", "maybe", "?", "later"], 98, "'maybe'", r" \(and 2 more\)", "classes"),
+    ],
+)
+def test_a_few_other_values_among_yes_and_no_are_refused_and_make_no_other_kind(
+    values: list, row: int, value: str, others: str, kinds: str
+) -> None:
+    said = (
+        rf"row {row} is {value}, which is neither yes .* nor no .*{others}, of [\d,]+ rows; correct it .*positive: '>=4' .*kind: {kinds}$"
+    )
+    with pytest.raises(DataError, match=said):
+        read(values)
+    assert read_labels(pl.Series(values), "classes", what=WHAT, check=False).kind == "classes"
 
 
 def test_classes_levels_numbers_and_tags() -> None:

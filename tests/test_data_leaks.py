@@ -123,6 +123,82 @@ def test_counts_of_the_whole_period_are_suspicious() -> None:
     assert "knows the test: take 'heat' out of fields.items" in found[0].line()
 
 
+def with_numbers(dataset: Dataset, place: str, **columns: np.ndarray) -> Dataset:
+    table: Table = getattr(dataset, place)
+    frame = table.frame.with_columns(pl.Series(name, values) for name, values in columns.items())
+    return replace(dataset, **{place: Table(table.ids, frame, table.fields | dict.fromkeys(columns, FieldType.NUMBER))})
+
+
+def of_each(keys: np.ndarray, values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    sums = np.bincount(keys, values, minlength=size)
+    return sums / np.maximum(np.bincount(keys, minlength=size), 1), sums
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_rate_over_held_out_rows_is_refused_and_one_of_training_rows_is_not(seed: int) -> None:
+    dataset, clicked = made(seed)
+    rows, generator = dataset.exposures, np.random.default_rng(seed)
+    assert rows is not None
+    parts = np.repeat(np.array([0, 1, 2], dtype=np.int8), [3200, 400, 400])
+    training = parts == 0
+    ctr, clicks = of_each(rows.items, clicked, ITEMS)
+    known_ctr, known_clicks = of_each(rows.items[training], clicked[training], ITEMS)
+    own_ctr, _ = of_each(rows.users, clicked, USERS)
+    true = 0.05 + 0.5 * (np.arange(ITEMS) % 5 == 0)
+    honest = with_numbers(dataset, "items", known_ctr=known_ctr, known_clicks=known_clicks, true=true, seen=generator.random(ITEMS))
+    assert not any(leak.certain for leak in suspected_leaks(honest, click(clicked), parts))
+    leaky = with_numbers(honest, "items", ctr=np.round(ctr, 4), clicks=clicks, bounce=1 - ctr)
+    leaky = with_numbers(leaky, "users", own_ctr=own_ctr)
+    found = suspected_leaks(leaky, click(clicked), parts)
+    assert {(leak.place, leak.column) for leak in found if leak.certain} == {
+        ("fields.items", "ctr"),
+        ("fields.items", "clicks"),
+        ("fields.items", "bounce"),
+        ("fields.users", "own_ctr"),
+    }
+    with pytest.raises(
+        DataError,
+        match=r"task click: 'ctr' \(fields.items\) is the mean of the label of each item, held-out rows counted in, rank correlation "
+        r"(1.000|0.999) over 4,000 rows; it knows the test: take 'ctr' out of fields.items, or make it of training rows only",
+    ):
+        refuse_leaks([leak for leak in found if leak.column == "ctr"])
+    unheld = suspected_leaks(leaky, click(clicked), np.zeros(ROWS, dtype=np.int8))
+    assert not any(leak.certain for leak in unheld)  # nothing is held out
+
+
+def test_a_rate_of_items_that_are_all_held_out_and_of_other_labels_is_found() -> None:
+    dataset, clicked = made(4)
+    rows, generator = dataset.exposures, np.random.default_rng(4)
+    assert rows is not None
+    cold = np.where(rows.items % 2 == 0, 2, 0).astype(np.int8)  # 30 of the items are never trained on
+    stars = np.clip(np.round(2 + rows.items % 3 + generator.normal(0, 1, ROWS)), 1, 5)
+    seconds = rows.items * 3.0 + generator.exponential(20, ROWS)
+    labels = {
+        "click": Labels("binary", ["no", "yes"], clicked.astype(np.float32)),
+        "stars": Labels("ordinal", ["1", "2", "3", "4", "5"], (stars - 1).astype(np.float32)),
+        "stay": Labels("number", [], seconds.astype(np.float32)),
+    }
+    length = np.arange(ITEMS) * 3.0  # goes with the seconds almost as well as their mean, honestly
+    fields = {task: of_each(rows.items, values, ITEMS)[0] for task, values in (("click", clicked), ("stars", stars), ("stay", seconds))}
+    leaky = with_numbers(dataset, "items", length=length, **{f"mean_{task}": values for task, values in fields.items()})
+    for parts in (cold, np.repeat(np.array([0, 2], dtype=np.int8), ROWS // 2)):
+        found = suspected_leaks(leaky, labels, parts)
+        assert {(leak.task, leak.column) for leak in found if leak.certain} == {(task, f"mean_{task}") for task in labels}
+
+
+def test_a_mean_of_the_column_that_a_condition_reads_is_found() -> None:
+    dataset, _ = made(5)
+    assert dataset.exposures is not None
+    stars = np.random.default_rng(5).integers(1, 6, ROWS).astype(float)
+    dataset = replace(dataset, exposures=replace(dataset.exposures, labels=pl.DataFrame({"stars": stars})))
+    rated = with_numbers(dataset, "items", score=of_each(dataset.exposures.items, stars, ITEMS)[0])  # type: ignore[union-attr]
+    liked = {"liked": read_labels(pl.Series(stars), None, ">=4", what="w")}
+    found = suspected_leaks(rated, liked, np.repeat(np.array([0, 2], dtype=np.int8), [3200, 800]))
+    assert [leak.line().partition(", held-out")[0] for leak in found] == [
+        "'score' (fields.items) is the mean of the label column 'stars' of each item"
+    ]
+
+
 def test_an_outcome_in_its_own_history_is_found() -> None:
     dataset, clicked = made()
     rows = dataset.exposures
@@ -169,3 +245,44 @@ def test_a_field_that_is_the_label_under_another_name() -> None:
     assert [leak.column for leak in found] == ["category_id"]
     with pytest.raises(DataError, match=r"take 'category_id' out of fields.items"):
         refuse_leaks(found)
+
+
+def test_numbers_and_tags_that_are_the_label_under_another_name() -> None:
+    generator = np.random.default_rng(0)
+    size = 60
+    price = np.round(generator.lognormal(3, 1, size), 2)
+    tags = [
+        sorted(generator.choice(["red", "green", "blue", "warm"], generator.integers(1, 4), replace=False).tolist()) for _ in range(size)
+    ]
+    number = {"red": "1", "green": "2", "blue": "3", "warm": "4"}
+    frame = pl.DataFrame(
+        {
+            "price": price,
+            "cents": [None if row == 7 else round(value * 100) for row, value in enumerate(price)],
+            "cheapness": -np.log(price),
+            "band": np.digitize(price, np.quantile(price, [0.25, 0.5, 0.75])).astype(float),
+            "weight": price * generator.lognormal(0, 0.5, size),
+            "tags": tags,
+            "labels": [list(reversed(some)) for some in tags],
+            "tag_ids": [[number[tag] for tag in some] for some in tags],
+            "most_tags": [some[:1] if row % 9 == 0 else some for row, some in enumerate(tags)],
+        },
+        strict=False,
+    )
+    fields = {name: FieldType.TAGS if "tag" in name or name == "labels" else FieldType.NUMBER for name in frame.columns}
+    names = [f"i{item}" for item in range(size)]
+    nobody = Table(Vocabulary([]), pl.DataFrame({"user_id": []}), {})
+    dataset = Dataset(
+        Table(Vocabulary(names), frame, fields), nobody, Histories(offsets=np.zeros(1, dtype=np.int64), items=np.zeros(0, dtype=np.int32))
+    )
+    priced = item_leaks(dataset, "price", read_labels(frame["price"], "number", what="w"), "price")
+    assert {leak.column for leak in priced} == {"cents", "cheapness"}
+    with pytest.raises(
+        DataError, match=r"task price: 'cents' \(fields.items\) has the order of the label, rank correlation 1.000 over 59 rows"
+    ):
+        refuse_leaks(priced)
+    tagged = item_leaks(dataset, "tags", read_labels(frame["tags"], "tags", what="w"), "tags")
+    assert {leak.column for leak in tagged} == {"labels", "tag_ids"}
+    few = Dataset(Table(Vocabulary(names[:19]), frame[:19], fields), nobody, dataset.histories)
+    for name in ("price", "tags"):  # as good as chance
+        assert item_leaks(few, name, read_labels(frame[:19][name], "number" if name == "price" else "tags", what="w"), name) == []

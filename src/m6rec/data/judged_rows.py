@@ -7,7 +7,6 @@ Dimension keys: X rows, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -16,6 +15,7 @@ from m6rec.base.errors import DataError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, FieldType
 from m6rec.data.labels import Labels, read_labels
+from m6rec.data.schema import more, shown
 
 
 def exposure_labels(
@@ -55,10 +55,7 @@ def exposure_labels(
                 f"{what}: scenario '{name}' has {int(there.sum()):,} exposures and none has a label; take it out of tasks.{task}.scenarios"
             )
         asked |= there
-    inside = read_labels(rows.labels[label].filter(pl.Series(asked)), kind, positive, what=what, names=names, check=check)
-    values = np.full((len(rows), *inside.values.shape[1:]), np.nan, dtype=np.float32)
-    values[asked] = inside.values
-    return replace(inside, values=values)
+    return read_labels(_only(rows.labels[label], pl.Series(asked)), kind, positive, what=what, names=names, check=check)
 
 
 def text_labels(
@@ -75,23 +72,23 @@ def text_labels(
     """The labels of a task on texts, one for every row; unknown (NaN) outside the kinds of texts that it reads.
 
     Raises:
-        DataError: no such column, a kind of text that there is none of, labels that nothing can be learned from.
+        DataError: no such column, a kind of text that there is none of, labels that nothing can be learned from, a span that ends beyond
+            its text.
     """
     what = f"task {task}, column '{label}'"
     if label not in texts.columns:
         raise DataError(f"{what}: the texts have no such column{nearest(label, texts.columns)}; correct tasks.{task}.label")
-    if kinds is None:
-        return read_labels(texts[label], kind, positive, what=what, names=names, check=check)
-    known = texts[Columns.KIND].drop_nulls().unique(maintain_order=True).to_list()
-    for name in kinds:
-        if name not in known:
-            hint = nearest(name, known) or f"; kinds: {', '.join(known[:10])}"
-            raise DataError(f"{what}: there is no text of the kind '{name}'{hint}; correct tasks.{task}.texts")
-    read = texts[Columns.KIND].is_in(list(kinds)).fill_null(False)
-    inside = read_labels(texts[label].filter(read), kind, positive, what=what, names=names, check=check)
-    values = np.full((len(texts), *inside.values.shape[1:]), np.nan, dtype=np.float32)
-    values[read.to_numpy()] = inside.values
-    return replace(inside, values=values)
+    column = texts[label]
+    if kinds is not None:
+        known = texts[Columns.KIND].drop_nulls().unique(maintain_order=True).to_list()
+        for name in kinds:
+            if name not in known:
+                hint = nearest(name, known) or f"; kinds: {', '.join(known[:10])}"
+                raise DataError(f"{what}: there is no text of the kind '{name}'{hint}; correct tasks.{task}.texts")
+        column = _only(column, texts[Columns.KIND].is_in(list(kinds)).fill_null(False))
+    labels = read_labels(column, kind, positive, what=what, names=names, check=check)
+    _refuse_beyond(labels, texts, what)
+    return labels
 
 
 def item_labels(
@@ -130,8 +127,9 @@ def check_parts(labels: Labels, parts: np.ndarray, *, task: str) -> list[str]:
         DataError: training has no label, no positive or no negative row; a class that training never shows is asked for later.
     """
     known = labels.known
-    counts = [_counts(labels, known & (parts == part)) for part in range(3)]
-    if not counts[0].sum():
+    rows = [known & (parts == part) for part in range(3)]
+    counts = [_counts(labels, some) for some in rows]
+    if not rows[0].any():
         raise DataError(
             f"task {task}: no training row has a label ({int(known.sum()):,} rows have one); look at the split, or leave the task out"
         )
@@ -148,8 +146,8 @@ def check_parts(labels: Labels, parts: np.ndarray, *, task: str) -> list[str]:
                 "give training rows of it, merge it with another class, or leave these cells blank"
             )
     found = []
-    for name, count in zip(("validation", "test"), counts[1:], strict=True):
-        if not count.sum():
+    for name, some, count in zip(("validation", "test"), rows[1:], counts[1:], strict=True):
+        if not some.any():
             found.append(f"task {task}: no {name} row has a label")
         elif labels.kind == "binary" and not count.all():
             found.append(f"task {task}: no {name} row is {'positive' if count[0] else 'negative'}, so its AUC is unknown")
@@ -157,13 +155,38 @@ def check_parts(labels: Labels, parts: np.ndarray, *, task: str) -> list[str]:
 
 
 def _counts(labels: Labels, rows: np.ndarray) -> np.ndarray:
-    """int64 (C,): rows of every class, tag or answer; one number for the kinds without names."""
+    """int64 (C,): rows of every class, tag, answer or label of spans; one number for numbers, which have no names."""
+    if labels.kind == "tokens":
+        assert labels.spans is not None, "labels of words come with their spans"
+        said = labels.spans.select("row", "label").unique()
+        return np.bincount(said["label"].to_numpy()[rows[said["row"].to_numpy()]], minlength=len(labels.names))
     values = labels.values[rows]
     if labels.kind == "tags":
         return values.sum(axis=0).astype(np.int64)
-    if labels.kind in ("number", "tokens"):
+    if labels.kind == "number":
         return np.array([len(values)])
     return np.bincount(values.astype(np.int64), minlength=len(labels.names))
+
+
+def _only(column: pl.Series, rows: pl.Series) -> pl.Series:
+    """The column, null outside `rows` (bool): a message counts rows as the table does."""
+    return pl.select(pl.when(rows).then(column)).to_series().alias(column.name)
+
+
+def _refuse_beyond(labels: Labels, texts: pl.DataFrame, what: str) -> None:
+    """Raises DataError for a span that ends beyond its text."""
+    if labels.spans is None or Columns.TEXT not in texts.columns:
+        return
+    lengths = texts[Columns.TEXT].str.len_chars()[labels.spans["row"]]
+    wrong = labels.spans["end"] > lengths
+    if wrong.any():
+        place = int(wrong.arg_true()[0])
+        row, start, end, code = labels.spans.select("row", "start", "end", "label").row(place)
+        raise DataError(
+            f"{what}: row {row + 1} has a span from {start} to {end} with label {labels.names[code]} in a text of {lengths[place]} characters, "
+            f"{shown(texts[Columns.TEXT][row])}{more(wrong)}; a span ends within its text, as it is without blanks around it and cut at "
+            "data.max_text_characters; correct the span, or leave that cell blank"
+        )
 
 
 def _in_scenario(dataset: Dataset, name: str, what: str) -> np.ndarray:

@@ -21,6 +21,7 @@ YES = ("1", "true", "yes", "y", "t", "是")
 NO = ("0", "false", "no", "n", "f", "否")
 MOST_LEVELS = 11  # whole numbers with so many values or fewer are levels (0 to 10 points), with more an amount
 MOST_CLASSES = 10_000  # more of them are ids
+NEARLY_ALL, FEWEST = 0.95, 20  # a column is of yes and no if so large a share of so many known rows is, and the rest is a mistake
 SEPARATORS = ("|", ";")  # of tags in one text; a comma or a blank is also a part of ordinary names
 CONDITION = re.compile(r"\s*(>=|<=|==|!=|=|>|<)\s*(\S.*?)\s*$")
 
@@ -34,12 +35,13 @@ class Labels:
     ordinal  values float32 (X,): code of `names`, the levels from low to high; NaN unknown
     number   values float32 (X,): the number, NaN unknown; no names
     tags     values float32 (X, C): 0 or 1, a row of NaN where unknown; names in alphabetical order
-    tokens   values float32 (X,): how many spans the row has, NaN unknown; names of the spans' labels (the spans: `read_spans`)
+    tokens   values float32 (X,): how many spans the row has, NaN unknown; names of the spans' labels; spans as `read_spans` gives them
     """
 
     kind: LabelKind
     names: list[str]
     values: np.ndarray
+    spans: pl.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -73,8 +75,8 @@ def read_labels(
         check: whether labels that nothing can be learned from are refused; False for rows to be judged or measured.
 
     Raises:
-        DataError: no label is known; a value outside the set; checked: no positive (or no other) row, one class only, a class with one
-            row, one number only.
+        DataError: no label is known; a value outside the set, or one that is neither yes nor no among values that nearly all are; checked:
+            no positive (or no other) row, one class only, a class with one row, one number only.
     """
     kind = ("binary" if positive is not None else guess_kind(column)) if kind is None else kind
     if kind not in get_args(LabelKind):
@@ -103,8 +105,9 @@ def read_labels(
 def guess_kind(column: pl.Series) -> LabelKind:
     """What kind of labels a column seems to hold.
 
-    Booleans, 0 and 1, yes and no: binary. Lists: tags (of spans: tokens). Whole numbers of 3 to 11 values: ordinal; other numbers:
-    number. Text with | or ; in it: tags; JSON of spans: tokens; other text: classes.
+    Booleans, 0 and 1, yes and no: binary, also where a few other values stand among them (`read_labels` refuses these). Lists: tags (of
+    spans: tokens). Whole numbers of 3 to 11 values: ordinal; other numbers: number. Text with | or ; in it: tags; JSON of spans: tokens;
+    other text: classes.
     """
     if isinstance(column.dtype, (pl.List, pl.Array)):
         inner = column.dtype.inner
@@ -113,16 +116,35 @@ def guess_kind(column: pl.Series) -> LabelKind:
         return "binary"
     text = _plain(column).drop_nulls()
     found = text.cast(pl.Float64, strict=False)
+    if _nearly_yes_or_no(text, found):
+        return "binary"
     if text.len() and found.null_count() == 0:
-        if bool(found.is_in([0.0, 1.0]).all()):
-            return "binary"
         whole = bool((found == found.floor()).all())
         return "ordinal" if whole and 3 <= found.n_unique() <= MOST_LEVELS else "number"
-    if text.len() and bool(text.str.to_lowercase().is_in([*YES, *NO]).all()):
-        return "binary"
     if is_spans(text):
         return "tokens"
     return "tags" if any(text.str.contains(mark, literal=True).any() for mark in SEPARATORS) else "classes"
+
+
+def _nearly_yes_or_no(text: pl.Series, numbers: pl.Series) -> bool:
+    """Whether known values are yes and no, all or but for a few mistakes.
+
+    Ratings of which nearly all are 1 never say 0, and amounts of which nearly all are 0 are seldom 1: where all are numbers, no answer
+    may be rarer than the mistakes.
+    """
+    words = _answer_words(text)
+    yes, no = (int((words.is_in(said) | (numbers == value).fill_null(False)).sum()) for said, value in ((YES, 1), (NO, 0)))
+    others = len(words) - yes - no
+    if not others:
+        return len(words) > 0
+    if len(words) < FEWEST or yes + no < NEARLY_ALL * len(words):
+        return False
+    return min(yes, no) >= (others if numbers.null_count() == 0 else 1)
+
+
+def _answer_words(text: pl.Series) -> pl.Series:
+    """Yes and no in lower case; "1.0" is what a missing value makes of a 1 in a CSV file."""
+    return text.str.to_lowercase().str.replace(r"^([01])\.0+$", "${1}")
 
 
 def _plain(column: pl.Series) -> pl.Series:
@@ -200,17 +222,17 @@ def _yes_or_no(column: pl.Series, what: str) -> np.ndarray:
         wrong = (~found.is_in([0.0, 1.0])).fill_null(False)
         values = found
     else:
-        text = _plain(column).str.to_lowercase()
-        # "1.0" is what a missing value makes of a 1 in a CSV file
-        text = text.str.replace(r"^([01])\.0+$", "${1}")
+        text = _answer_words(_plain(column))
         values = text.is_in(YES).cast(pl.Float32)
         values = values.set(text.is_null(), None)
         wrong = (~text.is_in([*YES, *NO])).fill_null(False)
     if wrong.any():
         row = int(wrong.arg_true()[0])
+        other_kinds = "ordinal, number or classes" if _number(str(column[row])) is not None else "classes"
         raise DataError(
-            f"{what}: row {row + 1} is {shown(column[row])}, which is neither yes (1, true, yes) nor no (0, false, no){more(wrong)}; "
-            "say which values mean yes, e.g. positive: '>=4' or positive: 'buy|cart'"
+            f"{what}: row {row + 1} is {shown(column[row])}, which is neither yes (1, true, yes) nor no (0, false, no){more(wrong)}, of "
+            f"{len(column) - column.null_count():,} rows; correct it or leave it blank, say which values mean yes, e.g. positive: '>=4' or "
+            f"positive: 'buy|cart', or what else they are: kind: {other_kinds}"
         )
     return values.fill_null(float("nan")).to_numpy().astype(np.float32)
 
@@ -256,7 +278,7 @@ def _tokens(column: pl.Series, what: str, names: list[str] | None) -> Labels:
     values = np.bincount(spans["row"].to_numpy(), minlength=len(column)).astype(np.float32)
     nothing = column.is_null() if column.dtype != pl.String else _plain(column).is_null()
     values[nothing.to_numpy()] = np.nan
-    return Labels("tokens", found, values)
+    return Labels("tokens", found, values, spans)
 
 
 def _sorted_names(names: list[str]) -> list[str]:

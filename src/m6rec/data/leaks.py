@@ -18,7 +18,7 @@ import polars as pl
 from m6rec.base.errors import DataError
 from m6rec.data.dataset import Dataset
 from m6rec.data.fields import FieldType
-from m6rec.data.labels import Labels
+from m6rec.data.labels import Labels, read_labels
 from m6rec.data.roles import COUNT_WORDS, tokens
 
 CERTAIN, SUSPICIOUS = 0.99, 0.95  # AUC, accuracy or share of variance explained by one column alone
@@ -28,6 +28,8 @@ FEW_VALUES, BINS = 20, 256  # numbers of more values are cut into bins of equal 
 MOST_TAGS = 5  # of a label of tags, the commonest
 COUNTED, COUNTED_BY_NAME = 0.9, 0.3  # rank correlation of an item field with how often the item occurs
 JUST_BEFORE = 60.0  # seconds
+RATED, FEWEST_OF_ONE = 0.98, 5  # rank correlation of a field with the mean label of each item (user), those of so many rows or more
+NEARER, SWAPS = 0.2, 10  # all rows leave so small a share open of what training rows leave, which is worth so many swaps of neighbours
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,18 @@ class Leak:
         return f"{of}'{self.column}' ({self.place}) {self.measure} {self.score:.3f} over {self.rows:,} rows; {self.advice}"
 
 
-def suspected_leaks(dataset: Dataset, labels: Mapping[str, Labels]) -> list[Leak]:
+def suspected_leaks(dataset: Dataset, labels: Mapping[str, Labels], parts: np.ndarray | None = None) -> list[Leak]:
     """What leaks into tasks on candidates, the surest first.
 
     Args:
         labels: task name -> its labels, one for every exposure (see `judged_rows.exposure_labels`).
+        parts: int8 (X,), 0 training, above it held out, as `row_splits.split_rows` gives them; None: fields made of labels that are held
+            out are not looked for.
     """
     rows = dataset.exposures
     found = _counts_of_the_period(dataset)
+    if rows is not None and parts is not None:
+        found += _rates_of_the_period(dataset, labels, parts)
     if rows is not None and len(rows):
         some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(np.int64))
         columns = {(place, name): (codes, half) for place, name, codes, half in _columns(dataset, some)}
@@ -81,22 +87,40 @@ def item_leaks(dataset: Dataset, field: str, labels: Labels, task: str) -> list[
     """Fields of the items that say the same as the field that a task on items judges: each value of one goes with one value of the other.
 
     A field that is finer than the label (brand -> category) is no leak; one with a value for almost every item is told by its name only.
+    Of a label that is a number: number fields in the same order (or the opposite one); of tags: the same tags, whatever they are called.
     """
     known = labels.known
     found: list[Leak] = []
-    if labels.kind not in ("classes", "binary", "ordinal"):
-        return found
-    codes = labels.values[known].astype(np.int64)
+    codes = labels.values[known].astype(np.int64) if labels.kind in ("classes", "binary", "ordinal") else None
     for name, kind in dataset.items.fields.items():
         if name == field or kind in (FieldType.TEXT, FieldType.VECTOR):
             continue
-        other = _coded(dataset.items.frame[name])[known]
-        pairs = len(np.unique(codes * (int(other.max(initial=0)) + 1) + other))
-        values = len(np.unique(other))
-        if 1 < values == pairs == len(np.unique(codes)) and values * FEWEST <= 2 * len(codes):
+        column = dataset.items.frame[name]
+        score, measure, count = 0.0, "and the label determine each other:", int(known.sum())
+        if codes is not None:
+            other = _coded(column)[known]
+            pairs = len(np.unique(codes * (int(other.max(initial=0)) + 1) + other))
+            values = len(np.unique(other))
+            score = float(1 < values == pairs == len(np.unique(codes)) and values * FEWEST <= 2 * len(codes))
+        elif labels.kind == "number" and kind == FieldType.NUMBER:
+            both = known & column.is_not_null().to_numpy()
+            count, measure = int(both.sum()), "has the order of the label, rank correlation"
+            score = abs(_rank_correlation(column.to_numpy()[both], labels.values[both])) if count >= FEWEST else 0.0
+        elif labels.kind == "tags" and kind == FieldType.TAGS and count >= FEWEST:
+            score = float(_same_tags(column.filter(pl.Series(known)), labels.values[known]))
+        if score >= CERTAIN:
             advice = f"it is the label under another name: take '{name}' out of fields.items"
-            found.append(Leak(task, name, "fields.items", 1.0, "and the label determine each other:", len(codes), True, advice))
+            found.append(Leak(task, name, "fields.items", score, measure, count, True, advice))
     return found
+
+
+def _same_tags(column: pl.Series, values: np.ndarray) -> bool:
+    """Whether the tags of a field are those of the label (X, C), whatever they are called: of each the same rows."""
+    values = values[:, values.any(axis=0)]
+    if values.shape[1] < 2 or column.explode().drop_nulls().str.strip_chars().n_unique() != values.shape[1]:
+        return False
+    others = read_labels(column, "tags", what=column.name, check=False).values
+    return {tag.tobytes() for tag in np.nan_to_num(others).T == 1} == {tag.tobytes() for tag in values.T == 1}
 
 
 def refuse_leaks(leaks: list[Leak]) -> list[str]:
@@ -263,12 +287,84 @@ def _counts_of_the_period(dataset: Dataset) -> list[Leak]:
         known = column.is_not_null().to_numpy() & (seen > 0)
         if known.sum() < FEWEST or column.filter(pl.Series(known)).n_unique() < 2:
             continue
-        pair = pl.DataFrame({"value": column.to_numpy()[known], "seen": seen[known]})
-        correlation = pair.select(pl.corr("value", "seen", method="spearman")).item()
-        score = abs(float(correlation)) if correlation is not None else 0.0
+        score = abs(_rank_correlation(column.to_numpy()[known], seen[known]))
         named = bool(COUNT_WORDS & set(tokens(name)))
         if score >= COUNTED or (named and score >= COUNTED_BY_NAME):
             advice = f"if it was counted over the whole period it knows the test: take '{name}' out of fields.items"
             measure = "goes with how often an item occurs, rank correlation"
             found.append(Leak("", name, "fields.items", score, measure, int(known.sum()), False, advice))
     return found
+
+
+def _rates_of_the_period(dataset: Dataset, labels: Mapping[str, Labels], parts: np.ndarray) -> list[Leak]:
+    """Number fields of items (users) that are the mean, or the sum, of a label over all rows of each of them, the held-out ones too.
+
+    Such a rate of the training rows alone is known in time, and what an item is truly like goes with its training rows, or with every other
+    row, nearly as well as with all rows. A field made of all rows goes with all of them far better than with either.
+    """
+    rows = dataset.exposures
+    assert rows is not None
+    found: dict[tuple[str, str], Leak] = {}
+    for place, table, keys in (("fields.items", dataset.items, rows.items), ("fields.users", dataset.users, rows.users)):
+        numbers = [name for name, kind in table.fields.items() if kind == FieldType.NUMBER]
+        for task, what, values in _judged_numbers(dataset, labels) if numbers else ():
+            known = np.flatnonzero(~np.isnan(values))
+            known = known[np.argsort(keys[known], kind="stable")]
+            training, every_other = known[parts[known] == 0], known[::2]
+            counts = np.bincount(keys[known], minlength=len(table))
+            asked = (counts >= FEWEST_OF_ONE) & (np.bincount(keys[known[parts[known] > 0]], minlength=len(table)) > 0)
+            for name in numbers:
+                column = table.frame[name].fill_nan(None)
+                some = asked & column.is_not_null().to_numpy()
+                if some.sum() < FEWEST or (place, name) in found:
+                    continue
+                field = column.to_numpy()[some]
+                for way in ("mean", "sum"):
+                    rates = [_by_key(keys[of], values[of], len(table), way)[some] for of in (known, training, every_other)]
+                    alike = abs(_rank_correlation(field, rates[0]))
+                    if alike >= RATED and _made_of_the_first(field, rates):
+                        one = place.removeprefix("fields.").removesuffix("s")
+                        measure = f"is the {way} of {what} of each {one}, held-out rows counted in, rank correlation"
+                        advice = f"it knows the test: take '{name}' out of {place}, or make it of training rows only"
+                        found[place, name] = Leak(task, name, place, alike, measure, len(known), True, advice)
+                        break
+    return list(found.values())
+
+
+def _made_of_the_first(field: np.ndarray, rates: list[np.ndarray]) -> bool:
+    """Whether a field is nearer to the first of some rates than to all others: in rank by far, or because it equals the first alone."""
+    first, *others = (1 - abs(_rank_correlation(field, rate)) for rate in rates)
+    swaps = 12 * SWAPS / len(field) ** 3  # what so many swaps of neighbours take from a rank correlation of 1
+    if min(others) >= swaps and first <= NEARER * min(others):
+        return True
+    equal, *others_equal = (np.allclose(field, rate, rtol=1e-4, atol=1e-6) for rate in rates)
+    return bool(equal and not any(others_equal))
+
+
+def _judged_numbers(dataset: Dataset, labels: Mapping[str, Labels]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Task, what it is called and float (X,), NaN unknown: labels that have a mean, and the columns of numbers that they are read from."""
+    assert dataset.exposures is not None
+    for task, known in labels.items():
+        if known.kind in ("binary", "number"):
+            yield task, "the label", known.values
+        elif known.kind == "ordinal":
+            codes = np.nan_to_num(known.values).astype(np.int64)
+            yield task, "the label", np.where(np.isnan(known.values), np.nan, known.level_values()[codes])
+    for name, column in dataset.exposures.labels.to_dict().items():
+        if column.dtype.is_numeric():
+            yield "", f"the label column '{name}'", column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _by_key(keys: np.ndarray, values: np.ndarray, size: int, way: str) -> np.ndarray:
+    """float64 (size,): the sum or the mean of the values of each key; of a key without values 0, or the mean of all."""
+    sums, counts = np.bincount(keys, values, minlength=size), np.bincount(keys, minlength=size)
+    if way == "sum":
+        return sums
+    means: np.ndarray = np.where(counts > 0, sums / np.maximum(counts, 1), values.mean() if len(values) else 0.0)
+    return means
+
+
+def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's; 0 where one of the two is the same everywhere."""
+    found = pl.DataFrame({"one": one, "other": other}).select(pl.corr("one", "other", method="spearman")).item()
+    return 0.0 if found is None or np.isnan(found) else float(found)

@@ -11,7 +11,6 @@ import torch
 
 from m6rec.data.columns import Columns
 from m6rec.data.labels import Labels
-from m6rec.data.spans import read_spans
 from m6rec.evaluation.judged import Judged
 from m6rec.tasks.config import JudgeConfig
 from m6rec.tasks.judge_text import JudgeTexts
@@ -59,7 +58,7 @@ class TextJudging:
         for name in configs:
             check, here = checks[name], place[name]
             if check.labels.kind == "tokens":
-                spans[name] = _spans(bench, configs[name].label, name, check, len(documents))
+                spans[name] = _spans(check, len(documents))
                 parts[here] = np.maximum(parts[here], check.parts)
                 continue
             values = np.full((len(documents), *check.labels.values.shape[1:]), np.nan, dtype=np.float32)
@@ -147,18 +146,17 @@ class TextJudging:
         ]
 
 
-def _spans(bench: Workbench, label: str, name: str, check: TaskCheck, documents: int) -> list[list[Span] | None]:
+def _spans(check: TaskCheck, documents: int) -> list[list[Span] | None]:
     """The spans of each document; None where it has no label."""
-    assert bench.dataset.texts is not None
-    frame, names = read_spans(bench.dataset.texts[label], what=f"task {name}, column '{label}'", names=check.labels.names)
+    assert check.labels.spans is not None, "labels of words come with their spans"
     known = check.labels.known & (check.parts >= 0)
     found: list[list[Span] | None] = [None] * documents
     for row in np.flatnonzero(known).tolist():
         found[row] = []
-    for row, start, end, code in frame.select("row", "start", "end", "label").iter_rows():
+    for row, start, end, code in check.labels.spans.select("row", "start", "end", "label").iter_rows():
         given = found[row]
         if given is not None:
-            given.append(Span(start, end, names[code]))
+            given.append(Span(start, end, check.labels.names[code]))
     return found
 
 

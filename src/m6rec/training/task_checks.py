@@ -84,7 +84,7 @@ def check_tasks(dataset: Dataset, config: M6RecConfig, *, refuse: bool = True) -
     if config.writes:
         check_writes(dataset, config.writes)
     if judged:
-        checked.leaks.extend(suspected_leaks(dataset, judged))
+        checked.leaks.extend(suspected_leaks(dataset, judged, exposure_parts))
     if refuse:
         checked.warnings.extend(refuse_leaks(checked.leaks))
     return checked
