@@ -159,7 +159,7 @@ def test_a_task_may_come_after_one_that_is_asked_wherever_it_is(m6rec: Callable[
 
 def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> None:
     shown = pl.read_csv(shop / "shown.csv")
-    before = (shop / "shown.csv").read_bytes()
+    before = {name: (shop / name).read_bytes() for name in ("shown.csv", "items.csv")}
     try:
         shown.with_columns(dwell=pl.col("clicked") * 5 + pl.col("dwell")).write_csv(shop / "shown.csv")
         code, out, err = m6rec("validate", shop / "config.yaml")
@@ -171,7 +171,24 @@ def test_leaks_are_listed_and_refused(m6rec: Callable[..., Any], shop: Path) -> 
         code, _, err = m6rec("validate", shop / "config.yaml", "--set", "fields.context={}")
         assert "task shelf: 'section' (fields.items) and the label determine each other" in err
     finally:
-        (shop / "shown.csv").write_bytes(before)
+        for name, content in before.items():
+            (shop / name).write_bytes(content)
+
+
+def test_a_rate_over_the_whole_log_is_refused_and_one_of_its_training_rows_is_not(
+    m6rec: Callable[..., Any], shop: Path, tmp_path: Path
+) -> None:
+    shown, items = pl.read_csv(shop / "shown.csv"), pl.read_csv(shop / "items.csv")
+    for name in ("shown.csv", "events.csv", "texts.csv", "config.yaml"):
+        (tmp_path / name).write_bytes((shop / name).read_bytes())
+    declared = ["--set", "fields.items.ctr=number", "--set", "split.validation_from=1080000", "--set", "split.test_from=1100000"]
+    for until, refused in ((2_000_000, True), (1_080_000, False)):
+        rates = shown.filter(pl.col("time") < until).group_by("item_id").agg(ctr=pl.col("clicked").mean())
+        items.join(rates, "item_id", how="left").write_csv(tmp_path / "items.csv")
+        code, out, err = m6rec("validate", tmp_path / "config.yaml", *declared)
+        assert code == int(refused), err
+        assert ("take 'ctr' out of fields.items" in err) == refused
+        assert ("leak: task click: 'ctr' (fields.items) is the mean of the label of each item" in out) == refused
 
 
 def test_words_of_a_candidate_cannot_be_labelled() -> None:
