@@ -140,6 +140,8 @@ def test_small_cells_are_shown_and_left_out_of_means() -> None:
     assert f"is left out of means: {rarest} rows have the rarer answer, fewer than {rarest + 1}." in text
     assert "mean of 2 cells" in text
     assert overall(cells_of(pair, least=10_000), "joint") == []
+    numbers = replace(pair[0], task="stars", kind="number", metrics=["rmse"])
+    assert cells_of([numbers], least=10_000)[0].defined, "only yes and no can be few"
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

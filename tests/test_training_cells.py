@@ -24,6 +24,7 @@ from m6rec.training.adversarial import Adversary
 from m6rec.training.averaging import WeightAverage
 from m6rec.training.cells import Cells
 from m6rec.training.config import TrainConfig
+from m6rec.training.configuration_checks import check_asked
 from m6rec.training.loop import Loop
 from m6rec.training.progress import Progress, few
 from m6rec.training.row_optimizer import ROW_STATE, AdamWithRows
@@ -149,21 +150,23 @@ def test_a_task_may_weigh_differently_in_one_scenario() -> None:
 
 @pytest.mark.parametrize("on", ["text", "item"])
 def test_scenarios_and_places_are_for_candidates(on: str) -> None:
-    def judge(**settings: Any) -> JudgeConfig:
-        return JudgeConfig.build({"label": "mood", "on": on, **settings}, source="tasks.mood")
+    def check(**settings: Any) -> None:
+        check_asked("mood", JudgeConfig.build({"label": "mood", "on": on, **settings}, source="tasks.mood"))
 
-    with pytest.raises(ConfigError, match=rf"scenarios is for on: candidate, .*\(on: {on}\); leave it out"):
-        judge(scenarios=["nosuch"])
+    with pytest.raises(ConfigError, match=rf"tasks.mood.scenarios is \['nosuch'\], .*\(on: {on}\) has no scenarios; leave it out"):
+        check(scenarios=["nosuch"])
     for way in ("adjust", "propensity"):
-        with pytest.raises(ConfigError, match=rf"position: {way} is for on: candidate, .*\(on: {on}\); leave it out"):
-            judge(position=way)
-    assert judge(scenarios=None, position="auto") == judge()
+        with pytest.raises(ConfigError, match=rf"tasks.mood.position is '{way}', .* has no position; leave it out"):
+            check(position=way)
+    check(scenarios=None, position="auto")
+    check(position="ignore")
 
 
 def test_a_task_is_asked_somewhere() -> None:
-    with pytest.raises(ConfigError, match=r"scenarios is an empty list, .*; leave it out for everywhere"):
-        JudgeConfig.build({"label": "clicked", "scenarios": []}, source="tasks.click")
-    assert JudgeConfig.build({"label": "clicked", "scenarios": ["feed"]}, source="tasks.click").scenarios == ["feed"]
+    nowhere = JudgeConfig.build({"label": "clicked", "scenarios": []}, source="tasks.click")
+    with pytest.raises(ConfigError, match=r"tasks.click.scenarios is an empty list, .*; leave it out for everywhere"):
+        check_asked("click", nowhere)
+    check_asked("click", nowhere.model_copy(update={"scenarios": ["feed"]}))
 
 
 def test_a_weight_of_zero_is_not_trained(tmp_path: Path) -> None:

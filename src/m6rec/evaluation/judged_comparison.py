@@ -34,7 +34,12 @@ class Cell:
     @property
     def defined(self) -> bool:
         """Whether the cell counts in means: its metric is defined, and a binary label has at least `least` rows of either answer."""
-        return self.rarer >= self.least and any(not math.isnan(estimate.mean) for estimate in self.estimates.values())
+        return not self.few and any(not math.isnan(estimate.mean) for estimate in self.estimates.values())
+
+    @property
+    def few(self) -> bool:
+        """Whether a binary label has fewer rows of either answer than `least`."""
+        return next(iter(self.judged.values())).kind == "binary" and self.rarer < self.least
 
     @property
     def rarer(self) -> int:

@@ -232,7 +232,7 @@ def undefined(cells: Sequence[Cell]) -> list[str]:
             reason = "it has no row with a known label"
         elif one.kind == "binary" and one.truth.min() == one.truth.max():
             reason = f"all {len(one):,} labels are {'yes' if one.truth[0] > 0.5 else 'no'}"
-        elif cell.rarer < cell.least:
+        elif cell.few:
             sentences.append(f"{cell.name} is left out of means: {cell.rarer:,} rows have the rarer answer, fewer than {cell.least:,}.")
             continue
         sentences.append(f"{metric_label(cell.metric)} of {cell.name} is undefined: {reason}. It is left out of means.")

@@ -176,14 +176,6 @@ class JudgeConfig(Config):
             raise ValueError("texts and unlabelled are for on: text")
         if self.on != "candidate" and self.scenario_weights:
             raise ValueError("scenario_weights is for on: candidate; set weight")
-        if self.on != "candidate" and self.scenarios is not None:
-            raise ValueError(
-                f"scenarios is for on: candidate, and what is judged on its own is asked in none (on: {self.on}); leave it out"
-            )
-        if self.on != "candidate" and self.position in ("adjust", "propensity"):
-            raise ValueError(f"position: {self.position} is for on: candidate, where exposures have places (on: {self.on}); leave it out")
-        if self.scenarios == []:
-            raise ValueError("scenarios is an empty list, and a task is asked somewhere; leave it out for everywhere")
         if self.positive is not None and self.kind not in (None, "binary"):
             raise ValueError(f"positive is for binary labels, kind is {self.kind}")
         return self

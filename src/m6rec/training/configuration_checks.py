@@ -12,7 +12,7 @@ from m6rec.base.extras import require
 from m6rec.config import M6RecConfig
 from m6rec.fusion.config import MODEL
 from m6rec.fusion.member import MEMBERS
-from m6rec.tasks.config import SharingConfig
+from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.text.augment import read_synonyms, translation_command
 from m6rec.text.wording import Wording
 
@@ -41,6 +41,20 @@ def check_configuration(config: M6RecConfig, folder: Path) -> None:
 
         check_balance(config.train.balance)
     check_trainable(config)
+    for name, task in config.judges.items():
+        check_asked(name, task)
+
+
+def check_asked(name: str, task: JudgeConfig) -> None:
+    """Raises ConfigError: scenarios or places of a task that is asked in none; a task that is asked nowhere."""
+    if task.on != "candidate":
+        for key, value in (("scenarios", task.scenarios), ("position", task.position)):
+            if value not in (None, "auto", "ignore"):
+                raise ConfigError(
+                    f"tasks.{name}.{key} is {value!r}, and what is judged on its own (on: {task.on}) has no {key}; leave it out"
+                )
+    elif task.scenarios == []:
+        raise ConfigError(f"tasks.{name}.scenarios is an empty list, and a task is asked somewhere; leave it out for everywhere")
 
 
 def wording_of(config: M6RecConfig, folder: Path) -> Wording:
