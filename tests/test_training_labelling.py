@@ -86,6 +86,16 @@ def test_items_without_the_field_are_offered(model: Any) -> None:
         to_label(model, "category", 5, pl.DataFrame({"text": ["a"]}))
 
 
+def test_filled_texts_of_no_kind_become_one_that_the_task_reads(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that reads reviews only would pass a text by that says no kind, label and all."""
+    judge = model.texts.judge
+    monkeypatch.setitem(judge.configs, "topic", judge.configs["topic"].model_copy(update={"texts": ["query", "note"]}))
+    own = pl.DataFrame({"text": ["card stolen", "where is my money"], "topic": ["card", "money"]})
+    assert read_filled(model, "topic", own)[0]["kind"].to_list() == ["query", "query"]
+    said = own.with_columns(pl.Series("kind", ["note", None]))
+    assert read_filled(model, "topic", said)[0]["kind"].to_list() == ["note", "query"]
+
+
 def test_a_filled_table_comes_back_without_what_was_added(model: Any) -> None:
     rows = to_label(model, "topic", 3)
     filled = rows.with_columns(pl.Series("topic", ["money", None, " card "]))

@@ -37,7 +37,7 @@ def add_task(
 ) -> None:
     """Train a new task that judges candidates for RUN; its data are read again for the label. Others' answers keep their bits.
 
-    Load it with Recommender.load_option(FOLDER), and take it out with drop_option(NAME).
+    Use it with m6rec predict --option FOLDER, or Recommender.load_option(FOLDER) and drop_option(NAME).
     """
     from m6rec.base.configuration import set_dotted
     from m6rec.tasks.config import JudgeConfig
@@ -60,5 +60,8 @@ def add_task(
             f"task {name}: {added.weights:,} weights trained ({added.share:.2%} of the backbone's)",
             f"test: {shown}",
             f"wrote {added.folder}",
+            f"next: m6rec predict {run} FILE --option {added.folder} --tasks {name} --out answers.csv"
+            if policy is Policy.OPTIONS
+            else f"next: m6rec predict {added.folder} FILE --tasks {name} --out answers.csv",
         ]
     )

@@ -79,6 +79,8 @@ def load_option(folder: Path, scorer: ServedModel) -> str:
         CheckpointError: missing, damaged, from a newer version, or trained for another backbone.
         UsageError: the model has a task of that name already.
     """
+    if not (folder / FACTS).exists() and (folder / "option" / FACTS).exists():
+        folder = folder / "option"  # what add-task writes stands in a folder of the task
     recover_folder(folder)
     part = judging_of(scorer)
     path = folder / FACTS

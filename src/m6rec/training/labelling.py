@@ -79,6 +79,8 @@ def to_label(model: ServedModel, task: str, count: int, texts: pl.DataFrame | No
 def read_filled(model: ServedModel, task: str, frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """The rows of a filled table that have a label now, without what was added for the person, and how many were left blank.
 
+    Texts that say no kind become the first kind that the task reads, where it reads some only: else training would pass them by.
+
     Raises:
         UsageError: no such task, or one on words.
         DataError: the column of the label is missing, every row is blank, or a label is not among those of the task.
@@ -94,6 +96,10 @@ def read_filled(model: ServedModel, task: str, frame: pl.DataFrame) -> tuple[pl.
     names = size.names if size.kind in ("classes", "tags") else None
     what = f"task {task}, column '{label}'"
     read_labels(filled[label], size.kind, judge.configs[task].positive, what=what, names=names, check=False)
+    kinds = judge.configs[task].texts
+    if kinds:
+        kind = pl.col(Columns.KIND) if Columns.KIND in filled.columns else pl.lit(None, dtype=pl.String)
+        filled = filled.with_columns(kind.fill_null(kinds[0]).alias(Columns.KIND))
     return filled.drop([name for name in ADDED if name in filled.columns]), frame.height - filled.height
 
 
