@@ -95,26 +95,19 @@ def test_integrated_gradients_are_complete(rec: Recommender, user: bool, text: s
         assert abs(found.lacking) < 1e-3
 
 
-def test_only_what_the_item_is_told_by_moves_the_gradients(rec: Recommender) -> None:
-    """An item without a brand of its own gets nothing from it but what the average brand is missing; nobody known has no profile to fade in."""
-    requests = question_of(rec.engine, None, ["i03"], None, None, None).whole
+def test_a_field_that_has_not_faded_in_is_the_score_of_a_vector_without_it(rec: Recommender) -> None:
     scorer = rec.engine.scorer
-    score = PresentScore(scorer, requests, 4)
-    brand = score.things.index("item: brand") + score.events
+    score = PresentScore(scorer, question_of(rec.engine, None, ["i03"], None, None, None).whole, 4)
+    place = score.things.index("item: brand")
+    whole = torch.ones(1, score.events + len(score.things))
+    without = whole.clone()
+    without[0, score.events + place] = 0
     with torch.no_grad():
-        here = score(torch.ones(1, score.events + len(score.things)))
-        without = torch.ones(1, score.events + len(score.things))
-        without[0, brand] = 0
-        gone = score(without)
-        state = scorer.vectors[4] - score.parts[score.things.index("item: brand")]
-    vectors, kept = scorer.vectors.clone(), scorer.vectors
-    vectors[4] = state
-    score.average, score.parts = vectors[4], score.parts * 0  # the same vector, put there by hand
-    with torch.no_grad():
-        by_hand = score(torch.ones_like(without))
-    assert scorer.vectors is kept
-    assert float(gone) == pytest.approx(float(by_hand), abs=1e-5)
-    assert float(gone) != pytest.approx(float(here), abs=1e-6)
+        here, gone = float(score(whole)), float(score(without))
+        score.average, score.parts = scorer.vectors[4] - score.parts[place], score.parts * 0  # that vector, put there by hand
+        by_hand = float(score(whole))
+    assert gone == pytest.approx(by_hand, abs=1e-5)
+    assert gone != pytest.approx(here, abs=1e-6)
 
 
 def test_gradients_are_asked_for(rec: Recommender) -> None:
