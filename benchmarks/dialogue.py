@@ -35,11 +35,9 @@ from m6rec.training.progress import Progress
 SETTINGS = ["model.size=tiny", "pretrain.epochs=1", "train.threads=1", "evaluation.baselines=[popularity]", "evaluation.resamples=100"]
 SAMPLE = [
     *("model.width=32", "model.history=20", "pretrain.epochs=1", "train.epochs=6", "train.threads=1", "text.vocabulary=800"),
-    *("evaluation.baselines=[popularity]", "evaluation.resamples=100"),
+    *("evaluation.baselines=[popularity]", "evaluation.resamples=100", "evaluation.worth={}"),
 ]
-UNASKED = (
-    r"^  (click|purchase|rating|category|reason|review|query|reply): .*\n"  # tasks of the sample that have no part in a conversation here
-)
+UNASKED = r"^  (click|purchase|like|long_view|dislike|rating|category|reason|review|query|reply): .*\n"  # no part of a conversation here
 
 
 def named(source: Path, work: Path, sequences: str | None, settings: list[str], seed: int) -> dict[str, Any]:
@@ -69,7 +67,7 @@ def named(source: Path, work: Path, sequences: str | None, settings: list[str], 
     }
 
 
-def service(work: Path, seed: int, users: int, items: int) -> dict[str, Any]:
+def service(work: Path, settings: list[str], seed: int, users: int, items: int) -> dict[str, Any]:
     """The built-in sample: made, trained on, and talked to."""
     folder = work / "sample"
     write_sample(folder, users=users, items=items, events_per_user=12.0, seed=seed, tasks=True, talk=True)
@@ -77,7 +75,7 @@ def service(work: Path, seed: int, users: int, items: int) -> dict[str, Any]:
     text = re.sub(r"^  (exposures|context): .*\n", "", re.sub(UNASKED, "", text, flags=re.MULTILINE), flags=re.MULTILINE)
     (folder / "talk.yaml").write_text(text + "  named: {answer: choose, of: dialogue}\n", encoding="utf-8")
     run = work / f"run-sample-{seed}"
-    train(load_config(folder / "talk.yaml", [*SAMPLE, f"seed={seed}"]), folder, run, progress=True)
+    train(load_config(folder / "talk.yaml", [*SAMPLE, f"seed={seed}", *settings]), folder, run, progress=True)
     fresh = fresh_dialogues("test", seed, users=users, items=items, events_per_user=12.0)
     return {
         "held-out dialogues": on_sample(run, folder / "dialogues.jsonl"),
@@ -137,7 +135,7 @@ def main() -> None:
         result["known"] = banking(asked.known)
         lines += ["## Known questions", "", f"{result['known']}", ""]
     if asked.only in (None, "service"):
-        result["service"] = service(asked.work, asked.seed, asked.users, asked.items)
+        result["service"] = service(asked.work, asked.set, asked.seed, asked.users, asked.items)
         lines += ["## The sample: known questions and handing over", ""]
         for name, found in result["service"].items():
             lines += [f"{name}: {found['dialogues']} dialogues, {found['turns']} turns", "", *service_table(found), ""]

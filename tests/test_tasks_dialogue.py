@@ -159,6 +159,13 @@ def test_it_answers_alike_when_loaded_and_alone(talked: Path) -> None:
     np.testing.assert_allclose(sum(parts.values()).sum(axis=1), 1.0, atol=1e-3)
 
 
+def test_the_report_of_a_training_tells_what_is_named_in_dialogues(talked: Path) -> None:
+    bench = open_run(talked)
+    assert bench.talking is not None
+    page = (talked / "report.html").read_text(encoding="utf-8")
+    assert f"{len(bench.talking.split.test):,} items that an assistant is the first to name" in page
+
+
 def test_new_items_can_be_named(talked: Path) -> None:
     rec = Recommender.from_pretrained(talked)
     rec.recommend(history=rec.engine.items.ids.ids[:2], task="named")

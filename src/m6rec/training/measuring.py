@@ -32,6 +32,7 @@ from m6rec.training.stages_blend import served
 from m6rec.training.workbench import Workbench
 
 BASKETS = "baskets"  # the folder of the evaluations of baskets, among the others
+NAMED = "named"  # and that of items named in dialogues
 JUDGED = "judged"  # and that of the judged rows
 BEFORE = "uncalibrated"  # and of those rows before calibration
 UNCALIBRATED = ("number", "ordinal")  # kinds of label whose answers are no probabilities
@@ -187,11 +188,21 @@ def kept_rows(folder: Path) -> JudgedRows:
 def write_report(bench: Workbench, path: Path) -> None:
     """report.html of a run from what its stages kept."""
     folder = bench.folder("evaluate")
-    others = (BASKETS, JUDGED, BEFORE)
-    found = [Evaluation.load(child) for child in sorted(folder.iterdir()) if child.is_dir() and child.name not in others]
-    completed = [Evaluation.load(child) for child in sorted((folder / BASKETS).iterdir())] if (folder / BASKETS).is_dir() else []
     rows = kept_rows(folder)
-    write_page(path, page(bench, found, rows.judged, rows.before, completed))
+    found, completed, named = (kept_evaluations(place) for place in (folder, folder / BASKETS, folder / NAMED))
+    write_page(path, page(bench, found, rows.judged, rows.before, completed, named))
+
+
+def save_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> None:
+    """Into a folder of the evaluate stage; `kept_evaluations` reads it."""
+    for number, one in enumerate(evaluations):
+        one.save(folder / f"{number:02d}-{one.name}")
+
+
+def kept_evaluations(folder: Path) -> list[Evaluation]:
+    """What `save_evaluations` kept there, without the folders of others; nothing where there is no such folder."""
+    others = (BASKETS, NAMED, JUDGED, BEFORE)
+    return [Evaluation.load(one) for one in sorted(folder.glob("*/")) if one.name not in others]
 
 
 def write_page(path: Path, text: str) -> None:

@@ -37,7 +37,17 @@ from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, ca
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging_texts import NAME as TEXTS
 from m6rec.training.loop import Loop, LoopState
-from m6rec.training.measuring import BASKETS, judge_rows, measure, measure_baskets, save_rows, write_report
+from m6rec.training.measuring import (
+    BASKETS,
+    NAMED,
+    judge_rows,
+    measure,
+    measure_baskets,
+    measure_named,
+    save_evaluations,
+    save_rows,
+    write_report,
+)
 from m6rec.training.processes import Processes
 from m6rec.training.setting_checks import training_targets
 from m6rec.training.stage import Stage
@@ -254,13 +264,12 @@ class Evaluate(Stage):
         return _beside_blend(bench, bench.config.evaluation.plain())
 
     def run(self, bench: Workbench) -> dict[str, Any]:
-        evaluations = measure(bench, baselines=bench.config.evaluation.baselines)
-        folder = bench.folder(self.name)
-        for number, evaluation in enumerate(evaluations):
-            evaluation.save(folder / f"{number:02d}-{evaluation.name}")
+        folder, baselines = bench.folder(self.name), bench.config.evaluation.baselines
+        evaluations = measure(bench, baselines=baselines)
+        save_evaluations(evaluations, folder)
         write_json(folder / "table.json", [evaluation.plain() for evaluation in evaluations])
-        for number, evaluation in enumerate(measure_baskets(bench, baselines=bench.config.evaluation.baselines)):
-            evaluation.save(folder / BASKETS / f"{number:02d}-{evaluation.name}")
+        save_evaluations(measure_baskets(bench, baselines=baselines), folder / BASKETS)
+        save_evaluations(measure_named(bench, baselines=baselines), folder / NAMED)
         rows = judge_rows(bench)
         if rows.judged:
             rows = rows.beside(judge_beside(bench, rows.judged, "test", *usual_baselines(bench.config, cheap=True)))
