@@ -63,25 +63,14 @@ class ItemStates:
             batch_tokens: tokens read at a time.
             progress: called with the number of segments just read.
         """
-        device = model.embedding.weight.device
-        offsets = torch.from_numpy(np.cumsum([0, *(len(s.ids) for s in segments)]).astype(np.int64))
-        summaries = torch.zeros(len(segments), model.shape.read_width)
-        tokens = torch.zeros(int(offsets[-1]), model.shape.read_width, dtype=dtype) if keep_tokens else None
-        training = model.training
-        model.eval()
-        try:
-            with torch.inference_mode():
-                for rows, batch in batches_by_length(segments, batch_tokens, model.shape.pad_id, device):
-                    states = model.encode(batch)
-                    summaries[torch.from_numpy(rows)] = model.summaries(batch, states).cpu()
-                    if tokens is not None:
-                        place = (offsets[torch.from_numpy(rows)].to(device)[:, None] + batch.position)[batch.real]
-                        tokens[place.cpu()] = model.reading(states)[batch.real].to("cpu", dtype)
-                    if progress is not None:
-                        progress(len(rows))
-        finally:
-            model.train(training)
-        return cls(summaries, offsets if keep_tokens else None, tokens, reader_fingerprint(model, tokenizer), texts_fingerprint(segments))
+        summaries, offsets, tokens = read_segments(model, segments, keep_tokens, dtype, batch_tokens, progress)
+        return cls(
+            summaries,
+            None if tokens is None else offsets,
+            tokens,
+            reader_fingerprint(model, tokenizer),
+            texts_fingerprint(segments),
+        )
 
     def append(self, model: LanguageModel, segments: Sequence[Segment], *, tokenizer: str = "", batch_tokens: int = 16_384) -> Self:
         """These states and those of new items after them; the old are not read again.
@@ -136,6 +125,36 @@ class ItemStates:
         if "summaries" not in tensors or not {"reader", "texts"} <= metadata.keys():
             raise CheckpointError(f"{path} holds no item states; compute them again")
         return cls(tensors["summaries"], tensors.get("offsets"), tensors.get("tokens"), metadata["reader"], metadata["texts"])
+
+
+def read_segments(
+    model: LanguageModel,
+    segments: Sequence[Segment],
+    keep_tokens: bool = False,
+    dtype: torch.dtype = torch.float16,
+    batch_tokens: int = 16_384,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Every segment read once, in evaluation mode and full precision: (summaries, offsets, tokens) as `ItemStates` holds them."""
+    device = model.embedding.weight.device
+    offsets = torch.from_numpy(np.cumsum([0, *(len(s.ids) for s in segments)]).astype(np.int64))
+    summaries = torch.zeros(len(segments), model.shape.read_width)
+    tokens = torch.zeros(int(offsets[-1]), model.shape.read_width, dtype=dtype) if keep_tokens else None
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for rows, batch in batches_by_length(segments, batch_tokens, model.shape.pad_id, device):
+                states = model.encode(batch)
+                summaries[torch.from_numpy(rows)] = model.summaries(batch, states).cpu()
+                if tokens is not None:
+                    place = (offsets[torch.from_numpy(rows)].to(device)[:, None] + batch.position)[batch.real]
+                    tokens[place.cpu()] = model.reading(states)[batch.real].to("cpu", dtype)
+                if progress is not None:
+                    progress(len(rows))
+    finally:
+        model.train(training)
+    return summaries, offsets, tokens
 
 
 def reader_fingerprint(model: LanguageModel, tokenizer: str = "") -> str:

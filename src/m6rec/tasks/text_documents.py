@@ -16,7 +16,7 @@ from torch import Tensor
 from m6rec.base.contracts import Segment
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
-from m6rec.language_model.store import ItemStates
+from m6rec.language_model.store import read_segments
 from m6rec.tasks.label_spreading import text_vectors
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.text_views import Pairs
@@ -66,7 +66,9 @@ class Documents:
     rows: csr_array
     segments: list[Segment]
     pad_id: int
-    kept: list[ItemStates] = field(default_factory=list, compare=False)  # none, or what a checkpoint's frozen layers read in them
+    kept: list[tuple[Tensor, Tensor]] = field(
+        default_factory=list, compare=False
+    )  # none, or what a checkpoint's frozen layers read: offsets, tokens
 
     @classmethod
     def of(cls, texts: Sequence[str], ngrams: NGrams, reader: TextReader) -> Documents:
@@ -102,10 +104,10 @@ class Documents:
         if model.shape.backbone is None or not frozen or int(self.lengths().sum()) * model.shape.read_width > MOST_KEPT:
             return model.reading(model.encode(batch))
         if not self.kept:
-            self.kept.append(ItemStates.compute(model, self.segments, keep_tokens=True, dtype=torch.float32))
-        tokens, offsets = self.kept[0].tokens, self.kept[0].offsets
-        assert tokens is not None
-        assert offsets is not None
+            _, offsets, tokens = read_segments(model, self.segments, keep_tokens=True, dtype=torch.float32)
+            assert tokens is not None
+            self.kept.append((offsets, tokens))
+        offsets, tokens = self.kept[0]
         first = offsets[torch.from_numpy(np.asarray(index, dtype=np.int64))]
         return tokens[(first[:, None] + batch.position).clamp(max=len(tokens) - 1)]  # padding reads what is there; nobody looks at it
 
