@@ -2,7 +2,8 @@
 
 A question is compared with every known one: the cosine of weighted n-grams, and where the model reads words well enough to help, the cosine of its
 text states too. An answer's score is that of its nearest question, sharpened by the others of the same answer. Below the threshold nothing is known. Which
-answer is meant is told by three things together: what the n-grams tell of the answers (ridge regression), the nearest questions, the words (`faq_words.py`).
+answer is meant is told by several things together: what the n-grams tell of the answers (ridge regression), the nearest questions, the words
+(`faq_words.py`), and what the model reads in them, as far as that helps (`faq_reading.py`).
 
 Dimension keys: Q known questions, A answers, T texts, L width of a text state.
 """
@@ -21,6 +22,7 @@ from scipy.sparse import csr_array
 from m6rec.data.columns import Columns
 from m6rec.data.dialogues import ASSISTANT, ROLE, USER, conversations, dialogue_parts
 from m6rec.data.side_tables import faq_table
+from m6rec.serving.conversation.faq_reading import ReadAnswers
 from m6rec.serving.conversation.faq_words import AnswerWords
 from m6rec.text.ngrams import NGrams
 from m6rec.text.words import normalise, singular, words
@@ -68,10 +70,12 @@ class Faq:
         self._ngrams = NGrams.fit(self.questions, min_count=1)
         self._rows = self._ngram_rows(self.questions)
         self._centre, self._read = None, None
+        self._reading: ReadAnswers | None = None
         if states is not None:
             read = states(self.questions)
             self._centre = read.mean(axis=0) if len(read) > 1 else np.zeros(read.shape[1], dtype=np.float32)
             self._read = _unit_rows(read - self._centre)
+            self._reading = ReadAnswers(self._read, self.codes, self._states_of([str(one) for one in self.answers]))
         self._telling = _telling(self._ngrams.matrix(self.questions), self.codes, len(self.answers))
         self._words = AnswerWords(self.questions, self.codes, [str(one) for one in self.answers], self._plain)
         self.share, self.threshold = self._calibrated(precision)
@@ -115,8 +119,11 @@ class Faq:
         return np.concatenate(found), np.concatenate(scores)
 
     def _fused(self, texts: Sequence[str], near: np.ndarray, covered: np.ndarray) -> np.ndarray:
-        """float32 (T, A): which answer is meant, by the n-grams, the nearest questions and the words."""
-        return self._told(texts) + NEAR * near + WORDS * covered
+        """float32 (T, A): which answer is meant, by the n-grams, the nearest questions, the words and what the model reads."""
+        found = self._told(texts) + NEAR * near + WORDS * covered
+        if self._reading is not None:
+            found += self._reading.scores(self._states_of(texts))
+        return found
 
     def _told(self, texts: Sequence[str]) -> np.ndarray:
         """float32 (T, A): what the n-grams tell of each answer, where its questions are several; decides between answers whose questions are near."""
@@ -134,9 +141,14 @@ class Faq:
     def _nearness(self, texts: Sequence[str], share: float) -> np.ndarray:
         """float32 (T, Q)."""
         near = csr_array(self._ngram_rows(texts) @ self._rows.T).toarray().astype(np.float32)
-        if share and self._read is not None and self._states is not None:
-            near = (1 - share) * near + share * np.maximum(_unit_rows(self._states(texts) - self._centre) @ self._read.T, 0)
+        if share and self._read is not None:
+            near = (1 - share) * near + share * np.maximum(self._states_of(texts) @ self._read.T, 0)
         return near
+
+    def _states_of(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 (T, L): unit rows, from the centre of the known questions."""
+        assert self._states is not None
+        return _unit_rows(self._states(texts) - self._centre)
 
     def _scores(self, nearness: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """float32 (T, A): of every answer, from nearness (T, Q); -1 where an answer has no question among them."""
@@ -149,32 +161,32 @@ class Faq:
         return scores
 
     def _calibrated(self, precision: float) -> tuple[float, float]:
-        """(share, threshold): by asking every known question of the others.
+        """(share, threshold): by asking every known question of the others; settles whether the reading of the answers is believed, too.
 
         Right where the nearest other question has its answer; and unknown where the questions of its own answer are taken away.
         """
         best = (0.0, LEAST, -1.0)
         for share in SHARES if self._read is not None else (0.0,):
-            with_own, right, without_own = self._asked_of_each_other(share)
-            threshold = _threshold(with_own, right, without_own, precision)
+            asked, scores = self._asked_of_each_other(share)
+            own, sisters = self.codes[asked], np.bincount(self.codes)[self.codes[asked]] > 1
+            if self._reading is not None and not share and not self._reading.helps(asked[sisters], own[sisters], NEAR * scores[sisters]):
+                self._reading = None
+            with_own, right = scores.max(axis=1)[sisters], (scores.argmax(axis=1) == own)[sisters]
+            scores[np.arange(len(asked)), own] = -1.0
+            threshold = _threshold(with_own, right, scores.max(axis=1), precision)
             quality = float((right & (with_own >= threshold)).mean()) if len(with_own) else 0.0
             if quality > best[2] + 0.005:
                 best = (share, threshold, quality)
         return best[0], best[1]
 
-    def _asked_of_each_other(self, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores of the best answer to each question that has a sister, whether it is right, and the best score without its own answer."""
+    def _asked_of_each_other(self, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Known questions int64 (R,), drawn where there are many, and the scores float32 (R, A) that the others give them."""
         asked = np.arange(len(self.codes))
         if len(asked) > MOST_ASKED:
             asked = np.sort(np.random.default_rng(0).choice(len(asked), MOST_ASKED, replace=False))
         nearness = self._nearness([self.questions[row] for row in asked.tolist()], share)
-        row, own = np.arange(len(asked)), self.codes[asked]
-        nearness[row, asked] = -1.0
-        scores = self._scores(nearness, self.codes)
-        sisters = np.bincount(self.codes)[own] > 1
-        known, right = scores.max(axis=1)[sisters], (scores.argmax(axis=1) == own)[sisters]
-        scores[row, own] = -1.0
-        return known, right, scores.max(axis=1)
+        nearness[np.arange(len(asked)), asked] = -1.0
+        return asked, self._scores(nearness, self.codes)
 
 
 def _threshold(known: np.ndarray, right: np.ndarray, unknown: np.ndarray, precision: float) -> float:
