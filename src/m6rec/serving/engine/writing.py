@@ -267,7 +267,8 @@ class Writing(Changing):
         words = ask.words
         if words is None and ask.decoding == "agreed":
             words = (least_words(write_part(self.scorer).inputs.usual_words[kind]), MANY)
-        masks = [*writing_masks(words, banned, ask.language), self._names.mask(allowed, banned)]
+        single = kind in write_part(self.scorer).inputs.single
+        masks = [*writing_masks(words, banned, ask.language, single=single), self._names.mask(allowed, banned)]
         if not write_part(self.scorer).write.configs[kind].invent:
             masks += [Ends(write_part(self.scorer).inputs.never_last), self._known_words(kind, item, ask, about)]
         return masks
