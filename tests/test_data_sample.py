@@ -88,7 +88,7 @@ def test_the_three_formats_are_read_as_the_sample_in_memory(tmp_path: Path) -> N
     for format in FORMATS:
         write_sample(tmp_path / format, users=40, items=95, seed=2, format=format)  # type: ignore[arg-type]
         config = yaml.safe_load((tmp_path / format / "config.yaml").read_text(encoding="utf-8"))
-        assert config["tasks"] == {"next": {"answer": "choose", "positive": None}}
+        assert config["tasks"] == {"next": {"answer": "choose", "positive": None, "interest": {}}}
         read, _ = prepare(
             DataConfig.build(config["data"]),
             FieldsConfig.build(config["fields"]),

@@ -78,16 +78,17 @@ def propose(sources: list[Path], folder: Path, *, now: float | None = None) -> P
     except DataError as error:
         raise DataError(_with_hint(str(error), hint)) from None
     facts = event_facts(tables.events)
+    items = fields("items", tables.items)
     settings = [
         *files(tables, folder, facts),
         *columns(tables),
         *reading(tables, facts, now),
-        *fields("items", tables.items),
+        *items,
         *fields("users", tables.users),
         *scenarios(tables),
         *split(tables, facts),
         *language(tables),
-        *task(tables, facts),
+        *task(tables, facts, items),
     ]
     used = [*tables.events, *tables.exposures, *(entity.sketch for entity in (tables.items, tables.users) if entity), *tables.texts]
     used += [tables.relations] if tables.relations else []

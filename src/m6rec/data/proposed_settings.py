@@ -229,8 +229,8 @@ def language(tables: Tables) -> list[Setting]:
     return []
 
 
-def task(tables: Tables, facts: EventFacts) -> list[Setting]:
-    """Which actions are wanted, and whether consumed items come back."""
+def task(tables: Tables, facts: EventFacts, items: list[Setting]) -> list[Setting]:
+    """Which actions are wanted, whether consumed items come back, and what typed words ask for where the fields of the `items` have words."""
     settings = []
     action, outcomes = tables.role("action"), tables.events[0].outcomes
     path = ("tasks", "next", "positive")
@@ -253,6 +253,9 @@ def task(tables: Tables, facts: EventFacts) -> list[Setting]:
     if facts.again >= OFTEN:
         why = f"{facts.again:.0%} of the events are of an item the user had before"
         settings.append(Setting(("tasks", "next", "repeat"), "allow", why, "exclude if only what is new to a user should be recommended"))
+    if any(setting.active and setting.value in ("text", "category", "tags") for setting in items):
+        why = "learns what typed words, tags and described people ask for, in a stage after the fit; null: such words only match"
+        settings.append(Setting(("tasks", "next", "interest"), {}, why))
     for name in dict.fromkeys(name for part in tables.exposures for name in part.outcomes):
         judged = {"answer": "judge", "label": name}
         settings.append(Setting(("tasks", name), judged, "an outcome of the exposures, see data.exposures", active=False))

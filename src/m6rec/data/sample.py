@@ -324,5 +324,5 @@ fields:
 scenarios: {{column: scenario, offers: {_offers(sample)}}}{split}
 text: {{language: {sample.language}}}{writing}{worth}
 tasks:
-  next: {{answer: choose, positive: null}}
+  next: {{answer: choose, positive: null, interest: {{}}}}
 {judge_tasks(sample) if tasks else ""}{talk_tasks() if sample.talk else ""}"""
