@@ -41,6 +41,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "beam 4, long": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3, "length_penalty": 2.0},
     "agreed": {"method": "nucleus", "best": DRAFTS, "temperature": TEMPERATURES["agreed"], "top_p": 0.9, "no_repeat_ngram": 3},
 }
+NEAR = 6  # known explanations that the nearest is taken from: about the item, one that names what is asked for goes first
 LONGEST = 400  # words: beyond what any text here has
 SETTINGS = [  # for a few thousand texts; what they are was decided by the cost of a step on two busy cores and by the validation rows
     "text.vocabulary=4096",
@@ -108,9 +109,12 @@ class Ours:
 
     def nearest(self, part: int, *, given: bool) -> list[str]:
         """The known explanation that is read first: about the item by others, or about what resembles it most; with the feature, if one names it."""
-        rows, texts = self.examples.rows, []
+        rows, texts, inputs = self.examples.rows, [], self.part.inputs
+        known, order = inputs.memories["reason"]
         for row in np.flatnonzero(rows.parts == part)[: len(self.data.held(part))].tolist():
-            near = [rows.texts[other] for other in self.examples.memory[row]]
+            vector = None if inputs.vectors is None else inputs.vectors[[int(rows.items[row])]]
+            found = known.about(int(rows.items[row]), int(rows.users[row]), NEAR, vector=vector, without=-1)
+            near = [rows.texts[other] for other in order[found].tolist()]
             if given and rows.about[row]:
                 near = [near[place] for place in naming_most(near, rows.about[row])]
             texts.append(near[0] if near else "")
