@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m6rec.data.dataset import FieldType, Table, Vocabulary
+from m6rec.serving.conversation.state import merged
 from m6rec.text.constraints import meets, understand, why_nothing
 from m6rec.text.cues import built_in_cues
 from m6rec.text.field_names import FieldNames
@@ -153,6 +154,12 @@ def test_what_rules_nothing_out(text: str) -> None:
         ("二十到四十元以外", ["price is not 20 to 40"]),
         ("不要50元以下的", ["price > 50"]),
         ("能不能50元以下", ["price <= 50"]),
+        ("not 20-40 dollars", ["price is not 20 to 40"]),
+        ("not price 20-40", ["price is not 20 to 40"]),
+        ("nothing more expensive than 50", ["price <= 50"]),
+        ("neither 80s nor 90s", ["year is not 1980 to 1989 or 1990 to 1999"]),
+        ("不要贵于50元", ["price <= 50"]),
+        ("不要1985到1995年的", ["year is not 1985 to 1995"]),
         ("不锈钢50元以下", ["price <= 50"]),
     ],
 )
@@ -171,8 +178,15 @@ def test_bounds_that_are_negated(text: str, constraints: list[str]) -> None:
         ("来自Northwind或Alpina", ["brand is Northwind or Alpina"]),
         ("来自Northwind或者便宜的", []),
         ("under 50 or over 100", ["price is not 50 to 100"]),
-        ("50以下或100以上", []),  # all but what lies strictly between: no constraint says that
-        ("between 20 and 40 or over 100", ["price >= 20"]),
+        ("50以下或100以上", ["price is not >50 to <100"]),
+        ("between 20 and 40 or over 100", ["price >= 20", "price is not >40 to 100"]),
+        ("less than $20 or more than $100", ["price is not 20 to 100"]),
+        ("comedies under 50 or horror over 100", ["price is not 50 to 100"]),
+        ("80s comedies or 90s horror", ["year >= 1980", "year <= 1999"]),
+        ("80s and 2000s", ["year >= 1980", "year <= 2009", "year is not 1990 to 1999"]),
+        ("90s comedies or anything under 5", []),  # neither holds of all that is wanted
+        ("八十年代和九十年代", ["year >= 1980", "year <= 1999"]),
+        ("80年代到90年代", ["year >= 1980", "year <= 1999"]),
         ("1980s or 1990s", ["year >= 1980", "year <= 1999"]),
         ("from the 1980s or the 2000s", ["year >= 1980", "year <= 2009", "year is not 1990 to 1999"]),
         ("comedies or over 50", []),
@@ -204,10 +218,17 @@ def test_what_is_wanted_and_ruled_out_in_one_breath_is_a_contradiction(text: str
     assert bool(meets(SHELF, typed.constraints).any()) == (not why)
 
 
+def test_a_newer_bound_of_a_conversation_takes_the_place_of_a_stretch_that_was_ruled_out() -> None:
+    first, second = understand("not from the 1990s, no horror", NAMES), understand("from the 1990s", NAMES)
+    assert [str(constraint) for constraint in merged(first.constraints, second)] == [NO_HORROR, "year >= 1990", "year <= 1999"]
+
+
 def test_items_outside_a_stretch_of_numbers() -> None:
     shelf = Table(Vocabulary(["a", "b", "c", "d"]), pl.DataFrame({"price": [19.0, 20.0, 41.0, None]}), {"price": FieldType.NUMBER})
     constraints = understand("not between 20 and 40", FieldNames(shelf)).constraints
     assert meets(shelf, constraints).tolist() == [True, False, True, False]  # a missing price meets nothing
+    for text, met in (("20以下或者41以上", [True, True, True, False]), ("under 20 or over 41", [True, False, False, False])):
+        assert meets(shelf, understand(text, FieldNames(shelf)).constraints).tolist() == met
 
 
 CUES = built_in_cues()

@@ -158,14 +158,33 @@ class _Reading:
         groups: list[list[int]] = []
         for number in range(len(self.numbers)):
             at, joined = self.bound.index(number), False
+            closed = bool(groups) and all(len(self.numbers[one].bounds) == 2 for one in (groups[-1][-1], number))  # "80s and 90s" is either
             while at > 0 and (self.cue[at - 1] in ("joins", "by") or self._joining(at - 1) or self.words[at - 1] in self.cues.fillers):
                 at -= 1
-                joined = joined or self.scope.phrase("or_", at) > 0
-            if joined and groups and at > 0 and self.bound[at - 1] == groups[-1][-1]:
+                joined = joined or self.scope.phrase("joins" if closed else "or_", at) > 0
+            behind = bool(groups) and joined and at > 0 and self.bound[at - 1] == groups[-1][-1]
+            if behind or (groups and self._elsewhere(groups[-1][-1], number, joined=joined)):
                 groups[-1].append(number)
             elif not joined or number in self.scope.turns or at == 0:
                 groups.append([number])
         return groups
+
+    def _elsewhere(self, first: int, second: int, *, joined: bool) -> bool:
+        """Whether a bound is of another alternative than the one before, with other words between: "80s comedies or 90s films".
+
+        joined: a word like "or" stands right before the second; if it stands elsewhere between them, only bounds that exclude each other are alternatives.
+        """
+        if first in self.scope.turns or second in self.scope.turns:
+            return False
+        spans = self.numbers[first], self.numbers[second]
+        between = range(len(self.bound) - self.bound[::-1].index(first), self.bound.index(second))
+        same = spans[0].field == spans[1].field
+        if any(self.scope.stops(at) or (self.words[at] == "," and not same) for at in between):
+            return False
+        if joined:
+            return True
+        apart = same and not NumberSet.of((*spans[0].bounds, *spans[1].bounds)).parts
+        return apart and any(self.scope.phrase("or_", at) and not self.unwanted[at] for at in between)
 
     def _joining(self, at: int) -> bool:
         """Whether a token is the last of a word that joins."""

@@ -13,6 +13,7 @@ import polars as pl
 from m6rec.data.dataset import FieldType, Table
 
 Operation = Literal["in", "not in", "<", "<=", ">", ">="]
+End = tuple[float, int]  # of a stretch of numbers: a number and -1 for just below it, 1 for just above
 TO = " to "  # between the ends of a stretch of numbers that is ruled out
 
 
@@ -20,7 +21,7 @@ TO = " to "  # between the ends of a stretch of numbers that is ruled out
 class Constraint:
     """What a field must say.
 
-    value: names for `in` and `not in`; of a number field stretches for `not in`, both ends counted ("20 to 40"); a number for the others.
+    value: names for `in` and `not in`; of a number field stretches for `not in` ("20 to 40", without its ends ">20 to <40"); a number for the others.
     An item without a name meets only `not in`, one without a number nothing.
     """
 
@@ -33,9 +34,10 @@ class Constraint:
         return f"{self.field} {'is' if self.op == 'in' else 'is not' if self.op == 'not in' else self.op} {said}"
 
 
-def stretch(low: float, high: float) -> str:
-    """The numbers from `low` to `high`, as a value of `not in`."""
-    return f"{low:.15g}" if low == high else f"{low:.15g}{TO}{high:.15g}"
+def stretch(low: End, high: End) -> str:
+    """The numbers between two ends, as a value of `not in`."""
+    first, last = f"{'>' if low[1] > 0 else ''}{low[0]:.15g}", f"{'<' if high[1] < 0 else ''}{high[0]:.15g}"
+    return first if first == last else f"{first}{TO}{last}"
 
 
 def meets(items: Table, constraints: Sequence[Constraint]) -> np.ndarray:
@@ -63,8 +65,9 @@ def contradiction(constraints: Sequence[Constraint]) -> str:
                 assert isinstance(high.value, float)
                 if low.value > high.value or (low.value == high.value and (low.op, high.op) != (">=", "<=")):
                     return f"{low} and {high} exclude each other"
-                if any(first <= low.value and high.value <= last for first, last in map(_ends, against)):
-                    return f"{field} is asked to be {stretch(low.value, high.value)} and not to be that"
+                least, most = (low.value, -1 if low.op == ">=" else 1), (high.value, 1 if high.op == "<=" else -1)
+                if any(first <= least and most <= last for first, last in map(_ends, against)):
+                    return f"{field} is asked to be {stretch(least, most)} and not to be that"
     return ""
 
 
@@ -110,16 +113,28 @@ def _met(items: Table, constraint: Constraint) -> np.ndarray:
         return ~found if constraint.op == "not in" else found
     numbers = column.to_numpy()
     if isinstance(constraint.value, tuple):
-        outside = [(numbers < low) | (numbers > high) for low, high in map(_ends, constraint.value)]
+        outside = [_beyond(numbers, low, -1) | _beyond(numbers, high, 1) for low, high in map(_ends, constraint.value)]
         return np.asarray(np.logical_and.reduce(outside))
     compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[constraint.op]
     return np.asarray(compare(numbers, constraint.value))
 
 
-def _ends(name: str) -> tuple[float, float]:
+def _beyond(numbers: np.ndarray, end: End, side: int) -> np.ndarray:
+    """bool (N,): the numbers below (side -1) or above (1) an end of a stretch; a missing one is neither."""
+    value = end[0]
+    if side < 0:
+        return np.asarray(numbers < value if end[1] < 0 else numbers <= value)
+    return np.asarray(numbers > value if end[1] > 0 else numbers >= value)
+
+
+def _ends(name: str) -> tuple[End, End]:
     """The ends of a stretch of numbers; of a name that is none, ends that hold nothing."""
     low, _, high = name.partition(TO)
+    high = high or low
     try:
-        return float(low), float(high or low)
+        return (float(low.removeprefix(">")), 1 if low.startswith(">") else -1), (
+            float(high.removeprefix("<")),
+            -1 if high.startswith("<") else 1,
+        )
     except ValueError:
-        return inf, -inf
+        return (inf, 1), (-inf, -1)

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from math import inf
 
 from m6rec.text.cues import Bound
-from m6rec.text.field_constraints import Constraint, stretch
-
-End = tuple[float, int]  # a number and -1 for just below it, 1 for just above
+from m6rec.text.field_constraints import Constraint, End, stretch
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class NumberSet:
         return NumberSet(tuple((low, high) for low, high in zip(ends[::2], ends[1::2], strict=True) if low < high))
 
     def constraints(self, field: str, *, whole: bool) -> list[Constraint]:
-        """What `field` must say to be one of them; gaps that cannot be said exactly are let in. whole: the field holds whole numbers only."""
+        """What `field` must say to be one of them. whole: the field holds whole numbers only."""
         if not self.parts:
             return []
         (low, low_side), (high, high_side) = self.parts[0][0], self.parts[-1][1]
@@ -56,8 +54,8 @@ class NumberSet:
         for (_, (first, first_side)), ((last, last_side), _) in zip(self.parts, self.parts[1:], strict=False):
             if whole:
                 first, last, first_side, last_side = first + (first_side > 0), last - (last_side < 0), -1, 1
-            if first_side < 0 < last_side and first <= last:
-                gaps.append(stretch(first, last))
+            if (first, first_side) < (last, last_side):
+                gaps.append(stretch((first, first_side), (last, last_side)))
         return [*said, Constraint(field, "not in", tuple(gaps))] if gaps else said
 
 

@@ -21,11 +21,15 @@ CENTURIES = (18.0, 19.0, 20.0)  # "nineteen ninety-five"
 
 @dataclass(frozen=True)
 class SpelledNumber:
-    """Characters start..end of a text, and the number that they say; None where they say none that can be told."""
+    """Characters start..end of a text, and the number that they say; None where they say none that can be told.
+
+    scale: the word of scale that it ends with ("hundred" of "two hundred", "k" of "2k"), 1 where it has none or goes on after it.
+    """
 
     start: int
     end: int
     value: float | None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,12 @@ class NumberWords:
         parted = None if rough or after.match(text, end) else self._parted(run)
         if parted is None:
             return [SpelledNumber(start, end, None)]
-        return [SpelledNumber(part[0].start, part[-1].end, value) for part, value in parted]
+        return [SpelledNumber(part[0].start, part[-1].end, value, self._scale(part[-1], text)) for part, value in parted]
+
+    def _scale(self, part: _Part, text: str) -> float:
+        if part.kind == "digits":
+            return 1000.0 if text[part.end - 1] == "k" else 1.0
+        return part.value if part.kind == "scale" and part.value >= 100 else 1.0
 
     def _parted(self, run: list[_Part]) -> list[tuple[list[_Part], float]] | None:
         for size in range(len(run), 0, -1):
@@ -123,7 +132,7 @@ class NumberWords:
         times = self._composed(left) if left else 1.0
         while right and right[0].value == 0:
             right = right[1:]
-        if times is None or times < 0 or times >= max(scale.value, 100.0) or scale.joint in self.cues.number_joins:
+        if times is None or times < 0 or times >= max(scale.value, 100.0) or (left and scale.joint in self.cues.number_joins):
             return None
         if not right:
             return times * scale.value

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 
 from m6rec.text.cues import Bound, Cues
 from m6rec.text.field_names import FieldNames
@@ -18,8 +19,10 @@ from m6rec.text.words import SPACELESS
 
 NAMED_WITHIN = 24  # characters before a bound in which its field may be named
 SIGN, MONEY, FIELD = "\ue000", "\ue001", "\ue002"  # of the private use area: nothing that is typed
+SIGNS = (SIGN, MONEY)
 CLAUSE_END = r"(?=\s*(?:$|[.,;!?\n]))"
 ATTACHED = re.compile(r"(?<=\d)(?!s\b)[a-z]")  # "50gb", "4x4": a number of something that no field holds; "90s" is none
+NOBODYS = r"(?<!\bher )(?<!\bhis )(?<!\bmy )"  # "in her 90s" is no decade of the calendar
 RECENT = 30  # "90s" is a decade of the twentieth century from here on, "10s" one of this century below
 
 
@@ -52,6 +55,7 @@ class _Patterns:
 class _Number:
     value: float
     unit: str | None
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -87,33 +91,41 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
 
     if year is not None:
         low, high = names.numbers[year]
-        matches = [match for pattern in patterns.decades for match in pattern.finditer(signs.text)]
-        decades = [(signs.places[match.start()], signs.places[match.end()], _decade(signs.inside(match)[0].value)) for match in matches]
-        decades += [(match.start(), match.end(), cues.decade_words[match.group()]) for match in patterns.decade_words.finditer(text)]
-        for start, end, first in decades:
-            if first is not None and low - 10 <= first <= high + 10:
-                take(start, end, year, [(">=", first), ("<=", first + 9)])
+        matches = sorted(
+            (match for pattern in patterns.decades for match in pattern.finditer(signs.text)), key=lambda match: -len(match.group())
+        )
+        decades = [(signs.places[m.start()], signs.places[m.end()], [_decade(one.value) for one in signs.inside(m)]) for m in matches]
+        decades += [(m.start(), m.end(), [cues.decade_words[m.group()]]) for m in patterns.decade_words.finditer(text)]
+        for start, end, firsts in decades:
+            known = [first for first in firsts if first is not None and low - 10 <= first <= high + 10]
+            if known and len(known) == len(firsts):
+                take(start, end, year, [(">=", min(known)), ("<=", max(known) + 9)])
         for bound, pattern in patterns.years:
             for match in pattern.finditer(signs.text):
-                (number,) = signs.inside(match)
-                if _like_year(number.value, names.numbers[year]):
-                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, number.value, number.value))
-    for bound, pattern in patterns.bounds:
-        for match in pattern.finditer(signs.text):
-            numbers = signs.inside(match)
-            start, end = signs.places[match.start()], signs.places[match.end()]
-            unit = next((number.unit for number in numbers if number.unit is not None), None)
-            following = None if unit is not None else patterns.unit.match(text, end)  # "4+ stars"
-            if following is not None:
-                unit, end = following[1], following.end()
-            values = (numbers[0].value, numbers[-1].value)
-            sure = bound != "between" or match.group()[:1] not in (SIGN, MONEY)
-            called = match.groupdict().get("field")
-            if called is not None and unit is None:
-                field = _called(called, names, cues)
-            else:
-                field = _field(text, start, end, unit, values, names, cues, sure=sure)
-            take(start, end, field, _said(bound, *values))
+                first, last = signs.inside(match)[0].value, signs.inside(match)[-1].value
+                if _like_year(first, names.numbers[year]) and _like_year(last, names.numbers[year]):
+                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, first, last))
+    # Both ends first, then what begins first, the longest of it: "no more than 50" is not "more than 50", "under 20 or more than 50" not "20 or more".
+    matches_of = [(bound, match) for bound, pattern in patterns.bounds for match in pattern.finditer(signs.text)]
+    for bound, match in sorted(matches_of, key=lambda pair: (pair[0] != "between", pair[1].start(), -pair[1].end())):
+        numbers = signs.inside(match)
+        start, end = signs.places[match.start()], signs.places[match.end()]
+        unit = next((number.unit for number in numbers if number.unit is not None), None)
+        following = None if unit is not None else patterns.unit.match(text, end)  # "4+ stars"
+        if following is not None:
+            unit, end = following[1], following.end()
+        values = _scaled(numbers[0], numbers[-1])
+        said = match.group()
+        sure = bound != "between" or said[0] not in SIGNS or said[-1] not in SIGNS  # "50-100" may be anything
+        called = match.groupdict().get("field")
+        if called is None:
+            field = _field(text, start, end, unit, values, names, cues, sure=sure)
+        else:
+            name, field = _called(called, names, cues)
+            field = names.number_field(cues.units[unit]) if unit is not None and field is not None else field
+            if match.start("field") == match.start():
+                start = signs.places[match.end("field") - len(name)]  # not "not price 20-40"
+        take(start, end, field, _said(bound, *values))
     return sorted(found, key=lambda span: span.start)
 
 
@@ -126,6 +138,12 @@ def ages(text: str, cues: Cues) -> list[tuple[int, int, float]]:
         for pattern in patterns.ages
         for match in pattern.finditer(signs.text)
     ]
+
+
+def _scaled(first: _Number, last: _Number) -> tuple[float, float]:
+    """Two numbers, the scale of the last given to the first too: "two to three hundred"."""
+    shared = first.scale == 1.0 < last.scale and first.value < last.value / last.scale
+    return first.value * (last.scale if shared else 1.0), last.value
 
 
 def _said(bound: Bound, value: float, other: float) -> list[tuple[Bound, float]]:
@@ -157,13 +175,14 @@ def _field(
     return able[0] if len(able) == 1 else None
 
 
-def _called(name: str, names: FieldNames, cues: Cues) -> str | None:
-    """The number field of this name, or the one that any of the names in `unsaid` means; None where it names neither."""
+def _called(name: str, names: FieldNames, cues: Cues) -> tuple[str, str | None]:
+    """The end of `name` that names a number field, or what `unsaid` means, and that field; None where it names neither."""
     known = {field.casefold().replace("_", " "): field for field in names.numbers}
     plain = names.number_field(cues.unsaid)
     known = {**(dict.fromkeys(cues.unsaid, plain) if plain is not None else {}), **known}
-    # Where nothing stands between words, what stands before the name is read along with it.
-    return next((field for word, field in known.items() if name == word or (_spaceless(word) and name.endswith(word))), None)
+    # What stands before the name is read along with it.
+    ends = [name, *(word for word in known if name.endswith(word) and (_spaceless(word) or name.endswith(f" {word}")))]
+    return next(((word, known[word]) for word in ends if word in known), (name, None))
 
 
 def _with_name(text: str, start: int, field: str) -> int:
@@ -204,15 +223,25 @@ def _signs(text: str, patterns: _Patterns, cues: Cues, names: FieldNames | None)
     numbers: dict[int, _Number] = {}
     plain = None if names is None else names.number_field(cues.unsaid)
     last = 0
-    for number in patterns.numbers.found(text):
+    spelled = patterns.numbers.found(text)
+    for number, following in zip_longest(spelled, spelled[1:]):
         before, after = patterns.unit_before.search(text, last, number.start), patterns.unit.match(text, number.end)
-        if number.value is None or (after is None and ATTACHED.match(text, number.end)):
+        if number.start < last or number.value is None or (after is None and ATTACHED.match(text, number.end)):
             continue
         unit = before[1] if before is not None else after[1] if after is not None else None
         start, end = number.start if before is None else before.start(), number.end if after is None else after.end()
+        value = number.value
+        if (
+            following is not None
+            and following.start == end
+            and unit in cues.tenths
+            and following.value is not None
+            and following.value in range(1, 10)
+        ):
+            value, end = value + following.value / 10, following.end  # "九块九"
         said += text[last:start]
         places += range(last, start)
-        numbers[len(said)] = _Number(number.value, unit)
+        numbers[len(said)] = _Number(value, unit, number.scale)
         money = unit is not None and names is not None and plain is not None and names.number_field(cues.units[unit]) == plain
         said.append(MONEY if money else SIGN)
         places.append(start)
@@ -227,9 +256,7 @@ def _patterns(key: _Key) -> _Patterns:
     cues = key.cues
     bounds = [(bound, _compiled(pattern)) for bound, some in cues.numbers.items() for pattern in some]
     years = [(bound, _compiled(pattern)) for bound, some in cues.years.items() for pattern in some]
-    # Both ends first, then the longest words: "no more than 50" is not "more than 50".
-    bounds.sort(key=lambda pair: (pair[0] != "between", -len(pair[1].pattern)))
-    years.sort(key=lambda pair: (pair[0] == "=", -len(pair[1].pattern)))
+    years.sort(key=lambda pair: (pair[0] != "between", pair[0] == "=", -len(pair[1].pattern)))
     prices = [
         unit for unit, fields in cues.units.items() if not set(fields).isdisjoint(cues.unsaid) or not unit.isalnum() or _spaceless(unit)
     ]
@@ -238,7 +265,7 @@ def _patterns(key: _Key) -> _Patterns:
         tuple(years),
         tuple(_compiled(pattern) for pattern in cues.ages),
         tuple(_compiled(pattern) for pattern in cues.decades),
-        re.compile(rf"(?<!her )(?<!his )(?<!my )(?:{either(cues.decade_words)})"),
+        re.compile(rf"{NOBODYS}(?:{either(cues.decade_words)})"),
         NumberWords(cues),
         re.compile(rf"\s*-?\s*({either(cues.units)})"),
         re.compile(rf"({either(prices)})\s*$"),
@@ -253,7 +280,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     pattern = pattern.removesuffix(".")
     body = re.sub(r"(?<![A-Za-z])F(?=[NM]?(?![A-Za-z]))", FIELD, re.escape(pattern).replace(r"\ ", r"\s+"))
     body = re.sub(r"(?<![A-Za-z])U(?![A-Za-z])", MONEY, body)
-    body = re.sub(r"(?<![A-Za-z])D(?![A-Z])", rf"(?<!her )(?<!his )(?<!my )'?{SIGN}", body)
+    body = re.sub(r"(?<![A-Za-z])D(?![A-Z])", lambda _: rf"{NOBODYS}'?{SIGN}", body)
     body = re.sub(r"(?<![A-Za-z])[NM](?![A-Za-z])", f"[{SIGN}{MONEY}]", body).replace(FIELD, r"(?P<field>\w+(?: \w+)?)")
     return re.compile(_edge(pattern, body) + following)
 
