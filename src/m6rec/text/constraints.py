@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 
 from m6rec.base.errors import UsageError
 from m6rec.data.dataset import Table
@@ -23,7 +24,7 @@ from m6rec.text.field_names import JOINING, FieldNames, Named
 from m6rec.text.number_sets import NumberSet
 from m6rec.text.typed_audience import audience_constraints
 from m6rec.text.typed_numbers import number_spans
-from m6rec.text.typed_scope import NEGATIONS, STOPS, Scope
+from m6rec.text.typed_scope import LONGEST, NEGATIONS, STOPS, Scope
 from m6rec.text.word_spans import Span
 
 __all__ = ["MOST_REQUESTED", "MOST_TYPED", "Constraint", "Typed", "contradiction", "meets", "plain", "understand", "why_nothing"]
@@ -107,7 +108,9 @@ class _Reading:
         price = names.number_field(cues.unsaid)
         ceilings = {at for at, span in enumerate(self.numbers) if span.field == price and all(op in ("<", "<=") for op, _ in span.bounds)}
         breaks = [at > 0 and "\n" in text[self.tokens[at - 1].end() : self.tokens[at].start()] for at in range(len(self.words))]
-        self.scope = Scope(self.words, breaks, self.named, self.bound, ceilings, cues)
+        blank = [" "] + [text[left.end() : right.start()] for left, right in pairwise(self.tokens)]
+        attached = {at for at in range(1, len(self.words) - 1) if blank[at] == " " and not blank[at + 1]}
+        self.scope = Scope(self.words, breaks, attached, self.named, self.bound, ceilings, cues)
         self.cue, self.unwanted, self.doubtful = self.scope.cue, self.scope.unwanted, self.scope.doubtful
         # Said exactly by a constraint, or a word that only serves a negation.
         self.gone = [not kept or bound >= 0 for kept, bound in zip(self.scope.kept, self.bound, strict=True)]
@@ -228,7 +231,7 @@ class _Reading:
         """Where the cue stands that makes a named value a must; None for a taste."""
         for at in range(one.first - 1, -1, -1):
             if self.cue[at] == "by" and at + self.scope.length[at] == one.first:
-                return None if self._or_else(one) else self._joined_to(one, at)
+                return None if self._or_else(one) or self._spared(at) else self._joined_to(one, self._only(at))
             if self.cue[at] == "only":
                 return at
             if self.words[at] in STOPS or self.words[at] == "," or self.cue[at] in (*NEGATIONS, "ends", "wishes", "starts", "spared"):
@@ -237,6 +240,15 @@ class _Reading:
             return one.last
         cue = self._joined_to(one, -1)
         return None if cue == -1 or self._or_else(one) else cue
+
+    def _spared(self, by: int) -> bool:
+        """Whether a word like "from" follows a phrase that asks for nothing: "not necessarily from Alpina"."""
+        at = next((at for at in range(by - 1, -1, -1) if self.cue[at] or self.words[at] not in self.scope.silent), -1)
+        return any(self.cue[start] == "spared" and start + self.scope.length[start] > at for start in range(max(0, at - LONGEST), at + 1))
+
+    def _only(self, by: int) -> int:
+        """Where a word like "only" stands right before one like "from", else where that one does: "only from Northwind or Alpina" is one must."""
+        return next((at for at in range(by) if self.cue[at] == "only" and at + self.scope.length[at] == by), by)
 
     def _joined_to(self, one: Named, cue: int) -> int:
         """The cue of the value of the same field that a word like "or" joins one to ("from Northwind or Alpina"); `cue` where there is none."""

@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from m6rec.text.cues import Bound, Cues
 from m6rec.text.field_names import FieldNames
-from m6rec.text.spelled_numbers import NumberWords, either
+from m6rec.text.spelled_numbers import NumberWords, SpelledNumber, either
 from m6rec.text.words import SPACELESS
 
 NAMED_WITHIN = 24  # characters before a bound in which its field may be named
@@ -38,13 +38,14 @@ class NumberSpan:
 
 @dataclass(frozen=True)
 class _Patterns:
-    """Compiled cues. In what the patterns of `bounds`, `years`, `ages` and `decades` read, every number with its unit is one sign: MONEY for an
+    """Compiled cues. In what the patterns of `bounds`, `years`, `ages` and those of decades read, every number with its unit is one sign: MONEY for an
     amount of what a price is in, SIGN for any other."""
 
     bounds: tuple[tuple[Bound, re.Pattern[str]], ...]
     years: tuple[tuple[Bound, re.Pattern[str]], ...]
     ages: tuple[re.Pattern[str], ...]
     decades: tuple[re.Pattern[str], ...]
+    decade_years: tuple[tuple[Bound, re.Pattern[str]], ...]
     decade_words: re.Pattern[str]
     numbers: NumberWords
     unit: re.Pattern[str]
@@ -91,20 +92,24 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
 
     if year is not None:
         low, high = names.numbers[year]
-        matches = sorted(
-            (match for pattern in patterns.decades for match in pattern.finditer(signs.text)), key=lambda match: -len(match.group())
-        )
+        for bound, pattern in patterns.decade_years:
+            for match in pattern.finditer(signs.text):
+                decade = _decade(signs.inside(match)[0].value)
+                if decade is not None and low - 10 <= decade <= high + 10:
+                    end_of_it = decade + (9 if bound in (">", "<=") else 0)
+                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, end_of_it, end_of_it))
+        matches = [match for pattern in patterns.decades for match in pattern.finditer(signs.text)]
+        matches.sort(key=lambda match: -len(match.group()))
         decades = [(signs.places[m.start()], signs.places[m.end()], [_decade(one.value) for one in signs.inside(m)]) for m in matches]
-        decades += [(m.start(), m.end(), [cues.decade_words[m.group()]]) for m in patterns.decade_words.finditer(text)]
         for start, end, firsts in decades:
             known = [first for first in firsts if first is not None and low - 10 <= first <= high + 10]
             if known and len(known) == len(firsts):
                 take(start, end, year, [(">=", min(known)), ("<=", max(known) + 9)])
         for bound, pattern in patterns.years:
             for match in pattern.finditer(signs.text):
-                first, last = signs.inside(match)[0].value, signs.inside(match)[-1].value
-                if _like_year(first, names.numbers[year]) and _like_year(last, names.numbers[year]):
-                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, first, last))
+                said_years = [number.value for number in signs.inside(match)]
+                if all(_like_year(value, names.numbers[year]) for value in said_years):
+                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, said_years[0], said_years[-1]))
     # Both ends first, then what begins first, the longest of it: "no more than 50" is not "more than 50", "under 20 or more than 50" not "20 or more".
     matches_of = [(bound, match) for bound, pattern in patterns.bounds for match in pattern.finditer(signs.text)]
     for bound, match in sorted(matches_of, key=lambda pair: (pair[0] != "between", pair[1].start(), -pair[1].end())):
@@ -223,7 +228,10 @@ def _signs(text: str, patterns: _Patterns, cues: Cues, names: FieldNames | None)
     numbers: dict[int, _Number] = {}
     plain = None if names is None else names.number_field(cues.unsaid)
     last = 0
-    spelled = patterns.numbers.found(text)
+    # A decade in words is read as one in digits: "nineties" as "1990s".
+    words = [SpelledNumber(m.start(), m.end(), cues.decade_words[m.group()]) for m in patterns.decade_words.finditer(text)]
+    spelled = sorted([*patterns.numbers.found(text), *words], key=lambda number: number.start)
+    ending = next((pattern[1:] for pattern in cues.decades if pattern[0] == "D"), "")
     for number, following in zip_longest(spelled, spelled[1:]):
         before, after = patterns.unit_before.search(text, last, number.start), patterns.unit.match(text, number.end)
         if number.start < last or number.value is None or (after is None and ATTACHED.match(text, number.end)):
@@ -245,6 +253,9 @@ def _signs(text: str, patterns: _Patterns, cues: Cues, names: FieldNames | None)
         money = unit is not None and names is not None and plain is not None and names.number_field(cues.units[unit]) == plain
         said.append(MONEY if money else SIGN)
         places.append(start)
+        if number in words:
+            said += ending
+            places += [start] * len(ending)
         last = end
     said += text[last:]
     places += range(last, len(text) + 1)
@@ -265,6 +276,7 @@ def _patterns(key: _Key) -> _Patterns:
         tuple(years),
         tuple(_compiled(pattern) for pattern in cues.ages),
         tuple(_compiled(pattern) for pattern in cues.decades),
+        tuple((bound, _compiled(pattern)) for bound, some in cues.decade_years.items() for pattern in some),
         re.compile(rf"{NOBODYS}(?:{either(cues.decade_words)})"),
         NumberWords(cues),
         re.compile(rf"\s*-?\s*({either(cues.units)})"),

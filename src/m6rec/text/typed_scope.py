@@ -34,7 +34,7 @@ class Scope:
     """The negations of one text. Positions are tokens.
 
     Args:
-        words: tokens, small letters; breaks: whether a line ends before each.
+        words: tokens, small letters; breaks: whether a line ends before each; attached: those with a blank before and none after.
         named: values of fields that are named.
         bounds: for each token the bound of a number that it belongs to, -1 for none; those are no cues.
         ceilings: the bounds that say how much somebody will spend at most.
@@ -44,12 +44,14 @@ class Scope:
         self,
         words: Sequence[str],
         breaks: Sequence[bool],
+        attached: Collection[int],
         named: Sequence[Named],
         bounds: Sequence[int],
         ceilings: Collection[int],
         cues: Cues,
     ) -> None:
-        self.words, self.breaks, self.named, self.bounds, self.ceilings, self.cues = words, breaks, named, bounds, ceilings, cues
+        self.words, self.breaks, self.attached, self.named = words, breaks, attached, named
+        self.bounds, self.ceilings, self.cues = bounds, ceilings, cues
         self.verbs = frozenset(token for verb in cues.phrases["verbs"] for token in verb)
         # Words that leave a negation as it is.
         lists = ("fillers", "talk", "amount_verbs", "adverbs")
@@ -63,6 +65,7 @@ class Scope:
         self._mark_cues()
         self._mark_prefixes()
         self._mark_suffixes()
+        self._take_back()
 
     def phrase(self, kind: str, at: int) -> int:
         """How many tokens of a cue of this kind begin at a place, 0 for none; it does not reach into a bound."""
@@ -89,7 +92,12 @@ class Scope:
                 at += 1
 
     def _cue(self, kind: str, at: int) -> int:
-        """How many tokens of a cue of this kind, with all that it asks for around it, begin at a place."""
+        """How many tokens of a cue of this kind, with all that it asks for around it, begin at a place; a colon after a negation is of it."""
+        length = self._alone(kind, at)
+        colon = length > 0 and kind in NEGATIONS and self.words[at + length : at + length + 1] == [":"]
+        return length + colon
+
+    def _alone(self, kind: str, at: int) -> int:
         if kind in ("not_", "unclear"):
             auxiliary = self.phrase("auxiliary", at)
             verb = at + auxiliary
@@ -99,6 +107,8 @@ class Scope:
                 return max(self.phrase(kind, at), auxiliary)
             return max(self.phrase(kind, at), verb - at + self.phrase("verbs", verb) if auxiliary and self.phrase("verbs", verb) else 0)
         length = self.phrase(kind, at)
+        if kind == "directly" and at in self.attached:
+            length = max(length, self.phrase("signs", at))
         if not length:
             return 0
         end = at + length
@@ -153,7 +163,7 @@ class Scope:
         by_or, named, double = False, False, kind == "unclear"
         while at < len(self.words):
             word, now, end = self.words[at], self.cue[at], at + max(1, self.length[at])
-            if self._over(at, kind, plain, since):
+            if self._over(at, kind, plain, since) and not (word == "," and self.words[start - 1] == ":"):  # "exclude: horror, war"
                 if kind not in DESCRIBING and self.phrase("having", at):
                     self._doubt(end, self._clause_end(end))  # "no shoes with laces from Alpina"
                 break
@@ -275,6 +285,27 @@ class Scope:
                 self.unwanted[at], self.doubtful[at] = False, True
             else:
                 self.unwanted[at] = True
+
+    def _take_back(self) -> None:
+        """A negation after which nothing comes speaks of what stands before it: "除了恐怖不看", "非恐怖不看", "except horror, nothing" ask for horror."""
+        for start, kind in enumerate(self.cue):
+            if kind not in ("except_", "directly"):
+                continue
+            at, commas = start + self.length[start], 0
+            while at < len(self.words) and not self.stops(at):
+                now, end = self.cue[at], at + max(1, self.length[at])
+                commas += self.words[at] == ","
+                if commas > 1 or (now in ("joins", "by") and self.words[at] != ","):
+                    break
+                if now in (*NEGATIONS, *BEHIND_KINDS) and not self.phrase("ends", at):
+                    if self._ends_clause(end):
+                        self._hide(at, end)
+                        for place in range(start, end):
+                            self.unwanted[place], self.doubtful[place] = False, True
+                    break
+                if commas and self.words[at] != "," and self.words[at] not in self.silent and not now:
+                    break
+                at = end
 
     def _closes(self, at: int) -> bool:
         before = next((place for place in range(at, -1, -1) if self.cue[place] in (*NEGATIONS, "directly")), None)
