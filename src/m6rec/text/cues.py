@@ -79,6 +79,7 @@ class Cues(Config):
     decade_years: dict[Bound, list[str]] = Field(default={}, description="patterns that speak of time, D a decade")
     decade_words: dict[str, float] = Field(default={}, description="decades in words -> their first year")
     units: dict[str, list[str]] = Field(default={}, description="word beside a number -> names of number fields of such quantities")
+    beside: dict[str, list[str]] = Field(default={}, description="word before a bound -> names of number fields that it speaks of")
     tenths: list[str] = Field(default=[], description="those of `units` after which a digit says tenths: 九块九")
     unsaid: list[str] = Field(default=[], description="names of the number field that is meant where no unit is said")
     years: dict[Bound, list[str]] = Field(default={}, description="patterns that speak of time, N a year")

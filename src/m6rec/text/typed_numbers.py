@@ -168,6 +168,11 @@ def _field(
         called = re.escape(field.casefold().replace("_", " "))
         if re.search(rf"(?<!\w){called}\W{{0,3}}(?:is |of |was |are )?$", before) or re.match(rf"\W{{0,2}}{called}(?!\w)", text[end:]):
             return field
+    beside = next(
+        (fields for word, fields in cues.beside.items() if re.search(rf"(?:{either([word])})\s*(?:\w{{1,3}}\s+)?$", before)), None
+    )
+    if beside is not None:
+        return names.number_field(beside)
     year = names.number_field(cues.year_fields)
     if year is not None and all(_like_year(value, names.numbers[year]) for value in values):
         return year

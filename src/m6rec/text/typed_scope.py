@@ -2,7 +2,7 @@
 
 A negation reaches to the end of its clause. It is of one kind of five:
 
-    refuses    "no", "hate", "don't want": "no horror from Alpina" says of both together
+    refuses    "no", "hate", "don't want": "no horror from Alpina" refuses the two together, and says nothing exact about either
     describes  "not", "isn't", and `lacks` ("without"): what follows its noun speaks of what is wanted again: "without leather from Alpina"
     except     "except", "除了"
     unclear    an auxiliary without a verb of wanting: "can't decide on horror". It rules nothing out, and nothing after it is a must
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from m6rec.text.cues import Cues
+from m6rec.text.cues import Cues, phrase
 from m6rec.text.field_names import JOINING, Named
 
 Turn = Literal["as said", "turned", "in doubt"]
@@ -56,6 +56,7 @@ class Scope:
         # Words that leave a negation as it is.
         lists = ("fillers", "talk", "amount_verbs", "adverbs")
         self.silent = self.verbs.union(token for kind in lists for phrase in cues.phrases[kind] for token in phrase)
+        self.attaching = frozenset(token for words_of in cues.phrases["attaches"] for token in words_of)
         self.cue = [""] * len(words)  # the kind of cue that begins here
         self.length = [0] * len(words)
         self.unwanted = [False] * len(words)
@@ -113,7 +114,7 @@ class Scope:
             return 0
         end = at + length
         fits = {
-            "directly": self._names_at(end + self._sign(end)) or (end < len(self.words) and self.bounds[end] >= 0),
+            "directly": not self._inside(at) and (self._names_at(end + self._sign(end)) or self._bound_at(end)),
             "behind_one": self._named_before(at, kind),
             "last": self._ends_clause(end) and not self._begins_clause(at),
         }
@@ -121,6 +122,12 @@ class Scope:
 
     def _names_at(self, at: int) -> list[Named]:
         return [one for one in self.named if one.first == at]
+
+    def _inside(self, at: int) -> bool:
+        return any(one.first <= at < one.last for one in self.named)
+
+    def _bound_at(self, at: int) -> bool:
+        return at < len(self.words) and self.bounds[at] >= 0
 
     def _sign(self, at: int) -> int:
         return int(at < len(self.words) and self.words[at] in JOINING)
@@ -160,12 +167,15 @@ class Scope:
         at = start
         since = "cue"  # what the words up to here stand after: the cue, or a word like "or", with nothing but silent words; else "words"
         plain = True  # only silent words and bounds since the cue
-        by_or, named, double = False, False, kind == "unclear"
+        by_or, double = False, kind == "unclear"
         while at < len(self.words):
             word, now, end = self.words[at], self.cue[at], at + max(1, self.length[at])
             if self._over(at, kind, plain, since) and not (word == "," and self.words[start - 1] == ":"):  # "exclude: horror, war"
                 if kind not in DESCRIBING and self.phrase("having", at):
-                    self._doubt(end, self._clause_end(end))  # "no shoes with laces from Alpina"
+                    end = self._clause_end(end)
+                    self._doubt(at, end)  # "no shoes with laces from Alpina"
+                    self._doubt_together(start, at, more=True)
+                    return at
                 break
             if now in NEGATIONS and (now, word) != (self.cue[cue], self.words[cue]) and not double:
                 double = now == "except_" or (now == "lacks" and since != "join") or (plain and since == "cue")
@@ -175,25 +185,54 @@ class Scope:
             if now == "by" and since == "words" and kind in DESCRIBING:
                 self._doubt(at, self._clause_end(at))
                 break
-            if now == "by" and since == "words" and named:
-                self._doubt(at, self._phrase_end(end))
             bound = self.bounds[at]
             if bound >= 0:
                 self.turns[bound] = self._turn(kind, bound, since, plain=plain, by_or=by_or, double=double)
                 at, since = next((place for place in range(at, len(self.words)) if self.bounds[place] != bound), len(self.words)), "words"
                 continue
             if now == "joins":
-                since, by_or, named = since if plain else "join", self.phrase("or_", at) > 0, False
+                since, by_or = since if plain else "join", self.phrase("or_", at) > 0
             elif not (now or word in self.silent or word in JOINING):
                 since, plain = "words", False
-                named = named or any(one.first <= at < one.last for one in self.named)
             for place in range(at, end):
                 self.unwanted[place] = not double
                 self.doubtful[place] = self.doubtful[place] or double
                 if now in (*NEGATIONS, "joins", "spared", "by") or (plain and self.words[place] in self.verbs):
                     self.kept[place] = False
             at = end
+        self._doubt_together(start, at)
         return at
+
+    def _doubt_together(self, start: int, end: int, *, more: bool = False) -> None:
+        """What is refused together with something else may be fine without it: "no red boots", "no horror from Alpina", "no heavy boots", "no boots over 50".
+
+        A word like "or" parts things that are refused one by one, unless they are of one kind: "no red or blue boots".
+        more: what is refused goes on behind `end`.
+        """
+        doubted: set[str] = set()
+        last = end
+        for at in range(end - 1, start - 2, -1):
+            if at >= start and self.cue[at] not in ("joins", *NEGATIONS):
+                continue
+            here = [one for one in self.named if at < one.first and one.last <= last]
+            places = {(one.first, one.last) for one in here}
+            if places:
+                first = min(places)[0]
+                known = {token for one in here for token in phrase(one.field.replace("_", " "))} | self.silent
+                foreign = any(
+                    self.words[place][0].isalnum() and self.words[place] not in known and not self._in_cue(place)
+                    for place in range(max(at, start), first)
+                )
+                bounded = any(self.turns.get(self.bounds[place]) == "in doubt" for place in range(first, last))
+                if len(places) > 1 or foreign or bounded or (more and last == end):
+                    doubted.update(one.field for one in here)
+                if not doubted.isdisjoint(one.field for one in here):
+                    for low, high in places:
+                        self._doubt(low, high)
+            last = at
+
+    def _in_cue(self, at: int) -> bool:
+        return any(self.cue[start] and start + self.length[start] > at for start in range(max(0, at - LONGEST), at + 1))
 
     def _over(self, at: int, kind: str, plain: bool, since: str) -> bool:
         """Whether a negation ends before a token."""
@@ -235,28 +274,33 @@ class Scope:
             at += max(1, self.length[at])
         return min(at, len(self.words))
 
-    def _phrase_end(self, at: int) -> int:
-        """Where what follows a word like "from" ends: before the next cue."""
-        while at < len(self.words) and not self.cue[at] and not self.stops(at) and self.bounds[at] < 0:
-            at += 1
-        return at
-
     def _mark_suffixes(self) -> None:
         for at, kind in enumerate(self.cue):
             if kind not in BEHIND_KINDS:
                 continue
             self._hide(at, at + self.length[at])
-            if at > 0 and self.bounds[at - 1] >= 0:
-                self.turns[self.bounds[at - 1]] = "turned"
+            before = at
+            while before > 0 and (self.words[before - 1] in self.cues.fillers or self.words[before - 1] in "?:"):
+                before -= 1
+            if before > 0 and self.bounds[before - 1] >= 0:
+                self.turns[self.bounds[before - 1]] = "turned"
                 continue
             values = self._named_before(at, kind)
             for one in values:
                 self._refuse(one.first, one.last)
+            first = min((one.first for one in values), default=at)
+            while first > 0 and at - first < BEHIND and not self._begins_clause(first):
+                if (
+                    self.cue[first - 1]
+                    or self.words[first - 1] == ","
+                    or (values and self.words[first - 1] in self.silent - self.attaching)
+                ):
+                    break
+                first -= 1
             if not values:
-                first = at
-                while first > 0 and at - first < BEHIND and not self.cue[first - 1] and not self._begins_clause(first):
-                    first -= 1
                 self._refuse(first, at)
+            if kind != "behind_one":
+                self._doubt_together(first, at)
 
     def _named_before(self, at: int, kind: str) -> list[Named]:
         """The values named right before a negation behind them, with those joined to them."""
