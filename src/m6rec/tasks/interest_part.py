@@ -95,7 +95,7 @@ class InterestPart:
     @cached_property
     def _empty(self) -> frozenset[str]:
         cues = built_in_cues()
-        listed = (*cues.fillers, *cues.ends, *cues.joins, *cues.only)
+        listed = (*cues.fillers, *cues.starts, *cues.wishes, *cues.ends, *cues.joins, *cues.only)
         return frozenset(match.group() for phrase in listed for match in tokens(phrase))
 
     def told(self, texts: Sequence[str], profiles: csr_array | None) -> Told:

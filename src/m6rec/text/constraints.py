@@ -11,39 +11,27 @@ What fields can decide is filtered; everything else moves scores. Cue words are 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from functools import reduce
+from itertools import pairwise
 
 from m6rec.base.errors import UsageError
-from m6rec.data.dataset import FieldType, Table
+from m6rec.data.dataset import Table
 from m6rec.text.cues import Cues, built_in_cues, tokens
+from m6rec.text.field_constraints import Constraint, Operation, contradiction, meets, plain, why_nothing
 from m6rec.text.field_names import JOINING, FieldNames, Named
-from m6rec.text.typed_audience import Suiting, audience_constraints
-from m6rec.text.typed_numbers import FLIPPED, NumberSpan, number_spans
+from m6rec.text.number_sets import NumberSet
+from m6rec.text.typed_audience import audience_constraints
+from m6rec.text.typed_numbers import number_spans
+from m6rec.text.typed_scope import LONGEST, NEGATIONS, STOPS, Scope
 from m6rec.text.word_spans import Span
 
-Operation = Literal["in", "not in", "<", "<=", ">", ">="]
+__all__ = ["MOST_REQUESTED", "MOST_TYPED", "Constraint", "Typed", "contradiction", "meets", "plain", "understand", "why_nothing"]
+
 MOST_TYPED = 20_000  # characters of what somebody types: a long review; more would keep the caller waiting
 MOST_REQUESTED = 500  # characters of a request; a longer text tells a story, in which "not" and "under 50" decide nothing exactly
 CONTROLS = frozenset({"Cc", "Cf"})
-STOPS = frozenset(".;!?:\n，。；！？：…")
-LIST_PIECE = 3  # words of one piece of a list like "horror, war or westerns"
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """What a field must say. value: names for `in` and `not in`, a number for the others. A missing value meets only `not in`."""
-
-    field: str
-    op: Operation
-    value: tuple[str, ...] | float
-
-    def __str__(self) -> str:
-        said = " or ".join(self.value) if isinstance(self.value, tuple) else f"{self.value:g}"
-        return f"{self.field} {'is' if self.op == 'in' else 'is not' if self.op == 'not in' else self.op} {said}"
 
 
 @dataclass(frozen=True)
@@ -93,75 +81,6 @@ def understand(text: str, fields: FieldNames | Table, spans: Sequence[Span] = ()
     return _Reading(text, names, built_in_cues() if cues is None else cues, spans).typed()
 
 
-def meets(items: Table, constraints: Sequence[Constraint]) -> np.ndarray:
-    """bool (N,): the items that meet every constraint."""
-    mask = np.ones(len(items), dtype=bool)
-    for constraint in constraints:
-        mask &= _met(items, constraint)
-    return mask
-
-
-def contradiction(constraints: Sequence[Constraint]) -> str:
-    """One sentence on constraints that exclude each other whatever the catalogue holds; "" for none."""
-    for field in dict.fromkeys(constraint.field for constraint in constraints):
-        mine = [constraint for constraint in constraints if constraint.field == field]
-        names = [set(c.value) for c in mine if c.op == "in" and isinstance(c.value, tuple)]
-        against = {value for c in mine if c.op == "not in" and isinstance(c.value, tuple) for value in c.value}
-        for wanted in names:
-            if wanted <= against:
-                return f"{field} is asked to be {' or '.join(sorted(wanted))} and not to be that"
-        lows = [c for c in mine if c.op in (">", ">=")]
-        highs = [c for c in mine if c.op in ("<", "<=")]
-        for low in lows:
-            for high in highs:
-                assert isinstance(low.value, float)
-                assert isinstance(high.value, float)
-                if low.value > high.value or (low.value == high.value and (low.op, high.op) != (">=", "<=")):
-                    return f"{low} and {high} exclude each other"
-    return ""
-
-
-def why_nothing(items: Table, constraints: Sequence[Constraint], allowed: np.ndarray | None = None) -> str:
-    """Why no item is left: the contradiction, or the smallest part of the constraints that no item meets; "" where some items meet all.
-
-    allowed: bool (N,), items that may be answered anyway; None: all.
-    """
-    said = contradiction(constraints)
-    if said:
-        return said
-    left = np.ones(len(items), dtype=bool) if allowed is None else allowed.copy()
-    masks = [_met(items, constraint) for constraint in constraints]
-    if not len(masks) or (left & np.logical_and.reduce(masks)).any():
-        return ""
-    for constraint, mask in zip(constraints, masks, strict=True):
-        if not (left & mask).any():
-            return f"no item has {constraint}"
-    kept: list[int] = []
-    for number, mask in enumerate(masks):
-        left &= mask
-        kept.append(number)
-        if not left.any():
-            break
-    return "no item has " + " and ".join(str(constraints[number]) for number in kept) + " together"
-
-
-def _met(items: Table, constraint: Constraint) -> np.ndarray:
-    column = items.frame[constraint.field]
-    if isinstance(constraint.value, tuple):
-        import polars as pl
-
-        wanted = list(constraint.value)
-        if items.fields[constraint.field] == FieldType.TAGS:
-            met = column.list.eval(pl.element().is_in(wanted)).list.any()
-        else:
-            met = column.is_in(wanted)
-        found: np.ndarray = met.fill_null(False).to_numpy()
-        return ~found if constraint.op == "not in" else found
-    numbers = column.to_numpy()
-    compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[constraint.op]
-    return np.asarray(compare(numbers, constraint.value))
-
-
 def _plain(text: str) -> str:
     """NFKC, control and format characters as blanks, one kind of apostrophe; blanks collapsed but for line breaks, capitals kept."""
     text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'")
@@ -176,34 +95,38 @@ class _Reading:
         self.text, self.names, self.cues, self.spans = text, names, cues, spans
         # Case-folding may lengthen a text ("ß"): then positions would shift, so letters that do are left alone.
         folded = "".join(c.casefold() if len(c.casefold()) == 1 else c for c in text)
-        self.folded = folded
         self.tokens = tokens(folded)
         self.words = [match.group() for match in self.tokens]
         self.named = self._named()
-        self.cue = [""] * len(self.words)  # the kind of cue that begins here
-        self.length = [0] * len(self.words)
-        self.unwanted = [False] * len(self.words)
-        self.gone = [False] * len(self.words)  # said exactly by a constraint, or a cue
+        self.numbers = number_spans(folded, names, cues)
+        self.suiting = audience_constraints(folded, self.words, [m.span() for m in self.tokens], names, cues)
+        self.bound = [-1] * len(self.words)  # the bound of a number that a token belongs to
+        for number, span in enumerate(self.numbers):
+            for at, match in enumerate(self.tokens):
+                if match.start() < span.end and match.end() > span.start:
+                    self.bound[at] = number
+        price = names.number_field(cues.unsaid)
+        ceilings = {at for at, span in enumerate(self.numbers) if span.field == price and all(op in ("<", "<=") for op, _ in span.bounds)}
+        breaks = [at > 0 and "\n" in text[self.tokens[at - 1].end() : self.tokens[at].start()] for at in range(len(self.words))]
+        blank = [" "] + [text[left.end() : right.start()] for left, right in pairwise(self.tokens)]
+        attached = {at for at in range(1, len(self.words) - 1) if blank[at] == " " and not blank[at + 1]}
+        self.scope = Scope(self.words, breaks, attached, self.named, self.bound, ceilings, cues)
+        self.cue, self.unwanted, self.doubtful = self.scope.cue, self.scope.unwanted, self.scope.doubtful
+        # Said exactly by a constraint, or a word that only serves a negation.
+        self.gone = [not kept or bound >= 0 for kept, bound in zip(self.scope.kept, self.bound, strict=True)]
 
     def typed(self) -> Typed:
-        self._mark_cues()
-        numbers = number_spans(self.folded, self.names, self.cues)
-        constraints = [made for span in numbers for made in self._of_number(span)]
-        for span in numbers:
-            self._take(span.start, span.end)
-        suiting = audience_constraints(self.folded, self.words, [m.span() for m in self.tokens], self.names, self.cues)
-        self._mark_unwanted()
-        constraints += self._of_audience(suiting)
-        constraints += self._of_names()
-        constraints += self._of_spans()
-        fillers = set(self.cues.fillers)
+        constraints = [*self._of_numbers(), *self._of_audience(), *self._of_names(), *self._of_spans()]
+        empty = {
+            token for kind in ("fillers", "amount_verbs") for words in self.cues.phrases[kind] for token in words if token[0].isalnum()
+        }
         asks = [at for at, word in enumerate(self.words) if not self.unwanted[at] and not self.gone[at] and word[0].isalnum()]
-        cued = {place for at in range(len(self.words)) for place in range(at, at + self.length[at])}
-        says = any(at not in cued and self.words[at] not in fillers for at in asks)
+        cued = {place for at in range(len(self.words)) for place in range(at, at + self.scope.length[at])}
+        says = any(at not in cued and self.words[at] not in empty for at in asks)
         wanted = self._joined(lambda at: not self.unwanted[at] and not self.gone[at]) if says else ""
         inside = {at for one in self.named for at in range(one.first, one.last)}
         rest = self._joined(lambda at: not self.unwanted[at] and not self.gone[at] and at not in inside) if says else ""
-        unwanted = self._joined(lambda at: self.unwanted[at] and not self.gone[at] and self.words[at] not in fillers)
+        unwanted = self._joined(lambda at: self.unwanted[at] and not self.gone[at] and self.words[at] not in empty)
         liked = [one for one in self.named if not any(self.unwanted[at] or self.gone[at] for at in range(one.first, one.last))]
         return Typed(wanted, unwanted, tuple(dict.fromkeys(constraints)), rest, tuple(dict.fromkeys((o.field, o.value) for o in liked)))
 
@@ -218,104 +141,70 @@ class _Reading:
         found = self.names.named(sequence)
         return [Named(one.field, one.value, places[one.first], places[one.last - 1] + 1) for one in found]
 
-    def _mark_cues(self) -> None:
-        """The longest cue that begins at each place; not inside the name of a value, nor in a phrase that is spared."""
-        inside = {at for one in self.named if one.last - one.first > 1 for at in range(one.first, one.last)}
-        at = 0
-        while at < len(self.words):
-            kinds = ("spared", "by", "only", "not_", "directly", "ends", "joins")
-            kind, length = max(((kind, self._phrase(kind, at)) for kind in kinds), key=lambda pair: pair[1])
-            if kind == "directly" and not any(one.first == at + length + self._sign(at + length) for one in self.named):
-                length = 0
-            if length and at not in inside:
-                self.cue[at], self.length[at] = kind, length
-                at += length
-            else:
-                at += 1
+    def _of_numbers(self) -> list[Constraint]:
+        """The bounds of numbers: alternatives ("under 50 or over 100") together, what is negated turned round, what is in doubt left out."""
+        constraints = []
+        for group in self._alternatives():
+            turns = {self.scope.turns.get(number, "as said") for number in group}
+            spans = [self.numbers[number] for number in group]
+            if turns == {"as said"} and len(group) == 1:
+                constraints += [Constraint(spans[0].field, op, value) for op, value in spans[0].bounds]  # type: ignore[arg-type]
+            elif len(turns) == 1 and turns != {"in doubt"} and len({span.field for span in spans}) == 1:
+                allowed = reduce(NumberSet.either, (NumberSet.of(span.bounds) for span in spans))
+                allowed = allowed.others() if turns == {"turned"} else allowed
+                year = self.names.number_field(self.cues.year_fields)
+                constraints += allowed.constraints(spans[0].field, whole=spans[0].field == year)
+        return constraints
 
-    def _sign(self, at: int) -> int:
-        return int(at < len(self.words) and self.words[at] in JOINING)
+    def _alternatives(self) -> list[list[int]]:
+        """The bounds, those that a word like "or" joins together; one that is joined so to anything else, if not negated, is not among them."""
+        groups: list[list[int]] = []
+        for number in range(len(self.numbers)):
+            at, joined = self.bound.index(number), False
+            closed = bool(groups) and all(len(self.numbers[one].bounds) == 2 for one in (groups[-1][-1], number))  # "80s and 90s" is either
+            while at > 0 and (self.cue[at - 1] in ("joins", "by") or self._joining(at - 1) or self.words[at - 1] in self.cues.fillers):
+                at -= 1
+                joined = joined or self.scope.phrase("joins" if closed else "or_", at) > 0
+            behind = bool(groups) and joined and at > 0 and self.bound[at - 1] == groups[-1][-1]
+            if behind or (groups and self._elsewhere(groups[-1][-1], number, joined=joined)):
+                groups[-1].append(number)
+            elif not joined or number in self.scope.turns or at == 0:
+                groups.append([number])
+        return groups
 
-    def _phrase(self, kind: str, at: int) -> int:
-        """How many tokens of a cue of this kind begin at a place, 0 for none."""
-        known = self.cues.phrases[kind]
-        longest = min(6, len(self.words) - at)
-        return next((length for length in range(longest, 0, -1) if tuple(self.words[at : at + length]) in known), 0)
+    def _elsewhere(self, first: int, second: int, *, joined: bool) -> bool:
+        """Whether a bound is of another alternative than the one before, with other words between: "80s comedies or 90s films".
 
-    def _mark_unwanted(self) -> None:
-        at = 0
-        while at < len(self.words):
-            kind = self.cue[at]
-            if kind not in ("not_", "directly"):
-                at += max(1, self.length[at])
-                continue
-            start = at + self.length[at]
-            self._hide(at, start)
-            if kind == "directly":
-                start += self._sign(start)
-                end = max(one.last for one in self.named if one.first == start)
-            else:
-                end = self._scope(start)
-            for place in range(start, end):
-                self.unwanted[place] = True
-                if self.cue[place] in ("not_", "joins", "spared"):
-                    self._hide(place, place + self.length[place])
-            at = max(end, start, at + 1)
+        joined: a word like "or" stands right before the second; if it stands elsewhere between them, only bounds that exclude each other are alternatives.
+        """
+        if first in self.scope.turns or second in self.scope.turns:
+            return False
+        spans = self.numbers[first], self.numbers[second]
+        between = range(len(self.bound) - self.bound[::-1].index(first), self.bound.index(second))
+        same = spans[0].field == spans[1].field
+        if any(self.scope.stops(at) or (self.words[at] == "," and not same) for at in between):
+            return False
+        if joined:
+            return True
+        apart = same and not NumberSet.of((*spans[0].bounds, *spans[1].bounds)).parts
+        return apart and any(self.scope.phrase("or_", at) and not self.unwanted[at] for at in between)
 
-    def _scope(self, start: int) -> int:
-        """Where what a negation rules out ends."""
-        at, joined = start, True  # right after the cue, or a word like "or", a word of `ends` ends nothing: "no war or with horror"
-        while at < len(self.words):
-            word, cue = self.words[at], self.cue[at]
-            if word in STOPS or self._break(at) or (word == "," and not self._listed(at)):
-                break
-            if cue == "only" or (cue in ("ends", "by") and not joined):
-                break
-            joined = cue == "joins"
-            at += max(1, self.length[at])
-        return min(at, len(self.words))
+    def _joining(self, at: int) -> bool:
+        """Whether a token is the last of a word that joins."""
+        return any(self.cue[start] == "joins" and start + self.scope.length[start] == at + 1 for start in range(max(0, at - 3), at))
 
-    def _break(self, at: int) -> bool:
-        """Whether a line ends before a token."""
-        return at > 0 and "\n" in self.text[self.tokens[at - 1].end() : self.tokens[at].start()]
-
-    def _listed(self, at: int) -> bool:
-        """Whether a comma goes on with a list: short pieces, the last of them after a word like "or"."""
-        pieces, length = 0, 0
-        for place in range(at + 1, len(self.words)):
-            word = self.words[place]
-            if word in STOPS or self.cue[place] == "ends" or self._break(place):
-                return False
-            if self.cue[place] in ("joins", "not_") and word != ",":
-                return length <= LIST_PIECE
-            length = 0 if word == "," else length + 1
-            pieces += word == ","
-            if length > LIST_PIECE:
-                return False
-        return False
-
-    def _of_number(self, span: NumberSpan) -> list[Constraint]:
-        """The bounds of a span, turned round where a negation stands right before it."""
-        before = next((at for at in range(len(self.words) - 1, -1, -1) if self.tokens[at].end() <= span.start), None)
-        turned = False
-        if before is not None:
-            start = next((at for at in range(before, -1, -1) if self.cue[at] == "not_" and at + self.length[at] == before + 1), None)
-            turned = start is not None and len(span.bounds) == 1
-            if turned and start is not None:
-                self._hide(start, before + 1)
-                self.cue[start] = ""
-        return [Constraint(span.field, FLIPPED[op] if turned else op, value) for op, value in span.bounds]  # type: ignore[arg-type]
-
-    def _of_audience(self, found: Sequence[Suiting]) -> list[Constraint]:
+    def _of_audience(self) -> list[Constraint]:
         """Whom something is for, where fields can tell; ruled out where it stands in what is unwanted."""
         constraints = []
-        for suiting in found:
-            negated = any(self.unwanted[at] for at in range(suiting.first, suiting.last))
-            if negated and suiting.op != "in":
+        for suiting in self.suiting:
+            places = range(suiting.first, suiting.last)
+            negated = any(self.unwanted[at] for at in places)
+            if any(self.doubtful[at] for at in places) or (negated and suiting.op != "in"):
                 continue
             op: Operation = "not in" if negated else suiting.op
             constraints.append(Constraint(suiting.field, op, suiting.value))
-            self._hide(suiting.first, suiting.last)
+            for at in places:
+                self.gone[at] = True
         return constraints
 
     def _of_names(self) -> list[Constraint]:
@@ -323,10 +212,15 @@ class _Reading:
         out: dict[str, list[str]] = {}
         must: dict[tuple[str, int], list[str]] = {}
         for one in self.named:
-            if all(self.unwanted[at] for at in range(one.first, one.last)):
+            places = range(one.first, one.last)
+            if any(self.doubtful[at] for at in places):
+                continue
+            if all(self.unwanted[at] for at in places):
                 out.setdefault(one.field, []).append(one.value)
-            elif not any(self.gone[at] for at in range(one.first, one.last)):
+            elif not any(self.gone[at] for at in places):
                 cue = self._must(one)
+                if cue is None and self._ruled_out_too(one):
+                    cue = one.first
                 if cue is not None:
                     must.setdefault((one.field, cue), []).append(one.value)
         constraints = [Constraint(field, "not in", tuple(dict.fromkeys(values))) for field, values in out.items()]
@@ -336,44 +230,90 @@ class _Reading:
     def _must(self, one: Named) -> int | None:
         """Where the cue stands that makes a named value a must; None for a taste."""
         for at in range(one.first - 1, -1, -1):
-            if self.cue[at] == "by" and at + self.length[at] == one.first:
-                return at
+            if self.cue[at] == "by" and at + self.scope.length[at] == one.first:
+                return None if self._or_else(one) or self._spared(at) else self._joined_to(one, self._only(at))
             if self.cue[at] == "only":
                 return at
-            if self.words[at] in STOPS or self.words[at] == "," or self.cue[at] in ("not_", "ends", "spared"):
+            if self.words[at] in STOPS or self.words[at] == "," or self.cue[at] in (*NEGATIONS, "ends", "wishes", "starts", "spared"):
                 break
         if self.cue[one.last : one.last + 1] == ["only"]:
             return one.last
-        return None
+        cue = self._joined_to(one, -1)
+        return None if cue == -1 or self._or_else(one) else cue
+
+    def _spared(self, by: int) -> bool:
+        """Whether a word like "from" follows a phrase that asks for nothing: "not necessarily from Alpina"."""
+        at = next((at for at in range(by - 1, -1, -1) if self.cue[at] or self.words[at] not in self.scope.silent), -1)
+        return any(self.cue[start] == "spared" and start + self.scope.length[start] > at for start in range(max(0, at - LONGEST), at + 1))
+
+    def _only(self, by: int) -> int:
+        """Where a word like "only" stands right before one like "from", else where that one does: "only from Northwind or Alpina" is one must."""
+        return next((at for at in range(by) if self.cue[at] == "only" and at + self.scope.length[at] == by), by)
+
+    def _joined_to(self, one: Named, cue: int) -> int:
+        """The cue of the value of the same field that a word like "or" joins one to ("from Northwind or Alpina"); `cue` where there is none."""
+        at = one.first
+        while at > 0 and (self.cue[at - 1] in ("joins", "by") and self.words[at - 1] != "not"):
+            at -= 1
+        before = next((other for other in self.named if other.last == at < one.first and other.field == one.field), None)
+        found = None if before is None or not any(self.cue[place] == "joins" for place in range(at, one.first)) else self._by(before)
+        return cue if found is None else found
+
+    def _by(self, one: Named) -> int | None:
+        """Where the word like "from" stands that a value, or the first of those joined to it, follows."""
+        at = next((at for at in range(one.first) if self.cue[at] == "by" and at + self.scope.length[at] == one.first), None)
+        found = self._joined_to(one, -1 if at is None else at)
+        return None if found == -1 else found
+
+    def _or_else(self, one: Named) -> bool:
+        """Whether something that is no value of its field is the alternative to a value: "from Northwind or anything red"."""
+        at = one.last
+        while at < len(self.words) and self.words[at] == ",":
+            at += 1
+        length = self.scope.phrase("or_", at) if at < len(self.words) else 0
+        if not length:
+            after = next((other for other in self.named if at > one.last and other.first == at and other.field == one.field), None)
+        else:
+            at += length
+            while at < len(self.words) and self.cue[at] == "by":
+                at += self.scope.length[at]
+            after = next((other for other in self.named if other.first == at and other.field == one.field), None)
+        return self._or_else(after) if after is not None else length > 0
+
+    def _ruled_out_too(self, one: Named) -> bool:
+        """Whether the same value is ruled out in the same breath: only values and words that name nothing stand between ("comedy but no comedy")."""
+        return any(
+            (other.field, other.value) == (one.field, one.value)
+            and all(self.unwanted[at] and not self.doubtful[at] for at in range(other.first, other.last))
+            and all(self._says_nothing(at) for at in range(min(one.last, other.last), max(one.first, other.first)))
+            for other in self.named
+        )
+
+    def _says_nothing(self, at: int) -> bool:
+        word = self.words[at]
+        if self.scope.stops(at):
+            return False
+        named = any(other.first <= at < other.last for other in self.named)
+        return named or self.gone[at] or bool(self.cue[at]) or word in self.scope.silent or not word[0].isalnum()
 
     def _of_spans(self) -> list[Constraint]:
         """Labelled words whose label is a field: its value of that name."""
         constraints = []
         for span in self.spans:
             field = self.names.value_field([span.label])
-            if field is None:
-                continue
             here = [one for one in self.named if one.field == field and self._touches(one, span)]
             values = tuple(dict.fromkeys(one.value for one in here))
-            if values:
-                negated = all(self.unwanted[at] for one in here for at in range(one.first, one.last))
-                constraints.append(Constraint(field, "not in" if negated else "in", values))
+            places = [at for one in here for at in range(one.first, one.last)]
+            if field is not None and values and not any(self.doubtful[at] for at in places):
+                negated = [self.unwanted[at] for at in places]
+                if all(negated) or not any(negated):
+                    constraints.append(Constraint(field, "not in" if all(negated) else "in", values))
         return constraints
 
     def _touches(self, one: Named, span: Span) -> bool:
         return self.tokens[one.first].start() < span.end and self.tokens[one.last - 1].end() > span.start
 
-    def _take(self, start: int, end: int) -> None:
-        """The tokens within characters start..end are said by a constraint."""
-        for at, match in enumerate(self.tokens):
-            if match.start() < end and match.end() > start:
-                self._hide(at, at + 1)
-
-    def _hide(self, first: int, last: int) -> None:
-        for at in range(first, min(last, len(self.gone))):
-            self.gone[at] = True
-
-    def _joined(self, keep: Any) -> str:
+    def _joined(self, keep: Callable[[int], bool]) -> str:
         """The kept tokens as they were typed, with the blanks between them."""
         said, last = [], None
         for at, match in enumerate(self.tokens):
@@ -382,8 +322,3 @@ class _Reading:
                 said.append((" " if blank else "") + self.text[match.start() : match.end()])
                 last = at
         return "".join(said).strip(" ,;.!?，。；！？、")
-
-
-def plain(constraints: Sequence[Constraint]) -> list[Mapping[str, Any]]:
-    """JSON-ready."""
-    return [{"field": c.field, "op": c.op, "value": list(c.value) if isinstance(c.value, tuple) else c.value} for c in constraints]

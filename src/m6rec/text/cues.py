@@ -25,6 +25,7 @@ class Audience(Config):
     """Who something may be for."""
 
     words: list[str] = Field(default=[], description="what such a person is called")
+    phrases: list[str] = Field(default=[], description="what says on its own that something is for them")
     suits: list[str] = Field(default=[], description="names of categories and tags that are meant for them")
     unfit: list[str] = Field(default=[], description="names of categories and tags that are not for them")
     age: float | None = Field(default=None, description="years that an age field is held against where no age is said")
@@ -37,28 +38,63 @@ class AgeFields(Config):
     most: list[str] = Field(default=[], description="the age up to which it is")
 
 
+class Vague(Config):
+    """Words that make a number a rough one: it bounds nothing."""
+
+    before: list[str] = Field(default=[], description="right before a scale: several hundred")
+    after: list[str] = Field(default=[], description="right after a number: fifty-odd")
+
+
 class Cues(Config):
     """The cue words of one language, or of several together."""
 
     not_: list[str] = Field(default=[], alias="not", description="what follows is unwanted, to the end of the clause")
+    describes: list[str] = Field(default=[], description="the same, but what follows a noun speaks of what is wanted again")
+    lacks: list[str] = Field(
+        default=[], description="the same, and never the second of two in a list: after another negation it is a negation of that"
+    )
+    attaches: list[str] = Field(default=[], description="joins what lacks something to what is wanted: the negation ends before it")
+    except_: list[str] = Field(default=[], alias="except", description="what follows is unwanted; after another negation it is not")
+    auxiliary: list[str] = Field(default=[], description="rule out with one of `verbs`; with another verb nothing can be told")
+    unclear: list[str] = Field(default=[], description="negations of which nothing can be told about what follows")
+    verbs: list[str] = Field(default=[], description="verbs of wanting, getting and being")
+    amount_verbs: list[str] = Field(default=[], description="verbs of spending and reaching a number")
+    adverbs: list[str] = Field(default=[], description="words between an auxiliary and its verb")
+    signs: list[str] = Field(default=[], description="like `directly`, with a blank before and none after: boots -leather")
+    behind: list[str] = Field(default=[], description="the named values before it are unwanted")
+    behind_one: list[str] = Field(default=[], description="the one named value right before it is unwanted")
+    last: list[str] = Field(default=[], description="like `behind`, at the end of a clause only")
     directly: list[str] = Field(default=[], description="unwanted only where the name of a field's value follows directly")
     spared: list[str] = Field(default=[], description="phrases that hold such a word and rule nothing out")
+    starts: list[str] = Field(default=[], description="words that begin a wish wherever they stand")
+    wishes: list[str] = Field(default=[], description="words that begin a wish where something stands between them and the negation")
     ends: list[str] = Field(default=[], description="words after which something is wanted again")
+    having: list[str] = Field(default=[], description="those of `ends` after which stands what the thing before them has")
     joins: list[str] = Field(default=[], description="words that join things of one clause")
+    or_: list[str] = Field(default=[], alias="or", description="those of `joins` that say alternatives")
     only: list[str] = Field(default=[], description="the named values that follow are a must")
     by: list[str] = Field(default=[], description="the named value of a category, tags or id field that follows directly is a must")
     numbers: dict[Bound, list[str]] = Field(default={}, description="N a number, M another one; patterns by what they mean")
     decades: list[str] = Field(default=[], description="patterns of a decade, D")
+    decade_years: dict[Bound, list[str]] = Field(default={}, description="patterns that speak of time, D a decade")
+    decade_words: dict[str, float] = Field(default={}, description="decades in words -> their first year")
     units: dict[str, list[str]] = Field(default={}, description="word beside a number -> names of number fields of such quantities")
+    beside: dict[str, list[str]] = Field(default={}, description="word before a bound -> names of number fields that it speaks of")
+    tenths: list[str] = Field(default=[], description="those of `units` after which a digit says tenths: 九块九")
     unsaid: list[str] = Field(default=[], description="names of the number field that is meant where no unit is said")
     years: dict[Bound, list[str]] = Field(default={}, description="patterns that speak of time, N a year")
     year_fields: list[str] = Field(default=[], description="names of number fields that hold years")
     audiences: dict[str, Audience] = Field(default={}, description="who something may be for")
     for_: list[str] = Field(default=[], alias="for", description="what stands before an audience")
+    for_after: list[str] = Field(default=[], description="what stands after an audience")
     ages: list[str] = Field(default=[], description="patterns of a person's age, N")
     age_fields: AgeFields = Field(default_factory=AgeFields, description="names of fields that speak of an age")
     ratings: dict[str, float] = Field(default={}, description="name of an age rating -> the age it is for")
     number_words: dict[str, float] = Field(default={}, description="numbers in words")
+    number_scales: dict[str, float] = Field(default={}, description="words that multiply what stands before them, and add what follows")
+    number_joins: list[str] = Field(default=[], description="words between the parts of one number")
+    number_points: list[str] = Field(default=[], description="words for a decimal point: such numbers are not read")
+    number_vague: Vague = Field(default_factory=Vague, description="words that make a number a rough one")
     fillers: list[str] = Field(default=[], description="words that say nothing about what is unwanted")
     talk: list[str] = Field(default=[], description="words of talking: they name nothing that an item could be")
 
@@ -69,7 +105,7 @@ class Cues(Config):
     @cached_property
     def phrases(self) -> dict[str, dict[Phrase, str]]:
         """For each list of cue words, its phrases as tokens."""
-        lists = {name: getattr(self, name) for name in ("not_", "directly", "spared", "ends", "joins", "only", "by", "for_")}
+        lists = {name: words for name in type(self).model_fields if isinstance(words := getattr(self, name), list)}
         return {name: {phrase(word): word for word in words} for name, words in lists.items()}
 
     @cached_property
@@ -81,7 +117,30 @@ class Cues(Config):
     def silent(self) -> frozenset[str]:
         """Words that name nothing an item could be, case-folded: of talking, of ruling out and of bounding."""
         bounds = [pattern for patterns in (*self.numbers.values(), *self.years.values()) for pattern in patterns]
-        said = [*self.talk, *self.fillers, *self.not_, *self.directly, *self.ends, *self.joins, *self.only, *self.by, *self.for_, *bounds]
+        ruling_out = [
+            *self.not_,
+            *self.describes,
+            *self.lacks,
+            *self.except_,
+            *self.auxiliary,
+            *self.directly,
+            *self.behind,
+            *self.behind_one,
+            *self.last,
+        ]
+        said = [
+            *self.talk,
+            *self.fillers,
+            *ruling_out,
+            *self.starts,
+            *self.wishes,
+            *self.ends,
+            *self.joins,
+            *self.only,
+            *self.by,
+            *self.for_,
+            *bounds,
+        ]
         return frozenset(word for cue in said for word in cue.casefold().split())
 
 

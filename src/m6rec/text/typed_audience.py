@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from m6rec.text.cues import Audience, Cues, phrase
+from m6rec.text.cues import Audience, Cues, Phrase, phrase
 from m6rec.text.field_names import FieldNames
 from m6rec.text.typed_numbers import ages
 from m6rec.text.words import normalise, words
 
 RATED = 0.6  # share of a field's values that are names of age ratings: then the field is one
+LONGEST = 6  # tokens of a phrase
 NEAR = 4  # tokens between "for" and whom it is for
 
 
@@ -66,26 +67,29 @@ def _aged(text: str, sequence: Sequence[str], places: Sequence[tuple[int, int]],
 
 
 def _mentions(sequence: Sequence[str], audience: Audience, cues: Cues) -> list[tuple[int, int]]:
-    """Tokens from the "for" to the word of an audience."""
-    starts = cues.phrases["for_"]
-    called = [phrase(word) for word in audience.words]
+    """Tokens that say that something is for an audience: "for my daughter", "kid-friendly", "family-friendly"."""
+    before, after = cues.phrases["for_"], cues.phrases["for_after"]
+    called, phrases = set(map(phrase, audience.words)), set(map(phrase, audience.phrases))
     found: list[tuple[int, int]] = []
     at = 0
     while at < len(sequence):
-        length = next((size for size in (3, 2, 1) if tuple(sequence[at : at + size]) in starts), 0)
-        end = None
-        if length:
-            for place in range(at + length, min(at + length + NEAR, len(sequence))):
-                hit = next((len(name) for name in called if tuple(sequence[place : place + len(name)]) == name), 0)
-                if hit:
-                    end = place + hit
-                    break
-        if end is None:
-            at += 1
-        else:
+        end = _end(sequence, at, phrases)
+        word = _end(sequence, at, called)
+        if end is None and word is not None:
+            end = _end(sequence, word, after)
+        start = _end(sequence, at, before)
+        if end is None and start is not None:
+            ends = (_end(sequence, place, called) for place in range(start, min(start + NEAR, len(sequence))))
+            end = next((one for one in ends if one is not None), None)
+        if end is not None:
             found.append((at, end))
-            at = end
+        at = at + 1 if end is None else end
     return found
+
+
+def _end(sequence: Sequence[str], at: int, phrases: Collection[Phrase]) -> int | None:
+    """Where the longest of some phrases that begins at a token ends; None where none does."""
+    return next((at + size for size in range(min(LONGEST, len(sequence) - at), 0, -1) if tuple(sequence[at : at + size]) in phrases), None)
 
 
 def _by_age(years: float, names: FieldNames, cues: Cues) -> list[tuple[str, Literal["in", "not in", "<=", ">="], tuple[str, ...] | float]]:

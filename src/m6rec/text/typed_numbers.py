@@ -10,14 +10,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 
 from m6rec.text.cues import Bound, Cues
 from m6rec.text.field_names import FieldNames
+from m6rec.text.spelled_numbers import NumberWords, SpelledNumber, either
 from m6rec.text.words import SPACELESS
 
-FLIPPED: dict[Bound, Bound] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 NAMED_WITHIN = 24  # characters before a bound in which its field may be named
-SIGN, FIELD = "\ue000", "\ue001"  # of the private use area: nothing that is typed
+SIGN, MONEY, FIELD = "\ue000", "\ue001", "\ue002"  # of the private use area: nothing that is typed
+SIGNS = (SIGN, MONEY)
+CLAUSE_END = r"(?=\s*(?:$|[.,;!?\n]))"
+ATTACHED = re.compile(r"(?<=\d)(?!s\b)[a-z]")  # "50gb", "4x4": a number of something that no field holds; "90s" is none
+NOBODYS = r"(?<!\bher )(?<!\bhis )(?<!\bmy )"  # "in her 90s" is no decade of the calendar
 RECENT = 30  # "90s" is a decade of the twentieth century from here on, "10s" one of this century below
 
 
@@ -33,20 +38,25 @@ class NumberSpan:
 
 @dataclass(frozen=True)
 class _Patterns:
-    """Compiled cues. In what the patterns of `bounds`, `years` and `ages` read, every number with its unit is one sign."""
+    """Compiled cues. In what the patterns of `bounds`, `years`, `ages` and those of decades read, every number with its unit is one sign: MONEY for an
+    amount of what a price is in, SIGN for any other."""
 
     bounds: tuple[tuple[Bound, re.Pattern[str]], ...]
     years: tuple[tuple[Bound, re.Pattern[str]], ...]
     ages: tuple[re.Pattern[str], ...]
     decades: tuple[re.Pattern[str], ...]
-    number: re.Pattern[str]
+    decade_years: tuple[tuple[Bound, re.Pattern[str]], ...]
+    decade_words: re.Pattern[str]
+    numbers: NumberWords
     unit: re.Pattern[str]
+    unit_before: re.Pattern[str]
 
 
 @dataclass(frozen=True)
 class _Number:
     value: float
     unit: str | None
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -66,59 +76,79 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
     found: list[NumberSpan] = []
     busy = list(taken)
     patterns = _patterns(_Key(cues))
-    if not names.numbers or not patterns.number.search(text):
+    if not names.numbers:
         return found
-    signs = _signs(text, patterns, cues)
+    signs = _signs(text, patterns, cues, names)
     year = names.number_field(cues.year_fields)
 
     def take(start: int, end: int, field: str | None, bounds: Sequence[tuple[Bound, float]]) -> None:
         if field is not None and not any(start < last and end > first for first, last in busy):
-            start = _with_name(text, start, field)
+            named = _with_name(text, start, field)
+            if named == start and text[start:end] in cues.spared:
+                return  # "I <3 this"
+            start = named
             busy.append((start, end))
             found.append(NumberSpan(start, end, field, tuple(bounds)))
 
     if year is not None:
         low, high = names.numbers[year]
-        for decades in patterns.decades:
-            for match in decades.finditer(text):
-                first = _decade(match["d"])
-                if first is not None and low - 10 <= first <= high + 10:
-                    take(match.start(), match.end(), year, [(">=", first), ("<=", first + 9)])
+        for bound, pattern in patterns.decade_years:
+            for match in pattern.finditer(signs.text):
+                decade = _decade(signs.inside(match)[0].value)
+                if decade is not None and low - 10 <= decade <= high + 10:
+                    end_of_it = decade + (9 if bound in (">", "<=") else 0)
+                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, end_of_it, end_of_it))
+        matches = [match for pattern in patterns.decades for match in pattern.finditer(signs.text)]
+        matches.sort(key=lambda match: -len(match.group()))
+        decades = [(signs.places[m.start()], signs.places[m.end()], [_decade(one.value) for one in signs.inside(m)]) for m in matches]
+        for start, end, firsts in decades:
+            known = [first for first in firsts if first is not None and low - 10 <= first <= high + 10]
+            if known and len(known) == len(firsts):
+                take(start, end, year, [(">=", min(known)), ("<=", max(known) + 9)])
         for bound, pattern in patterns.years:
             for match in pattern.finditer(signs.text):
-                (number,) = signs.inside(match)
-                if _like_year(number.value, names.numbers[year]):
-                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, number.value, number.value))
-    for bound, pattern in patterns.bounds:
-        for match in pattern.finditer(signs.text):
-            numbers = signs.inside(match)
-            start, end = signs.places[match.start()], signs.places[match.end()]
-            unit = next((number.unit for number in numbers if number.unit is not None), None)
-            following = None if unit is not None else patterns.unit.match(text, end)  # "4+ stars"
-            if following is not None:
-                unit, end = following[1], following.end()
-            values = (numbers[0].value, numbers[-1].value)
-            sure = bound != "between" or match.group()[:1] != SIGN
-            called = match.groupdict().get("field")
-            if called is not None and unit is None:
-                field = _called(called, names, cues)
-            else:
-                field = _field(text, start, end, unit, values, names, cues, sure=sure)
-            take(start, end, field, _said(bound, *values))
+                said_years = [number.value for number in signs.inside(match)]
+                if all(_like_year(value, names.numbers[year]) for value in said_years):
+                    take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, said_years[0], said_years[-1]))
+    # Both ends first, then what begins first, the longest of it: "no more than 50" is not "more than 50", "under 20 or more than 50" not "20 or more".
+    matches_of = [(bound, match) for bound, pattern in patterns.bounds for match in pattern.finditer(signs.text)]
+    for bound, match in sorted(matches_of, key=lambda pair: (pair[0] != "between", pair[1].start(), -pair[1].end())):
+        numbers = signs.inside(match)
+        start, end = signs.places[match.start()], signs.places[match.end()]
+        unit = next((number.unit for number in numbers if number.unit is not None), None)
+        following = None if unit is not None else patterns.unit.match(text, end)  # "4+ stars"
+        if following is not None:
+            unit, end = following[1], following.end()
+        values = _scaled(numbers[0], numbers[-1])
+        said = match.group()
+        sure = bound != "between" or said[0] not in SIGNS or said[-1] not in SIGNS  # "50-100" may be anything
+        called = match.groupdict().get("field")
+        if called is None:
+            field = _field(text, start, end, unit, values, names, cues, sure=sure)
+        else:
+            name, field = _called(called, names, cues)
+            field = names.number_field(cues.units[unit]) if unit is not None and field is not None else field
+            if match.start("field") == match.start():
+                start = signs.places[match.end("field") - len(name)]  # not "not price 20-40"
+        take(start, end, field, _said(bound, *values))
     return sorted(found, key=lambda span: span.start)
 
 
 def ages(text: str, cues: Cues) -> list[tuple[int, int, float]]:
     """(start, end, years) of the ages of people that `text` names."""
     patterns = _patterns(_Key(cues))
-    if not patterns.number.search(text):
-        return []
-    signs = _signs(text, patterns, cues)
+    signs = _signs(text, patterns, cues, None)
     return [
         (signs.places[match.start()], signs.places[match.end()], signs.inside(match)[0].value)
         for pattern in patterns.ages
         for match in pattern.finditer(signs.text)
     ]
+
+
+def _scaled(first: _Number, last: _Number) -> tuple[float, float]:
+    """Two numbers, the scale of the last given to the first too: "two to three hundred"."""
+    shared = first.scale == 1.0 < last.scale and first.value < last.value / last.scale
+    return first.value * (last.scale if shared else 1.0), last.value
 
 
 def _said(bound: Bound, value: float, other: float) -> list[tuple[Bound, float]]:
@@ -138,6 +168,11 @@ def _field(
         called = re.escape(field.casefold().replace("_", " "))
         if re.search(rf"(?<!\w){called}\W{{0,3}}(?:is |of |was |are )?$", before) or re.match(rf"\W{{0,2}}{called}(?!\w)", text[end:]):
             return field
+    beside = next(
+        (fields for word, fields in cues.beside.items() if re.search(rf"(?:{either([word])})\s*(?:\w{{1,3}}\s+)?$", before)), None
+    )
+    if beside is not None:
+        return names.number_field(beside)
     year = names.number_field(cues.year_fields)
     if year is not None and all(_like_year(value, names.numbers[year]) for value in values):
         return year
@@ -150,13 +185,14 @@ def _field(
     return able[0] if len(able) == 1 else None
 
 
-def _called(name: str, names: FieldNames, cues: Cues) -> str | None:
-    """The number field of this name, or the one that any of the names in `unsaid` means; None where it names neither."""
+def _called(name: str, names: FieldNames, cues: Cues) -> tuple[str, str | None]:
+    """The end of `name` that names a number field, or what `unsaid` means, and that field; None where it names neither."""
     known = {field.casefold().replace("_", " "): field for field in names.numbers}
     plain = names.number_field(cues.unsaid)
     known = {**(dict.fromkeys(cues.unsaid, plain) if plain is not None else {}), **known}
-    # Where nothing stands between words, what stands before the name is read along with it.
-    return next((field for word, field in known.items() if name == word or (_spaceless(word) and name.endswith(word))), None)
+    # What stands before the name is read along with it.
+    ends = [name, *(word for word in known if name.endswith(word) and (_spaceless(word) or name.endswith(f" {word}")))]
+    return next(((word, known[word]) for word in ends if word in known), (name, None))
 
 
 def _with_name(text: str, start: int, field: str) -> int:
@@ -170,23 +206,12 @@ def _like_year(value: float, known: tuple[float, float]) -> bool:
     return value == int(value) and 1000 <= value <= 2999 and known[0] - 100 <= value <= known[1] + 100
 
 
-def _decade(digits: str) -> float | None:
-    value = int(digits)
+def _decade(value: float) -> float | None:
     if value % 10:
         return None
     if value >= 1000:
-        return float(value)
-    return float((1900 if value >= RECENT else 2000) + value) if value < 100 else None
-
-
-def _value(text: str, cues: Cues) -> float | None:
-    if text in cues.number_words:
-        return cues.number_words[text]
-    factor = 1000.0 if text.endswith("k") else 1.0
-    try:
-        return float(text.rstrip("k").replace(",", "")) * factor
-    except ValueError:
-        return None
+        return value
+    return (1900 if value >= RECENT else 2000) + value if value < 100 else None
 
 
 class _Key:
@@ -202,21 +227,41 @@ class _Key:
         return isinstance(other, _Key) and other.cues is self.cues
 
 
-def _signs(text: str, patterns: _Patterns, cues: Cues) -> _Signs:
+def _signs(text: str, patterns: _Patterns, cues: Cues, names: FieldNames | None) -> _Signs:
     said: list[str] = []
     places: list[int] = []
     numbers: dict[int, _Number] = {}
+    plain = None if names is None else names.number_field(cues.unsaid)
     last = 0
-    for match in patterns.number.finditer(text):
-        value = _value(match["n"], cues)
-        if value is None:
+    # A decade in words is read as one in digits: "nineties" as "1990s".
+    words = [SpelledNumber(m.start(), m.end(), cues.decade_words[m.group()]) for m in patterns.decade_words.finditer(text)]
+    spelled = sorted([*patterns.numbers.found(text), *words], key=lambda number: number.start)
+    ending = next((pattern[1:] for pattern in cues.decades if pattern[0] == "D"), "")
+    for number, following in zip_longest(spelled, spelled[1:]):
+        before, after = patterns.unit_before.search(text, last, number.start), patterns.unit.match(text, number.end)
+        if number.start < last or number.value is None or (after is None and ATTACHED.match(text, number.end)):
             continue
-        said += text[last : match.start()]
-        places += range(last, match.start())
-        numbers[len(said)] = _Number(value, match["before"] or match["after"])
-        said.append(SIGN)
-        places.append(match.start())
-        last = match.end()
+        unit = before[1] if before is not None else after[1] if after is not None else None
+        start, end = number.start if before is None else before.start(), number.end if after is None else after.end()
+        value = number.value
+        if (
+            following is not None
+            and following.start == end
+            and unit in cues.tenths
+            and following.value is not None
+            and following.value in range(1, 10)
+        ):
+            value, end = value + following.value / 10, following.end  # "九块九"
+        said += text[last:start]
+        places += range(last, start)
+        numbers[len(said)] = _Number(value, unit, number.scale)
+        money = unit is not None and names is not None and plain is not None and names.number_field(cues.units[unit]) == plain
+        said.append(MONEY if money else SIGN)
+        places.append(start)
+        if number in words:
+            said += ending
+            places += [start] * len(ending)
+        last = end
     said += text[last:]
     places += range(last, len(text) + 1)
     return _Signs("".join(said), places, numbers)
@@ -227,43 +272,39 @@ def _patterns(key: _Key) -> _Patterns:
     cues = key.cues
     bounds = [(bound, _compiled(pattern)) for bound, some in cues.numbers.items() for pattern in some]
     years = [(bound, _compiled(pattern)) for bound, some in cues.years.items() for pattern in some]
-    # Both ends first, then the longest words: "no more than 50" is not "more than 50".
-    bounds.sort(key=lambda pair: (pair[0] != "between", -len(pair[1].pattern)))
-    years.sort(key=lambda pair: (pair[0] == "=", -len(pair[1].pattern)))
-    decade = r"(?<!her )(?<!his )(?<!my )'?(?P<d>\d{4}|\d{2})"
-    units = sorted(cues.units, key=len, reverse=True)
-    unit = "|".join(re.escape(one) + ("" if _spaceless(one) or not one[-1].isalnum() else r"(?!\w)") for one in units) or r"(?!)"
-    number = rf"(?:(?P<before>{unit})\s*)?(?P<n>\d[\d,]*(?:\.\d+)?k?(?!\d)|{_spelled(cues)})(?:\s*-?\s*(?P<after>{unit}))?"
+    years.sort(key=lambda pair: (pair[0] != "between", pair[0] == "=", -len(pair[1].pattern)))
+    prices = [
+        unit for unit, fields in cues.units.items() if not set(fields).isdisjoint(cues.unsaid) or not unit.isalnum() or _spaceless(unit)
+    ]
     return _Patterns(
         tuple(bounds),
         tuple(years),
         tuple(_compiled(pattern) for pattern in cues.ages),
-        tuple(re.compile(_edge(pattern, pattern.replace("D", decade))) for pattern in cues.decades),
-        re.compile(number),
-        re.compile(rf"\s*-?\s*({unit})"),
+        tuple(_compiled(pattern) for pattern in cues.decades),
+        tuple((bound, _compiled(pattern)) for bound, some in cues.decade_years.items() for pattern in some),
+        re.compile(rf"{NOBODYS}(?:{either(cues.decade_words)})"),
+        NumberWords(cues),
+        re.compile(rf"\s*-?\s*({either(cues.units)})"),
+        re.compile(rf"({either(prices)})\s*$"),
     )
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of a cue file: N and M stand for the sign of a number, F for the name of a field."""
+    """A pattern of a cue file: N and M stand for the sign of a number, D for that of a decade, U for that of an amount of money, F for the name of a
+    field; a full stop at the end for the end of a clause."""
     # "20 and over 50": what another number follows belongs to that one.
-    following = rf"(?!\s+{SIGN})" if pattern[0] == "N" and "M" not in pattern else ""
+    following = rf"(?!\s+[{SIGN}{MONEY}])" if pattern[0] == "N" and "M" not in pattern else CLAUSE_END if pattern[-1] == "." else ""
+    pattern = pattern.removesuffix(".")
     body = re.sub(r"(?<![A-Za-z])F(?=[NM]?(?![A-Za-z]))", FIELD, re.escape(pattern).replace(r"\ ", r"\s+"))
-    body = re.sub(r"(?<![A-Za-z])[NM](?![A-Za-z])", SIGN, body).replace(FIELD, r"(?P<field>\w+(?: \w+)?)")
+    body = re.sub(r"(?<![A-Za-z])U(?![A-Za-z])", MONEY, body)
+    body = re.sub(r"(?<![A-Za-z])D(?![A-Z])", lambda _: rf"{NOBODYS}'?{SIGN}", body)
+    body = re.sub(r"(?<![A-Za-z])[NM](?![A-Za-z])", f"[{SIGN}{MONEY}]", body).replace(FIELD, r"(?P<field>\w+(?: \w+)?)")
     return re.compile(_edge(pattern, body) + following)
-
-
-def _spelled(cues: Cues) -> str:
-    """Pattern of a number in words, whole ones."""
-    words = sorted(cues.number_words, key=len, reverse=True)
-    plain = "|".join(re.escape(word) for word in words if not _spaceless(word)) or "(?!)"
-    spaceless = "|".join(re.escape(word) for word in words if _spaceless(word)) or "(?!)"
-    return rf"(?<!\w)(?:{plain})(?!\w)|(?:{spaceless})"
 
 
 def _edge(pattern: str, body: str) -> str:
     """Words begin and end where words do; what is written without blanks may stand anywhere."""
-    head = "" if _spaceless(pattern[0]) else r"(?<![\d.])" if pattern[0] in "ND" else r"(?<!\w)"
+    head = r"(?<![\d.])" if pattern[0] in "ND" else r"(?<!\w)" if pattern[0].isalnum() and not _spaceless(pattern[0]) else ""
     tail = r"(?!\w)" if pattern[-1].isalnum() and not _spaceless(pattern[-1]) and pattern[-1] not in "NM" else ""
     return head + body + tail
 

@@ -114,4 +114,6 @@ def _replaces(new: Constraint, old: Constraint) -> bool:
         return False
     if new.op == "in":
         return old.op == "in"
+    if old.op == "not in":
+        return new.op != "not in"  # of a number: "from the 1990s" after "not from the 1990s"
     return (new.op in LOW and old.op in LOW) or (new.op in HIGH and old.op in HIGH)
