@@ -29,7 +29,19 @@ ADDED = {  # sayings that came later, and the one that a file without them says 
     "known": "field",
     "because_all": "",
 }
-LATER = ("awful", "us", "why")  # cues that came later: none
+HELPING = (
+    "bad",
+    "good",
+    "negation",
+    "degree",
+    "alike",
+    "spared",
+    "relative",
+    "rest",
+    "joining",
+    "numbered",
+)  # cues that mean nothing without others
+LATER = ("awful", "us", "why", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -84,7 +96,7 @@ class Phrases:
         self.language: str = self.values["language"]
         self.cues = {name: _patterns(words) for name, words in self.values["cues"].items()}
         self.fields = {name: _patterns(words) for name, words in self.values["fields"].items()}
-        self.places = {int(place): _patterns(words) for place, words in self.values["places"].items()}
+        self.places = {_places(named, source): _patterns(words) for named, words in self.values["places"].items()}
         self.comparatives = {
             field: {sign: _patterns(words) for sign, words in signs.items()} for field, signs in self.values["comparatives"].items()
         }
@@ -182,6 +194,18 @@ def built_in_phrases(language: str) -> Phrases:
 def _patterns(words: Sequence[Any]) -> tuple[str, ...]:
     """Each as it stands in `Said.joined`."""
     return tuple(said(str(word)).joined for word in words)
+
+
+def _places(named: object, source: str) -> tuple[int, ...]:
+    """2 or "1, 2" of a file of phrases as places. Raises ConfigError: something else."""
+    parts = str(named).split(",")
+    try:
+        places = tuple(int(part) for part in parts)
+    except ValueError:
+        places = (0,)
+    if 0 in places:
+        raise ConfigError(f"{source}: 'places' has {named!r}; a place is a number from 1, -1 the last, or several as in '1, 2'")
+    return places
 
 
 def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -93,8 +93,11 @@ class Talker:
         return self.engine.understands(wish) or bool(take_apart(wish, self.fields).constraints)
 
     def phrases_of(self, text: str, usual: str) -> Phrases:
-        """The phrases of the language that a text is in."""
-        return language_of(text, self.phrases, usual or self.engine.scorer.reader.wording.language)
+        """The phrases of the language that a text is in; names of items are of every language."""
+        words = said(text)
+        named = {place for one in self.names.items(words) for place in range(one.first, one.last)}
+        spoken = " ".join(word for place, word in enumerate(words.words) if place not in named)
+        return language_of(spoken, self.phrases, usual or self.engine.scorer.reader.wording.language)
 
     def _faq(self) -> Faq | None:
         reader, plain = self.engine.scorer.reader, {word for phrases in self.phrases for word in phrases.plain}

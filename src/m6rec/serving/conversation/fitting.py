@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from m6rec.serving.engine.engine import Engine
-from m6rec.text.phrases import Phrases, said
+from m6rec.text.phrases import HELPING, Phrases, said
 from m6rec.text.words import is_spaceless
 
 
@@ -21,7 +21,7 @@ def telling_words(text: str, phrases: Collection[Phrases]) -> list[str]:
     cues = set[int]()
     for one in phrases:
         for patterns in (
-            *one.cues.values(),
+            *(patterns for name, patterns in one.cues.items() if name not in HELPING),
             *one.places.values(),
             *(signs for field in one.comparatives.values() for signs in field.values()),
         ):

@@ -65,7 +65,7 @@ class Policy:
             return self._made(phrases, "ask_item" if known is None else "faq", known or self.facts.answer(turn, phrases, state.turns))
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
-        known = None if self.faq is None or turn.intent in SMALL else self._known(turn)
+        known = None if self.faq is None or turn.intent in SMALL or (turn.feels and not turn.question) else self._known(turn)
         if known is not None:
             return self._made(phrases, "faq", known)
         if turn.intent == "question":
@@ -86,7 +86,7 @@ class Policy:
     def _known(self, turn: Turn) -> str | None:
         """The answer to a known question. A wish is one only where it is put as a question or hits it squarely."""
         assert self.faq is not None
-        found = self.faq.find(turn.text, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
+        found = self.faq.find(turn.unnamed, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
         if found is None:
             return None
         squarely = found.score >= (1 + self.faq.threshold) / 2
@@ -95,7 +95,7 @@ class Policy:
     def _covered(self, turn: Turn) -> str | None:
         """The answer to a known question whose words the turn says, and little else."""
         assert self.faq is not None
-        found = self.faq.find(turn.text, wide=True)
+        found = self.faq.find(turn.unnamed, wide=True)
         return found.answer if found is not None and (found.covered >= COVERED or found.score >= (1 + self.faq.threshold) / 2) else None
 
     def _says_so(self, turn: Turn, phrases: Phrases) -> bool:
