@@ -13,8 +13,8 @@ from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.understanding import Turn, understand
 from m6rec.text.phrases import Phrases, built_in_phrases
 
-FILMS = ["Heat", "Up", "The Red Lantern", "Night Train", "红灯笼"]
-FRAME = pl.DataFrame({"title": FILMS, "genre": ["crime", "family", "drama", "horror", "drama"]})
+FILMS = ["Heat", "Up", "The Red Lantern", "Night Train", "红灯笼", "Crime, Love and Rain"]
+FRAME = pl.DataFrame({"title": FILMS, "genre": ["crime", "family", "drama", "horror", "drama", "crime"]})
 TABLE = Table(Vocabulary([f"f{row}" for row in range(len(FILMS))]), FRAME, {"title": FieldType.TEXT, "genre": FieldType.CATEGORY})
 EN, ZH = built_in_phrases("en"), built_in_phrases("zh")
 NAMES = Names(TABLE, FILMS, np.arange(len(FILMS)), EN.plain | ZH.plain)
@@ -92,7 +92,7 @@ NOT_REFUSING = (
 
 @pytest.mark.parametrize("text", REFUSING)
 def test_a_named_refusal_is_heard(text: str) -> None:
-    for named in ("Night Train", "The Red Lantern"):
+    for named in ("Night Train", "The Red Lantern", "Crime, Love and Rain"):
         turn = heard(text.format(named, other="Heat"), Before())
         assert FILMS.index(named) in turn.refused
         assert turn.intent == "refuse"

@@ -75,7 +75,7 @@ def feelings(words: Said, named: list[Named], values: list[Named], before: Befor
     waiting: list[Mention] = []  # named in this turn, and nothing said of them so far
     newest: list[Mention] = []  # of the newest clause that named or counted some
     carried, clearly = NOTHING, False
-    for first, last, hard in clauses(words, phrases):
+    for first, last, hard in clauses(words, phrases, named):
         carried = NOTHING if hard else carried
         mine = [one for one in spoken if first <= one.first < last]
         clear = [one for one in mine if not one.pronoun]
@@ -195,8 +195,8 @@ def _only_lists(words: Said, first: int, last: int, mine: list[Mention], phrases
     return all(words.words[place] in phrases.plain for place in others)
 
 
-def clauses(words: Said, phrases: Phrases) -> list[tuple[int, int, bool]]:
-    """(first word, word after the last, whether nothing is carried on from the clause before)."""
+def clauses(words: Said, phrases: Phrases, named: Sequence[Named] = ()) -> list[tuple[int, int, bool]]:
+    """(first word, word after the last, whether nothing is carried on from the clause before); a name is never cut."""
     cuts: dict[int, bool] = {0: True}
     for place in range(1, len(words.words)):
         between = words.text[words.ends[place - 1] : words.starts[place]]
@@ -206,5 +206,6 @@ def clauses(words: Said, phrases: Phrases) -> list[tuple[int, int, bool]]:
     for pattern in phrases.lists["clauses"]:
         for start, _ in found(pattern, words):
             cuts[start] = True
-    edges = [*sorted(cuts), len(words.words)]
+    inside = {place for one in named for place in range(one.first + 1, one.last)}
+    edges = [*sorted(cuts.keys() - inside), len(words.words)]
     return [(first, last, cuts[first]) for first, last in pairwise(edges) if last > first]

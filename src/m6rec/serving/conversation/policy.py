@@ -15,7 +15,7 @@ from m6rec.serving.conversation.faq import COVERED, Faq
 from m6rec.serving.conversation.fitting import Fit, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
-from m6rec.serving.conversation.reasons import reasons
+from m6rec.serving.conversation.reasons import Told, reasons
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn
@@ -115,14 +115,19 @@ class Policy:
         return self._made(phrases, "question", phrases.say("again", state.turns - 1), asked=True)
 
     def _why(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
-        """What speaks for the items that are asked about."""
-        offers = self._with_reasons(list(turn.about), state, person, phrases, phrases.say("because_all"))
+        """What speaks for the items that are asked about; of those that nobody recommended, what is known."""
+        named = [item for item in turn.about if item in state.offered]
+        if not named:
+            return self._made(phrases, turn.intent, self.facts.answer(turn, phrases, state.turns))
+        offers = self._with_reasons(named, state, person, phrases, phrases.say("because_all"))
         return self._made(phrases, turn.intent, phrases.say("why", state.turns - 1, items=phrases.several(offers)))
 
     def _with_reasons(self, items: Sequence[int], state: State, person: Person, phrases: Phrases, otherwise: str = "") -> list[str]:
         """What the items are called, each with the reasons for it, or with `otherwise` where there are none to tell."""
         wanted = [pair for typed in state.wishes for pair in typed.named]
-        why = reasons(self.engine, self.facts, self._ask(state, person), np.array(items), wanted, state.liked, phrases)
+        had = {*state.had, *self._events(person)} - {*state.refused}
+        told = Told(wanted, frozenset(said(state.wanted).words), state.liked, had)
+        why = reasons(self.engine, self.facts, self._ask(state, person), np.array(items), told, phrases)
         return [
             phrases.say("reason", title=self._called(item, phrases), reasons=told or otherwise)
             if told or otherwise
@@ -307,12 +312,22 @@ class Policy:
         unseen[list(state.offered)] = False
         return unseen
 
+    def _events(self, person: Person) -> list[int]:
+        """Items that a known person had before the conversation."""
+        engine = self.engine
+        events: list[int] = [] if person.user is None else engine.histories.row(engine.users.ids.dense(person.user)).items.tolist()
+        return events
+
     def _ask(self, state: State, person: Person) -> Ask:
-        """The request for a list; by the task that names items in dialogues where the model has one."""
+        """The request for a list; by the task that names items in dialogues where the model has one, which learned from what both sides named."""
         ids = self.engine.items.ids.ids
         task = next((name for name, facts in self.engine.choosing.items() if facts.get("of") == "dialogue"), None)
         task = None if self.engine.scorer.dialogue is None else task
-        history = [*state.had, *state.liked] if task is None else [item for item in state.named if item not in state.refused]
+        history = (
+            [*state.had, *state.liked]
+            if task is None
+            else [item for item in state.named if item not in state.refused and item not in state.passed]
+        )
         text = state.wanted if task is None else " ".join(state.said)
         return Ask(
             user=person.user,

@@ -24,6 +24,7 @@ class State:
     transcript  (role, text) of every turn
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
+    passed    items that were offered, and left behind by another wish without a word about them
     asked     questions asked back so far               waiting  whether the newest reply was one
     unclear   turns in a row that were not understood   turns    of the person so far
     """
@@ -38,6 +39,7 @@ class State:
     constraints: tuple[Constraint, ...] = ()
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
+    passed: dict[int, None] = field(default_factory=dict)
     about: tuple[int, ...] = ()
     focus: int | None = None
     asked: int = 0
@@ -65,6 +67,9 @@ class State:
             self.focus = turn.items[0]
         elif turn.about:
             self.focus = turn.about[0] if len(turn.about) == 1 else None
+        if turn.intent in ("recommend", "refine") and turn.wish:
+            self.passed |= dict.fromkeys(self.offered)
+        self.passed = {item: None for item in self.passed if item not in (*turn.items, *self.liked, *self.had)}
         if typed is not None:
             self.wishes.append(typed)
             self.constraints = merged(self.constraints, typed)
