@@ -6,6 +6,7 @@ Shapes: N items.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,13 +16,17 @@ from m6rec.text.phrases import HELPING, Phrases, said
 from m6rec.text.words import is_spaceless
 
 
-def telling_words(text: str, phrases: Collection[Phrases]) -> list[str]:
-    """The words of a text that say what is wanted, in order: no plain words, no cues, no numbers; characters of scripts without spaces joined up."""
+def telling_words(text: str, phrases: Collection[Phrases], silent: Collection[str] = ()) -> list[str]:
+    """The words of a text that say what is wanted, in order: no plain words, no cues, no numbers; characters of scripts without spaces joined up.
+
+    silent: cues that help others, and whose words shall be left out as well.
+    """
     words = said(text)
+    words = replace(words, words=tuple(word.removesuffix("'s") for word in words.words))
     cues = set[int]()
     for one in phrases:
         for patterns in (
-            *(patterns for name, patterns in one.cues.items() if name not in HELPING),
+            *(patterns for name, patterns in one.cues.items() if name not in HELPING or name in silent),
             *one.places.values(),
             *(signs for field in one.comparatives.values() for signs in field.values()),
         ):
@@ -32,7 +37,7 @@ def telling_words(text: str, phrases: Collection[Phrases]) -> list[str]:
     found: list[str] = []
     last = -2
     for place, word in enumerate(words.words):
-        if place in cues or word.isdigit() or any(word in one.plain for one in phrases):
+        if place in cues or word.isdigit() or (len(word) == 1 and word.isascii()) or any(word in one.plain for one in phrases):
             continue
         if is_spaceless(word) and found and last == place - 1 and is_spaceless(found[-1][-1]):
             found[-1] += word

@@ -28,7 +28,7 @@ from m6rec.text.phrases import Phrases, said
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
 AGAIN = ("refuse", "more", "anything")  # another list of what was asked for before
 SHORT = 3  # words of a wish that may be a bare name
-SMALL = ("greet", "thanks", "bye")
+SMALL = ("greet", "thanks", "bye", "help")
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,17 @@ class Policy:
             if known is not None:
                 return self._made(phrases, "faq", known)
         if turn.intent == "hand_over":
-            return self._hand_over(turn, state, phrases, "person")
+            return self._hand_over(turn, state, phrases, "person" if phrases.has("hand_over", said(turn.text)) else "judged")
         if turn.intent == "anger":
             return self._hand_over(turn, state, phrases, "anger")
         if turn.intent == "ask_item":
-            known = None if self.faq is None or turn.asked or turn.values else self._known(turn)  # "can I return it?"
-            return self._made(phrases, "ask_item" if known is None else "faq", known or self.facts.answer(turn, phrases, state.turns))
+            plainly = bool(turn.about) and (bool(turn.asked or turn.values) or phrases.has("tell", said(turn.text)))
+            known = None if self.faq is None or plainly else self._known(turn)  # "can I return it?"
+            told = known or self.facts.answer(turn, phrases, state.turns) or phrases.say("unknown_item", state.turns)
+            return self._made(phrases, "ask_item" if known is None else "faq", told)
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
-        known = None if self.faq is None or turn.intent in SMALL or (turn.feels and not turn.question) else self._known(turn)
+        known = None if self.faq is None or turn.intent in SMALL or turn.unseen or (turn.feels and not turn.question) else self._known(turn)
         if known is not None:
             return self._made(phrases, "faq", known)
         if turn.intent == "question":
@@ -84,13 +86,14 @@ class Policy:
         return self._made(phrases, turn.intent, phrases.say("again", state.turns - 1), asked=True)
 
     def _known(self, turn: Turn) -> str | None:
-        """The answer to a known question. A wish is one only where it is put as a question or hits it squarely."""
+        """The answer to a known question. A wish is one only where it is put as a question, hits it squarely, or says little else."""
         assert self.faq is not None
         found = self.faq.find(turn.unnamed, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
         if found is None:
             return None
         squarely = found.score >= (1 + self.faq.threshold) / 2
-        return found.answer if turn.told == "faq" or turn.question or turn.intent == "unclear" or squarely else None
+        sure = turn.told == "faq" and (turn.intent == "question" or found.covered >= COVERED)
+        return found.answer if sure or turn.question or turn.intent == "unclear" or squarely else None
 
     def _covered(self, turn: Turn) -> str | None:
         """The answer to a known question whose words the turn says, and little else."""
@@ -137,7 +140,9 @@ class Policy:
 
     def _recommend(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         heard = self._heard(turn, state, phrases)
-        nothing_known = person.user is None and not state.wanted and not state.constraints and not state.liked and not state.had
+        nothing_known = (
+            person.user is None and not self._subject(state.wanted) and not state.constraints and not state.liked and not state.had
+        )
         if nothing_known and not heard and turn.intent == "recommend" and state.asked < self.config.questions and not state.waiting:
             return self._made(phrases, turn.intent, phrases.say("ask_wish", state.turns - 1), asked=True)
         if self.faq is not None and self._out_of_depth(turn, state, phrases):
@@ -165,7 +170,7 @@ class Policy:
         question = self._back(turn, state, found, phrases)
         if question:
             return self._made(phrases, turn.intent, _joined(heard, question), asked=True)
-        best = found.at(np.arange(min(self.config.items, len(found))))
+        best = self._foremost(ask, fresh, found, state)
         if self.writer is not None:
             spoken = self._written(self.writer, turn, state, best, heard, phrases, manner)
             if spoken is not None:
@@ -174,6 +179,24 @@ class Policy:
         saying = "offer_one" if len(offers) == 1 else "offer"
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
+
+    def _foremost(self, ask: Ask, fresh: np.ndarray, found: Candidates, state: State) -> Candidates:
+        """The items to offer: before others those that have every word of the newest wish that the catalogue knows."""
+        newest = next((typed.wanted for typed in reversed(state.wishes) if typed.wanted), "")
+        fit, most = Fit(self.engine, telling_words(newest, self.phrases)), self.config.items
+        whole = fresh & (fit.counts == len(fit.known))
+        if not fit.known or not whole.any():
+            return found.at(np.arange(min(most, len(found))))
+        first = self.engine.answer(ask, allowed=whole, count=most)
+        rest = found.at(np.flatnonzero(~whole[found.items])[: max(most - len(first), 0)])
+        return Candidates(np.concatenate([first.items, rest.items])[:most], np.concatenate([first.scores, rest.scores])[:most])
+
+    def _subject(self, text: str) -> list[str]:
+        """The words of a wish that say what it is about; for whom and for which day a present is says so only where the catalogue has such words."""
+        bare = set(telling_words(text, self.phrases, silent=("occasion",)))
+        return [
+            word for word in telling_words(text, self.phrases) if (word in bare and not word[0].isdigit()) or self.engine.understands(word)
+        ]
 
     def _fit(self, state: State) -> Fit:
         return Fit(self.engine, telling_words(state.wanted, self.phrases))
@@ -194,7 +217,7 @@ class Policy:
             return phrases.say("contradiction", number, limits=phrases.several(limits))
         newest = state.wishes[-1] if turn.wish and state.wishes else None
         if newest is not None:
-            words = telling_words(newest.wanted, self.phrases)
+            words = self._subject(newest.wanted)
             ruled_out = [word for word in words if word in telling_words(newest.unwanted, self.phrases)]
             if ruled_out:
                 return phrases.say("contrary", number, words=", ".join(ruled_out))
@@ -219,7 +242,14 @@ class Policy:
         if turn.intent not in ("recommend", "refine") or not turn.wish or turn.told in ("recommend", "refine") or not state.wishes:
             return False
         newest, words = state.wishes[-1], said(turn.text)
-        if newest.constraints or newest.named or phrases.has("recommend", words) or phrases.has("more", words) or len(words.words) <= SHORT:
+        if (
+            newest.constraints
+            or newest.named
+            or phrases.compared(words)
+            or phrases.has("recommend", words)
+            or phrases.has("more", words)
+            or len(words.words) <= SHORT
+        ):
             return False
         fit = Fit(self.engine, telling_words(turn.wish, self.phrases))
         return len(fit.unknown) > len(fit.known)
@@ -328,7 +358,7 @@ class Policy:
             if task is None
             else [item for item in state.named if item not in state.refused and item not in state.passed]
         )
-        text = state.wanted if task is None else " ".join(state.said)
+        text = state.wanted if task is None else state.spoken
         return Ask(
             user=person.user,
             history=tuple(ids[item] for item in history),

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from m6rec.serving.conversation.feelings import Felt, clauses, feelings
 from m6rec.serving.conversation.naming import Named, Names
 from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, slice_of, spoken_of
-from m6rec.text.phrases import Phrases, Said, earliest, said
+from m6rec.text.phrases import Phrases, Said, earliest, found, said
 from m6rec.text.words import is_spaceless
 
 Intent = Literal[
@@ -33,14 +33,31 @@ Intent = Literal[
     "greet",
     "thanks",
     "bye",
+    "help",
     "again",
     "unclear",
 ]
 ASKING = ("?", "？")
 FEW = 3  # words from which a text can be judged angry
 SIGNS = "$€£¥%+"
-WORDLESS = ("greet", "thanks", "bye", "more", "like", "had", "refuse", "yes", "no", "anything", "recommend", "none", "again", "negation")
-SMALL_TALK: tuple[Intent, ...] = ("thanks", "bye", "greet")
+WORDLESS = (
+    "greet",
+    "thanks",
+    "bye",
+    "more",
+    "like",
+    "had",
+    "refuse",
+    "yes",
+    "no",
+    "anything",
+    "recommend",
+    "none",
+    "again",
+    "negation",
+    "help",
+)
+SMALL_TALK: tuple[Intent, ...] = ("thanks", "bye", "help", "greet")
 ORDINARY = ("recommend", "more", "like", "greet", "thanks", "bye", "anything")
 HIDDEN = ("Cc", "Cf", "Co", "Cs")  # control, formatting, private and broken characters say nothing
 
@@ -81,6 +98,7 @@ class Turn:
     beyond: bool = False  # speaks of a place that the list shown last has not
     feels: bool = False  # says what is thought of items that it names or counts
     unnamed: str = ""  # the text without names of items
+    unseen: bool = False  # most of its words are met nowhere: it is not understood
 
 
 def cleaned(text: str, longest: int) -> tuple[str, bool]:
@@ -117,6 +135,7 @@ def understand(
     fields: Iterable[str] = (),
     knows: Callable[[str], bool] | None = None,
     cut: bool = False,
+    unseen: Callable[[str], bool] | None = None,
 ) -> Turn:
     """`text` as a Turn.
 
@@ -124,6 +143,7 @@ def understand(
         text: as `cleaned` gives it.
         fields: of the items that may be asked about.
         knows: whether any word of a text is one of the catalogue; words that nobody knows are no wish by themselves. None: all are.
+        unseen: whether most words of a text are met nowhere; what tasks say of such a text is not believed. None: none is.
     """
     words = said(text)
     named = names.items(words, before.known)
@@ -131,11 +151,20 @@ def understand(
     felt = feelings(words, named, values, before, phrases)
     question = any(sign in text for sign in ASKING) or (bool(words.words) and earliest(phrases.lists["question"], words) == 0)
     question = question or (any(is_spaceless(word) for word in words.words) and phrases.listed("question", words))
-    asked = _fields_asked(words, phrases, fields)
-    about = tuple(item for item in about_items(felt.spoken, before) if item not in felt.refused)
+    compared = phrases.compared(words)
+    asked = fields_asked(words, phrases, fields)
+    spoken, which = felt.spoken, phrases.has("which", words)
+    about = tuple(item for item in (about_items(spoken, before) if spoken or not which else before.shown) if item not in felt.refused)
+    bare = bool(asked) and not says_more(words, field_cues(asked, phrases), phrases)
+    if bare and question and not about and not felt.refused:
+        about = before.shown  # "who is the maker?", of each of those
+    if which and len(about) > 1 and not asked:
+        asked = tuple(field for field, _ in compared if field in fields)  # "which is the cheapest?"
     wish = _wish(words, named, values, phrases, felt)
     unnamed = [place for place in range(len(words.words)) if not _in_name(place, named)]
-    strange = bool(wish) and knows is not None and not values and not knows(wish) and not phrases.compared(words)
+    pointed = spoken_of(words, phrases)
+    unspoken = [place for place in unnamed if place not in pointed or not before.shown]
+    strange = bool(wish) and knows is not None and not values and not knows(wish) and not compared
     facts: dict[str, Any] = {
         "text": text,
         "language": phrases.language,
@@ -149,15 +178,26 @@ def understand(
         "cut": cut,
         "beyond": not named and beyond(words, before, phrases),
         "feels": felt.clearly,
-        "unnamed": _between(words, unnamed) if named else text,
+        "unnamed": text if len(unspoken) == len(words.words) else _between(words, unspoken),
+        "unseen": not named and not values and unseen is not None and unseen(text),
     }
+    if facts["unseen"]:
+        judged, question = None, False
+    if not words.words:
+        judged, question = None, False
+    asks = bool(about and (named or pointed)) and (bool(asked) or phrases.has("tell", words))
+    question = question or (asks and not felt_of_items(facts) and not phrases.has("recommend", words))
     if judged is not None and len(set(facts["items"])) == 1 and not felt_of_items(facts) and not question and judged.angry(text):
         facts |= {"refused": facts["items"], "feels": True}  # a task is sure that this is said badly of the one item that is named
+    facts["question"] = question
     wanted = [value for value in values if value not in felt.unwanted]
     told = None if judged is None else judged.intent(text)
     facts["told"] = told
-    asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, phrases))
-    intent = _intent(words, phrases, judged, told, before, question, asked_of, bool(about), wanted, felt, strange, facts)
+    asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, which, phrases))
+    asked_of = asked_of or (bool(asked) and (bare or bool(pointed)) and not before.shown)  # "what does it cost?" of nothing that was shown
+    if question and asked_of and (which or bare or any(not one.pronoun for one in spoken)):
+        told = None  # of an item that is named, or of those shown
+    intent = _intent(words, phrases, judged, told, before, question, bool(compared), asked_of, bool(about), wanted, felt, strange, facts)
     if intent == "anything":
         facts["wish"] = ""  # "any brand is fine": nothing that an item could have
     if intent in ("ask_item", "why"):
@@ -172,6 +212,7 @@ def _intent(
     told: str | None,
     before: Before,
     question: bool,
+    compared: bool,
     asked_of: bool,
     about: bool,
     wanted: list[Named],
@@ -182,25 +223,38 @@ def _intent(
     """The main thing a turn wants."""
     has = {cue: phrases.has(cue, words) for cue in phrases.cues}
     felt = felt_of_items(facts)
-    ordinary = any(has[cue] for cue in ORDINARY)
-    if told in ("hand_over", "anger") and not has["awful"] and (felt or told_of.unwanted or (not facts["wish"] and ordinary)):
+    ordinary = compared or phrases.alone("more_alone", words) or any(has[cue] for cue in ORDINARY)
+    of_items = felt or bool(told_of.unwanted) or compared
+    if told in ("hand_over", "anger") and not has["awful"] and (of_items or (not facts["wish"] and ordinary)):
         told = None  # it speaks of items, or every word of it is one of asking: a task that says otherwise has not read such words
+    if told == "faq" and not question and (compared or (not facts["wish"] and ordinary)):
+        told = None
+    asking = has["recommend"] or has["more"] or has["anything"]
+    small = next((cue for cue in SMALL_TALK if has[cue]), None)
+    says_little = not (felt or facts["wish"] or asking)
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
     angry = any(not told_of.judging.issuperset(range(*span)) for span in phrases.spans("anger", words))
-    if angry or _shouted(words.text) or (told == "anger" and not felt) or _of_us(words, phrases, bool(facts["items"])):
+    if angry or _shouted(words.text) or (told == "anger" and not felt) or _of_us(words, phrases, before, bool(facts["items"])):
         return "anger"
     if facts["beyond"]:
         return "unclear"
+    if small is not None and says_little and (small == "help" or not question):
+        return small
     if has["why"] and about:
         return "why"
-    if told == "faq" and not felt:
+    if told == "faq" and not felt and (question or not has["recommend"]):
         return "question"
     if question and asked_of and not facts["had"]:
         return "ask_item"
-    if before.waiting and has["anything"] and not felt and not wanted:
+    if (
+        has["anything"]
+        and not felt
+        and not wanted
+        and (before.waiting or not (question or facts["wish"] or has["recommend"] or has["more"]))
+    ):
         return "anything"
-    wishes = bool(facts["wish"]) and not (strange and not has["recommend"])
+    wishes = bool(facts["wish"]) and not ((strange or facts["unseen"]) and not has["recommend"])
     plain = not felt and not wishes
     if judged is not None and plain and not question and not ordinary and len(words.words) >= FEW and judged.angry(words.text):
         return "anger"
@@ -210,10 +264,10 @@ def _intent(
         return "refuse"
     if facts["liked"]:
         return "like"
-    if has["more"] and before.offered and not wanted:
+    if (has["more"] or phrases.alone("more_alone", words)) and before.offered and not wanted and not facts["unseen"]:
         return "more"
-    if wishes or has["recommend"] or told in ("recommend", "refine"):
-        if question and not has["recommend"] and not wanted and told not in ("recommend", "refine"):
+    if wishes or compared or has["recommend"] or told in ("recommend", "refine"):
+        if question and not has["recommend"] and not wanted and not compared and told not in ("recommend", "refine"):
             return "question"
         return "refine" if before.offered else "recommend"
     for cue in SMALL_TALK:
@@ -221,29 +275,35 @@ def _intent(
             return cue
     if question:
         return "question"
-    if has["anything"] or has["yes"] or has["more"]:
+    if has["anything"] or has["yes"] or has["more"] or phrases.alone("more_alone", words):
         return "anything"
     return "unclear"
 
 
-def _of_it(words: Said, named: list[Named], phrases: Phrases) -> bool:
+def _of_it(words: Said, named: list[Named], which: bool, phrases: Phrases) -> bool:
     """Whether a question is of an item that it names or points at, and of little else: "is it waterproof?"."""
     pointed = spoken_of(words, phrases)
     telling = [
         place for place, word in enumerate(words.words) if place not in pointed and word not in phrases.plain and not _in_name(place, named)
     ]
-    return bool(pointed or named) and len(telling) < FEW - 1
+    return bool(pointed or named or which) and len(telling) < FEW - 1 and not phrases.has("recommend", words)
 
 
-def _of_us(words: Said, phrases: Phrases, items: bool) -> bool:
-    """Whether somebody speaks badly of whoever answers, and of no item: hard words about the shop, or shouted ones."""
+def _of_us(words: Said, phrases: Phrases, before: Before, items: bool) -> bool:
+    """Whether somebody speaks badly of whoever answers, and of no item: hard words about the shop, shouted ones, or about "this" where nothing was shown."""
     if items or not phrases.has("awful", words):
         return False
-    return words.text.count("!") + words.text.count("！") > 1 or any(
-        phrases.has("awful", part) and phrases.has("us", part)
-        for first, last, _ in clauses(words, phrases)
-        for part in [slice_of(words, first, last)]
-    )
+    if words.text.count("!") + words.text.count("！") > 1:
+        return True
+    hard = [part for first, last, _ in clauses(words, phrases) if phrases.has("awful", part := slice_of(words, first, last))]
+    nothing = not before.shown and before.focus is None
+    return any(phrases.has("us", part) or (nothing and phrases.listed("it", part) and _says_little(part, phrases)) for part in hard)
+
+
+def _says_little(part: Said, phrases: Phrases) -> bool:
+    """Whether a clause has nothing but hard words and plain ones."""
+    hard = {place for first, last in phrases.spans("awful", part) for place in range(first, last)}
+    return all(place in hard or word in phrases.plain for place, word in enumerate(part.words))
 
 
 def felt_of_items(facts: dict[str, Any]) -> bool:
@@ -261,15 +321,26 @@ def _in_name(start: int, named: list[Named]) -> bool:
     return any(one.first <= start < one.last for one in named)
 
 
-def _fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[str, ...]:
+def fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[str, ...]:
     """Fields that the words ask for: those of the longest cue; a field is asked by its own name too."""
     asked: list[tuple[int, str]] = []
     for name in fields:
-        own = said(name.replace("_", " ")).joined
-        lengths = [len(pattern) for pattern in (*phrases.fields.get(name, ()), own) if pattern in words.joined]
+        lengths = [len(pattern) for pattern in field_cues([name], phrases) if pattern in words.joined]
         if lengths:
             asked.append((max(lengths), name))
     return tuple(name for length, name in asked if length == max(asked)[0])
+
+
+def field_cues(fields: Iterable[str], phrases: Phrases) -> list[str]:
+    """What fields are asked by: their cues and their own names."""
+    return [cue for name in fields for cue in (*phrases.fields.get(name, ()), said(name.replace("_", " ")).joined)]
+
+
+def says_more(words: Said, cues: Iterable[str], phrases: Phrases) -> bool:
+    """Whether a text says anything besides `cues`, yes, thanks and plain words."""
+    every = [*cues, *phrases.cues["yes"], *phrases.cues["thanks"]]
+    silent = {place for one in every for first, last in found(one, words) for place in range(first, last)}
+    return any(place not in silent and word not in phrases.plain for place, word in enumerate(words.words))
 
 
 def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, felt: Felt) -> str:
