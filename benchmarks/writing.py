@@ -25,10 +25,10 @@ from m6rec.language_model.decoding import Decoded, decode
 from m6rec.serving.engine.how_to_write import DRAFTS, TEMPERATURES
 from m6rec.tasks.drafts import by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, spelling_of
-from m6rec.tasks.known_words import KnownWords
+from m6rec.tasks.known_words import Ends, KnownWords
 from m6rec.tasks.write import WriteExamples
 from m6rec.tasks.write_rows import naming_most
-from m6rec.tasks.writing_masks import Words
+from m6rec.tasks.writing_masks import Signs, Words
 from writing_metrics import METRICS, Measured, compare
 from writing_ours import prepare, speakers, trained, without_features
 from writing_peter import PeterWriter
@@ -63,7 +63,8 @@ class Ours:
         self.part, self.examples, self.model = trained(prepare(data, work / "data"), work / f"run-{seed}", chosen)
         self.tokenizer = self.part.inputs.tokenizer
         self.spelling = spelling_of(self.tokenizer)
-        self.length = [Words(least_words(self.part.inputs.usual_words["reason"]), LONGEST)]
+        inputs = self.part.inputs
+        self.length = [Words(least_words(inputs.usual_words["reason"]), LONGEST, "reason" in inputs.single)]
         self.names = ItemNames(self.part.inputs.names, self.tokenizer)
         self._banned: dict[frozenset[str], frozenset[str]] = {}
 
@@ -102,7 +103,8 @@ class Ours:
         untrue = frozenset(self.data.features - self._known(examples, row)) if banned else frozenset[str]()
         if untrue not in self._banned:
             self._banned[untrue] = frozenset(form for word in untrue for form in forms(word))
-        return [self.names.mask(allowed), KnownWords(self.part.inputs.vocabulary, without=self._banned[untrue])]
+        inputs = self.part.inputs
+        return [Signs(), Ends(inputs.never_last), self.names.mask(allowed), KnownWords(inputs.vocabulary, without=self._banned[untrue])]
 
     def nearest(self, part: int, *, given: bool) -> list[str]:
         """The known explanation that is read first: about the item by others, or about what resembles it most; with the feature, if one names it."""

@@ -39,6 +39,15 @@ def test_a_described_person_far_out_of_range_is_one_line(form: Form) -> None:
     rec = Recommender(form.engine)
     with pytest.raises(UsageError, match=r"'age' of a profile is 4000; the users' is from"):
         rec.recommend(profile={"age": 4000})
+    for wrong, said in (
+        ({"age": -5}, "'age' of a profile is -5"),
+        ({"age": True}, "'age' of a profile is a number"),
+        (5, "profile is 5; give"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            rec.recommend(profile=wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="text is 5; give words"):
+        rec.recommend(text=5)  # type: ignore[arg-type]
 
 
 def test_tags_are_values_that_people_would_name(form: Form) -> None:
@@ -83,7 +92,9 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
     assert "age is '300'; give a number" in done.out
     assert "9 is no place in the list" in done.out
     users, events = (pl.read_csv(tmp_path / "person" / f"{name}.csv") for name in ("users", "events"))
-    assert users.to_dicts() == [{"user_id": "anna", "gender": "female", "age": 30.0}]
+    assert users.to_dicts() == [{"user_id": "anna", "gender": "female", "age": 30.0, "interests": "running"}]
+    kept = json.loads((tmp_path / "person" / "person.json").read_text(encoding="utf-8"))
+    assert (kept["interests"], len(kept["liked"]), len(kept["disliked"])) == ("running, not Oakline", 1, 1)
     assert events["user_id"].to_list() == ["anna"]
 
     piped(monkeypatch, "", "", "", "running")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conftest import CommandLine
 from m6rec import Recommender
 from m6rec.base.contracts import Histories
-from m6rec.base.errors import ConfigError, DataError
+from m6rec.base.errors import ConfigError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
 from m6rec.data.dataset import Dataset, FieldType, Table, Vocabulary
 from m6rec.data.dialogue_rows import joined, named_events, nameless, split_dialogues
@@ -164,6 +164,19 @@ def test_the_report_of_a_training_tells_what_is_named_in_dialogues(talked: Path)
     assert bench.talking is not None
     page = (talked / "report.html").read_text(encoding="utf-8")
     assert f"{len(bench.talking.split.test):,} items that an assistant is the first to name" in page
+
+
+def test_the_task_that_reads_histories_is_explained_and_that_of_dialogues_is_not(talked: Path) -> None:
+    rec = Recommender.from_pretrained(talked)
+    assert rec.explain_overall(people=3).task == "next"
+    items = rec.engine.items.ids.ids
+    asked: list[Callable[[], object]] = [
+        lambda: rec.explain_overall("named", people=3),
+        lambda: rec.explain(history=items[:2], item=items[5], task="named"),
+    ]
+    for ask in asked:
+        with pytest.raises(UsageError, match="'named' chooses out of dialogues, which is not explained; explained are next and tasks"):
+            ask()
 
 
 def test_new_items_can_be_named(talked: Path) -> None:

@@ -13,7 +13,7 @@ from babbler import BYTES, END, Babbler
 from m6rec.base.errors import UsageError
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import decode, stream
-from m6rec.language_model.spelling import Prefix, Spelling
+from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence, sentence_count
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
 from m6rec.tasks.known_words import Ends, KnownWords, Vocabulary, never_last, words_in
 from m6rec.tasks.writing_masks import Banned, Signs, Words, word_count, writing_masks
@@ -86,6 +86,32 @@ def test_lengths_in_words_hold(least: int, most: int) -> None:
         for row in decode(Babbler(len(words), seed=most), decoding, [Words(least, most)], spelling=words, rows=8):
             assert row[0].finish == "end"
             assert least <= word_count(row[0].text) <= most
+
+
+def test_one_sentence_is_not_over_before_the_least_words() -> None:
+    words = Spelling([b"", *(piece.encode() for piece in [" warm", " boots", ".", "!", " and", "。"])], END)
+    for row in decode(
+        Babbler(len(words), seed=3), Decoding(method="nucleus", most=60), [Words(4, 20, single=True)], spelling=words, rows=30
+    ):
+        assert word_count(row[0].text) >= 4
+        over = [place for place in range(1, len(row[0].text) + 1) if ends_sentence(row[0].text[:place])]
+        assert all(word_count(row[0].text[:place]) >= 4 for place in over)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 0),
+        ("Good boots", 1),
+        ("Good boots.", 1),
+        ("Good. They last!", 2),
+        ("It has 3.5 mm, by Mr. Fox.", 1),
+        ("好鞋。很暖", 2),
+        ('"Good." Yes', 2),
+    ],
+)
+def test_sentences_are_counted(text: str, count: int) -> None:
+    assert sentence_count(text) == count
 
 
 @pytest.mark.parametrize(

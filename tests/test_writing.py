@@ -153,6 +153,9 @@ def test_more_wrong_questions(rec: Recommender, tiny_run: Path) -> None:
         rec.write("reason", "u01", "i99999")
     with pytest.raises(UsageError, match="give a list of words"):
         rec.write("reason", "u01", "i01", about="battery")
+    for about in (["x" * 1_000_000], ["battery"] * 101):
+        with pytest.raises(UsageError, match="give at most 100 words or phrases of at most 500 characters"):
+            rec.write("reason", "u01", "i01", about=about)
     with pytest.raises(UsageError, match="reads no 'plot'"):
         rec.write("reason", "u01", "i01", text={"plot": "x"})
     with pytest.raises(UsageError, match="greedy decoding finds one text"):

@@ -164,7 +164,7 @@ class AnswersInWords(AnswersUnseen):
             most: interests of a field, at most.
 
         Returns:
-            A `Profile`; `m6rec.explanation.interest_words.sentences` words it in English or Chinese.
+            A `Profile`; `m6rec.explanation.interest_words.sentences` words it.
 
         Raises:
             UnknownUserError: an id nobody has seen.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m6rec.base.errors import UsageError
-from m6rec.cli.options import Answers, Json, RunFolder
+from m6rec.cli.options import Answers, Json, LanguageFile, RunFolder
 from m6rec.cli.output import columns, print_json, print_lines
 from m6rec.cli.recommend import person
 
@@ -40,7 +40,7 @@ def explain(
     task: Annotated[str | None, typer.Option("--task", help="The task whose answer is explained; default: the list itself.")] = None,
     scenario: Annotated[str | None, typer.Option("--scenario", help="The scenario that asks.")] = None,
     k: Answers = 10,
-    language: Annotated[str, typer.Option("--language", help="Language of the words: en, zh, or another that has a file.")] = "en",
+    language: LanguageFile = "en",
     by: Annotated[str | None, typer.Option("--by", metavar="TASK", help="The write task that words it, or: template.")] = None,
     gradients: Annotated[
         bool,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m6rec.base.errors import UsageError
-from m6rec.cli.options import Answers, Json, Language, RunFolder
+from m6rec.cli.options import Answers, Json, LanguageFile, RunFolder
 from m6rec.cli.output import columns, print_json
 
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ TRIES = 3  # at one question, before it is left empty
 def onboard(
     run: RunFolder,
     k: Answers = 10,
-    save: Annotated[Path | None, typer.Option("--save", metavar="FOLDER", help="Write the person here: users.csv and events.csv.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FOLDER", help="Write the person here: users.csv, events.csv and person.json.")
+    ] = None,
     user: Annotated[str, typer.Option("--user", metavar="ID", help="The id the person is saved under.")] = "newcomer",
-    language: Annotated[Language, typer.Option("--language", help="Language of the questions.")] = Language.EN,
+    language: LanguageFile = "en",
     as_json: Json = False,
 ) -> None:
     """Ask somebody who they are and what they like, recommend, and refine by likes and dislikes until they are content.
@@ -37,7 +39,7 @@ def onboard(
     from m6rec.recommender import Recommender
     from m6rec.serving.onboarding.form import Form, Person, words
 
-    said = words(language.value)
+    said = words(language)
     form, person = Form(Recommender.from_pretrained(run).engine), Person()
     talk = _Talk(said, quiet=as_json)
     talk.say("hello")

@@ -23,6 +23,7 @@ Progress = Annotated[
     bool | None,
     typer.Option("--progress/--no-progress", help="Progress bars on standard error; default: on a terminal.", show_default=False),
 ]
+LanguageFile = Annotated[str, typer.Option("--language", help="Language of the words: en, zh, or another that has a file.")]
 Answers = Annotated[int, typer.Option("-k", "--k", min=1, help="How many items to answer with.")]
 
 

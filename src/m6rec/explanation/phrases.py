@@ -63,11 +63,40 @@ class ReasonWords(Config):
     quote: tuple[str, str] = Field(description="signs around a title")
 
 
+class ProfileWords(Config):
+    """How interests are worded; {names} in braces stand for what is told."""
+
+    verbs: dict[str, str] = Field(
+        description="action of an event -> what was done; an action without one is said as it stands, '' for none"
+    )
+    likes: str = Field(description="{value} and {how} strong the interest is")
+    cluster: str = Field(description="an interest in items like {value}")
+    because: str = Field(description="{events} behind the interest")
+    mostly: str = Field(description="the {scenario} of most of these events")
+    strong: str = Field(description="of an interest")
+    clear: str = Field(description="of an interest")
+    slight: str = Field(description="of an interest")
+    rising: str = Field(description="of an interest")
+    falling: str = Field(description="of an interest")
+    steady: str = Field(description="of an interest")
+    expected: str = Field(description="of an interest that no event shows")
+    on: str = Field(description="{verb} and {title} of an event, and its {date}")
+    off: str = Field(description="{verb} and {title} of an event without a date")
+    date: str = Field(description="{day}, {month}, {year}")
+    months: list[str] = Field(default=[], description="names of the months; none: their numbers")
+    separator: str = Field(description="between things of a list")
+    end: str = Field(description="ends a sentence")
+    nothing: str = Field(description="nothing sets {user} apart")
+    who: str = Field(description="{user} and how many {events}")
+    says: str = Field(description="{facts} that the user declared")
+
+
 class Language(Config):
     """One file."""
 
     claims: ClaimWords = Field(description="words by which claims of a sentence are read")
     reason: ReasonWords = Field(description="how evidence is worded")
+    profile: ProfileWords = Field(description="how interests are worded")
 
 
 def known_languages() -> list[str]:

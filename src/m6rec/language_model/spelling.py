@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Hashable, Sequence
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -121,6 +122,14 @@ def whole_bytes(spelled: bytes) -> int:
 def ends_sentence(text: str) -> bool:
     """Whether a sentence is over where the text ends. Of full stops only those that can be nothing else count: not "3." and not "Mr."."""
     return _SENTENCE_END.search(text.rstrip()[-40:]) is not None
+
+
+def sentence_count(text: str) -> int:
+    """Sentences of a text, an unfinished last one too; 0 for an empty text."""
+    text = text.strip()
+    signs = [end for end in range(1, len(text)) if text[end - 1] in ENDINGS and (text[end].isspace() or text[end - 1] in "。！？")]
+    over = [end for end in signs if ends_sentence(text[:end])]
+    return sum(any(sign.isalnum() for sign in text[start:end]) for start, end in pairwise([0, *over, len(text)]))
 
 
 def last_sentence(text: str) -> int:

@@ -18,6 +18,7 @@ from m6rec.language_model.decoding import Speaker
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.quick_speaking import QuickSpeaker, may_be_quick
 from m6rec.language_model.speaking import WriterSpeaker
+from m6rec.language_model.spelling import sentence_count
 from m6rec.language_model.writing_arrays import WriterArrays
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
@@ -32,6 +33,8 @@ from m6rec.tasks.write_sources import ABOUT, ITEM, MEMORY, OWN, PAST, PROFILE, T
 from m6rec.tasks.writing_masks import word_count
 from m6rec.text.similarity import similarity_vectors
 from m6rec.text.tokenizer import Tokenizer
+
+ENOUGH_TEXTS = 2_000  # that tell whether texts of a kind are one sentence
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,15 @@ class WriteInputs:
     def usual_words(self) -> dict[str, float]:
         """Task -> mean number of words of its known texts; 0 for a task without any."""
         return {name: float(np.mean([word_count(text) for text in memory.texts] or [0])) for name, (memory, _) in self.memories.items()}
+
+    @cached_property
+    def single(self) -> frozenset[str]:
+        """Tasks most of whose known texts are one sentence."""
+        return frozenset(
+            name
+            for name, (memory, _) in self.memories.items()
+            if memory.texts and np.mean([sentence_count(text) == 1 for text in memory.texts[:ENOUGH_TEXTS]]) > 0.5
+        )
 
     def encode(self, text: str, *, begins: bool = False) -> np.ndarray:
         """int32 (T,): tokens of words in the middle of a sentence, or as they begin one, at most `limit`."""

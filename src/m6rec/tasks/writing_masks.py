@@ -55,16 +55,16 @@ class Words:
     """Between `least` and `most` words; a character of a script without spaces counts as one.
 
     A word is never cut. From three quarters of `most` on, a text whose sentence is over must end there; behind the last word that fits only what ends a
-    sentence may stand.
+    sentence may stand. single: the text is one sentence, which is not over before `least`.
 
     Raises:
         UsageError: most below 1 or below least.
     """
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, most: int, single: bool = False) -> None:
         if least < 0 or most < max(least, 1):
             raise UsageError(f"words are ({least}, {most}); give least and most, at least 0 and 1, the second no smaller than the first")
-        self.least, self.most = least, most
+        self.least, self.most, self.single = least, most, single
         self.wind_up = max(least, most - most // 4)
 
     def allowed(self, prefix: Prefix) -> np.ndarray | None:
@@ -83,6 +83,8 @@ class Words:
             return word_count(prefix.text) < self.most
         text = _text(prefix.spelled + spelling.pieces[token])
         count = word_count(text)
+        if self.single and count < self.least and ends_sentence(text):
+            return False
         return count < self.most or (count == self.most and _CLOSED.match(text[_last_word_end(text) :]) is not None)
 
 
@@ -151,8 +153,13 @@ def _fitting(spelled: bytes, scripts: frozenset[str]) -> bool:
     return len(letter) == 1 and readable(letter) and script_of(letter) in ("", *scripts)
 
 
-def writing_masks(words: tuple[int, int] | None = None, banned: BlockedWords | None = None, language: str | None = None) -> list[Mask]:
+def writing_masks(
+    words: tuple[int, int] | None = None, banned: BlockedWords | None = None, language: str | None = None, *, single: bool = False
+) -> list[Mask]:
     """The masks for what a caller asked of a text: its length in words, words it must not have, its language; signs as they are written.
+
+    Args:
+        single: texts of the kind are one sentence.
 
     Raises:
         UsageError: a length that cannot be, a language that nothing is known of.
@@ -161,7 +168,7 @@ def writing_masks(words: tuple[int, int] | None = None, banned: BlockedWords | N
     if language is not None:
         masks.append(Letters(scripts_of(language)))
     if words is not None:
-        masks.append(Words(*words))
+        masks.append(Words(*words, single))
     if banned is not None and len(banned):
         masks.append(Banned(banned))
     return masks

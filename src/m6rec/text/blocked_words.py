@@ -53,10 +53,13 @@ class BlockedWords:
                 raise UsageError(f"a blocked word is {word!r}, without a letter or digit; give a word or a phrase")
             self.words.setdefault(plain, word)
         longest_first = sorted(self.words, key=len, reverse=True)
-        self._patterns = {word: re.compile(_pattern(word)) for word in longest_first}
+        # What is looked for first, without spaces, then the pattern that decides.
+        self._patterns = {word: (word.replace(" ", ""), re.compile(_pattern(word))) for word in longest_first}
+        self._by_end: dict[str, list[str]] = {}
+        for word in longest_first:
+            self._by_end.setdefault(word[-1], []).append(word)
         self._longest = 4 * max(map(len, self.words), default=0) + 16  # characters of a text that one can take, with some spaces inside
-        # Every place where any of them may stand, found in one pass without spaces; the patterns then decide.
-        self._needles = list(dict.fromkeys(word.replace(" ", "") for word in longest_first))
+        self._needles = list(dict.fromkeys(packed for packed, _ in self._patterns.values()))
 
     def __len__(self) -> int:
         return len(self.words)
@@ -67,7 +70,7 @@ class BlockedWords:
             return []
         plain = normalised(text)
         packed = plain.replace(" ", "")
-        return [self.words[word] for word, pattern in self._patterns.items() if word.replace(" ", "") in packed and pattern.search(plain)]
+        return [self.words[word] for word, (needle, pattern) in self._patterns.items() if needle in packed and pattern.search(plain)]
 
     def begun(self, text: str, new: int) -> tuple[bool, bool]:
         """Of a text that is being written: (whether it holds a word that stands there whatever follows, whether one stands at its very end).
@@ -87,10 +90,9 @@ class BlockedWords:
         packed = plain.replace(" ", "")
         last = set(packed[-new - 1 :]) if plain.isascii() else set(packed)
         inside = at_end = False
-        for word, pattern in self._patterns.items():
-            if word[-1] not in last or word.replace(" ", "") not in packed:
-                continue
-            for match in pattern.finditer(plain):
+        for word in (one for end in last for one in self._by_end.get(end, ())):
+            needle, pattern = self._patterns[word]
+            for match in pattern.finditer(plain) if needle in packed else ():
                 settled = match.end() < len(plain) or _UNSPACED.match(word[-1]) is not None
                 inside, at_end = inside or settled, at_end or not settled
         return inside, at_end
@@ -101,7 +103,7 @@ class BlockedWords:
             return []
         packed = texts.str.replace_all(" ", "", literal=True)
         rows = packed.str.contains_any(self._needles).fill_null(False).arg_true()
-        patterns = self._patterns.values()
+        patterns = [pattern for _, pattern in self._patterns.values()]
         return [
             row for row, text in zip(rows.to_list(), texts.gather(rows).to_list(), strict=True) if any(p.search(text) for p in patterns)
         ]

@@ -66,6 +66,12 @@ class Asking:
             named = [self._consumed(item) for item in history if self.unknown == "raise" or item in self.items.ids]
             past = self.histories.joined(past, Histories.from_lists([named]))
         asking = self._scenario(scenario)
+        for name, given, kinds, told in (
+            ("text", text, str, "words"),
+            ("profile", profile, (str, Mapping), "fields of a person, or words"),
+        ):
+            if given is not None and not isinstance(given, kinds):
+                raise UsageError(f"{name} is {shown(given)}; give {told}")
         words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
         typed = self.understood(text, profile)
         return Requests(
@@ -113,10 +119,11 @@ class Asking:
         return "; ".join(part for part in said if part)
 
     def _in_range(self, name: str, value: float) -> None:
-        """Raises UsageError: a number that lies further outside what the users have than they lie apart."""
+        """Raises UsageError: a number that lies further outside what the users have than they lie apart, or below zero where theirs are not."""
         known = self.users.frame[name].to_numpy().astype(np.float64)
         known = known[np.isfinite(known)]
-        if not math.isfinite(value) or (len(known) and not 2 * known.min() - known.max() <= value <= 2 * known.max() - known.min()):
+        far = len(known) and not 2 * known.min() - known.max() <= value <= 2 * known.max() - known.min()
+        if not math.isfinite(value) or far or (value < 0 and len(known) and known.min() >= 0):
             said = f"; the users' is from {known.min():g} to {known.max():g}" if len(known) else ""
             raise UsageError(f"'{name}' of a profile is {value:g}{said}")
 
@@ -194,6 +201,8 @@ class Asking:
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
     try:
         float(value)
     except (TypeError, ValueError):

@@ -29,6 +29,7 @@ from m6rec.tasks.judge_cells import NEW, SHARED
 
 if TYPE_CHECKING:
     from m6rec.serving.engine.engine import Engine
+    from m6rec.tasks.choose_mixture import ChooseMixture
 
 TEMPLATES = "template"  # in place of a write task
 REASON = "reason"  # the kind of texts from which a task learns to give reasons
@@ -79,7 +80,7 @@ def explain(
     judged = None if not judging else judged_ask(engine, str(task), scenario, context, time)
     subject = Subject(
         scorer=engine.scorer,
-        chooser=engine.scorer if judging else engine._answering(task),
+        chooser=engine.scorer if judging else choosing_next(engine, task),
         question=question,
         item=row,
         k=k,
@@ -142,9 +143,24 @@ def overall(
     actions = engine.scorer.dataset.action_names
     if engine._judges(task):
         return of_judging(engine.scorer, judged_ask(engine, str(task), scenario, context, time), requests, actions)
-    chooser = engine._answering(task)
-    name = task or next(iter(engine.choosing), "")
+    chooser = choosing_next(engine, task)
+    name = task or next(iter(nexts(engine)), "")
     return of_choice(chooser, requests, engine.users, actions, engine.scorer.task.config.repeat == "exclude", name)
+
+
+def choosing_next(engine: Engine, task: str | None) -> ChooseMixture:
+    """What answers a choose task that can be explained. Raises UsageError: no such task, or one of baskets or dialogues."""
+    chooser, known = engine._answering(task), nexts(engine)
+    if task is not None and task not in known:
+        raise UsageError(
+            f"'{task}' chooses out of {engine.choosing[task]['of']}s, which is not explained; explained are {', '.join(known)} and tasks on candidates"
+        )
+    return chooser
+
+
+def nexts(engine: Engine) -> list[str]:
+    """The choose tasks that read histories."""
+    return [name for name, facts in engine.choosing.items() if facts.get("of", "next") == "next"]
 
 
 def places(engine: Engine, ask: Ask, requests: Sequence[Requests], item: int, *, everything: bool) -> list[int]:

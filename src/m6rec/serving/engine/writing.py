@@ -40,6 +40,7 @@ from m6rec.text.blocked_words import BlockedWords
 NO_REPEAT = 4  # runs of so many tokens are written once
 ROUNDS = 3  # searches, each wider than the one before, for as many texts as are wanted
 WIDE = 8  # beams where draws, or the likeliest words, came to nothing that could be ended
+MOST_ABOUT, LONGEST_ABOUT = 100, 500  # words to name, and characters of one
 MANY = 10_000  # words: more than anything has
 FURTHER = 1_000_003  # between the seeds of two rounds of draws
 
@@ -124,6 +125,11 @@ class Writing(Changing):
         kind_named(part, kind)
         if isinstance(about, str):
             raise UsageError(f"about is the text {shown(about)}; give a list of words that should be named")
+        if len(about) > MOST_ABOUT or any(len(word) > LONGEST_ABOUT for word in about):
+            raise UsageError(
+                f"about has {len(about):,} entries, the longest of {max(map(len, about)):,} characters; give at most {MOST_ABOUT} words or phrases "
+                f"of at most {LONGEST_ABOUT} characters"
+            )
         if user is None and item is None and history is None and text is None and profile is None and not about:
             raise UsageError("nothing to write about; give user, item, history, text, profile or about")
         texts = texts_named(part, kind, text)
@@ -261,7 +267,8 @@ class Writing(Changing):
         words = ask.words
         if words is None and ask.decoding == "agreed":
             words = (least_words(write_part(self.scorer).inputs.usual_words[kind]), MANY)
-        masks = [*writing_masks(words, banned, ask.language), self._names.mask(allowed, banned)]
+        single = kind in write_part(self.scorer).inputs.single
+        masks = [*writing_masks(words, banned, ask.language, single=single), self._names.mask(allowed, banned)]
         if not write_part(self.scorer).write.configs[kind].invent:
             masks += [Ends(write_part(self.scorer).inputs.never_last), self._known_words(kind, item, ask, about)]
         return masks

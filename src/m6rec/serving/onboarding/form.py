@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +16,7 @@ import yaml
 
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import UsageError, nearest
-from m6rec.base.storage import atomic_folder
+from m6rec.base.storage import atomic_folder, write_json
 from m6rec.data.columns import Columns
 from m6rec.data.fields import FieldType
 from m6rec.serving.asked import Ask
@@ -135,15 +136,18 @@ class Form:
         return self.engine.why_empty(person.interests or None, person.profile or None)
 
     def save(self, person: Person, folder: Path, user: str) -> None:
-        """The person as two tables that a training or `add_events` reads, whole or not at all.
+        """The person as two tables that a training or `add_events` reads, and all that was said as person.json; whole or not at all.
+
+        Of what was typed about interests, values that users have as tags stand in users.csv; what was disliked is in person.json alone.
 
         Raises:
             StorageError: no space or no permission.
         """
         action = self._action()
         with atomic_folder(folder) as temporary:
-            told = {Columns.USER: [user], **{name: [_cell(value)] for name, value in person.profile.items()}}
+            told = {Columns.USER: [user], **{name: [_cell(value)] for name, value in (person.profile | self._tags(person)).items()}}
             pl.DataFrame(told).write_csv(temporary / "users.csv")
+            write_json(temporary / "person.json", {Columns.USER: user, **person.plain()})
             events: dict[str, list[Any]] = {
                 Columns.USER: [user] * len(person.liked),
                 Columns.ITEM: person.liked,
@@ -152,6 +156,16 @@ class Form:
             if action is not None:
                 events[Columns.ACTION] = [action] * len(person.liked)
             pl.DataFrame(events).write_csv(temporary / "events.csv")
+
+    def _tags(self, person: Person) -> dict[str, list[str]]:
+        """What was typed about interests, part by part, under the users' field of tags that has such a value."""
+        said = {part.strip().casefold() for part in re.split(r"[,;，；、]", person.interests)}
+        found = {}
+        for name, kind in self.engine.users.fields.items():
+            if kind == FieldType.TAGS:
+                known = self.engine.users.frame[name].explode().drop_nulls().unique().to_list()
+                found[name] = sorted(value for value in known if value.casefold() in said)
+        return {name: values for name, values in found.items() if values}
 
     def _action(self) -> str | None:
         """The action that a like stands for: the first that the choose task counts, else the most frequent."""
