@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,8 @@ from m6rec import Recommender
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq
+from m6rec.serving.conversation.fitting import ruled_out
+from m6rec.serving.conversation.judged import TaskJudge
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.state import State
@@ -173,3 +175,40 @@ def test_items_with_every_word_of_the_wish_come_first(rec: Recommender) -> None:
     found = talk.say(f"I am looking for {' '.join(words)}").items
     assert all(word.casefold() in str(items.frame.row(items.ids.dense(found[0].item_id))).casefold() for word in words)
     assert both
+
+
+def test_what_is_ruled_out_later_is_wanted_no_more(rec: Recommender) -> None:
+    text = rec.engine.items.frame["title"].str.to_lowercase() + " " + rec.engine.items.frame["description"].str.to_lowercase().fill_null("")
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    assert talk.say("something for hiking").items
+    found = talk.say("I hate hiking").items
+    assert found
+    assert not any("hiking" in text[rec.engine.items.ids.dense(one.item_id)] for one in found)
+    assert ruled_out(talk.state.wishes, [EN]) == ["hiking"]
+    talk.say("hiking after all")
+    assert ruled_out(talk.state.wishes, [EN]) == []
+
+
+def test_cheaper_than_what_is_named(rec: Recommender) -> None:
+    items = rec.engine.items
+    row = int(items.frame["price"].arg_max() or 0)
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    found = talk.say(f"is there anything cheaper than {items.titles()[row]}?").items
+    prices = items.frame["price"].gather(items.ids.many([one.item_id for one in found]))
+    assert found
+    assert prices.null_count() == 0
+    assert (prices < items.frame["price"][row]).all()
+
+
+def test_a_question_that_one_cannot_tell_is_asked_for_once_more_before_a_person_is(rec: Recommender, tmp_path: Path) -> None:
+    FAQ.write_ndjson(tmp_path / "faq.jsonl")
+    talk = rec.conversation(config=ConversationConfig(faq=str(tmp_path / "faq.jsonl")))
+    talk.talker.judge = cast(TaskJudge, Told("faq"))
+    first, second = talk.say("where is my parcel?"), talk.say("where is my parcel?")
+    assert (first.asked, first.hand_over, second.hand_over) == (True, False, True)
+
+
+def test_no_preference_for_a_field_that_has_no_limit_is_no_wish(rec: Recommender) -> None:
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    assert talk.say("the brand does not matter").intent == "anything"
+    assert heard("maybe", told="faq").intent == "unclear"

@@ -206,7 +206,7 @@ class Conversation:
         """The wish of a turn, taken apart; "cheaper" is held against what was shown last."""
         if turn.beyond or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
             return None
-        shown = [self.state.focus] if self.state.focus is not None else list(self.state.shown)
+        shown = list(turn.items) if turn.items else [self.state.focus] if self.state.focus is not None else list(self.state.shown)
         bounds = [self.talker.facts.bound(field, sign, shown) for field, sign in phrases.compared(said(turn.text))]
         known = tuple(bound for bound in bounds if bound is not None)
         if not turn.wish:
@@ -224,7 +224,7 @@ class Conversation:
         words, fields = said(turn.text), {one.field for one in self.state.constraints}
         if turn.question or turn.liked or turn.refused or not phrases.has("loosen", words):
             return None
-        named = set(fields_asked(words, phrases, fields))
+        named = set(fields_asked(words, phrases, self.talker.facts.told))
         cues = [one for name in ("loosen", "limit", "anything") for one in phrases.cues[name]]
         if says_more(words, [*cues, *field_cues(named, phrases)], phrases):
             return None

@@ -5,13 +5,14 @@ Shapes: N items.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from m6rec.serving.engine.engine import Engine
+from m6rec.text.constraints import Typed
 from m6rec.text.phrases import HELPING, Phrases, said
 from m6rec.text.words import is_spaceless
 
@@ -45,6 +46,21 @@ def telling_words(text: str, phrases: Collection[Phrases], silent: Collection[st
             found.append(word)
         last = place
     return list(dict.fromkeys(found))
+
+
+def ruled_out(wishes: Sequence[Typed], phrases: Collection[Phrases]) -> list[str]:
+    """Words that somebody does not want, and did not ask for after that."""
+    found: dict[str, None] = {}
+    for typed in wishes:
+        wanted = telling_words(typed.wanted, phrases)
+        found = dict.fromkeys(word for word in (*found, *telling_words(typed.unwanted, phrases)) if word not in wanted)
+    return list(found)
+
+
+def subject(text: str, phrases: Collection[Phrases], engine: Engine) -> list[str]:
+    """The words of a wish that say what it is about; for whom and for which day a present is says so only where the catalogue has such words."""
+    bare = set(telling_words(text, phrases, silent=("occasion", "bad")))
+    return [word for word in telling_words(text, phrases) if (word in bare and not word[0].isdigit()) or engine.understands(word)]
 
 
 class Fit:

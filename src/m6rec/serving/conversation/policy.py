@@ -12,7 +12,7 @@ from m6rec.serving.asked import Ask
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import COVERED, Faq
-from m6rec.serving.conversation.fitting import Fit, telling_words
+from m6rec.serving.conversation.fitting import Fit, ruled_out, subject, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reasons import Told, reasons
@@ -111,6 +111,15 @@ class Policy:
         wish = state.wishes[-1] if turn.wish and state.wishes else None
         if wish is not None and (wish.constraints or wish.named):
             return self._recommend(turn, state, person, phrases, manner)
+        again = [one for language in self.phrases for one in language.values["sayings"]["again"]]
+        if (
+            self.faq is not None
+            and turn.told == "faq"
+            and not any(role == "assistant" and text in again for role, text in state.transcript[-2:])
+        ):
+            return self._made(
+                phrases, "question", phrases.say("again", state.turns - 1), asked=True
+            )  # one that is known, in words that tell not which
         if self.faq is not None and turn.told in (None, "faq", "hand_over"):  # else a task is sure that it is about something that is sold
             return self._hand_over(turn, state, phrases, "unknown")
         if wish is not None and wish.wanted and self.engine.understands(wish.wanted):
@@ -141,7 +150,11 @@ class Policy:
     def _recommend(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         heard = self._heard(turn, state, phrases)
         nothing_known = (
-            person.user is None and not self._subject(state.wanted) and not state.constraints and not state.liked and not state.had
+            person.user is None
+            and not subject(state.wanted, self.phrases, self.engine)
+            and not state.constraints
+            and not state.liked
+            and not state.had
         )
         if nothing_known and not heard and turn.intent == "recommend" and state.asked < self.config.questions and not state.waiting:
             return self._made(phrases, turn.intent, phrases.say("ask_wish", state.turns - 1), asked=True)
@@ -153,13 +166,15 @@ class Policy:
             return self._made(phrases, turn.intent, _joined(heard, unmet), asked=True)
         fit = self._fit(state)
         fresh = allowed & self._unseen(state)
+        unwanted = Fit(self.engine, ruled_out(state.wishes, self.phrases)).counts > 0
+        fresh = fresh & ~unwanted if (fresh & ~unwanted).any() else fresh
         if turn.intent in AGAIN and fit.known:
             standing = [item for item in state.offered if allowed[item] and fit.counts[item] > fit.best(fresh)]
             if standing and turn.intent == "refuse":
                 return self._still(turn, standing, heard, state, phrases)
             if fit.best(fresh) < fit.counts.max():
                 heard = _joined(heard, phrases.say("nearest", state.turns - 1, words=", ".join(fit.known)))
-            elif fit.best(fresh):
+            if fit.best(fresh):
                 fresh &= fit.counts > 0  # what was refused moves scores; the wish stays
         if not fresh.any():
             return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
@@ -181,25 +196,23 @@ class Policy:
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
 
     def _foremost(self, ask: Ask, fresh: np.ndarray, found: Candidates, state: State) -> Candidates:
-        """The items to offer: before others those that have every word of the newest wish that the catalogue knows."""
+        """The items to offer: before others those that have most words of the newest wish."""
         newest = next((typed.wanted for typed in reversed(state.wishes) if typed.wanted), "")
-        fit, most = Fit(self.engine, telling_words(newest, self.phrases)), self.config.items
-        whole = fresh & (fit.counts == len(fit.known))
-        if not fit.known or not whole.any():
+        fit, most = Fit(self.engine, self._standing(newest, state)), self.config.items
+        whole = fresh & (fit.counts == fit.best(fresh))
+        if not fit.best(fresh):
             return found.at(np.arange(min(most, len(found))))
         first = self.engine.answer(ask, allowed=whole, count=most)
         rest = found.at(np.flatnonzero(~whole[found.items])[: max(most - len(first), 0)])
         return Candidates(np.concatenate([first.items, rest.items])[:most], np.concatenate([first.scores, rest.scores])[:most])
 
-    def _subject(self, text: str) -> list[str]:
-        """The words of a wish that say what it is about; for whom and for which day a present is says so only where the catalogue has such words."""
-        bare = set(telling_words(text, self.phrases, silent=("occasion",)))
-        return [
-            word for word in telling_words(text, self.phrases) if (word in bare and not word[0].isdigit()) or self.engine.understands(word)
-        ]
-
     def _fit(self, state: State) -> Fit:
-        return Fit(self.engine, telling_words(state.wanted, self.phrases))
+        return Fit(self.engine, self._standing(state.wanted, state))
+
+    def _standing(self, text: str, state: State) -> list[str]:
+        """The words of a wish that were not ruled out since."""
+        gone = ruled_out(state.wishes, self.phrases)
+        return [word for word in telling_words(text, self.phrases) if word not in gone]
 
     def lacking(self, state: State) -> bool:
         """Whether no item meets what is asked: the constraints, or those and any word of the wish that the catalogue knows."""
@@ -217,10 +230,10 @@ class Policy:
             return phrases.say("contradiction", number, limits=phrases.several(limits))
         newest = state.wishes[-1] if turn.wish and state.wishes else None
         if newest is not None:
-            words = self._subject(newest.wanted)
-            ruled_out = [word for word in words if word in telling_words(newest.unwanted, self.phrases)]
-            if ruled_out:
-                return phrases.say("contrary", number, words=", ".join(ruled_out))
+            words = subject(newest.wanted, self.phrases, self.engine)
+            both = [word for word in words if word in telling_words(newest.unwanted, self.phrases)]
+            if both:
+                return phrases.say("contrary", number, words=", ".join(both))
             if (
                 words
                 and turn.intent in ("recommend", "refine")

@@ -194,6 +194,7 @@ def understand(
     told = None if judged is None else judged.intent(text)
     facts["told"] = told
     asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, which, phrases))
+    asked_of = asked_of and not (compared and not asked and len(about) == 1)  # "anything cheaper than that?"
     asked_of = asked_of or (bool(asked) and (bare or bool(pointed)) and not before.shown)  # "what does it cost?" of nothing that was shown
     if question and asked_of and (which or bare or any(not one.pronoun for one in spoken)):
         told = None  # of an item that is named, or of those shown
@@ -227,8 +228,8 @@ def _intent(
     of_items = felt or bool(told_of.unwanted) or compared
     if told in ("hand_over", "anger") and not has["awful"] and (of_items or (not facts["wish"] and ordinary)):
         told = None  # it speaks of items, or every word of it is one of asking: a task that says otherwise has not read such words
-    if told == "faq" and not question and (compared or (not facts["wish"] and ordinary)):
-        told = None
+    if told == "faq" and not question and (compared or not facts["wish"]):
+        told = None  # no word of it says what is asked
     asking = has["recommend"] or has["more"] or has["anything"]
     small = next((cue for cue in SMALL_TALK if has[cue]), None)
     says_little = not (felt or facts["wish"] or asking)
