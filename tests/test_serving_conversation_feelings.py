@@ -29,6 +29,8 @@ def heard(text: str, before: Before = SHOWN, phrases: Phrases = EN) -> Turn:
     ("text", "refused", "liked"),
     [
         ("I don't like the first and the second", [2, 3], []),
+        ("the second does not convince me", [3], []),
+        ("these don't excite me", [2, 3, 0], []),
         ("not the first and not the third", [2, 0], []),
         ("I like the first but not the second and third", [3, 0], [2]),
         ("I like the first and the third, but the second is not for me", [3], [2, 0]),
