@@ -384,24 +384,6 @@ def test_injected_instructions_change_nothing(tiny_run: Path) -> None:
 
 
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # a failing conversation is short as it is
-SAYINGS = ("I need something for hiking", "no", "not the second one", "show me more", "I like the first one", "under 60", "surprise me",
-           "I hate {0}", "I liked {0}", "tell me more about {0}", "none of these", "hello", "what about {0}?", "{0}", "I've changed my mind, {0}")  # fmt: skip
-
-
-@settings(max_examples=8, deadline=None, phases=QUICK, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(SAYINGS), st.integers(0, 39)), min_size=2, max_size=6))
-def test_a_refused_item_never_returns_and_stateless_is_stateful(rec: Recommender, turns: list[tuple[str, int]]) -> None:
-    titles = rec.engine.items.titles()
-    talk = rec.conversation()
-    messages: list[dict[str, Any]] = []
-    for saying, item in turns:
-        text = saying.format(titles[item])
-        messages.append({"role": "user", "content": text})
-        reply = talk.say(text)
-        again = rec.chat(messages)
-        assert (again.text, [one.item_id for one in again.items]) == (reply.text, [one.item_id for one in reply.items])
-        assert not {one.item_id for one in reply.items} & set(talk.refused)
-        messages.append({"role": "assistant", "content": reply.text})  # as other programs keep it: without the ids
 
 
 @settings(max_examples=40, deadline=None, phases=QUICK, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,7 +16,7 @@ from m6rec.data.dataset import Table, Vocabulary
 from m6rec.data.fields import FieldType
 from m6rec.text import bag as bag_module
 from m6rec.text.bag import Bag, quantile_edges
-from m6rec.text.words import normalise, singular, units, words
+from m6rec.text.words import normalise, singular, stem, units, words
 
 FIELDS = {
     "title": FieldType.TEXT,
@@ -226,3 +226,27 @@ def test_rows_are_read_in_pieces(table: Table, monkeypatch: pytest.MonkeyPatch) 
     whole = Bag.fit_matrix(table, min_count=1)[1]
     monkeypatch.setattr(bag_module, "ROWS_AT_ONCE", 3)
     np.testing.assert_array_equal(Bag.fit_matrix(table, min_count=1)[1].toarray(), whole.toarray())
+
+
+@pytest.mark.parametrize(
+    ("words", "shared"), [("runner running runs run", "run"), ("hiker hiking hikes", "hik"), ("cyclist cycling", "cycl"), ("sing", "sing")]
+)
+def test_related_forms_share_a_stem(words: str, shared: str) -> None:
+    assert {stem(word) for word in words.split()} == {shared}
+
+
+def test_typed_words_find_related_forms_that_items_have() -> None:
+    frame = pl.DataFrame(
+        {"title": ["running shoes", "running socks", "smoked ham", "cooked ham"], "tags": [["gaming"], ["gaming"], [], []]}
+    )
+    table = Table(Vocabulary(["a", "b", "c", "d"]), frame, {"title": FieldType.TEXT, "tags": FieldType.TAGS})
+    bag = Bag.fit(table)
+
+    def found(text: str) -> list[str]:
+        return [bag.features[column][1] for column in bag.text(text).indices]
+
+    assert found("something for a runner") == ["running"]
+    assert found("runs") == ["running"]
+    assert found("a gamer") == ["gaming"]
+    assert found("hammer") == []  # no verb
+    assert Bag.fit(table, language="zh").text("runner").nnz == 0

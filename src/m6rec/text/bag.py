@@ -10,6 +10,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -20,12 +21,13 @@ from scipy.sparse import csr_array
 from m6rec.base.errors import CheckpointError
 from m6rec.base.storage import write_json
 from m6rec.data.dataset import FieldType, Table
-from m6rec.text.words import normalise, units, words
+from m6rec.text.words import normalise, stem, units, words
 
 Feature = tuple[str, str]  # (field, value); words of all text fields share the field ""
 VERSION = 1
 BUCKETS = 10
 ROWS_AT_ONCE = 8192
+VERB = "ing"  # ends the form of an English word that tells it from others of the same stem
 LONGEST_NAME = 8  # units of a category or tag name that typed text is searched for
 
 
@@ -106,6 +108,8 @@ class Bag:
     def texts(self, texts: Sequence[str]) -> csr_array:
         """float32 (B, F) of typed texts: their words, and the category and tag values whose names they contain.
 
+        A word that no item has stands for its related forms: "runner" for "running".
+
         A value whose name is a number or a single letter must follow its field's name ("tags 173"): alone, it would match by accident.
         """
         return self._sparse(self._typed(text) for text in texts)
@@ -172,6 +176,9 @@ class Bag:
 
     def _typed(self, text: str) -> set[Feature]:
         found: set[Feature] = {("", word) for word in words(text, self.language)}
+        for _, word in tuple(found):
+            if ("", word) not in self._column and (word,) not in self._names:
+                found.update(self._related.get(stem(word), {}).get(word.endswith(VERB), ()))
         sequence = units(text, self.language)
         for start in range(len(sequence)):
             for end in range(start + 1, min(start + LONGEST_NAME, len(sequence)) + 1):
@@ -214,6 +221,20 @@ class Bag:
                 if name and len(key) <= LONGEST_NAME:
                     names.setdefault(key, []).append((field, value))
         return names
+
+    @cached_property
+    def _related(self) -> dict[str, dict[bool, list[Feature]]]:
+        """Stem -> features of that stem: for a typed word that is the -ing form of a verb (True) all of them, for another (False) those that are, so that
+        "runner" finds "running", and "hammer" not "ham". English has such forms; other languages have none here."""
+        found: dict[str, dict[bool, list[Feature]]] = {}
+        own_words: list[tuple[str, list[Feature]]] = [(word, [(field, word)]) for field, word in self.features if not field]
+        named = [(name[0], features) for name, features in self._names.items() if len(name) == 1]
+        for word, features in [*own_words, *named]:
+            if self.language == "en" and word.isascii():
+                own = found.setdefault(stem(word), {True: [], False: []})
+                own[True] += features
+                own[False] += features if word.endswith(VERB) else []
+        return found
 
     def _sparse(self, rows: Iterable[set[Feature]]) -> csr_array:
         columns = array("i")

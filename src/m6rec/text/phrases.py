@@ -28,8 +28,27 @@ ADDED = {  # sayings that came later, and the one that a file without them says 
     "why": "still",
     "known": "field",
     "because_all": "",
+    "help": "greet",
 }
-LATER = ("awful", "us", "why")  # cues that came later: none
+HELPING = (
+    "bad",
+    "good",
+    "negation",
+    "degree",
+    "alike",
+    "spared",
+    "relative",
+    "rest",
+    "joining",
+    "numbered",
+    "more_alone",
+    "loosen",
+    "limit",
+    "which",
+    "tell",
+    "occasion",
+)  # cues that mean nothing without others
+LATER = ("awful", "us", "why", "help", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -84,12 +103,19 @@ class Phrases:
         self.language: str = self.values["language"]
         self.cues = {name: _patterns(words) for name, words in self.values["cues"].items()}
         self.fields = {name: _patterns(words) for name, words in self.values["fields"].items()}
-        self.places = {int(place): _patterns(words) for place, words in self.values["places"].items()}
+        self.places = {_places(named, source): _patterns(words) for named, words in self.values["places"].items()}
         self.comparatives = {
             field: {sign: _patterns(words) for sign, words in signs.items()} for field, signs in self.values["comparatives"].items()
         }
         self.lists = {name: _patterns(self.values[name]) for name in LISTS}
         self.plain = {normalise(str(word)) for word in self.values["plain"]}
+
+    @property
+    def vocabulary(self) -> set[str]:
+        """Every word of the language that stands here."""
+        patterns = [*self.cues.values(), *self.fields.values(), *self.places.values(), *self.lists.values()]
+        patterns += [words for signs in self.comparatives.values() for words in signs.values()]
+        return self.plain | {word for some in patterns for pattern in some for word in pattern.split()}
 
     @classmethod
     def load(cls, path: Path) -> Phrases:
@@ -105,6 +131,12 @@ class Phrases:
     def has(self, cue: str, text: Said) -> bool:
         """Whether a cue of this name stands in the text."""
         return any(pattern in text.joined for pattern in self.cues.get(cue, ()))
+
+    def alone(self, cue: str, text: Said) -> bool:
+        """Whether the text is a cue of this name, and nothing besides but yes, thanks and the like."""
+        polite = {place for name in ("yes", "thanks") for first, last in self.spans(name, text) for place in range(first, last)}
+        left = " ".join(word for place, word in enumerate(text.words) if place not in polite)
+        return f" {left} " in self.cues[cue]
 
     def first(self, cue: str, text: Said) -> int | None:
         """Number of the first word of the earliest cue of this name in the text; None where there is none."""
@@ -184,6 +216,18 @@ def _patterns(words: Sequence[Any]) -> tuple[str, ...]:
     return tuple(said(str(word)).joined for word in words)
 
 
+def _places(named: object, source: str) -> tuple[int, ...]:
+    """2 or "1, 2" of a file of phrases as places. Raises ConfigError: something else."""
+    parts = str(named).split(",")
+    try:
+        places = tuple(int(part) for part in parts)
+    except ValueError:
+        places = (0,)
+    if 0 in places:
+        raise ConfigError(f"{source}: 'places' has {named!r}; a place is a number from 1, -1 the last, or several as in '1, 2'")
+    return places
+
+
 def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     wanted = ("version", "language", *GROUPS, *LISTS)
     for key in values:
@@ -203,6 +247,7 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     if source != "conversations/en.yaml":
         model = built_in_phrases("en").values
         values = {**values, "cues": {**{name: [] for name in LATER}, **values["cues"]}}
+        values["reasons"] = {"judged": values["reasons"].get("unknown", ""), **values["reasons"]}
         values["sayings"] = {**{name: values["sayings"].get(usual, "") for name, usual in ADDED.items()}, **values["sayings"]}
         values["sayings"] = {**{name: way for name, way in model["sayings"].items() if name.startswith("limit_")}, **values["sayings"]}
         for key in ("cues", "sayings", "reasons"):

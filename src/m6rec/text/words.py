@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 
 # Han, Hiragana, Katakana, Thai, Lao, Myanmar, Khmer: no spaces between words.
 SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+ENDINGS = ("ing", "ist", "er", "or", "ed")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -95,6 +96,17 @@ def singular(word: str) -> str:
     if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
         return word[:-1]
     return word if word.endswith(("us", "ss")) else word[:-1]
+
+
+@lru_cache(maxsize=1 << 16)
+def stem(word: str) -> str:
+    """What related forms of an English word have in common: "runner", "running" and "runs" are "run". Of other words more is cut than is right."""
+    word = singular(word)
+    ending = next((one for one in ENDINGS if word.endswith(one) and len(word) >= len(one) + 3), "")
+    word = word[: len(word) - len(ending)]
+    if ending and word[-1] == word[-2] and word[-1] not in "lsz":
+        word = word[:-1]
+    return word[:-1] if len(word) > 3 and word.endswith(("e", "y")) else word
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from m6rec.base.errors import UsageError
+from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
@@ -21,7 +22,7 @@ from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.speaking import ChatStream, Tell
 from m6rec.serving.conversation.state import State
-from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
+from m6rec.serving.conversation.understanding import Turn, cleaned, field_cues, fields_asked, language_of, says_more, understand
 from m6rec.serving.conversation.written import PLAIN, Manner
 from m6rec.serving.engine.engine import Engine
 from m6rec.text.constraints import Typed
@@ -31,6 +32,7 @@ from m6rec.text.phrases import Phrases, built_in, built_in_phrases, said
 
 ROLES = ("user", "assistant", "system")
 MOST_MESSAGES = 1_000
+MOST_STRANGE = 0.5  # of the words of a text, from which it is not understood
 ASKING = ("?", "？")
 
 
@@ -45,6 +47,7 @@ class Talker:
         self.phrases = [*own, *(built_in_phrases(name) for name in built_in() if name not in {one.language for one in own})]
         self.judge = TaskJudge(engine, self.config)
         self.faq = self._faq()
+        self._met = self._words_met()
         self._made_for: object = None
         self.refresh()
 
@@ -92,9 +95,28 @@ class Talker:
         """Whether a wish has a word of the catalogue, or says something that its fields decide."""
         return self.engine.understands(wish) or bool(take_apart(wish, self.fields).constraints)
 
+    def unseen(self, text: str) -> bool:
+        """Whether most words of a text are met nowhere: in no item, no known question, no dialogue, and not among the words of any language here."""
+        if take_apart(text, self.fields).constraints:
+            return False
+        words = [word for word in said(text).words if not word.isdigit()]
+        strange = [word for word in words if word not in self._met and not self.engine.understands(word)]
+        return len(strange) > MOST_STRANGE * len(words)
+
     def phrases_of(self, text: str, usual: str) -> Phrases:
-        """The phrases of the language that a text is in."""
-        return language_of(text, self.phrases, usual or self.engine.scorer.reader.wording.language)
+        """The phrases of the language that a text is in; names of items are of every language."""
+        words = said(text)
+        named = {place for one in self.names.items(words) for place in range(one.first, one.last)}
+        spoken = " ".join(word for place, word in enumerate(words.words) if place not in named)
+        return language_of(spoken, self.phrases, usual or self.engine.scorer.reader.wording.language)
+
+    def _words_met(self) -> frozenset[str]:
+        """The words of every language here, of the known questions and answers, and of what people said in dialogues."""
+        met = {word for phrases in self.phrases for word in phrases.vocabulary}
+        texts: list[str] = [] if self.faq is None else [*self.faq.questions, *map(str, self.faq.answers)]
+        dialogues = self.engine.dataset.dialogues
+        texts += [] if dialogues is None else dialogues[Columns.TEXT].to_list()
+        return frozenset(met.union(*(said(text).words for text in texts)))
 
     def _faq(self) -> Faq | None:
         reader, plain = self.engine.scorer.reader, {word for phrases in self.phrases for word in phrases.plain}
@@ -155,8 +177,14 @@ class Conversation:
         talker = self.talker
         plain, cut = cleaned(text, talker.config.longest)
         phrases = talker.phrases_of(plain, self.state.language)
-        turn = understand(plain, self.state.before(), talker.names, phrases, talker.judge, talker.facts.told, talker.knows, cut)
-        self.state.hear(turn, self._typed(turn, phrases))
+        turn = understand(
+            plain, self.state.before(), talker.names, phrases, talker.judge, talker.facts.told, talker.knows, cut, talker.unseen
+        )
+        given_up = self._given_up(turn, phrases)
+        if given_up is not None:
+            turn = replace(turn, intent="anything", wish="")
+            self.state.constraints = tuple(one for one in self.state.constraints if one.field not in given_up)
+        self.state.hear(turn, self._typed(turn, phrases), self._scored(turn))
         self._loosen(turn)
         self.messages.append({"role": "user", "content": text})
         return turn
@@ -178,13 +206,29 @@ class Conversation:
         """The wish of a turn, taken apart; "cheaper" is held against what was shown last."""
         if turn.beyond or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
             return None
-        shown = [self.state.focus] if self.state.focus is not None else list(self.state.shown)
+        shown = list(turn.items) if turn.items else [self.state.focus] if self.state.focus is not None else list(self.state.shown)
         bounds = [self.talker.facts.bound(field, sign, shown) for field, sign in phrases.compared(said(turn.text))]
         known = tuple(bound for bound in bounds if bound is not None)
         if not turn.wish:
             return Typed("", "", known, "") if known else None
         typed = take_apart(turn.wish, self.talker.fields)
         return replace(typed, constraints=typed.constraints + known) if known else typed
+
+    def _scored(self, turn: Turn) -> str:
+        """The words of a turn that are scored. Limits are kept by the state, which takes them back, too; here they would hold for ever."""
+        typed = take_apart(turn.words, self.talker.fields)
+        return typed.wanted if typed.constraints else turn.words
+
+    def _given_up(self, turn: Turn, phrases: Phrases) -> set[str] | None:
+        """Fields whose limits the turn takes back: "drop the price limit", "any brand"; None where it says anything else."""
+        words, fields = said(turn.text), {one.field for one in self.state.constraints}
+        if turn.question or turn.liked or turn.refused or not phrases.has("loosen", words):
+            return None
+        named = set(fields_asked(words, phrases, self.talker.facts.told))
+        cues = [one for name in ("loosen", "limit", "anything") for one in phrases.cues[name]]
+        if says_more(words, [*cues, *field_cues(named, phrases)], phrases):
+            return None
+        return named or (fields if phrases.has("limit", words) else None)
 
     def _loosen(self, turn: Turn) -> None:
         """Where nothing meets the constraints and the person is open to something else, the newest of them are given up."""

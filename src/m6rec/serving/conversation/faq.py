@@ -104,6 +104,10 @@ class Faq:
             return None
         near = scores >= scores.max() - CLOSE
         best = int(np.where(near | (covered >= COVERED), self._fused([text], scores[None], covered[None])[0], -np.inf).argmax())
+        if sure and content and self._reading is None and not covered[best] > 0:
+            return None  # nothing is left to tell one answer from another
+        if scores[best] < (1 + self.threshold) / 2 and (not content or self._words.undecided(text)):
+            return None
         mine = np.flatnonzero(self.codes == best)
         question = int(mine[nearness[mine].argmax()])
         return Known(self.questions[question], str(self.answers[best]), float(scores[best]), float(covered[best]))

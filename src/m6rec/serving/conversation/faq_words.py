@@ -15,6 +15,7 @@ import numpy as np
 from m6rec.text.words import singular, words
 
 STEM = 5  # letters of a longer word that are compared
+DECIDED = 0.75  # of what has a word, from which one answer is meant by it alone
 OF_ANSWER = 0.5  # a word of the answer itself counts as so many of its questions
 
 
@@ -49,6 +50,14 @@ class AnswerWords:
                     found[row, code] += idf * (number / count) ** 0.5
             found[row] /= max(total, 1e-9)
         return found
+
+    def undecided(self, text: str) -> bool:
+        """Whether the one word that tells anything is of several answers, and of none far more than of the others: "where is my parcel"."""
+        telling = self._telling(text)
+        if len(telling) != 1 or telling[0] not in self._weights:
+            return False
+        _, held, count = self._weights[telling[0]]
+        return max(held.values()) < DECIDED * count
 
     def _telling(self, text: str) -> list[str]:
         said = [singular(word) for word in words(text) if word not in self.plain and singular(word) not in self.plain]

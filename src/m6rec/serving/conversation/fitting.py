@@ -5,23 +5,29 @@ Shapes: N items.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from m6rec.serving.engine.engine import Engine
-from m6rec.text.phrases import Phrases, said
+from m6rec.text.constraints import Typed
+from m6rec.text.phrases import HELPING, Phrases, said
 from m6rec.text.words import is_spaceless
 
 
-def telling_words(text: str, phrases: Collection[Phrases]) -> list[str]:
-    """The words of a text that say what is wanted, in order: no plain words, no cues, no numbers; characters of scripts without spaces joined up."""
+def telling_words(text: str, phrases: Collection[Phrases], silent: Collection[str] = ()) -> list[str]:
+    """The words of a text that say what is wanted, in order: no plain words, no cues, no numbers; characters of scripts without spaces joined up.
+
+    silent: cues that help others, and whose words shall be left out as well.
+    """
     words = said(text)
+    words = replace(words, words=tuple(word.removesuffix("'s") for word in words.words))
     cues = set[int]()
     for one in phrases:
         for patterns in (
-            *one.cues.values(),
+            *(patterns for name, patterns in one.cues.items() if name not in HELPING or name in silent),
             *one.places.values(),
             *(signs for field in one.comparatives.values() for signs in field.values()),
         ):
@@ -32,7 +38,7 @@ def telling_words(text: str, phrases: Collection[Phrases]) -> list[str]:
     found: list[str] = []
     last = -2
     for place, word in enumerate(words.words):
-        if place in cues or word.isdigit() or any(word in one.plain for one in phrases):
+        if place in cues or word.isdigit() or (len(word) == 1 and word.isascii()) or any(word in one.plain for one in phrases):
             continue
         if is_spaceless(word) and found and last == place - 1 and is_spaceless(found[-1][-1]):
             found[-1] += word
@@ -40,6 +46,21 @@ def telling_words(text: str, phrases: Collection[Phrases]) -> list[str]:
             found.append(word)
         last = place
     return list(dict.fromkeys(found))
+
+
+def ruled_out(wishes: Sequence[Typed], phrases: Collection[Phrases]) -> list[str]:
+    """Words that somebody does not want, and did not ask for after that."""
+    found: dict[str, None] = {}
+    for typed in wishes:
+        wanted = telling_words(typed.wanted, phrases)
+        found = dict.fromkeys(word for word in (*found, *telling_words(typed.unwanted, phrases)) if word not in wanted)
+    return list(found)
+
+
+def subject(text: str, phrases: Collection[Phrases], engine: Engine) -> list[str]:
+    """The words of a wish that say what it is about; for whom and for which day a present is says so only where the catalogue has such words."""
+    bare = set(telling_words(text, phrases, silent=("occasion", "bad")))
+    return [word for word in telling_words(text, phrases) if (word in bare and not word[0].isdigit()) or engine.understands(word)]
 
 
 class Fit:

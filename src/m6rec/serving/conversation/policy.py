@@ -12,10 +12,10 @@ from m6rec.serving.asked import Ask
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import COVERED, Faq
-from m6rec.serving.conversation.fitting import Fit, telling_words
+from m6rec.serving.conversation.fitting import Fit, ruled_out, subject, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
-from m6rec.serving.conversation.reasons import reasons
+from m6rec.serving.conversation.reasons import Told, reasons
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn
@@ -28,7 +28,7 @@ from m6rec.text.phrases import Phrases, said
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
 AGAIN = ("refuse", "more", "anything")  # another list of what was asked for before
 SHORT = 3  # words of a wish that may be a bare name
-SMALL = ("greet", "thanks", "bye")
+SMALL = ("greet", "thanks", "bye", "help")
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,17 @@ class Policy:
             if known is not None:
                 return self._made(phrases, "faq", known)
         if turn.intent == "hand_over":
-            return self._hand_over(turn, state, phrases, "person")
+            return self._hand_over(turn, state, phrases, "person" if phrases.has("hand_over", said(turn.text)) else "judged")
         if turn.intent == "anger":
             return self._hand_over(turn, state, phrases, "anger")
         if turn.intent == "ask_item":
-            known = None if self.faq is None or turn.asked or turn.values else self._known(turn)  # "can I return it?"
-            return self._made(phrases, "ask_item" if known is None else "faq", known or self.facts.answer(turn, phrases, state.turns))
+            plainly = bool(turn.about) and (bool(turn.asked or turn.values) or phrases.has("tell", said(turn.text)))
+            known = None if self.faq is None or plainly else self._known(turn)  # "can I return it?"
+            told = known or self.facts.answer(turn, phrases, state.turns) or phrases.say("unknown_item", state.turns)
+            return self._made(phrases, "ask_item" if known is None else "faq", told)
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
-        known = None if self.faq is None or turn.intent in SMALL else self._known(turn)
+        known = None if self.faq is None or turn.intent in SMALL or turn.unseen or (turn.feels and not turn.question) else self._known(turn)
         if known is not None:
             return self._made(phrases, "faq", known)
         if turn.intent == "question":
@@ -84,18 +86,19 @@ class Policy:
         return self._made(phrases, turn.intent, phrases.say("again", state.turns - 1), asked=True)
 
     def _known(self, turn: Turn) -> str | None:
-        """The answer to a known question. A wish is one only where it is put as a question or hits it squarely."""
+        """The answer to a known question. A wish is one only where it is put as a question, hits it squarely, or says little else."""
         assert self.faq is not None
-        found = self.faq.find(turn.text, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
+        found = self.faq.find(turn.unnamed, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
         if found is None:
             return None
         squarely = found.score >= (1 + self.faq.threshold) / 2
-        return found.answer if turn.told == "faq" or turn.question or turn.intent == "unclear" or squarely else None
+        sure = turn.told == "faq" and (turn.intent == "question" or found.covered >= COVERED)
+        return found.answer if sure or turn.question or turn.intent == "unclear" or squarely else None
 
     def _covered(self, turn: Turn) -> str | None:
         """The answer to a known question whose words the turn says, and little else."""
         assert self.faq is not None
-        found = self.faq.find(turn.text, wide=True)
+        found = self.faq.find(turn.unnamed, wide=True)
         return found.answer if found is not None and (found.covered >= COVERED or found.score >= (1 + self.faq.threshold) / 2) else None
 
     def _says_so(self, turn: Turn, phrases: Phrases) -> bool:
@@ -108,6 +111,15 @@ class Policy:
         wish = state.wishes[-1] if turn.wish and state.wishes else None
         if wish is not None and (wish.constraints or wish.named):
             return self._recommend(turn, state, person, phrases, manner)
+        again = [one for language in self.phrases for one in language.values["sayings"]["again"]]
+        if (
+            self.faq is not None
+            and turn.told == "faq"
+            and not any(role == "assistant" and text in again for role, text in state.transcript[-2:])
+        ):
+            return self._made(
+                phrases, "question", phrases.say("again", state.turns - 1), asked=True
+            )  # one that is known, in words that tell not which
         if self.faq is not None and turn.told in (None, "faq", "hand_over"):  # else a task is sure that it is about something that is sold
             return self._hand_over(turn, state, phrases, "unknown")
         if wish is not None and wish.wanted and self.engine.understands(wish.wanted):
@@ -115,14 +127,19 @@ class Policy:
         return self._made(phrases, "question", phrases.say("again", state.turns - 1), asked=True)
 
     def _why(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
-        """What speaks for the items that are asked about."""
-        offers = self._with_reasons(list(turn.about), state, person, phrases, phrases.say("because_all"))
+        """What speaks for the items that are asked about; of those that nobody recommended, what is known."""
+        named = [item for item in turn.about if item in state.offered]
+        if not named:
+            return self._made(phrases, turn.intent, self.facts.answer(turn, phrases, state.turns))
+        offers = self._with_reasons(named, state, person, phrases, phrases.say("because_all"))
         return self._made(phrases, turn.intent, phrases.say("why", state.turns - 1, items=phrases.several(offers)))
 
     def _with_reasons(self, items: Sequence[int], state: State, person: Person, phrases: Phrases, otherwise: str = "") -> list[str]:
         """What the items are called, each with the reasons for it, or with `otherwise` where there are none to tell."""
         wanted = [pair for typed in state.wishes for pair in typed.named]
-        why = reasons(self.engine, self.facts, self._ask(state, person), np.array(items), wanted, state.liked, phrases)
+        had = {*state.had, *self._events(person)} - {*state.refused}
+        told = Told(wanted, frozenset(said(state.wanted).words), state.liked, had)
+        why = reasons(self.engine, self.facts, self._ask(state, person), np.array(items), told, phrases)
         return [
             phrases.say("reason", title=self._called(item, phrases), reasons=told or otherwise)
             if told or otherwise
@@ -132,7 +149,13 @@ class Policy:
 
     def _recommend(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         heard = self._heard(turn, state, phrases)
-        nothing_known = person.user is None and not state.wanted and not state.constraints and not state.liked and not state.had
+        nothing_known = (
+            person.user is None
+            and not subject(state.wanted, self.phrases, self.engine)
+            and not state.constraints
+            and not state.liked
+            and not state.had
+        )
         if nothing_known and not heard and turn.intent == "recommend" and state.asked < self.config.questions and not state.waiting:
             return self._made(phrases, turn.intent, phrases.say("ask_wish", state.turns - 1), asked=True)
         if self.faq is not None and self._out_of_depth(turn, state, phrases):
@@ -143,13 +166,15 @@ class Policy:
             return self._made(phrases, turn.intent, _joined(heard, unmet), asked=True)
         fit = self._fit(state)
         fresh = allowed & self._unseen(state)
+        unwanted = Fit(self.engine, ruled_out(state.wishes, self.phrases)).counts > 0
+        fresh = fresh & ~unwanted if (fresh & ~unwanted).any() else fresh
         if turn.intent in AGAIN and fit.known:
             standing = [item for item in state.offered if allowed[item] and fit.counts[item] > fit.best(fresh)]
             if standing and turn.intent == "refuse":
                 return self._still(turn, standing, heard, state, phrases)
             if fit.best(fresh) < fit.counts.max():
                 heard = _joined(heard, phrases.say("nearest", state.turns - 1, words=", ".join(fit.known)))
-            elif fit.best(fresh):
+            if fit.best(fresh):
                 fresh &= fit.counts > 0  # what was refused moves scores; the wish stays
         if not fresh.any():
             return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
@@ -160,7 +185,7 @@ class Policy:
         question = self._back(turn, state, found, phrases)
         if question:
             return self._made(phrases, turn.intent, _joined(heard, question), asked=True)
-        best = found.at(np.arange(min(self.config.items, len(found))))
+        best = self._foremost(ask, fresh, found, state)
         if self.writer is not None:
             spoken = self._written(self.writer, turn, state, best, heard, phrases, manner)
             if spoken is not None:
@@ -170,8 +195,24 @@ class Policy:
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
 
+    def _foremost(self, ask: Ask, fresh: np.ndarray, found: Candidates, state: State) -> Candidates:
+        """The items to offer: before others those that have most words of the newest wish."""
+        newest = next((typed.wanted for typed in reversed(state.wishes) if typed.wanted), "")
+        fit, most = Fit(self.engine, self._standing(newest, state)), self.config.items
+        whole = fresh & (fit.counts == fit.best(fresh))
+        if not fit.best(fresh):
+            return found.at(np.arange(min(most, len(found))))
+        first = self.engine.answer(ask, allowed=whole, count=most)
+        rest = found.at(np.flatnonzero(~whole[found.items])[: max(most - len(first), 0)])
+        return Candidates(np.concatenate([first.items, rest.items])[:most], np.concatenate([first.scores, rest.scores])[:most])
+
     def _fit(self, state: State) -> Fit:
-        return Fit(self.engine, telling_words(state.wanted, self.phrases))
+        return Fit(self.engine, self._standing(state.wanted, state))
+
+    def _standing(self, text: str, state: State) -> list[str]:
+        """The words of a wish that were not ruled out since."""
+        gone = ruled_out(state.wishes, self.phrases)
+        return [word for word in telling_words(text, self.phrases) if word not in gone]
 
     def lacking(self, state: State) -> bool:
         """Whether no item meets what is asked: the constraints, or those and any word of the wish that the catalogue knows."""
@@ -189,10 +230,10 @@ class Policy:
             return phrases.say("contradiction", number, limits=phrases.several(limits))
         newest = state.wishes[-1] if turn.wish and state.wishes else None
         if newest is not None:
-            words = telling_words(newest.wanted, self.phrases)
-            ruled_out = [word for word in words if word in telling_words(newest.unwanted, self.phrases)]
-            if ruled_out:
-                return phrases.say("contrary", number, words=", ".join(ruled_out))
+            words = subject(newest.wanted, self.phrases, self.engine)
+            both = [word for word in words if word in telling_words(newest.unwanted, self.phrases)]
+            if both:
+                return phrases.say("contrary", number, words=", ".join(both))
             if (
                 words
                 and turn.intent in ("recommend", "refine")
@@ -214,7 +255,14 @@ class Policy:
         if turn.intent not in ("recommend", "refine") or not turn.wish or turn.told in ("recommend", "refine") or not state.wishes:
             return False
         newest, words = state.wishes[-1], said(turn.text)
-        if newest.constraints or newest.named or phrases.has("recommend", words) or phrases.has("more", words) or len(words.words) <= SHORT:
+        if (
+            newest.constraints
+            or newest.named
+            or phrases.compared(words)
+            or phrases.has("recommend", words)
+            or phrases.has("more", words)
+            or len(words.words) <= SHORT
+        ):
             return False
         fit = Fit(self.engine, telling_words(turn.wish, self.phrases))
         return len(fit.unknown) > len(fit.known)
@@ -307,13 +355,23 @@ class Policy:
         unseen[list(state.offered)] = False
         return unseen
 
+    def _events(self, person: Person) -> list[int]:
+        """Items that a known person had before the conversation."""
+        engine = self.engine
+        events: list[int] = [] if person.user is None else engine.histories.row(engine.users.ids.dense(person.user)).items.tolist()
+        return events
+
     def _ask(self, state: State, person: Person) -> Ask:
-        """The request for a list; by the task that names items in dialogues where the model has one."""
+        """The request for a list; by the task that names items in dialogues where the model has one, which learned from what both sides named."""
         ids = self.engine.items.ids.ids
         task = next((name for name, facts in self.engine.choosing.items() if facts.get("of") == "dialogue"), None)
         task = None if self.engine.scorer.dialogue is None else task
-        history = [*state.had, *state.liked] if task is None else [item for item in state.named if item not in state.refused]
-        text = state.wanted if task is None else " ".join(state.said)
+        history = (
+            [*state.had, *state.liked]
+            if task is None
+            else [item for item in state.named if item not in state.refused and item not in state.passed]
+        )
+        text = state.wanted if task is None else state.spoken
         return Ask(
             user=person.user,
             history=tuple(ids[item] for item in history),

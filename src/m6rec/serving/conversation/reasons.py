@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,17 +21,26 @@ LEAST_SHARE = 0.1  # of what lifts a score, for a reason to be said
 GRAPH = ("next", "forward", "backward")
 
 
-def reasons(
-    engine: Engine, facts: ItemFacts, ask: Ask, items: np.ndarray, wanted: list[tuple[str, str]], liked: Collection[int], phrases: Phrases
-) -> list[str]:
-    """A few words for each of `items` int64 (C,), "" where there is nothing to say.
+@dataclass(frozen=True)
+class Told:
+    """What is true of the person, and may stand as a reason.
 
-    wanted: (field, value) that the person asked for.  liked: items they said they like.
+    wanted  (field, value) that they asked for      words  what they wished for, word by word
+    liked   items they said they like               had    other items that are theirs: they had them, and did not refuse them
     """
+
+    wanted: Sequence[tuple[str, str]]
+    words: Collection[str]
+    liked: Collection[int]
+    had: Collection[int]
+
+
+def reasons(engine: Engine, facts: ItemFacts, ask: Ask, items: np.ndarray, told: Told, phrases: Phrases) -> list[str]:
+    """A few words for each of `items` int64 (C,), "" where there is nothing to say. What moved a score and is not true of the person is not said."""
     evidence = _evidence(engine, ask, items) if len(items) else []
     return [
-        phrases.values["sayings"]["reason_join"].join(_said(engine, facts, item, told, wanted, liked, phrases)[:MOST])
-        for item, told in zip(items.tolist(), evidence, strict=True)
+        phrases.values["sayings"]["reason_join"].join(_said(engine, facts, item, lifting, told, phrases)[:MOST])
+        for item, lifting in zip(items.tolist(), evidence, strict=True)
     ]
 
 
@@ -43,35 +53,31 @@ def _evidence(engine: Engine, ask: Ask, items: np.ndarray) -> list[list[Evidence
     return [ordered(found.parts, found.lifts[:, place], shares[place], EVERY) for place in range(len(items))]
 
 
-def _said(
-    engine: Engine,
-    facts: ItemFacts,
-    item: int,
-    told: list[Evidence],
-    wanted: list[tuple[str, str]],
-    liked: Collection[int],
-    phrases: Phrases,
-) -> list[str]:
+def _said(engine: Engine, facts: ItemFacts, item: int, lifting: list[Evidence], told: Told, phrases: Phrases) -> list[str]:
     found: list[str] = []
-    for field, value in wanted:
+    for field, value in told.wanted:
         if facts.has(item, field, value):
             found.append(phrases.say("because_field", name=field.replace("_", " "), value=value))
     worded = said(engine.scorer.reader.wording.items(engine.items.rows([item]))[0]).joined
-    for reason in told:
+    for reason in lifting:
         if reason.share < LEAST_SHARE:
             continue
         if reason.kind == "event":
             row = engine.items.ids.dense(reason.what)
-            saying = "because_event" if row in liked else "because_history"
-            found.append(phrases.say(saying, title=phrases.say("title", title=facts.title(row))))
-        elif reason.kind == "typed" and said(reason.what).joined in worded and not _plain(reason.what, phrases):
+            if row != item and (row in told.liked or row in told.had):
+                saying = "because_event" if row in told.liked else "because_history"
+                found.append(phrases.say(saying, title=phrases.say("title", title=facts.title(row))))
+        elif reason.kind == "typed" and said(reason.what).joined in worded and _wished(reason.what, told, phrases):
             word = reason.what.strip(".,;!?")
             if not any(word.casefold() in one.casefold() for one in found):
                 found.append(phrases.say("because_word", word=word))
-    if not found and sum(reason.share for reason in told if reason.kind == "prior" and reason.what in GRAPH) >= 0.3:
+    known = bool(told.liked or told.had)  # else there is no taste that others could have as well
+    if known and not found and sum(reason.share for reason in lifting if reason.kind == "prior" and reason.what in GRAPH) >= 0.3:
         found.append(phrases.say("because_alike"))
     return list(dict.fromkeys(found))
 
 
-def _plain(word: str, phrases: Phrases) -> bool:
-    return all(one in phrases.plain for one in said(word).words)
+def _wished(word: str, told: Told, phrases: Phrases) -> bool:
+    """Whether a word is one of the wish, and says something."""
+    parts = said(word).words
+    return all(one in told.words for one in parts) and any(one not in phrases.plain for one in parts)

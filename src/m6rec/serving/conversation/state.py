@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.understanding import Turn
-from m6rec.text.constraints import Constraint, Typed
+from m6rec.text.constraints import MOST_TYPED, Constraint, Typed
 
 NEWEST_WISHES = 4  # wishes whose words are scored; constraints hold until they are taken back
 LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
@@ -20,10 +21,11 @@ LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
 class State:
     """Where a conversation stands. Items are rows of the catalogue; dicts keep the order in which things were said.
 
-    named     all items that either side named          said     words of the person, turn by turn, names of items left out
+    named     all items that either side named          said     words of the person, turn by turn, names of items and limits left out
     transcript  (role, text) of every turn
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
+    passed    items that were offered, and left behind by another wish without a word about them
     asked     questions asked back so far               waiting  whether the newest reply was one
     unclear   turns in a row that were not understood   turns    of the person so far
     """
@@ -38,6 +40,7 @@ class State:
     constraints: tuple[Constraint, ...] = ()
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
+    passed: dict[int, None] = field(default_factory=dict)
     about: tuple[int, ...] = ()
     focus: int | None = None
     asked: int = 0
@@ -49,12 +52,12 @@ class State:
     def before(self) -> Before:
         """What the next turn may refer to."""
         known = {*self.liked, *self.refused, *self.had, *self.offered}
-        return Before(self.shown, self.focus, known, bool(self.offered), self.waiting, self.language)
+        return Before(self.shown or self.about, self.focus, known, bool(self.offered), self.waiting, self.language)
 
-    def hear(self, turn: Turn, typed: Typed | None) -> None:
-        """Take in a turn of the person. typed: its wish, taken apart. What was refused once stays refused."""
+    def hear(self, turn: Turn, typed: Typed | None, words: str | None = None) -> None:
+        """Take in a turn of the person. typed: its wish, taken apart.  words: of it that are scored, None: all. What was refused once stays refused."""
         self.turns += 1
-        self.said.append(turn.words)
+        self.said.append(turn.words if words is None else words)
         self.transcript.append(("user", turn.text))
         self.named |= dict.fromkeys(turn.items)
         self.language, self.about = turn.language, turn.about
@@ -65,6 +68,9 @@ class State:
             self.focus = turn.items[0]
         elif turn.about:
             self.focus = turn.about[0] if len(turn.about) == 1 else None
+        if turn.intent in ("recommend", "refine") and turn.wish:
+            self.passed |= dict.fromkeys(self.offered)
+        self.passed = {item: None for item in self.passed if item not in (*turn.items, *self.liked, *self.had)}
         if typed is not None:
             self.wishes.append(typed)
             self.constraints = merged(self.constraints, typed)
@@ -81,6 +87,13 @@ class State:
             self.focus = fresh[0] if len(fresh) == 1 else None
         self.asked += asked
         self.waiting = asked
+
+    @property
+    def spoken(self) -> str:
+        """The words of the person, of the newest turns as many as can be read at once."""
+        turns = [words for words in reversed(self.said) if words]
+        lengths = accumulate(len(words) + 2 for words in turns)
+        return "; ".join(reversed([words for words, length in zip(turns, lengths, strict=True) if length <= MOST_TYPED]))
 
     @property
     def wanted(self) -> str:

@@ -9,11 +9,11 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from m6rec.serving.conversation.feelings import Felt, clauses, feelings
 from m6rec.serving.conversation.naming import Named, Names
-from m6rec.serving.conversation.references import HAD, LIKED, REFUSED, Before, about_items, beyond, referred, slice_of, spoken_of
+from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, slice_of, spoken_of
 from m6rec.text.phrases import Phrases, Said, earliest, found, said
 from m6rec.text.words import is_spaceless
 
@@ -33,16 +33,31 @@ Intent = Literal[
     "greet",
     "thanks",
     "bye",
+    "help",
     "again",
     "unclear",
 ]
-BREAKS = re.compile(r"[.!?;,\n。！？；，、:]")
-STOPS = ".!?;\n。！？；"  # breaks over which no feeling is carried on
 ASKING = ("?", "？")
 FEW = 3  # words from which a text can be judged angry
 SIGNS = "$€£¥%+"
-WORDLESS = ("greet", "thanks", "bye", "more", "like", "had", "refuse", "yes", "no", "anything", "recommend", "none", "again")
-SMALL_TALK: tuple[Intent, ...] = ("thanks", "bye", "greet")
+WORDLESS = (
+    "greet",
+    "thanks",
+    "bye",
+    "more",
+    "like",
+    "had",
+    "refuse",
+    "yes",
+    "no",
+    "anything",
+    "recommend",
+    "none",
+    "again",
+    "negation",
+    "help",
+)
+SMALL_TALK: tuple[Intent, ...] = ("thanks", "bye", "help", "greet")
 ORDINARY = ("recommend", "more", "like", "greet", "thanks", "bye", "anything")
 HIDDEN = ("Cc", "Cf", "Co", "Cs")  # control, formatting, private and broken characters say nothing
 
@@ -62,7 +77,7 @@ class Turn:
     """What a person said, understood. Items are rows of the catalogue.
 
     about     items a question is about        asked   fields it asks for        values  values it asks after ("is it a comedy?")
-    wish      the words that say what is wanted and what is not, "" for none      words  all words but the names of items
+    wish      the words that say what is wanted and what is not, "" for none      words  all words but the names of items, each by itself
     """
 
     intent: Intent
@@ -81,6 +96,9 @@ class Turn:
     cut: bool = False
     told: str | None = None  # the intent as a task judges it, where it is sure
     beyond: bool = False  # speaks of a place that the list shown last has not
+    feels: bool = False  # says what is thought of items that it names or counts
+    unnamed: str = ""  # the text without names of items
+    unseen: bool = False  # most of its words are met nowhere: it is not understood
 
 
 def cleaned(text: str, longest: int) -> tuple[str, bool]:
@@ -117,6 +135,7 @@ def understand(
     fields: Iterable[str] = (),
     knows: Callable[[str], bool] | None = None,
     cut: bool = False,
+    unseen: Callable[[str], bool] | None = None,
 ) -> Turn:
     """`text` as a Turn.
 
@@ -124,40 +143,67 @@ def understand(
         text: as `cleaned` gives it.
         fields: of the items that may be asked about.
         knows: whether any word of a text is one of the catalogue; words that nobody knows are no wish by themselves. None: all are.
+        unseen: whether most words of a text are met nowhere; what tasks say of such a text is not believed. None: none is.
     """
     words = said(text)
     named = names.items(words, before.known)
     values = [one for one in names.values(words) if not any(item.first <= one.first < item.last for item in named)]
-    feelings, unwanted, parts = _feelings(words, named, values, before, phrases)
+    felt = feelings(words, named, values, before, phrases)
     question = any(sign in text for sign in ASKING) or (bool(words.words) and earliest(phrases.lists["question"], words) == 0)
     question = question or (any(is_spaceless(word) for word in words.words) and phrases.listed("question", words))
-    asked = _fields_asked(words, phrases, fields)
-    about = about_items(words, named, before, phrases)
-    wish = _wish(words, named, values, phrases, parts)
-    strange = bool(wish) and knows is not None and not values and not knows(wish) and not phrases.compared(words)
-    facts = {
+    compared = phrases.compared(words)
+    asked = fields_asked(words, phrases, fields)
+    spoken, which = felt.spoken, phrases.has("which", words)
+    about = tuple(item for item in (about_items(spoken, before) if spoken or not which else before.shown) if item not in felt.refused)
+    bare = bool(asked) and not says_more(words, field_cues(asked, phrases), phrases)
+    if bare and question and not about and not felt.refused:
+        about = before.shown  # "who is the maker?", of each of those
+    if which and len(about) > 1 and not asked:
+        asked = tuple(field for field, _ in compared if field in fields)  # "which is the cheapest?"
+    wish = _wish(words, named, values, phrases, felt)
+    unnamed = [place for place in range(len(words.words)) if not _in_name(place, named)]
+    pointed = spoken_of(words, phrases)
+    unspoken = [place for place in unnamed if place not in pointed or not before.shown]
+    strange = bool(wish) and knows is not None and not values and not knows(wish) and not compared
+    facts: dict[str, Any] = {
         "text": text,
         "language": phrases.language,
         "items": tuple(dict.fromkeys(one.item for one in named)),
-        "liked": feelings[LIKED],
-        "refused": feelings[REFUSED],
-        "had": feelings[HAD],
+        "liked": felt.liked,
+        "refused": felt.refused,
+        "had": felt.had,
         "wish": wish,
-        "words": " ".join(word for place, word in enumerate(words.words) if not _in_name(place, named)),
+        "words": " ".join(words.words[place] for place in unnamed),
         "question": question,
         "cut": cut,
         "beyond": not named and beyond(words, before, phrases),
+        "feels": felt.clearly,
+        "unnamed": text if len(unspoken) == len(words.words) else _between(words, unspoken),
+        "unseen": not named and not values and unseen is not None and unseen(text),
     }
-    wanted = [value for value in values if value not in unwanted]
+    if facts["unseen"]:
+        judged, question = None, False
+    if not words.words:
+        judged, question = None, False
+    asks = bool(about and (named or pointed)) and (bool(asked) or phrases.has("tell", words))
+    question = question or (asks and not felt_of_items(facts) and not phrases.has("recommend", words))
+    if judged is not None and len(set(facts["items"])) == 1 and not felt_of_items(facts) and not question and judged.angry(text):
+        facts |= {"refused": facts["items"], "feels": True}  # a task is sure that this is said badly of the one item that is named
+    facts["question"] = question
+    wanted = [value for value in values if value not in felt.unwanted]
     told = None if judged is None else judged.intent(text)
     facts["told"] = told
-    asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, phrases))
-    intent = _intent(words, phrases, judged, told, before, question, asked_of, bool(about), wanted, bool(unwanted), strange, facts)
+    asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, which, phrases))
+    asked_of = asked_of and not (compared and not asked and len(about) == 1)  # "anything cheaper than that?"
+    asked_of = asked_of or (bool(asked) and (bare or bool(pointed)) and not before.shown)  # "what does it cost?" of nothing that was shown
+    if question and asked_of and (which or bare or any(not one.pronoun for one in spoken)):
+        told = None  # of an item that is named, or of those shown
+    intent = _intent(words, phrases, judged, told, before, question, bool(compared), asked_of, bool(about), wanted, felt, strange, facts)
     if intent == "anything":
         facts["wish"] = ""  # "any brand is fine": nothing that an item could have
     if intent in ("ask_item", "why"):
         facts |= {"about": about, "asked": asked, "values": tuple(wanted), "wish": ""}
-    return Turn(intent=intent, **facts)  # type: ignore[arg-type]
+    return Turn(intent=intent, **facts)
 
 
 def _intent(
@@ -167,34 +213,49 @@ def _intent(
     told: str | None,
     before: Before,
     question: bool,
+    compared: bool,
     asked_of: bool,
     about: bool,
     wanted: list[Named],
-    ruled_out: bool,
+    told_of: Felt,
     strange: bool,
-    facts: dict[str, object],
+    facts: dict[str, Any],
 ) -> Intent:
     """The main thing a turn wants."""
     has = {cue: phrases.has(cue, words) for cue in phrases.cues}
     felt = felt_of_items(facts)
-    ordinary = any(has[cue] for cue in ORDINARY)
-    if told in ("hand_over", "anger") and not has["awful"] and (felt or ruled_out or (not facts["wish"] and ordinary)):
+    ordinary = compared or phrases.alone("more_alone", words) or any(has[cue] for cue in ORDINARY)
+    of_items = felt or bool(told_of.unwanted) or compared
+    if told in ("hand_over", "anger") and not has["awful"] and (of_items or (not facts["wish"] and ordinary)):
         told = None  # it speaks of items, or every word of it is one of asking: a task that says otherwise has not read such words
+    if told == "faq" and not question and (compared or not facts["wish"]):
+        told = None  # no word of it says what is asked
+    asking = has["recommend"] or has["more"] or has["anything"]
+    small = next((cue for cue in SMALL_TALK if has[cue]), None)
+    says_little = not (felt or facts["wish"] or asking)
     if has["hand_over"] or told == "hand_over":
         return "hand_over"
-    if has["anger"] or _shouted(words.text) or (told == "anger" and not felt) or _of_us(words, phrases, bool(facts["items"])):
+    angry = any(not told_of.judging.issuperset(range(*span)) for span in phrases.spans("anger", words))
+    if angry or _shouted(words.text) or (told == "anger" and not felt) or _of_us(words, phrases, before, bool(facts["items"])):
         return "anger"
     if facts["beyond"]:
         return "unclear"
+    if small is not None and says_little and (small == "help" or not question):
+        return small
     if has["why"] and about:
         return "why"
-    if told == "faq" and not felt:
+    if told == "faq" and not felt and (question or not has["recommend"]):
         return "question"
     if question and asked_of and not facts["had"]:
         return "ask_item"
-    if before.waiting and has["anything"] and not felt and not wanted:
+    if (
+        has["anything"]
+        and not felt
+        and not wanted
+        and (before.waiting or not (question or facts["wish"] or has["recommend"] or has["more"]))
+    ):
         return "anything"
-    wishes = bool(facts["wish"]) and not (strange and not has["recommend"])
+    wishes = bool(facts["wish"]) and not ((strange or facts["unseen"]) and not has["recommend"])
     plain = not felt and not wishes
     if judged is not None and plain and not question and not ordinary and len(words.words) >= FEW and judged.angry(words.text):
         return "anger"
@@ -204,10 +265,10 @@ def _intent(
         return "refuse"
     if facts["liked"]:
         return "like"
-    if has["more"] and before.offered and not wanted:
+    if (has["more"] or phrases.alone("more_alone", words)) and before.offered and not wanted and not facts["unseen"]:
         return "more"
-    if wishes or has["recommend"] or told in ("recommend", "refine"):
-        if question and not has["recommend"] and not wanted and told not in ("recommend", "refine"):
+    if wishes or compared or has["recommend"] or told in ("recommend", "refine"):
+        if question and not has["recommend"] and not wanted and not compared and told not in ("recommend", "refine"):
             return "question"
         return "refine" if before.offered else "recommend"
     for cue in SMALL_TALK:
@@ -215,32 +276,38 @@ def _intent(
             return cue
     if question:
         return "question"
-    if has["anything"] or has["yes"] or has["more"]:
+    if has["anything"] or has["yes"] or has["more"] or phrases.alone("more_alone", words):
         return "anything"
     return "unclear"
 
 
-def _of_it(words: Said, named: list[Named], phrases: Phrases) -> bool:
+def _of_it(words: Said, named: list[Named], which: bool, phrases: Phrases) -> bool:
     """Whether a question is of an item that it names or points at, and of little else: "is it waterproof?"."""
     pointed = spoken_of(words, phrases)
     telling = [
         place for place, word in enumerate(words.words) if place not in pointed and word not in phrases.plain and not _in_name(place, named)
     ]
-    return bool(pointed or named) and len(telling) < FEW - 1
+    return bool(pointed or named or which) and len(telling) < FEW - 1 and not phrases.has("recommend", words)
 
 
-def _of_us(words: Said, phrases: Phrases, items: bool) -> bool:
-    """Whether somebody speaks badly of whoever answers, and of no item: hard words about the shop, or shouted ones."""
+def _of_us(words: Said, phrases: Phrases, before: Before, items: bool) -> bool:
+    """Whether somebody speaks badly of whoever answers, and of no item: hard words about the shop, shouted ones, or about "this" where nothing was shown."""
     if items or not phrases.has("awful", words):
         return False
-    return words.text.count("!") + words.text.count("！") > 1 or any(
-        phrases.has("awful", part) and phrases.has("us", part)
-        for first, last, _ in _clauses(words, phrases)
-        for part in [slice_of(words, first, last)]
-    )
+    if words.text.count("!") + words.text.count("！") > 1:
+        return True
+    hard = [part for first, last, _ in clauses(words, phrases) if phrases.has("awful", part := slice_of(words, first, last))]
+    nothing = not before.shown and before.focus is None
+    return any(phrases.has("us", part) or (nothing and phrases.listed("it", part) and _says_little(part, phrases)) for part in hard)
 
 
-def felt_of_items(facts: dict[str, object]) -> bool:
+def _says_little(part: Said, phrases: Phrases) -> bool:
+    """Whether a clause has nothing but hard words and plain ones."""
+    hard = {place for first, last in phrases.spans("awful", part) for place in range(first, last)}
+    return all(place in hard or word in phrases.plain for place, word in enumerate(part.words))
+
+
+def felt_of_items(facts: dict[str, Any]) -> bool:
     """Whether a turn says what is thought of items."""
     return bool(facts["liked"] or facts["refused"] or facts["had"])
 
@@ -251,107 +318,57 @@ def _shouted(text: str) -> bool:
     return text.count("!") > 1 and len(text.split()) > 2 and sum(capitals) > 0.8 * max(len(capitals), 1)
 
 
-def _feelings(
-    words: Said, named: list[Named], values: list[Named], before: Before, phrases: Phrases
-) -> tuple[dict[str, tuple[int, ...]], list[Named], list[tuple[int, int, str, bool, bool]]]:
-    """Items by feeling, values that are unwanted, and the clauses: (first word, word after the last, feeling or "", whether it says so, whether of items)."""
-    spans = _cue_spans(words, phrases)
-    parts: list[tuple[int, int, str, bool, bool]] = []
-    felt: dict[str, list[int]] = {LIKED: [], REFUSED: [], HAD: []}
-    unwanted: list[Named] = []
-    carried = ""
-    for first, last, hard in _clauses(words, phrases):
-        inside = [(start, cue) for start, end, cue in spans if first <= start and end <= last and not _in_name(start, named)]
-        mine = [one for one in named if first <= one.first < last]
-        ours = [one for one in values if first <= one.first < last]
-        feeling = inside[0][1] if inside else ("" if hard else carried)
-        for one in mine:
-            felt_of = _nearest(inside, one) or feeling
-            if felt_of:
-                felt[felt_of].append(one.item)
-        meant = referred(words, first, last, before, phrases, inside[0][1]) if not mine and inside and not ours else ()
-        for item in meant:
-            felt[inside[0][1]].append(item)
-        for value in ours:
-            if (_nearest([one for one in inside if one[0] <= value.first], value) or ("" if inside else feeling)) == REFUSED:
-                unwanted.append(value)
-        # "not the first one, too sad": what follows is said of the item still; "not from Alpina, under 50" goes on with the wish.
-        of_items = bool(mine or meant) or (not inside and not hard and bool(parts) and parts[-1][4])
-        parts.append((first, last, feeling, bool(inside), of_items))
-        carried = feeling
-    if phrases.has("none", words):
-        felt[REFUSED] += before.shown
-    refused = dict.fromkeys(felt[REFUSED])
-    others = {name: tuple(item for item in dict.fromkeys(felt[name]) if item not in refused) for name in (LIKED, HAD)}
-    return {**others, REFUSED: tuple(refused)}, unwanted, parts
-
-
-def _cue_spans(words: Said, phrases: Phrases) -> list[tuple[int, int, str]]:
-    """(first, last, cue) of feelings: of overlapping ones the longest, a refusal before a liking of equal length."""
-    every = [(start, end, cue) for cue in (REFUSED, HAD, LIKED) for start, end in phrases.spans(cue, words)]
-    kept: list[tuple[int, int, str]] = []
-    for start, end, cue in sorted(every, key=lambda one: one[0] - one[1]):  # a stable sort: refusals stay first
-        if not any(start < other[1] and other[0] < end for other in kept):
-            kept.append((start, end, cue))
-    return sorted(kept)
-
-
-def _nearest(cues: list[tuple[int, str]], one: Named) -> str:
-    """The cue before a name that is nearest to it, else the first after it."""
-    earlier = [cue for start, cue in cues if start < one.first]
-    return earlier[-1] if earlier else cues[0][1] if cues else ""
-
-
 def _in_name(start: int, named: list[Named]) -> bool:
     return any(one.first <= start < one.last for one in named)
 
 
-def _clauses(words: Said, phrases: Phrases) -> list[tuple[int, int, bool]]:
-    """(first word, word after the last, whether nothing is carried on from the clause before)."""
-    cuts: dict[int, bool] = {0: True}
-    for place in range(1, len(words.words)):
-        between = words.text[words.ends[place - 1] : words.starts[place]]
-        number = between in (".", ",", ":") and words.words[place - 1].isdigit() and words.words[place].isdigit()  # 0.99
-        if BREAKS.search(between) and not number:
-            cuts[place] = any(sign in STOPS for sign in between)
-    for pattern in phrases.lists["clauses"]:
-        for start, _ in found(pattern, words):
-            cuts[start] = True
-    edges = [*sorted(cuts), len(words.words)]
-    return [(first, last, cuts[first]) for first, last in pairwise(edges) if last > first]
-
-
-def _fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[str, ...]:
+def fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[str, ...]:
     """Fields that the words ask for: those of the longest cue; a field is asked by its own name too."""
     asked: list[tuple[int, str]] = []
     for name in fields:
-        own = said(name.replace("_", " ")).joined
-        lengths = [len(pattern) for pattern in (*phrases.fields.get(name, ()), own) if pattern in words.joined]
+        lengths = [len(pattern) for pattern in field_cues([name], phrases) if pattern in words.joined]
         if lengths:
             asked.append((max(lengths), name))
     return tuple(name for length, name in asked if length == max(asked)[0])
 
 
-def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, parts: list[tuple[int, int, str, bool, bool]]) -> str:
+def field_cues(fields: Iterable[str], phrases: Phrases) -> list[str]:
+    """What fields are asked by: their cues and their own names."""
+    return [cue for name in fields for cue in (*phrases.fields.get(name, ()), said(name.replace("_", " ")).joined)]
+
+
+def says_more(words: Said, cues: Iterable[str], phrases: Phrases) -> bool:
+    """Whether a text says anything besides `cues`, yes, thanks and plain words."""
+    every = [*cues, *phrases.cues["yes"], *phrases.cues["thanks"]]
+    silent = {place for one in every for first, last in found(one, words) for place in range(first, last)}
+    return any(place not in silent and word not in phrases.plain for place, word in enumerate(words.words))
+
+
+def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, felt: Felt) -> str:
     """What is wished for or ruled out, in the person's words: names of items and what is said of items left out; "" where nothing is."""
     cues = {place for cue in WORDLESS for start, end in phrases.spans(cue, words) for place in range(start, end)}
     cues |= spoken_of(words, phrases)
+    judging = {place for cue in ("bad", "awful") for start, end in phrases.spans(cue, words) for place in range(start, end)}
     kept: list[str] = []
     telling = False
-    for first, last, feeling, own, of_items in parts:
+    for part in felt.parts:
+        first, last = part.first, part.last
         ours = any(first <= one.first < last for one in values)
-        mine = any(first <= one.first < last for one in named)
-        if feeling in (REFUSED, HAD) and not ours and of_items and (mine or not own):
+        mine = any(first <= one.first < last for one in felt.spoken if not one.pronoun)
+        if part.feeling in (REFUSED, HAD) and not ours and part.of_items and (mine or not part.own):
             continue  # "I did not like the first one, too sad": what is said of it is no wish
         places = [place for place in range(first, last) if not _in_name(place, named)]
         if places:
             kept.append(_between(words, places))
-            telling = telling or any(place not in cues and words.words[place] not in phrases.plain for place in places)
+            silent = cues | judging if part.of_items else cues
+            telling = telling or any(place not in silent and words.words[place] not in phrases.plain for place in places)
     return ", ".join(kept) if telling else ""
 
 
 def _between(words: Said, places: list[int]) -> str:
-    """The words at `places` as they were typed, with what stands between neighbours."""
+    """The words at `places` as they were typed, with what stands between neighbours; "" for none."""
+    if not places:
+        return ""
     said_so = ""
     for number, place in enumerate(places):
         start = words.ends[place - 1] if number and places[number - 1] == place - 1 else words.starts[place]
