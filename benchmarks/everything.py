@@ -29,11 +29,10 @@ import task_ours as ours
 from everything_data import films, recognise, shops
 from m6rec.base.storage import atomic_file, write_json
 from m6rec.data.row_splits import TEST
-from m6rec.evaluation.evaluated import Evaluation
 from m6rec.evaluation.intervals import bootstrap_columns, paired
 from m6rec.evaluation.judged import Judged
 from m6rec.evaluation.judged_intervals import resampled
-from m6rec.training.measuring import JUDGED
+from m6rec.training.measuring import JUDGED, kept_evaluations
 from m6rec.training.pipeline import open_run
 from peers.environment import machine
 
@@ -142,7 +141,7 @@ def compared(task: str, joint: Path, alone: Path, seed: int) -> dict[str, Any]:
 def ranked(run: Path) -> dict[Any, float]:
     """(user, number of the case) -> NDCG@10 of the model alone."""
     bench = open_run(run)
-    found = Evaluation.load(bench.folder("evaluate") / "m6rec")
+    found = next(one for one in kept_evaluations(bench.folder("evaluate")) if one.name == "m6rec")
     names, counted, cases = bench.dataset.users.ids.ids, {}, {}
     for user, value in zip(found.users.tolist(), found.values(METRIC).tolist(), strict=True):
         counted[user] = counted.get(user, -1) + 1

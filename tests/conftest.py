@@ -30,6 +30,7 @@ def real_data() -> Callable[[str], Path]:
 
 
 OFFERED = "scenarios.offers={}"  # every scenario may recommend everything: most tests ask for all items of a small catalogue
+PLAIN = "tasks.next.interest=null"  # the interest vector is a stage more; test_tasks_interest.py and test_recommender.py have it
 TINY = (
     "model.width=16",
     "model.history=12",
@@ -39,6 +40,7 @@ TINY = (
     "text.vocabulary=400",
     "evaluation.resamples=100",
     OFFERED,
+    PLAIN,
 )
 
 
@@ -124,7 +126,16 @@ def m6rec(capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandLine]:
     return call
 
 
-JUDGED = ("train.epochs=2", "train.threads=1", "model.width=16", "model.history=12", "pretrain.epochs=1", "text.vocabulary=400", OFFERED)
+JUDGED = (
+    "train.epochs=2",
+    "train.threads=1",
+    "model.width=16",
+    "model.history=12",
+    "pretrain.epochs=1",
+    "text.vocabulary=400",
+    OFFERED,
+    PLAIN,
+)
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +170,7 @@ def judged_run(judged_sample: Path, tmp_path_factory: pytest.TempPathFactory) ->
 WRITING = (
     *("model.width=16", "model.history=12", "pretrain.epochs=1", "text.vocabulary=700", "text.segment_tokens=24"),
     *("train.epochs=2", "train.threads=1", "evaluation.resamples=100", "evaluation.baselines=[]", "writing.width=32", "writing.passes=6"),
-    *("writing.source_tokens=64", "writing.batch_rows=16", "tasks.next.prior.graph=false"),
+    *("writing.source_tokens=64", "writing.batch_rows=16", "tasks.next.prior.graph=false", PLAIN),
 )
 WRITE_TASKS = """  reason: {answer: write, from: reason, memory: 1, longest: 24}
   search: {answer: write, from: [query], reads: [history, profile], memory: 0, own: 0, longest: 12}

@@ -17,6 +17,7 @@ from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import CheckpointError
 from m6rec.config import M6RecConfig
 from m6rec.data.dataset import Table
+from m6rec.explanation.item_values import scorer_without
 from m6rec.recommender import Recommender
 from m6rec.tasks.choose_candidates import ChooseCandidates
 from m6rec.tasks.config import InterestConfig
@@ -117,6 +118,17 @@ def test_the_stage_stands_after_the_fit_and_costs_nothing_unasked() -> None:
     assert list(stages()) == [name for name in stages(interest=True) if name != LearnInterest.name]
     order = list(stages(True, True))
     assert order[order.index("fit") + 1] == LearnInterest.name
+
+
+def test_an_explanation_is_of_the_model_that_was_told(said_run: Path) -> None:
+    """What a value of an item is worth to somebody described is found with the interest vector, not without it."""
+    engine = Recommender.from_pretrained(said_run).engine
+    requests = engine._request(None, None, "hiking boots", {"age": 30}, None)
+    lift = engine.scorer.lift(requests)
+    assert lift is not None
+    assert (lift.query.abs().sum() > 0) or (lift.start != 1).any() or lift.match is not None
+    whole = scorer_without(engine.scorer, 3, None, requests).answer(requests)[0][0, 3]
+    assert whole == pytest.approx(engine.scorer.alone(requests)[0][0, 3], abs=1e-4)
 
 
 def test_two_stories_at_once_make_room_for_new_items_once(said_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m6rec.base.errors import UsageError
+from m6rec.base.errors import DataError, UsageError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.text.constraints import MOST_TYPED, Constraint, contradiction, meets, understand, why_nothing
 from m6rec.text.cues import Cues, built_in_cues, telling
@@ -171,6 +171,8 @@ def test_items_that_meet_constraints_and_why_none_do() -> None:
 def test_bad_input() -> None:
     with pytest.raises(UsageError, match="at most 20,000 are read"):
         understand("a" * (MOST_TYPED + 1), NAMES["films"])
+    with pytest.raises(DataError, match="lone surrogate U\\+D800 at character 2"):
+        understand("a \ud800 b", NAMES["films"])
     with pytest.raises(UsageError, match="text is int"):
         understand(7, NAMES["films"])  # type: ignore[arg-type]
     assert said("films", "not\x00 hor\u200bror\x1b[31m") == []

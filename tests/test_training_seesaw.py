@@ -27,7 +27,12 @@ ROWS, USERS = 1200, 300
 
 
 def config_of(**tasks: Any) -> M6RecConfig:
-    named = {"next": {"answer": "choose"}, "click": {"label": "clicked"}, "buy": {"label": "bought", "after": "click"}, **tasks}
+    named = {
+        "next": {"answer": "choose", "interest": {}},
+        "click": {"label": "clicked"},
+        "buy": {"label": "bought", "after": "click"},
+        **tasks,
+    }
     return M6RecConfig.build({"data": {"events": "e.csv", "exposures": "x.csv"}, "tasks": named, "fusion": {}, "train": {"threads": 1}})
 
 

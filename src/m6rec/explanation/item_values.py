@@ -67,7 +67,7 @@ class ChangedMixture(ChooseMixture):
             scorer.agreement,
             scorer.question,
         )
-        made._vectors = vectors
+        made._vectors, made.interest = vectors, scorer.interest
         return made
 
 

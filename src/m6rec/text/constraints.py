@@ -22,6 +22,7 @@ from m6rec.text.cues import Cues, built_in_cues, tokens
 from m6rec.text.field_constraints import Constraint, Operation, contradiction, meets, plain, why_nothing
 from m6rec.text.field_names import JOINING, FieldNames, Named
 from m6rec.text.number_sets import NumberSet
+from m6rec.text.tokenizer import check_text
 from m6rec.text.typed_audience import audience_constraints
 from m6rec.text.typed_numbers import number_spans
 from m6rec.text.typed_scope import LONGEST, NEGATIONS, STOPS, Scope
@@ -68,12 +69,13 @@ def understand(text: str, fields: FieldNames | Table, spans: Sequence[Span] = ()
         cues: cue words; None: all packaged languages.
 
     Raises:
-        UsageError: no text, or a longer one.
+        UsageError: no text, or a longer one.  DataError: it holds a lone surrogate.
     """
     if not isinstance(text, str):
         raise UsageError(f"text is {type(text).__name__}; give what somebody typed")
     if len(text) > MOST_TYPED:
         raise UsageError(f"the text has {len(text):,} characters; at most {MOST_TYPED:,} are read: shorten it")
+    check_text(text)
     names = fields if isinstance(fields, FieldNames) else FieldNames(fields)
     text = _plain(text)
     if len(text) > MOST_REQUESTED:

@@ -81,7 +81,7 @@ class Tokenizer:
         if vocabulary < SMALLEST_VOCABULARY:
             raise ConfigError(f"vocabulary is {vocabulary}, at least {SMALLEST_VOCABULARY} are needed; leave it out to have it chosen")
         for text in kept:
-            _check_text(text)
+            check_text(text)
         engine = tokenizers.Tokenizer(models.BPE())
         engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         engine.decoder = decoders.ByteLevel()
@@ -118,7 +118,7 @@ class Tokenizer:
         if limit is not None:
             texts = [text[: (limit + 1) * self._longest] for text in texts]
         for text in texts:
-            _check_text(text)
+            check_text(text)
         result: list[np.ndarray] = []
         for start in range(0, len(texts), BATCH):
             encodings = self._engine.encode_batch_fast(list(texts[start : start + BATCH]), add_special_tokens=False)
@@ -230,7 +230,8 @@ def _checksum(saved: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(saved, sort_keys=True).encode()).hexdigest()
 
 
-def _check_text(text: str) -> None:
+def check_text(text: str) -> None:
+    """Raises DataError: a text holds a lone surrogate, which is no Unicode text."""
     if text.isascii():
         return
     try:

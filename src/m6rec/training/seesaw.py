@@ -159,7 +159,7 @@ def plan(run: Path) -> list[dict[str, str]]:
 
 def _bench(parent: Workbench, config: M6RecConfig) -> Workbench:
     """A variant's workbench: the parent's folders and results up to `encode`, which do not depend on what is trained with them."""
-    bench = Workbench(config, parent.source, RunFolder(parent.run.root), stages(False), parent.progress)
+    bench = Workbench(config, parent.source, RunFolder(parent.run.root), stages(False, config.choose.interest is not None), parent.progress)
     bench.pin({stage: parent.key(stage) for stage in SHARED})
     return bench
 
