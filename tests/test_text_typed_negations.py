@@ -292,3 +292,65 @@ def test_a_value_stated_only_inside_a_negation_is_never_a_must(before: str, refu
 def test_a_bound_inside_a_negation_is_never_met_as_it_stands(before: str, refusal: str, between: str, bound: str) -> None:
     typed = understand(" ".join(f"{before} {refusal} {between} {bound}".split()), NAMES)
     assert not [one for one in typed.constraints if one.op in (">", ">=")]
+
+
+JOINS = ["and", "or", "and also", "nor", "plus", ",", ", and", "with", "", "和", "也", "，也", "或", "并且"]
+BOUNDS = [
+    "over 50",
+    "at least 50",
+    "50元以上",
+    "under 20",
+    "50元以下",
+    "before 1990",
+    "from 1990 on",
+    "in the 1990s",
+    "1990年以前",
+    "between 20 and 40",
+]
+VALUES = ["horror", "from Alpina", "films from Alpina", "war or horror", "too long", "shoes", "恐怖的", "a video", "Alpina products"]
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(BEFORE),
+    st.lists(st.tuples(st.sampled_from(REFUSALS), st.sampled_from(VALUES), st.sampled_from(JOINS)), min_size=1, max_size=3),
+    st.sampled_from(["", *REFUSALS]),
+    st.sampled_from(["", "any", "films", "anything", "的"]),
+    st.sampled_from(BOUNDS),
+)
+def test_no_list_of_negations_keeps_only_what_it_refuses(
+    before: str, refused: list[tuple[str, str, str]], last: str, between: str, bound: str
+) -> None:
+    if not last and ("," in refused[-1][2] or "，" in refused[-1][2] or bound in ("under 20", "50元以下")):
+        return  # a clause of its own, or what somebody will spend at most
+    text = " ".join(" ".join((before, *(word for piece in refused for word in piece), last, between, bound)).split())
+    assert not set(said(bound)) & set(said(text)), text
+
+
+@pytest.mark.parametrize(
+    ("text", "constraints"),
+    [
+        ("not horror and not over 50", ["price <= 50", NO_HORROR]),
+        ("not horror, not over 50", ["price <= 50", NO_HORROR]),
+        ("not from Northwind, not from Alpina and not over 50", ["price <= 50", NEITHER]),
+        ("isn't horror and isn't over 50", ["price <= 50", NO_HORROR]),
+        ("not too long and not over 50", ["price <= 50"]),
+        ("no, not over 40 please", ["price <= 40"]),
+        ("not horror and not before 1990", ["year >= 1990", NO_HORROR]),
+        ("without horror and over 50", [NO_HORROR]),
+        ("no horror and no more than 50", ["price <= 50", NO_HORROR]),
+        ("hide horror over 50", []),
+        ("non-horror over 50", ["price > 50", NO_HORROR]),
+        ("no shoes with a price over 50", []),
+        ("不要Horror也不要50以上的", ["price < 50", NO_HORROR]),
+        ("不要Horror和50以上的", [NO_HORROR]),
+        ("不买Alpina，不买50以上", ["price < 50", NO_ALPINA]),
+        ("Horror和50以上的都不要", ["price < 50", NO_HORROR]),
+        ("没有Horror并且不低于20", ["price >= 20", NO_HORROR]),
+        ("不给小孩看的", ["genres is not Children's"]),
+        ("给成年人看的，不给儿童", ["genres is not Children's"]),
+        ("不为孩子", ["genres is not Children's"]),
+    ],
+)
+def test_every_negation_of_a_list_reaches_its_own(text: str, constraints: list[str]) -> None:
+    assert said(text) == constraints
