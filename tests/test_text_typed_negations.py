@@ -42,6 +42,7 @@ def said(text: str) -> list[str]:
         "I hate everything from Alpina", "nothing at all from Alpina, please", "I refuse to watch anything by Alpina", "never anything from Alpina",
         "don't show me items made by Alpina", "nothing made by Alpina", "I would not buy anything from Alpina", "no more things from Alpina",
         "remove anything from Alpina", "ban everything by Alpina", "anything unless it's from Alpina", "from anyone but Alpina", "any brand but Alpina",
+        "any brand besides Alpina",
         "brand != Alpina", "Alpina is banned", "I don't trust Alpina", "if it's not from Alpina",
         "from Alpina? no thanks", "Alpina excluded", "skip the ones from Alpina", "it can't be from Alpina", "please leave out Alpina",
         "不要来自Alpina的", "不要任何来自Alpina的东西", "我不想要Alpina的", "来自Alpina的不要", "除了Alpina都可以", "Alpina除外", "别推荐Alpina",
@@ -98,6 +99,8 @@ def test_where_a_negation_ends(text: str, constraints: list[str]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "spare me the horror", "I've had it with horror", "horror bores me", "horror is a hard no", "not a big fan of horror", "不会再看Horror",
+        "not exactly a horror person", "I'm not really in the mood for horror", "千万别是Horror", "别再给我看Horror了", "我最烦Horror",
         "I don't enjoy horror", "don't give me any horror", "please don't recommend horror", "it can't be horror", "it mustn't be horror",
         "shouldn't be horror", "cannot be horror", "I won't watch horror", "skip horror", "leave out the horror", "hide horror", "w/o horror",
         "zero horror", "horror-free", "free from horror", "horror? no thanks", "I can't bear horror", "can't handle horror", "steer clear of horror",
@@ -127,6 +130,7 @@ def test_words_that_refuse(text: str) -> None:
         "除了Horror以外都不要",
         "不是不喜欢Horror", "不要Horror以外的", "有没有Horror", "Horror行不行", "能不能来Horror", "我不怕Horror", "不得不看Horror", "不必是Horror",
         "不要只看Horror", "不介意Horror", "没有不喜欢Horror",
+        "horror never bores me", "nothing besides horror", "麻烦推荐Horror", "给别人的Horror",
     ],
 )  # fmt: skip
 def test_what_rules_nothing_out(text: str) -> None:

@@ -65,6 +65,7 @@ class Cues(Config):
     behind_one: list[str] = Field(default=[], description="the one named value right before it is unwanted")
     last: list[str] = Field(default=[], description="like `behind`, at the end of a clause only")
     directly: list[str] = Field(default=[], description="unwanted only where the name of a field's value follows directly")
+    forbids: list[str] = Field(default=[], description="like `auxiliary`, but with another verb they are no negation")
     removes: list[str] = Field(default=[], description="like `not`, only where the name of a field's value or a bound follows directly")
     spared: list[str] = Field(default=[], description="phrases that hold such a word and rule nothing out")
     starts: list[str] = Field(default=[], description="words that begin a wish wherever they stand")

@@ -80,11 +80,18 @@ class TypedCues:
                 verb += 1
             if kind == "unclear":
                 return max(self.phrase(kind, at), auxiliary)
+            if kind == "not_" and (forbids := self.phrase("forbids", at)):
+                auxiliary, verb = forbids, at + forbids  # "别再给我看"
+                while verb < len(self.words) and self.words[verb] in self.cues.adverbs:
+                    verb += 1
             removes = self.phrase("removes", at)
             if removes and not self._directly(at, at + removes):
                 removes = 0
             return max(
-                self.phrase(kind, at), removes, verb - at + self.phrase("verbs", verb) if auxiliary and self.phrase("verbs", verb) else 0
+                self.phrase(kind, at),
+                self._with_adverbs(at),
+                removes,
+                verb - at + self.phrase("verbs", verb) if auxiliary and self.phrase("verbs", verb) else 0,
             )
         length = self.phrase(kind, at)
         if kind == "directly" and at in self.attached:
@@ -98,6 +105,17 @@ class TypedCues:
             "last": self._ends_clause(end) and not self._begins_clause(at),
         }
         return length if fits.get(kind, True) else 0
+
+    def _with_adverbs(self, at: int) -> int:
+        """How many tokens of a negation with adverbs between begin at a place: "not really in the mood for"."""
+        end = at + 1
+        while end < len(self.words) and self.words[end] in self.cues.adverbs and self.bounds[end] < 0:
+            end += 1
+        if end == at + 1:
+            return 0
+        known = self.cues.phrases["not_"]
+        said = [(self.words[at], *self.words[end : end + length]) for length in range(LONGEST, 0, -1) if end + length <= len(self.words)]
+        return next((end - at + len(one) - 1 for one in said if one in known and max(self.bounds[end : end + len(one) - 1]) < 0), 0)
 
     def _directly(self, at: int, end: int) -> bool:
         """Whether a value, a bound of a number or whom something is for follows directly, of which the cue itself is no part."""

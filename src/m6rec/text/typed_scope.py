@@ -18,7 +18,7 @@ from typing import Literal
 
 from m6rec.text.cues import Cues, phrase
 from m6rec.text.field_names import JOINING, Named
-from m6rec.text.typed_cues import BEHIND_KINDS, LONGEST, NEGATIONS, STOPS, TypedCues
+from m6rec.text.typed_cues import BEHIND_KINDS, LONGEST, NEGATIONS, TypedCues
 
 Turn = Literal["as said", "turned", "in doubt"]
 LIST_PIECE = 3  # words of one piece of a list like "horror, war or westerns"
