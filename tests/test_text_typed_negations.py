@@ -42,6 +42,7 @@ def said(text: str) -> list[str]:
         "I hate everything from Alpina", "nothing at all from Alpina, please", "I refuse to watch anything by Alpina", "never anything from Alpina",
         "don't show me items made by Alpina", "nothing made by Alpina", "I would not buy anything from Alpina", "no more things from Alpina",
         "remove anything from Alpina", "ban everything by Alpina", "anything unless it's from Alpina", "from anyone but Alpina", "any brand but Alpina",
+        "any brand besides Alpina",
         "brand != Alpina", "Alpina is banned", "I don't trust Alpina", "if it's not from Alpina",
         "from Alpina? no thanks", "Alpina excluded", "skip the ones from Alpina", "it can't be from Alpina", "please leave out Alpina",
         "不要来自Alpina的", "不要任何来自Alpina的东西", "我不想要Alpina的", "来自Alpina的不要", "除了Alpina都可以", "Alpina除外", "别推荐Alpina",
@@ -98,6 +99,8 @@ def test_where_a_negation_ends(text: str, constraints: list[str]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "spare me the horror", "I've had it with horror", "horror bores me", "horror is a hard no", "not a big fan of horror", "不会再看Horror",
+        "not exactly a horror person", "I'm not really in the mood for horror", "千万别是Horror", "别再给我看Horror了", "我最烦Horror",
         "I don't enjoy horror", "don't give me any horror", "please don't recommend horror", "it can't be horror", "it mustn't be horror",
         "shouldn't be horror", "cannot be horror", "I won't watch horror", "skip horror", "leave out the horror", "hide horror", "w/o horror",
         "zero horror", "horror-free", "free from horror", "horror? no thanks", "I can't bear horror", "can't handle horror", "steer clear of horror",
@@ -127,6 +130,7 @@ def test_words_that_refuse(text: str) -> None:
         "除了Horror以外都不要",
         "不是不喜欢Horror", "不要Horror以外的", "有没有Horror", "Horror行不行", "能不能来Horror", "我不怕Horror", "不得不看Horror", "不必是Horror",
         "不要只看Horror", "不介意Horror", "没有不喜欢Horror",
+        "horror never bores me", "nothing besides horror", "麻烦推荐Horror", "给别人的Horror",
     ],
 )  # fmt: skip
 def test_what_rules_nothing_out(text: str) -> None:
@@ -292,3 +296,65 @@ def test_a_value_stated_only_inside_a_negation_is_never_a_must(before: str, refu
 def test_a_bound_inside_a_negation_is_never_met_as_it_stands(before: str, refusal: str, between: str, bound: str) -> None:
     typed = understand(" ".join(f"{before} {refusal} {between} {bound}".split()), NAMES)
     assert not [one for one in typed.constraints if one.op in (">", ">=")]
+
+
+JOINS = ["and", "or", "and also", "nor", "plus", ",", ", and", "with", "", "和", "也", "，也", "或", "并且"]
+BOUNDS = [
+    "over 50",
+    "at least 50",
+    "50元以上",
+    "under 20",
+    "50元以下",
+    "before 1990",
+    "from 1990 on",
+    "in the 1990s",
+    "1990年以前",
+    "between 20 and 40",
+]
+VALUES = ["horror", "from Alpina", "films from Alpina", "war or horror", "too long", "shoes", "恐怖的", "a video", "Alpina products"]
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(BEFORE),
+    st.lists(st.tuples(st.sampled_from(REFUSALS), st.sampled_from(VALUES), st.sampled_from(JOINS)), min_size=1, max_size=3),
+    st.sampled_from(["", *REFUSALS]),
+    st.sampled_from(["", "any", "films", "anything", "的"]),
+    st.sampled_from(BOUNDS),
+)
+def test_no_list_of_negations_keeps_only_what_it_refuses(
+    before: str, refused: list[tuple[str, str, str]], last: str, between: str, bound: str
+) -> None:
+    if not last and ("," in refused[-1][2] or "，" in refused[-1][2] or bound in ("under 20", "50元以下")):
+        return  # a clause of its own, or what somebody will spend at most
+    text = " ".join(" ".join((before, *(word for piece in refused for word in piece), last, between, bound)).split())
+    assert not set(said(bound)) & set(said(text)), text
+
+
+@pytest.mark.parametrize(
+    ("text", "constraints"),
+    [
+        ("not horror and not over 50", ["price <= 50", NO_HORROR]),
+        ("not horror, not over 50", ["price <= 50", NO_HORROR]),
+        ("not from Northwind, not from Alpina and not over 50", ["price <= 50", NEITHER]),
+        ("isn't horror and isn't over 50", ["price <= 50", NO_HORROR]),
+        ("not too long and not over 50", ["price <= 50"]),
+        ("no, not over 40 please", ["price <= 40"]),
+        ("not horror and not before 1990", ["year >= 1990", NO_HORROR]),
+        ("without horror and over 50", [NO_HORROR]),
+        ("no horror and no more than 50", ["price <= 50", NO_HORROR]),
+        ("hide horror over 50", []),
+        ("non-horror over 50", ["price > 50", NO_HORROR]),
+        ("no shoes with a price over 50", []),
+        ("不要Horror也不要50以上的", ["price < 50", NO_HORROR]),
+        ("不要Horror和50以上的", [NO_HORROR]),
+        ("不买Alpina，不买50以上", ["price < 50", NO_ALPINA]),
+        ("Horror和50以上的都不要", ["price < 50", NO_HORROR]),
+        ("没有Horror并且不低于20", ["price >= 20", NO_HORROR]),
+        ("不给小孩看的", ["genres is not Children's"]),
+        ("给成年人看的，不给儿童", ["genres is not Children's"]),
+        ("不为孩子", ["genres is not Children's"]),
+    ],
+)
+def test_every_negation_of_a_list_reaches_its_own(text: str, constraints: list[str]) -> None:
+    assert said(text) == constraints

@@ -139,6 +139,10 @@ def test_every_number_is_read_as_it_is_written(number: int) -> None:
         ("from 1985 to 1995", ["year >= 1985", "year <= 1995"]),
         ("1985年到1995年", ["year >= 1985", "year <= 1995"]),
         ("1985-1995年", ["year >= 1985", "year <= 1995"]),
+        ("from 1990 or 1995", ["year >= 1990", "year <= 1995", "year is not 1991 to 1994"]),
+        ("from 1990, 1995 or 2000", ["year >= 1990", "year <= 2000", "year is not 1991 to 1994 or 1996 to 1999"]),
+        ("1990或1995年", ["year >= 1990", "year <= 1995", "year is not 1991 to 1994"]),
+        ("from 20 up to 40", ["price >= 20", "price <= 40"]),
         ("at least four stars", ["rating >= 4"]),
     ],
 )

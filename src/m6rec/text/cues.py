@@ -65,6 +65,8 @@ class Cues(Config):
     behind_one: list[str] = Field(default=[], description="the one named value right before it is unwanted")
     last: list[str] = Field(default=[], description="like `behind`, at the end of a clause only")
     directly: list[str] = Field(default=[], description="unwanted only where the name of a field's value follows directly")
+    forbids: list[str] = Field(default=[], description="like `auxiliary`, but with another verb they are no negation")
+    removes: list[str] = Field(default=[], description="like `not`, only where the name of a field's value or a bound follows directly")
     spared: list[str] = Field(default=[], description="phrases that hold such a word and rule nothing out")
     starts: list[str] = Field(default=[], description="words that begin a wish wherever they stand")
     wishes: list[str] = Field(default=[], description="words that begin a wish where something stands between them and the negation")
@@ -72,6 +74,7 @@ class Cues(Config):
     having: list[str] = Field(default=[], description="those of `ends` after which stands what the thing before them has")
     joins: list[str] = Field(default=[], description="words that join things of one clause")
     or_: list[str] = Field(default=[], alias="or", description="those of `joins` that say alternatives")
+    and_: list[str] = Field(default=[], alias="and", description="those of `joins` after which a wish of its own may begin")
     only: list[str] = Field(default=[], description="the named values that follow are a must")
     by: list[str] = Field(default=[], description="the named value of a category, tags or id field that follows directly is a must")
     numbers: dict[Bound, list[str]] = Field(default={}, description="N a number, M another one; patterns by what they mean")
@@ -124,6 +127,7 @@ class Cues(Config):
             *self.except_,
             *self.auxiliary,
             *self.directly,
+            *self.removes,
             *self.behind,
             *self.behind_one,
             *self.last,

@@ -47,6 +47,7 @@ class _Patterns:
     decades: tuple[re.Pattern[str], ...]
     decade_years: tuple[tuple[Bound, re.Pattern[str]], ...]
     decade_words: re.Pattern[str]
+    joined: re.Pattern[str]  # words that join the numbers of one list
     numbers: NumberWords
     unit: re.Pattern[str]
     unit_before: re.Pattern[str]
@@ -110,6 +111,11 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
                 said_years = [number.value for number in signs.inside(match)]
                 if all(_like_year(value, names.numbers[year]) for value in said_years):
                     take(signs.places[match.start()], signs.places[match.end()], year, _said(bound, said_years[0], said_years[-1]))
+        single = [match for bound, pattern in patterns.years if bound == "=" for match in pattern.finditer(signs.text)]
+        for at in dict.fromkeys(at for match in single for at in _joined(signs, match, patterns.joined)):  # "from 1990, 1995 or 2000"
+            other = signs.numbers[at]
+            if other.unit is None and _like_year(other.value, names.numbers[year]):
+                take(signs.places[at], signs.places[at + 1], year, _said("=", other.value, other.value))
     # Both ends first, then what begins first, the longest of it: "no more than 50" is not "more than 50", "under 20 or more than 50" not "20 or more".
     matches_of = [(bound, match) for bound, pattern in patterns.bounds for match in pattern.finditer(signs.text)]
     for bound, match in sorted(matches_of, key=lambda pair: (pair[0] != "between", pair[1].start(), -pair[1].end())):
@@ -143,6 +149,23 @@ def ages(text: str, cues: Cues) -> list[tuple[int, int, float]]:
         for pattern in patterns.ages
         for match in pattern.finditer(signs.text)
     ]
+
+
+def _joined(signs: _Signs, match: re.Match[str], joined: re.Pattern[str]) -> list[int]:
+    """The places of the numbers that words like "or" join to those of a match, before and behind it."""
+    found: list[int] = []
+    rising = sorted(signs.numbers)
+    end = match.end()
+    while (after := next((at for at in rising if at >= end), None)) is not None and joined.fullmatch(signs.text, end, after):
+        found.append(after)
+        end = after + 1
+    start = match.start()
+    while (before := next((at for at in reversed(rising) if at < start), None)) is not None and joined.fullmatch(
+        signs.text, before + 1, start
+    ):
+        found.append(before)
+        start = before
+    return found
 
 
 def _scaled(first: _Number, last: _Number) -> tuple[float, float]:
@@ -283,6 +306,7 @@ def _patterns(key: _Key) -> _Patterns:
         tuple(_compiled(pattern) for pattern in cues.decades),
         tuple((bound, _compiled(pattern)) for bound, some in cues.decade_years.items() for pattern in some),
         re.compile(rf"{NOBODYS}(?:{either(cues.decade_words)})"),
+        re.compile(rf"(?:\s*(?:{either([*cues.or_, *cues.and_])})\s*)+"),
         NumberWords(cues),
         re.compile(rf"\s*-?\s*({either(cues.units)})"),
         re.compile(rf"({either(prices)})\s*$"),

@@ -13,32 +13,21 @@ A negation of a negation ("not without comedy", "never say no to horror") rules 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from m6rec.text.cues import Cues, phrase
 from m6rec.text.field_names import JOINING, Named
+from m6rec.text.typed_cues import BEHIND_KINDS, LONGEST, NEGATIONS, TypedCues
 
 Turn = Literal["as said", "turned", "in doubt"]
-STOPS = frozenset(".;!?:\n，。；！？：…()[]{}")
-LONGEST = 6  # tokens of a cue
 LIST_PIECE = 3  # words of one piece of a list like "horror, war or westerns"
 BEHIND = 4  # words before a negation behind them that it rules out, where none of them names a value
-NEGATIONS = ("not_", "describes", "lacks", "except_", "unclear")
-BEHIND_KINDS = ("behind_one", "behind", "last")
-KINDS = ("spared", *BEHIND_KINDS, "by", "only", *NEGATIONS, "directly", "starts", "wishes", "ends", "joins")
 DESCRIBING = frozenset({"describes", "lacks"})
 
 
-class Scope:
-    """The negations of one text. Positions are tokens.
-
-    Args:
-        words: tokens, small letters; breaks: whether a line ends before each; attached: those with a blank before and none after.
-        named: values of fields that are named.
-        bounds: for each token the bound of a number that it belongs to, -1 for none; those are no cues.
-        ceilings: the bounds that say how much somebody will spend at most.
-    """
+class Scope(TypedCues):
+    """The negations of one text. Positions are tokens; what it is made of is what its cues are."""
 
     def __init__(
         self,
@@ -48,98 +37,23 @@ class Scope:
         named: Sequence[Named],
         bounds: Sequence[int],
         ceilings: Collection[int],
+        suiting: Mapping[int, int],
         cues: Cues,
     ) -> None:
-        self.words, self.breaks, self.attached, self.named = words, breaks, attached, named
-        self.bounds, self.ceilings, self.cues = bounds, ceilings, cues
+        super().__init__(words, breaks, attached, named, bounds, ceilings, suiting, cues)
         self.verbs = frozenset(token for verb in cues.phrases["verbs"] for token in verb)
         # Words that leave a negation as it is.
         lists = ("fillers", "talk", "amount_verbs", "adverbs")
         self.silent = self.verbs.union(token for kind in lists for phrase in cues.phrases[kind] for token in phrase)
         self.attaching = frozenset(token for words_of in cues.phrases["attaches"] for token in words_of)
-        self.cue = [""] * len(words)  # the kind of cue that begins here
-        self.length = [0] * len(words)
         self.unwanted = [False] * len(words)
         self.doubtful = [False] * len(words)  # never a must, and never ruled out exactly
         self.turns: dict[int, Turn] = {}  # by bound; "as said" where it is not among them
         self.kept = [True] * len(words)  # False: a word that only serves a negation
-        self._mark_cues()
         self._mark_prefixes()
         self._mark_suffixes()
         self._take_back()
-
-    def phrase(self, kind: str, at: int) -> int:
-        """How many tokens of a cue of this kind begin at a place, 0 for none; it does not reach into a bound."""
-        known = self.cues.phrases[kind]
-        longest = next(
-            (size for size, bound in enumerate(self.bounds[at : at + LONGEST]) if bound >= 0), min(LONGEST, len(self.words) - at)
-        )
-        return next((length for length in range(longest, 0, -1) if tuple(self.words[at : at + length]) in known), 0)
-
-    def stops(self, at: int) -> bool:
-        """Whether a clause ends before a token, commas apart."""
-        return self.words[at] in STOPS or self.breaks[at]
-
-    def _mark_cues(self) -> None:
-        """The longest cue that begins at each place; not inside the name of a value, a bound or a phrase that is spared."""
-        names = {at for one in self.named if one.last - one.first > 1 for at in range(one.first, one.last)}
-        at = 0
-        while at < len(self.words):
-            kind, length = max(((kind, self._cue(kind, at)) for kind in KINDS), key=lambda pair: pair[1])
-            if length and at not in names and self.bounds[at] < 0:
-                self.cue[at], self.length[at] = kind, length
-                at += length
-            else:
-                at += 1
-
-    def _cue(self, kind: str, at: int) -> int:
-        """How many tokens of a cue of this kind, with all that it asks for around it, begin at a place; a colon after a negation is of it."""
-        length = self._alone(kind, at)
-        colon = length > 0 and kind in NEGATIONS and self.words[at + length : at + length + 1] == [":"]
-        return length + colon
-
-    def _alone(self, kind: str, at: int) -> int:
-        if kind in ("not_", "unclear"):
-            auxiliary = self.phrase("auxiliary", at)
-            verb = at + auxiliary
-            while auxiliary and verb < len(self.words) and self.words[verb] in self.cues.adverbs:
-                verb += 1
-            if kind == "unclear":
-                return max(self.phrase(kind, at), auxiliary)
-            return max(self.phrase(kind, at), verb - at + self.phrase("verbs", verb) if auxiliary and self.phrase("verbs", verb) else 0)
-        length = self.phrase(kind, at)
-        if kind == "directly" and at in self.attached:
-            length = max(length, self.phrase("signs", at))
-        if not length:
-            return 0
-        end = at + length
-        fits = {
-            "directly": not self._inside(at) and (self._names_at(end + self._sign(end)) or self._bound_at(end)),
-            "behind_one": self._named_before(at, kind),
-            "last": self._ends_clause(end) and not self._begins_clause(at),
-        }
-        return length if fits.get(kind, True) else 0
-
-    def _names_at(self, at: int) -> list[Named]:
-        return [one for one in self.named if one.first == at]
-
-    def _inside(self, at: int) -> bool:
-        return any(one.first <= at < one.last for one in self.named)
-
-    def _bound_at(self, at: int) -> bool:
-        return at < len(self.words) and self.bounds[at] >= 0
-
-    def _sign(self, at: int) -> int:
-        return int(at < len(self.words) and self.words[at] in JOINING)
-
-    def _ends_clause(self, at: int) -> bool:
-        while at < len(self.words) and self.words[at] in self.cues.fillers and not self.stops(at):
-            at += 1
-        return at >= len(self.words) or self.words[at] == "," or self.stops(at)
-
-    def _begins_clause(self, at: int) -> bool:
-        """Whether nothing stands before a token in its clause; a question ("horror? no thanks") is of the same one."""
-        return at == 0 or self.breaks[at] or (self.words[at - 1] in STOPS and self.words[at - 1] not in "?:")
+        self._doubt_bounds()
 
     def _mark_prefixes(self) -> None:
         at = 0
@@ -161,13 +75,15 @@ class Scope:
             self.turns[self.bounds[start]] = "turned"
         for one in self._names_at(start + self._sign(start)):
             self._refuse(one.first, one.last)
+        if start in self.suiting:
+            self._refuse(start, self.suiting[start])
 
     def _read(self, kind: str, cue: int, start: int) -> int:
         """Read a negation whose cue stands at `cue`, from `start` on; returns where it ends."""
         at = start
         since = "cue"  # what the words up to here stand after: the cue, or a word like "or", with nothing but silent words; else "words"
         plain = True  # only silent words and bounds since the cue
-        by_or, double = False, kind == "unclear"
+        join, double = start, kind == "unclear"  # where the last word like "or" stands; whether it is a negation of a negation
         while at < len(self.words):
             word, now, end = self.words[at], self.cue[at], at + max(1, self.length[at])
             if self._over(at, kind, plain, since) and not (word == "," and self.words[start - 1] == ":"):  # "exclude: horror, war"
@@ -177,7 +93,7 @@ class Scope:
                     self._doubt_together(start, at, more=True)
                     return at
                 break
-            if now in NEGATIONS and (now, word) != (self.cue[cue], self.words[cue]) and not double:
+            if now in NEGATIONS and not double and (since != "cue" or (now, word) != (self.cue[cue], self.words[cue])):  # "no no horror"
                 double = now == "except_" or (now == "lacks" and since != "join") or (plain and since == "cue")
                 if not double:
                     break  # a list: "no horror and not from Alpina"
@@ -187,11 +103,11 @@ class Scope:
                 break
             bound = self.bounds[at]
             if bound >= 0:
-                self.turns[bound] = self._turn(kind, bound, since, plain=plain, by_or=by_or, double=double)
+                self.turns[bound] = self._turn(kind, bound, since, plain=plain, join=join, double=double)
                 at, since = next((place for place in range(at, len(self.words)) if self.bounds[place] != bound), len(self.words)), "words"
                 continue
             if now == "joins":
-                since, by_or = since if plain else "join", self.phrase("or_", at) > 0
+                since, join = since if plain else "join", at
             elif not (now or word in self.silent or word in JOINING):
                 since, plain = "words", False
             for place in range(at, end):
@@ -239,24 +155,46 @@ class Scope:
         now = self.cue[at]
         if kind == "lacks" and not plain and self.phrase("attaches", at):
             return True
-        if self.stops(at) or now in BEHIND_KINDS or now == "starts" or (self.words[at] == "," and not self._listed(at)):
+        if self.stops(at) or now in BEHIND_KINDS or now == "starts":
+            return True
+        if self.words[at] == "," and (since == "cue" or not self._listed(at)):  # "no, not over 40": an answer
             return True
         if kind == "unclear" and now == "ends":
             return False
         return (now in ("ends", "only") and since == "words") or (now == "only" and since == "join") or (now == "wishes" and not plain)
 
-    def _turn(self, kind: str, bound: int, since: str, *, plain: bool, by_or: bool, double: bool) -> Turn:
-        """What a negation does to the bound of a number."""
+    def _turn(self, kind: str, bound: int, since: str, *, plain: bool, join: int, double: bool) -> Turn:
+        """What a negation does to the bound of a number. Only one that surely is a wish of its own holds as it is said: a ceiling after "and", or one that
+        is a negation itself ("no horror and no more than 50")."""
         if plain and (kind == "unclear" or not double):
             return "turned"
-        if since == "join" and by_or and not double:
+        if since == "join" and self.phrase("or_", join) and not double:
             return "turned"
-        if not double and (since == "join" or (kind in DESCRIBING and bound in self.ceilings)):
-            return "as said"
-        return "in doubt"
+        ceiling = bound in self.ceilings and (kind in DESCRIBING or (since == "join" and self.phrase("and_", join) > 0))
+        negated = since == "join" and self._negates_itself(bound)
+        return "as said" if not double and (ceiling or negated) else "in doubt"
+
+    def _negates_itself(self, bound: int) -> bool:
+        said = [tuple(self.words[self.bounds.index(bound) :][:length]) for length in range(1, LONGEST + 1)]
+        return any(one in self.cues.phrases[kind] for one in said for kind in ("not_", "describes", "directly"))
+
+    def _doubt_bounds(self) -> None:
+        """A bound whose clause begins with a negation, or ends with one, and that none has turned is in doubt; a ceiling is not after one that describes."""
+        first = {bound: at for at, bound in reversed(list(enumerate(self.bounds))) if bound >= 0 and bound not in self.turns}
+        for bound, start in first.items():
+            at = start - 1
+            while at >= 0 and not (self.stops(at + 1) or self.words[at] == "," or self.cue[at] in ("starts", "wishes", "only")):
+                if self.cue[at] in NEGATIONS and not (bound in self.ceilings and self.cue[at] in DESCRIBING):
+                    self.turns[bound] = "in doubt"
+                at -= 1
+            at = start
+            while at < len(self.words) and not (self.stops(at) or self.words[at] == "," or self.cue[at] in ("starts", "wishes", "ends")):
+                if self.cue[at] in ("behind", "last"):
+                    self.turns[bound] = "in doubt"
+                at += 1
 
     def _listed(self, at: int) -> bool:
-        """Whether a comma goes on with a list: short pieces, the last of them after a word like "or"."""
+        """Whether a comma goes on with a list: short pieces, the last after a word like "or"."""
         length = 0
         for place in range(at + 1, len(self.words)):
             word = self.words[place]
@@ -284,6 +222,10 @@ class Scope:
                 before -= 1
             if before > 0 and self.bounds[before - 1] >= 0:
                 self.turns[self.bounds[before - 1]] = "turned"
+                joined = self.bounds.index(self.bounds[before - 1]) - 1
+                if kind != "behind_one" and joined > 0 and self.cue[joined] == "joins":
+                    for one in self._named_before(joined, kind):
+                        self._refuse(one.first, one.last)  # "Horror和50以上的都不要"
                 continue
             values = self._named_before(at, kind)
             for one in values:
@@ -301,26 +243,6 @@ class Scope:
                 self._refuse(first, at)
             if kind != "behind_one":
                 self._doubt_together(first, at)
-
-    def _named_before(self, at: int, kind: str) -> list[Named]:
-        """The values named right before a negation behind them, with those joined to them."""
-        found: list[Named] = []
-        signs = "" if kind == "behind_one" else "?,:"
-        while at > 0:
-            place = at
-            while place > 0 and not any(one.last == place for one in self.named):
-                word = self.words[place - 1]
-                if word not in self.cues.fillers and word not in JOINING and (found or word not in signs):
-                    break
-                place -= 1
-            here = [one for one in self.named if one.last == place]
-            if not here:
-                break
-            found += here
-            at = min(one.first for one in here) - 1
-            if kind == "behind_one" or at < 0 or self.words[at] == "," or not self.phrase("joins", at):
-                break
-        return found
 
     def _refuse(self, first: int, last: int) -> None:
         """Rule words out; where a negation has done so already, but for one that this one closes ("除了...以外"), they are in doubt."""
