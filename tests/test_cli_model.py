@@ -37,7 +37,11 @@ def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
 def test_dry_run_lists_the_stages_and_writes_nothing(m6rec: CommandLines, tiny_sample: Path, tmp_path: Path) -> None:
     before = files(tiny_sample)
     plan = m6rec("train", tiny_sample / "config.yaml", "--run", tmp_path / "run", "--dry-run", "--json").json()
-    assert [stage["stage"] for stage in plan["stages"]] == [*STAGES[:5], "interest", *STAGES[5:]]  # the sample learns what typed words ask for
+    assert [stage["stage"] for stage in plan["stages"]] == [
+        *STAGES[:5],
+        "interest",
+        *STAGES[5:],
+    ]  # the sample learns what typed words ask for
     assert {stage["status"] for stage in plan["stages"]} == {"to do"}
     shown = m6rec("train", tiny_sample / "config.yaml", "--run", tmp_path / "run", "--dry-run")
     assert shown.code == 0

@@ -24,7 +24,7 @@ from m6rec.text.field_names import JOINING, FieldNames, Named
 from m6rec.text.number_sets import NumberSet
 from m6rec.text.tokenizer import check_text
 from m6rec.text.typed_audience import audience_constraints
-from m6rec.text.typed_cues import LONGEST, NEGATIONS, STOPS
+from m6rec.text.typed_cues import LONGEST, NEGATIONS, STOPS, TypedTokens
 from m6rec.text.typed_numbers import number_spans
 from m6rec.text.typed_scope import Scope
 from m6rec.text.word_spans import Span
@@ -113,9 +113,8 @@ class _Reading:
         breaks = [at > 0 and "\n" in text[self.tokens[at - 1].end() : self.tokens[at].start()] for at in range(len(self.words))]
         blank = [" "] + [text[left.end() : right.start()] for left, right in pairwise(self.tokens)]
         attached = {at for at in range(1, len(self.words) - 1) if blank[at] == " " and not blank[at + 1]}
-        self.scope = Scope(
-            self.words, breaks, attached, self.named, self.bound, ceilings, {one.first: one.last for one in self.suiting}, cues
-        )
+        suiting = {one.first: one.last for one in self.suiting}
+        self.scope = Scope(TypedTokens(self.words, breaks, attached, self.named, self.bound, ceilings, suiting), cues)
         self.cue, self.unwanted, self.doubtful = self.scope.cue, self.scope.unwanted, self.scope.doubtful
         # Said exactly by a constraint, or a word that only serves a negation.
         self.gone = [not kept or bound >= 0 for kept, bound in zip(self.scope.kept, self.bound, strict=True)]

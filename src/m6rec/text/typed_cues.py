@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from m6rec.text.cues import Cues
 from m6rec.text.field_names import JOINING, Named
@@ -14,32 +15,34 @@ BEHIND_KINDS = ("behind_one", "behind", "last")
 KINDS = ("spared", *BEHIND_KINDS, "by", "only", *NEGATIONS, "directly", "starts", "wishes", "ends", "joins")
 
 
-class TypedCues:
-    """The cues of one text. Positions are tokens.
+@dataclass(frozen=True)
+class TypedTokens:
+    """The tokens of one text, and what is known of them. Positions are tokens.
 
-    Args:
-        words: tokens, small letters; breaks: whether a line ends before each; attached: those with a blank before and none after.
-        named: values of fields that are named.
-        bounds: for each token the bound of a number that it belongs to, -1 for none; those are no cues.
-        ceilings: the bounds that say how much somebody will spend at most.
-        suiting: where words begin and end that say whom something is for.
+    words: small letters; breaks: whether a line ends before each; attached: those with a blank before and none after.
+    named: values of fields that are named.
+    bounds: for each token the bound of a number that it belongs to, -1 for none; those are no cues.
+    ceilings: the bounds that say how much somebody will spend at most.
+    suiting: where words begin and end that say whom something is for.
     """
 
-    def __init__(
-        self,
-        words: Sequence[str],
-        breaks: Sequence[bool],
-        attached: Collection[int],
-        named: Sequence[Named],
-        bounds: Sequence[int],
-        ceilings: Collection[int],
-        suiting: Mapping[int, int],
-        cues: Cues,
-    ) -> None:
-        self.words, self.breaks, self.attached, self.named = words, breaks, attached, named
-        self.bounds, self.ceilings, self.suiting, self.cues = bounds, ceilings, suiting, cues
-        self.cue = [""] * len(words)  # the kind of cue that begins here
-        self.length = [0] * len(words)
+    words: Sequence[str]
+    breaks: Sequence[bool]
+    attached: Collection[int]
+    named: Sequence[Named]
+    bounds: Sequence[int]
+    ceilings: Collection[int]
+    suiting: Mapping[int, int]
+
+
+class TypedCues:
+    """The cues of one text."""
+
+    def __init__(self, text: TypedTokens, cues: Cues) -> None:
+        self.words, self.breaks, self.attached, self.named = text.words, text.breaks, text.attached, text.named
+        self.bounds, self.ceilings, self.suiting, self.cues = text.bounds, text.ceilings, text.suiting, cues
+        self.cue = [""] * len(self.words)  # the kind of cue that begins here
+        self.length = [0] * len(self.words)
         self._mark_cues()
 
     def phrase(self, kind: str, at: int) -> int:

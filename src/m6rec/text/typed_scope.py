@@ -13,12 +13,11 @@ A negation of a negation ("not without comedy", "never say no to horror") rules 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from m6rec.text.cues import Cues, phrase
-from m6rec.text.field_names import JOINING, Named
-from m6rec.text.typed_cues import BEHIND_KINDS, LONGEST, NEGATIONS, TypedCues
+from m6rec.text.field_names import JOINING
+from m6rec.text.typed_cues import BEHIND_KINDS, LONGEST, NEGATIONS, TypedCues, TypedTokens
 
 Turn = Literal["as said", "turned", "in doubt"]
 LIST_PIECE = 3  # words of one piece of a list like "horror, war or westerns"
@@ -27,29 +26,19 @@ DESCRIBING = frozenset({"describes", "lacks"})
 
 
 class Scope(TypedCues):
-    """The negations of one text. Positions are tokens; what it is made of is what its cues are."""
+    """The negations of one text. Positions are tokens."""
 
-    def __init__(
-        self,
-        words: Sequence[str],
-        breaks: Sequence[bool],
-        attached: Collection[int],
-        named: Sequence[Named],
-        bounds: Sequence[int],
-        ceilings: Collection[int],
-        suiting: Mapping[int, int],
-        cues: Cues,
-    ) -> None:
-        super().__init__(words, breaks, attached, named, bounds, ceilings, suiting, cues)
+    def __init__(self, text: TypedTokens, cues: Cues) -> None:
+        super().__init__(text, cues)
         self.verbs = frozenset(token for verb in cues.phrases["verbs"] for token in verb)
         # Words that leave a negation as it is.
         lists = ("fillers", "talk", "amount_verbs", "adverbs")
         self.silent = self.verbs.union(token for kind in lists for phrase in cues.phrases[kind] for token in phrase)
         self.attaching = frozenset(token for words_of in cues.phrases["attaches"] for token in words_of)
-        self.unwanted = [False] * len(words)
-        self.doubtful = [False] * len(words)  # never a must, and never ruled out exactly
+        self.unwanted = [False] * len(self.words)
+        self.doubtful = [False] * len(self.words)  # never a must, and never ruled out exactly
         self.turns: dict[int, Turn] = {}  # by bound; "as said" where it is not among them
-        self.kept = [True] * len(words)  # False: a word that only serves a negation
+        self.kept = [True] * len(self.words)  # False: a word that only serves a negation
         self._mark_prefixes()
         self._mark_suffixes()
         self._take_back()
