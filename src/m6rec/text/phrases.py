@@ -44,11 +44,13 @@ HELPING = (
     "more_alone",
     "loosen",
     "limit",
+    "both",
+    "unit",
     "which",
     "tell",
     "occasion",
 )  # cues that mean nothing without others
-LATER = ("awful", "us", "why", "help", *HELPING)  # cues that came later: none
+LATER = ("awful", "us", "why", "help", "move", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 

@@ -16,16 +16,17 @@ from m6rec.data.schema import shown
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
 from m6rec.serving.conversation.judged import TaskJudge
+from m6rec.serving.conversation.limits import excluding, merged, moved, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.policy import Person, Policy
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.speaking import ChatStream, Tell
 from m6rec.serving.conversation.state import State
-from m6rec.serving.conversation.understanding import Turn, cleaned, field_cues, fields_asked, language_of, says_more, understand
+from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
 from m6rec.serving.conversation.written import PLAIN, Manner
 from m6rec.serving.engine.engine import Engine
-from m6rec.text.constraints import Typed
+from m6rec.text.constraints import Constraint, Typed
 from m6rec.text.constraints import understand as take_apart
 from m6rec.text.field_names import FieldNames
 from m6rec.text.phrases import Phrases, built_in, built_in_phrases, said
@@ -180,11 +181,16 @@ class Conversation:
         turn = understand(
             plain, self.state.before(), talker.names, phrases, talker.judge, talker.facts.told, talker.knows, cut, talker.unseen
         )
-        given_up = self._given_up(turn, phrases)
-        if given_up is not None:
-            turn = replace(turn, intent="anything", wish="")
-            self.state.constraints = tuple(one for one in self.state.constraints if one.field not in given_up)
-        self.state.hear(turn, self._typed(turn, phrases), self._scored(turn))
+        typed = None
+        limited = self._limited(turn, phrases)
+        if limited is None:
+            typed = self._typed(turn, phrases)
+            if self._settles(turn, typed):
+                felt = turn.liked or turn.refused or turn.had
+                turn = replace(turn, intent=turn.intent if felt else "refine", settles=True, told=None)
+        else:
+            turn, self.state.constraints = limited
+        self.state.hear(turn, typed, self._scored(turn))
         self._loosen(turn)
         self.messages.append({"role": "user", "content": text})
         return turn
@@ -219,20 +225,32 @@ class Conversation:
         typed = take_apart(turn.words, self.talker.fields)
         return typed.wanted if typed.constraints else turn.words
 
-    def _given_up(self, turn: Turn, phrases: Phrases) -> set[str] | None:
-        """Fields whose limits the turn takes back: "drop the price limit", "any brand"; None where it says anything else."""
-        words, fields = said(turn.text), {one.field for one in self.state.constraints}
-        if turn.question or turn.liked or turn.refused or not phrases.has("loosen", words):
-            return None
-        named = set(fields_asked(words, phrases, self.talker.facts.told))
-        cues = [one for name in ("loosen", "limit", "anything") for one in phrases.cues[name]]
-        if says_more(words, [*cues, *field_cues(named, phrases)], phrases):
-            return None
-        return named or (fields if phrases.has("limit", words) else None)
+    def _limited(self, turn: Turn, phrases: Phrases) -> tuple[Turn, tuple[Constraint, ...]] | None:
+        """A turn that speaks of the limits held and of nothing else, and the limits after it: it takes some back, says which counts, or moves one."""
+        held, told, shown = self.state.constraints, self.talker.facts.told, self.state.shown
+        of_limits = replace(turn, wish="", liked=(), refused=(), had=(), beyond=False, settles=True, told=None)
+        left = picked(held, turn, phrases) if self.state.waiting else None
+        if left is not None:
+            return replace(of_limits, intent="anything" if left == without(held, excluding(held)) else "refine"), left
+        left = taken_back(held, turn, phrases, told, bool(shown))
+        if left is not None:
+            return replace(of_limits, intent="anything"), left
+        exact = take_apart(turn.text, self.talker.fields).constraints  # "up to 100 then" says by itself what it is
+        limit = None if exact else moved(held, turn, phrases, told, len(shown))
+        if limit is not None:
+            return replace(of_limits, intent="refine"), merged(held, Typed("", "", (limit,), ""))
+        return None
+
+    def _settles(self, turn: Turn, typed: Typed | None) -> bool:
+        """Whether a turn says again which of the limits counts that exclude each other."""
+        held = self.state.constraints
+        return typed is not None and self.state.waiting and bool(excluding(held)) and not excluding(merged(held, typed))
 
     def _loosen(self, turn: Turn) -> None:
-        """Where nothing meets the constraints and the person is open to something else, the newest of them are given up."""
+        """Where nothing meets the constraints and the person is open to something else, those that exclude each other are given up, then the newest."""
         state = self.state
+        if turn.intent == "anything":
+            state.constraints = without(state.constraints, excluding(state.constraints))
         while turn.intent == "anything" and state.constraints and self.talker.policy.lacking(state):
             state.constraints = state.constraints[:-1]
 

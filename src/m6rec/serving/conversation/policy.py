@@ -13,6 +13,7 @@ from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openn
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import COVERED, Faq
 from m6rec.serving.conversation.fitting import Fit, ruled_out, subject, telling_words
+from m6rec.serving.conversation.limits import excluding
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reasons import Told, reasons
@@ -22,7 +23,7 @@ from m6rec.serving.conversation.understanding import Turn
 from m6rec.serving.conversation.written import PLAIN, Manner, replies_in, reply_sentences, reply_task
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.engine import Engine
-from m6rec.text.constraints import Constraint, contradiction, meets
+from m6rec.text.constraints import Constraint, meets
 from m6rec.text.phrases import Phrases, said
 
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
@@ -67,7 +68,8 @@ class Policy:
             return self._made(phrases, "ask_item" if known is None else "faq", told)
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
-        known = None if self.faq is None or turn.intent in SMALL or turn.unseen or (turn.feels and not turn.question) else self._known(turn)
+        silent = turn.intent in SMALL or turn.unseen or turn.settles or (turn.feels and not turn.question)
+        known = None if self.faq is None or silent else self._known(turn)
         if known is not None:
             return self._made(phrases, "faq", known)
         if turn.intent == "question":
@@ -197,8 +199,8 @@ class Policy:
 
     def _foremost(self, ask: Ask, fresh: np.ndarray, found: Candidates, state: State) -> Candidates:
         """The items to offer: before others those that have most words of the newest wish."""
-        newest = next((typed.wanted for typed in reversed(state.wishes) if typed.wanted), "")
-        fit, most = Fit(self.engine, self._standing(newest, state)), self.config.items
+        newest = next((words for typed in reversed(state.wishes) if (words := self._standing(typed.wanted, state))), [])
+        fit, most = Fit(self.engine, newest), self.config.items
         whole = fresh & (fit.counts == fit.best(fresh))
         if not fit.best(fresh):
             return found.at(np.arange(min(most, len(found))))
@@ -226,8 +228,9 @@ class Policy:
         """Why nothing can be recommended as it was asked: contradictions, words that nobody knows, limits that nothing meets; "" where something can."""
         number = state.turns - 1
         limits = [self._limit(one, phrases) for one in state.constraints]
-        if contradiction(state.constraints):
-            return phrases.say("contradiction", number, limits=phrases.several(limits))
+        apart = excluding(state.constraints)
+        if apart:
+            return phrases.say("contradiction", number, limits=phrases.several([self._limit(one, phrases) for one in apart]))
         newest = state.wishes[-1] if turn.wish and state.wishes else None
         if newest is not None:
             words = subject(newest.wanted, self.phrases, self.engine)
@@ -239,6 +242,7 @@ class Policy:
                 and turn.intent in ("recommend", "refine")
                 and not newest.named
                 and not turn.liked
+                and not turn.settles
                 and not Fit(self.engine, words).known
             ):
                 return phrases.say("strange", number, words=" ".join(words))

@@ -6,15 +6,15 @@ It is worked out from the messages alone, turn by turn, so a stateless caller an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 
+from m6rec.serving.conversation.limits import merged
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.understanding import Turn
 from m6rec.text.constraints import MOST_TYPED, Constraint, Typed
 
 NEWEST_WISHES = 4  # wishes whose words are scored; constraints hold until they are taken back
-LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
 
 
 @dataclass
@@ -104,29 +104,3 @@ class State:
     def fields(self) -> set[str]:
         """Fields that the person has spoken of."""
         return {one.field for one in self.constraints} | {name for typed in self.wishes for name, _ in typed.named}
-
-
-def merged(held: Sequence[Constraint], typed: Typed) -> tuple[Constraint, ...]:
-    """The constraints of a conversation after one more wish: a newer bound, or a newer must, takes the place of the one before; what is wanted now is
-    ruled out no longer."""
-    kept: list[Constraint] = []
-    for one in held:
-        if any(_replaces(new, one) for new in typed.constraints):
-            continue
-        if one.op == "not in" and isinstance(one.value, tuple):
-            left = tuple(value for value in one.value if (one.field, value) not in typed.named)
-            if not left:
-                continue
-            one = replace(one, value=left)
-        kept.append(one)
-    return tuple(dict.fromkeys([*kept, *typed.constraints]))
-
-
-def _replaces(new: Constraint, old: Constraint) -> bool:
-    if new.field != old.field:
-        return False
-    if new.op == "in":
-        return old.op == "in"
-    if old.op == "not in":
-        return new.op != "not in"  # of a number: "from the 1990s" after "not from the 1990s"
-    return (new.op in LOW and old.op in LOW) or (new.op in HIGH and old.op in HIGH)

@@ -98,6 +98,7 @@ class Turn:
     beyond: bool = False  # speaks of a place that the list shown last has not
     feels: bool = False  # says what is thought of items that it names or counts
     unnamed: str = ""  # the text without names of items
+    settles: bool = False  # speaks of the limits held, and of nothing else, or says which of them counts
     unseen: bool = False  # most of its words are met nowhere: it is not understood
 
 

@@ -1,0 +1,134 @@
+"""The limits of a conversation: how a new one goes with those held, which exclude each other, and how a turn takes them back, picks one, or moves one.
+
+What is said last counts: an older limit that excludes a newer one goes. Limits that exclude each other are held only where one turn says both; then the
+person is asked which of them counts, and the answer settles it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from m6rec.serving.conversation.understanding import Turn, field_cues, fields_asked, says_more
+from m6rec.text.constraints import Constraint, Typed, contradiction
+from m6rec.text.phrases import Phrases, Said, earliest, said
+
+LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
+
+
+def merged(held: Sequence[Constraint], typed: Typed) -> tuple[Constraint, ...]:
+    """The constraints of a conversation after one more wish: a newer bound, or a newer must, takes the place of the one before, and of what it excludes;
+    what is wanted now is ruled out no longer."""
+    kept: list[Constraint] = []
+    for one in held:
+        if any(_replaces(new, one) for new in typed.constraints):
+            continue
+        if one.op == "not in" and isinstance(one.value, tuple):
+            left = tuple(value for value in one.value if (one.field, value) not in typed.named)
+            if not left:
+                continue
+            one = replace(one, value=left)
+        if any(new.field == one.field for new in typed.constraints) and contradiction((one, *typed.constraints)):
+            continue
+        kept.append(one)
+    return tuple(dict.fromkeys([*kept, *typed.constraints]))
+
+
+def _replaces(new: Constraint, old: Constraint) -> bool:
+    if new.field != old.field:
+        return False
+    if new.op == "in":
+        return old.op == "in"
+    if old.op == "not in":
+        return new.op != "not in"  # of a number: "from the 1990s" after "not from the 1990s"
+    return (new.op in LOW and old.op in LOW) or (new.op in HIGH and old.op in HIGH)
+
+
+def excluding(held: Sequence[Constraint]) -> tuple[Constraint, ...]:
+    """Those that exclude each other, in order: the pairs of a field that do, else all limits of a field that do together."""
+    found: set[Constraint] = set()
+    for field in dict.fromkeys(one.field for one in held):
+        mine = [one for one in held if one.field == field]
+        if contradiction(mine):
+            pairs = {one for one in mine if any(contradiction((one, other)) for other in mine)}
+            found |= pairs or set(mine)
+    return tuple(one for one in held if one in found)
+
+
+def without(held: Iterable[Constraint], gone: Iterable[Constraint]) -> tuple[Constraint, ...]:
+    """The limits left when some are given up."""
+    gone = set(gone)
+    return tuple(one for one in held if one not in gone)
+
+
+def picked(held: Sequence[Constraint], turn: Turn, phrases: Phrases) -> tuple[Constraint, ...] | None:
+    """The limits after an answer to "which of them counts?" that counts them or is about all of them: "the second", "drop both", "neither"; None for
+    another turn."""
+    asked, words = excluding(held), said(turn.text)
+    if not asked or turn.question:
+        return None
+    drops = any(phrases.has(cue, words) for cue in ("loosen", "none", "no", "refuse"))
+    counted = [numbers for numbers, patterns in phrases.places.items() if earliest(patterns, words) is not None]
+    cues = [one for name in ("loosen", "limit", "anything", "both", "none", "no", "refuse", "like", "bad") for one in phrases.cues[name]]
+    cues += [*phrases.lists["them"], *phrases.lists["it"], *(pattern for some in phrases.places.values() for pattern in some)]
+    if says_more(words, cues, phrases):
+        return None
+    places = {place - 1 if place > 0 else len(asked) + place for numbers in counted for place in numbers}
+    named = [one for place, one in enumerate(asked) if place in places]
+    if named:
+        return without(held, named if drops else without(asked, named))
+    every = phrases.has("none", words) or phrases.has("anything", words) or phrases.has("both", words) or phrases.listed("them", words)
+    return without(held, asked) if every or drops else None
+
+
+def taken_back(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: bool) -> tuple[Constraint, ...] | None:
+    """The limits left where a turn takes some back and says nothing else: "drop the price limit", "any brand", "forget both limits"; None for another turn.
+
+    told: fields of the items.  shown: whether items were shown, of which "both" may speak.
+    """
+    words = said(turn.text)
+    if turn.question or turn.liked or turn.refused or not phrases.has("loosen", words):
+        return None
+    named = set(fields_asked(words, phrases, told))
+    cues = [one for name in ("loosen", "limit", "anything", "both") for one in phrases.cues[name]]
+    if says_more(words, [*cues, *phrases.lists["them"], *field_cues(named, phrases)], phrases):
+        return None
+    every = phrases.has("limit", words) or (bool(held) and not shown and (phrases.has("both", words) or phrases.listed("them", words)))
+    return tuple(one for one in held if one.field not in named) if named else () if every else None
+
+
+def moved(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: int) -> Constraint | None:
+    """The newest limit of a number, moved to the one number that a turn names and nothing else: "make it 50", "50 then"; None for another turn.
+
+    shown: length of the list shown last: a bare number up to it may be a place of it.
+    """
+    words = said(turn.text)
+    numbers = NUMBER.findall(turn.text)
+    old = next((one for one in reversed(held) if isinstance(one.value, float)), None)
+    if old is None or len(numbers) != 1 or turn.question or turn.items:
+        return None
+    named = fields_asked(words, phrases, told)
+    of_field = next((one for one in reversed(held) if isinstance(one.value, float) and one.field in named), None)
+    if named and of_field is None:
+        return None
+    value = float(THOUSANDS.sub("", numbers[0]).replace(",", "."))
+    moves = phrases.has("move", words)
+    if not moves and any(phrases.has(cue, words) for cue in ("recommend", "more", "more_alone", "numbered")):
+        return None  # "5 more": how many
+    cues = [one for name in ("move", "limit", "unit") for one in phrases.cues[name]]
+    if says_more(_without_digits(words), [*cues, *field_cues(named, phrases)], phrases) or (not moves and value <= shown):
+        return None
+    return replace(of_field or old, value=value)
+
+
+def _without_digits(words: Said) -> Said:
+    kept = [place for place, word in enumerate(words.words) if not word.isdigit()]
+    return Said(
+        words.text,
+        tuple(words.words[place] for place in kept),
+        tuple(words.starts[place] for place in kept),
+        tuple(words.ends[place] for place in kept),
+    )

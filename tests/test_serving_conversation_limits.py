@@ -1,0 +1,132 @@
+"""Limits of a conversation: those that exclude each other, an answer that settles them, and a limit that is moved by its number alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from m6rec import Recommender
+from m6rec.serving.conversation.config import ConversationConfig
+from m6rec.serving.conversation.conversation import Conversation
+from m6rec.serving.conversation.limits import excluding, merged
+from m6rec.text.constraints import Constraint, Typed
+
+UNDER, OVER = Constraint("price", "<", 10.0), Constraint("price", ">", 50.0)
+BORN = Constraint("year", ">=", 1990.0)
+BOTH = {"en": "something under 10 and over 50", "zh": "10以下50以上的东西"}
+
+
+@pytest.fixture(scope="module")
+def rec(tiny_run: Path) -> Recommender:
+    return Recommender.from_pretrained(tiny_run)
+
+
+@pytest.fixture
+def talk(rec: Recommender) -> Conversation:
+    return rec.conversation(config=ConversationConfig(questions=0))
+
+
+def limits(talk: Conversation) -> list[str]:
+    return [str(one) for one in talk.state.constraints]
+
+
+def test_those_that_exclude_each_other_are_told_from_the_others() -> None:
+    only, never = Constraint("brand", "in", ("Borea",)), Constraint("brand", "not in", ("Borea", "Alpina"))
+    assert excluding((UNDER, BORN, OVER)) == (UNDER, OVER)
+    assert excluding((only, BORN, never, UNDER)) == (only, never)
+    assert excluding((UNDER, BORN, Constraint("price", ">", 5.0))) == ()
+
+
+@pytest.mark.parametrize(
+    ("held", "new", "left"),
+    [
+        ((UNDER, BORN), OVER, (BORN, OVER)),
+        ((UNDER, BORN, OVER), OVER, (BORN, OVER)),
+        ((UNDER,), Constraint("price", ">", 5.0), (UNDER, Constraint("price", ">", 5.0))),
+        ((Constraint("brand", "in", ("Borea",)),), Constraint("brand", "not in", ("Borea",)), (Constraint("brand", "not in", ("Borea",)),)),
+    ],
+)
+def test_what_is_said_last_counts(held: tuple[Constraint, ...], new: Constraint, left: tuple[Constraint, ...]) -> None:
+    assert merged(held, Typed("", "", (new,), "")) == left
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ("over 50", ["price > 50"]),
+        ("over 50 counts", ["price > 50"]),
+        ("under 10 please", ["price < 10"]),
+        ("the second", ["price > 50"]),
+        ("the former", ["price < 10"]),
+        ("not the second one", ["price < 10"]),
+        ("make it 30", ["price > 30"]),
+        ("drop both limits", []),
+        ("ok then drop both", []),
+        ("drop both of them", []),
+        ("neither", []),
+        ("either one", []),
+        ("forget the limits", []),
+    ],
+)
+def test_the_answer_settles_which_limit_counts(talk: Conversation, answer: str, left: list[str]) -> None:
+    asked = talk.say(BOTH["en"])
+    assert "Which of them counts?" in asked.text
+    reply = talk.say(answer)
+    assert "Which of them counts?" not in reply.text
+    assert not reply.hand_over
+    assert limits(talk) == left
+    assert not talk.refused
+    assert "Which of them counts?" not in talk.say("something else").text
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [("50以上", ["price >= 50"]), ("第一个", ["price <= 10"]), ("后者", ["price >= 50"]), ("两个都取消", []), ("都不要了", [])],
+)
+def test_the_answer_settles_it_in_chinese(talk: Conversation, answer: str, left: list[str]) -> None:
+    assert "以哪一个为准" in talk.say(BOTH["zh"]).text
+    assert "以哪一个为准" not in talk.say(answer).text
+    assert limits(talk) == left
+
+
+def test_limits_on_other_fields_stay_when_those_that_exclude_each_other_go(talk: Conversation) -> None:
+    brand = next(value for value in talk.talker.engine.items.frame["brand"] if value)
+    asked = talk.say(f"not from {brand}, under 10 and over 50")
+    assert brand not in asked.text
+    talk.say("drop both")
+    assert [one.field for one in talk.state.constraints] == ["brand"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "left"),
+    [
+        ("make it 50", ["price < 50"]),
+        ("make it under 50", ["price < 50"]),
+        ("up to 100 then", ["price <= 100"]),
+        ("raise it to 1,000 dollars", ["price < 1000"]),
+        ("50 then", ["price < 50"]),
+        ("改成50元", ["price < 50"]),
+        ("5 more please", ["price < 40"]),
+        ("give me 50", ["price < 40"]),
+        ("2", ["price < 40"]),
+    ],
+)
+def test_a_limit_is_moved_by_its_number(talk: Conversation, turn: str, left: list[str]) -> None:
+    talk.say("something under 40")
+    assert not talk.say(turn).hand_over
+    assert limits(talk) == left
+
+
+def test_a_number_is_no_limit_where_none_was_held(talk: Conversation) -> None:
+    talk.say("something nice")
+    talk.say("make it 50")
+    assert limits(talk) == []
+
+
+def test_a_moved_limit_keeps_the_wish(talk: Conversation) -> None:
+    talk.say("something for hiking under 1")
+    moved = talk.say("make it under 500").items
+    items = talk.talker.engine.items
+    assert moved
+    assert "hiking" in str(items.frame.row(items.ids.dense(moved[0].item_id))).casefold()
