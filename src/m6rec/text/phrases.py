@@ -29,6 +29,9 @@ ADDED = {  # sayings that came later, and the one that a file without them says 
     "known": "field",
     "because_all": "",
     "help": "greet",
+    "never_mind": "greet",
+    "program": "help",
+    "repeat": "still",
 }
 HELPING = (
     "bad",
@@ -45,12 +48,15 @@ HELPING = (
     "loosen",
     "limit",
     "both",
+    "person",
+    "deed",
+    "getting",
     "unit",
     "which",
     "tell",
     "occasion",
 )  # cues that mean nothing without others
-LATER = ("awful", "us", "why", "help", "move", *HELPING)  # cues that came later: none
+LATER = ("awful", "us", "why", "help", "move", "never_mind", "who_answers", "repeat", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from m6rec.serving.conversation.understanding import Turn, field_cues, fields_asked, says_more
+from m6rec.serving.conversation.references import says_more
+from m6rec.serving.conversation.understanding import Turn, field_cues, fields_asked
 from m6rec.text.constraints import Constraint, Typed, contradiction
 from m6rec.text.phrases import Phrases, Said, earliest, said
 

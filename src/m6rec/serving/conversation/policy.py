@@ -9,10 +9,12 @@ import numpy as np
 
 from m6rec.base.contracts import Scored
 from m6rec.serving.asked import Ask
+from m6rec.serving.conversation.asides import agrees_to_person
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
-from m6rec.serving.conversation.faq import COVERED, Faq
+from m6rec.serving.conversation.faq import Faq
 from m6rec.serving.conversation.fitting import Fit, ruled_out, subject, telling_words
+from m6rec.serving.conversation.known import covered_answer, deed_answer, known_answer, says_so
 from m6rec.serving.conversation.limits import excluding
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.questions import ItemFacts
@@ -29,7 +31,7 @@ from m6rec.text.phrases import Phrases, said
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
 AGAIN = ("refuse", "more", "anything")  # another list of what was asked for before
 SHORT = 3  # words of a wish that may be a bare name
-SMALL = ("greet", "thanks", "bye", "help")
+SMALL = ("greet", "thanks", "bye", "help", "never_mind", "program")
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class Policy:
 
     def reply(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner = PLAIN) -> ChatReply:
         """The reply; `state` has taken the turn in already."""
-        if turn.intent in ("hand_over", "anger") and self.faq is not None and not self._says_so(turn, phrases):
-            known = self._covered(turn)  # a task alone takes it for that: a question that is known is answered
+        if agrees_to_person(said(turn.text), state.transcript, phrases, self.phrases):
+            return self._hand_over(turn, state, phrases, "person")
+        if turn.intent in ("hand_over", "anger") and self.faq is not None and not says_so(turn, phrases):
+            known = covered_answer(self.faq, turn)  # a task alone takes it for that: a question that is known is answered
             if known is not None:
                 return self._made(phrases, "faq", known)
         if turn.intent == "hand_over":
@@ -63,19 +67,23 @@ class Policy:
             return self._hand_over(turn, state, phrases, "anger")
         if turn.intent == "ask_item":
             plainly = bool(turn.about) and (bool(turn.asked or turn.values) or phrases.has("tell", said(turn.text)))
-            known = None if self.faq is None or plainly else self._known(turn)  # "can I return it?"
+            known = None if self.faq is None or plainly else known_answer(self.faq, turn)  # "can I return it?"
             told = known or self.facts.answer(turn, phrases, state.turns) or phrases.say("unknown_item", state.turns)
             return self._made(phrases, "ask_item" if known is None else "faq", told)
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
-        silent = turn.intent in SMALL or turn.unseen or turn.settles or (turn.feels and not turn.question)
-        known = None if self.faq is None or silent else self._known(turn)
+        known = None
+        silent = turn.intent in SMALL or turn.intent == "repeat" or turn.unseen or turn.settles or (turn.feels and not turn.question)
+        if self.faq is not None and not silent:
+            known = known_answer(self.faq, turn) or deed_answer(self.faq, turn, phrases, self.phrases, self.engine)
         if known is not None:
             return self._made(phrases, "faq", known)
         if turn.intent == "question":
             return self._question(turn, state, person, phrases, manner)
         if turn.intent in SMALL:
             return self._made(phrases, turn.intent, phrases.say(turn.intent, state.turns - 1))
+        if turn.intent == "repeat":
+            return self._repeat(turn, state, person, phrases)
         if turn.beyond:
             shown = phrases.several([self._called(item, phrases) for item in state.shown])
             return self._made(phrases, turn.intent, phrases.say("only", state.turns - 1, items=shown), asked=True)
@@ -87,26 +95,15 @@ class Policy:
             return self._made(phrases, "greet", phrases.say("greet", state.turns - 1), asked=True)
         return self._made(phrases, turn.intent, phrases.say("again", state.turns - 1), asked=True)
 
-    def _known(self, turn: Turn) -> str | None:
-        """The answer to a known question. A wish is one only where it is put as a question, hits it squarely, or says little else."""
-        assert self.faq is not None
-        found = self.faq.find(turn.unnamed, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
-        if found is None:
-            return None
-        squarely = found.score >= (1 + self.faq.threshold) / 2
-        sure = turn.told == "faq" and (turn.intent == "question" or found.covered >= COVERED)
-        return found.answer if sure or turn.question or turn.intent == "unclear" or squarely else None
-
-    def _covered(self, turn: Turn) -> str | None:
-        """The answer to a known question whose words the turn says, and little else."""
-        assert self.faq is not None
-        found = self.faq.find(turn.unnamed, wide=True)
-        return found.answer if found is not None and (found.covered >= COVERED or found.score >= (1 + self.faq.threshold) / 2) else None
-
-    def _says_so(self, turn: Turn, phrases: Phrases) -> bool:
-        """Whether words of the turn ask for a person or are angry, whatever a task says."""
-        words = said(turn.text)
-        return any(phrases.has(cue, words) for cue in ("hand_over", "anger", "awful"))
+    def _repeat(self, turn: Turn, state: State, person: Person, phrases: Phrases) -> ChatReply:
+        """What was shown and is asked for again, but for what was refused."""
+        rows = [item for item in turn.about if item not in state.refused]
+        if not rows:
+            return self._made(phrases, turn.intent, phrases.say("nothing_more", state.turns - 1))
+        offers = self._with_reasons(rows, state, person, phrases)
+        ids = self.engine.items.ids.ids
+        items = [Scored(ids[item], 0.0, self.facts.titles[item]) for item in rows]
+        return self._made(phrases, turn.intent, phrases.say("repeat", state.turns - 1, items=phrases.several(offers)), items=items)
 
     def _question(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner) -> ChatReply:
         """A question that is about no item and not among the known ones: out of depth, unless its words are those of the catalogue."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from m6rec.serving.conversation.naming import Named
@@ -122,3 +122,10 @@ def beyond(words: Said, before: Before, phrases: Phrases) -> bool:
 
 def slice_of(words: Said, first: int, last: int) -> Said:
     return Said(words.text, words.words[first:last], words.starts[first:last], words.ends[first:last])
+
+
+def says_more(words: Said, cues: Iterable[str], phrases: Phrases) -> bool:
+    """Whether a text says anything besides `cues`, yes, thanks and plain words."""
+    every = [*cues, *phrases.cues["yes"], *phrases.cues["thanks"]]
+    silent = {place for one in every for first, last in found(one, words) for place in range(first, last)}
+    return any(place not in silent and word not in phrases.plain for place, word in enumerate(words.words))

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from m6rec.serving.conversation.asides import aside
 from m6rec.serving.conversation.feelings import Felt, clauses, feelings
 from m6rec.serving.conversation.naming import Named, Names
-from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, slice_of, spoken_of
-from m6rec.text.phrases import Phrases, Said, earliest, found, said
+from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, says_more, slice_of, spoken_of
+from m6rec.text.phrases import Phrases, Said, earliest, said
 from m6rec.text.words import is_spaceless
 
 Intent = Literal[
@@ -35,6 +36,9 @@ Intent = Literal[
     "bye",
     "help",
     "again",
+    "never_mind",
+    "program",
+    "repeat",
     "unclear",
 ]
 ASKING = ("?", "？")
@@ -59,6 +63,7 @@ WORDLESS = (
 )
 SMALL_TALK: tuple[Intent, ...] = ("thanks", "bye", "help", "greet")
 ORDINARY = ("recommend", "more", "like", "greet", "thanks", "bye", "anything")
+KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
 HIDDEN = ("Cc", "Cf", "Co", "Cs")  # control, formatting, private and broken characters say nothing
 
 
@@ -120,8 +125,9 @@ def language_of(text: str, known: Sequence[Phrases], usual: str) -> Phrases:
         own = any(is_spaceless(sign) for word in phrases.plain for sign in word)
         hits = sum(word in phrases.plain for word in words.words) / max(len(words.words), 1)
         hits += 0.5 * any(earliest(cues, words) is not None for cues in phrases.cues.values())
-        if own != (spaceless > 0.3):
-            continue
+        kana = any(KANA.search(sign) for sign in phrases.plain)
+        if own != (spaceless > 0.3) or (own and not kana and KANA.search(text)):
+            continue  # Japanese has Chinese characters, Chinese has no kana
         if hits + (spaceless if own else 0.0) > most:
             best, most = phrases, hits + (spaceless if own else 0.0)
     return best
@@ -202,6 +208,10 @@ def understand(
     intent = _intent(words, phrases, judged, told, before, question, bool(compared), asked_of, bool(about), wanted, felt, strange, facts)
     if intent == "anything":
         facts["wish"] = ""  # "any brand is fine": nothing that an item could have
+    beside = aside(words, before, felt, phrases, question=question)
+    if beside is not None and (intent != "hand_over" or beside == "program"):
+        quiet: dict[str, Any] = {"liked": (), "refused": (), "had": (), "wish": "", "told": None}
+        return Turn(intent=beside, **(facts | quiet), about=about if beside == "repeat" else ())
     if intent in ("ask_item", "why"):
         facts |= {"about": about, "asked": asked, "values": tuple(wanted), "wish": ""}
     return Turn(intent=intent, **facts)
@@ -336,13 +346,6 @@ def fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[
 def field_cues(fields: Iterable[str], phrases: Phrases) -> list[str]:
     """What fields are asked by: their cues and their own names."""
     return [cue for name in fields for cue in (*phrases.fields.get(name, ()), said(name.replace("_", " ")).joined)]
-
-
-def says_more(words: Said, cues: Iterable[str], phrases: Phrases) -> bool:
-    """Whether a text says anything besides `cues`, yes, thanks and plain words."""
-    every = [*cues, *phrases.cues["yes"], *phrases.cues["thanks"]]
-    silent = {place for one in every for first, last in found(one, words) for place in range(first, last)}
-    return any(place not in silent and word not in phrases.plain for place, word in enumerate(words.words))
 
 
 def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, felt: Felt) -> str:
