@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from m6rec import Recommender
+from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.serving.conversation.config import ConversationConfig
-from m6rec.serving.conversation.understanding import language_of
+from m6rec.serving.conversation.naming import Names
+from m6rec.serving.conversation.references import Before
+from m6rec.serving.conversation.understanding import language_of, understand
 from m6rec.text.phrases import built_in_phrases
 
 EN, ZH = built_in_phrases("en"), built_in_phrases("zh")
@@ -113,3 +117,11 @@ def test_japanese_is_not_chinese(rec: Recommender) -> None:
         assert language_of(text, [EN, ZH], "en") is EN
         assert rec.conversation().say(text).language == "en"
     assert language_of("推荐一本书", [EN, ZH], "en") is ZH
+
+
+def test_a_title_that_begins_like_a_question_asks_nothing() -> None:
+    titles = ["Why we run", "Night lamp"]
+    table = Table(Vocabulary(["a", "b"]), pl.DataFrame({"title": titles}), {"title": FieldType.TEXT})
+    names = Names(table, titles, np.ones(2, np.int64), EN.plain)
+    assert understand("Why we run sucks", Before(), names, EN).refused == (0,)
+    assert understand("why does Night lamp suck?", Before(), names, EN).refused == ()

@@ -83,6 +83,7 @@ def feelings(words: Said, named: list[Named], values: list[Named], before: Befor
         cues = _composed([one for one in every if first <= one.first and one.last <= last], clear, words, phrases)
         bare = not mine and not ours and all(place in silent for place in range(first, last))
         asks = earliest(phrases.lists["question"], slice_of(words, first, last)) == 0
+        asks = asks and not any(one.first <= first < one.last for one in named)  # a title like "Why we run"
         if asks or not (mine or (bare and waiting)):
             cues = [one for one in cues if not (one.judges or (asks and _is(one, "negation", words, phrases)))]
         of_items = bool(clear)

@@ -156,7 +156,9 @@ def understand(
     named = names.items(words, before.known)
     values = [one for one in names.values(words) if not any(item.first <= one.first < item.last for item in named)]
     felt = feelings(words, named, values, before, phrases)
-    question = any(sign in text for sign in ASKING) or (bool(words.words) and earliest(phrases.lists["question"], words) == 0)
+    question = any(sign in text for sign in ASKING) or (
+        bool(words.words) and earliest(phrases.lists["question"], words) == 0 and not _in_name(0, named)
+    )
     question = question or (any(is_spaceless(word) for word in words.words) and phrases.listed("question", words))
     compared = phrases.compared(words)
     asked = fields_asked(words, phrases, fields)
