@@ -212,3 +212,11 @@ def test_no_preference_for_a_field_that_has_no_limit_is_no_wish(rec: Recommender
     talk = rec.conversation(config=ConversationConfig(questions=0))
     assert talk.say("the brand does not matter").intent == "anything"
     assert heard("maybe", told="faq").intent == "unclear"
+
+
+@pytest.mark.parametrize("words", ["anything but {}", "something nice, everything but {}", "all but {}, please", "something, but not {}"])
+def test_what_is_ruled_out_by_words_that_begin_a_clause_elsewhere(rec: Recommender, words: str) -> None:
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    brand = next(value for value in rec.engine.items.frame["brand"] if value)
+    talk.say(words.format(brand))
+    assert [str(one) for one in talk.state.constraints] == [f"brand is not {brand}"]

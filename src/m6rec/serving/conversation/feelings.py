@@ -204,9 +204,11 @@ def clauses(words: Said, phrases: Phrases, named: Sequence[Named] = ()) -> list[
         number = between in (".", ",", ":") and words.words[place - 1].isdigit() and words.words[place].isdigit()  # 0.99
         if BREAKS.search(between) and not number:
             cuts[place] = any(sign in STOPS for sign in between)
+    held = {place for start, end in phrases.spans(REFUSED, words) for place in range(start + 1, end)}  # "anything but horror"
     for pattern in phrases.lists["clauses"]:
         for start, _ in found(pattern, words):
-            cuts[start] = True
+            if start not in held:
+                cuts[start] = True
     inside = {place for one in named for place in range(one.first + 1, one.last)}
     edges = [*sorted(cuts.keys() - inside), len(words.words)]
     return [(first, last, cuts[first]) for first, last in pairwise(edges) if last > first]
