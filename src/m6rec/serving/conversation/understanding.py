@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from m6rec.serving.conversation.asides import aside
-from m6rec.serving.conversation.feelings import Felt, clauses, feelings
+from m6rec.serving.conversation.feelings import STOPS, Felt, clauses, feelings
 from m6rec.serving.conversation.naming import Named, Names
 from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, says_more, slice_of, spoken_of
 from m6rec.text.phrases import Phrases, Said, earliest, said
@@ -355,7 +355,7 @@ def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases
     cues = {place for cue in WORDLESS for start, end in phrases.spans(cue, words) for place in range(start, end)}
     cues |= spoken_of(words, phrases)
     judging = {place for cue in ("bad", "awful") for start, end in phrases.spans(cue, words) for place in range(start, end)}
-    kept: list[str] = []
+    kept, end = "", 0
     telling = False
     for part in felt.parts:
         first, last = part.first, part.last
@@ -365,10 +365,12 @@ def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases
             continue  # "I did not like the first one, too sad": what is said of it is no wish
         places = [place for place in range(first, last) if not _in_name(place, named)]
         if places:
-            kept.append(_between(words, places))
+            over = any(sign in STOPS for sign in words.text[end : words.starts[places[0]]])  # a negation reaches to the end of its sentence
+            kept += ((". " if over else ", ") if kept else "") + _between(words, places)
+            end = words.ends[places[-1]]
             silent = cues | judging if part.of_items else cues
             telling = telling or any(place not in silent and words.words[place] not in phrases.plain for place in places)
-    return ", ".join(kept) if telling else ""
+    return kept if telling else ""
 
 
 def _between(words: Said, places: list[int]) -> str:
