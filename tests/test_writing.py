@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,7 +179,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(bench: Workbench, tmp_path: 
         assert bench.writing is not None
         task = bench.new_task()
         write = bench.writing.new_task(bench, task)
-        write.bind(bench.writing.examples(bench), 0.7)
+        write.bind(bench.writing.examples(bench), 15)  # so an epoch ends amid a pass
         config = bench.config.train.model_copy(update={"checkpoint_seconds": 1e-9, "epochs": 2})
         return Loop(bench.model, {"write": write}, config, weights={"reason": 1.0, "search": 1.0}, seed=1, folder=folder)
 
@@ -201,6 +202,28 @@ def test_killed_and_resumed_ends_with_the_same_bits(bench: Workbench, tmp_path: 
     resumed.run()
     for name, value in whole.module.state_dict().items():
         assert torch.equal(value, resumed.module.state_dict()[name]), name
+
+
+def test_every_task_has_its_own_passes_spread_over_the_epochs(bench: Workbench) -> None:
+    assert bench.writing is not None
+    write = bench.writing.new_task(bench, bench.new_task())
+    first, second, *_ = write.configs
+    write.configs[second] = write.configs[second].model_copy(update={"passes": 1.5})
+    examples, epochs = bench.writing.examples(bench), 3
+    write.bind(examples, epochs)
+    seen = {name: Counter[int]() for name in write.configs}
+    for epoch in range(epochs):
+        write.begin(epoch)
+        for batch in write.batches(np.random.default_rng(epoch)):
+            seen[batch.task].update(batch.rows.tolist())
+    training = {
+        name: np.flatnonzero((examples.rows.parts == 0) & (examples.rows.task == number)) for number, name in enumerate(write.configs)
+    }
+    assert set(seen[first]) == set(training[first].tolist())
+    assert set(seen[first].values()) == {int(write.writing.passes)}
+    assert set(seen[second]) == set(training[second].tolist())
+    assert set(seen[second].values()) <= {1, 2}
+    assert abs(seen[second].total() - 1.5 * len(training[second])) <= write.writing.batch_rows
 
 
 def test_an_option_alone_learns_on_what_is_frozen(bench: Workbench) -> None:

@@ -208,6 +208,11 @@ class WriteConfig(Config):
     check: bool = Field(
         True, description="What a text says of its item is held against the item and the history; what is not true is taken out."
     )
+    passes: float | None = Field(
+        None,
+        gt=0,
+        description="Passes over the task's texts in a whole training, e.g. fewer over many texts that help another task; null: writing.passes.",
+    )
     weight: float = Field(1.0, ge=0, description="Weight of the task's loss, before any adaptive weighting.")
 
     @field_validator("from_", mode="before")

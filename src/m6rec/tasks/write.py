@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -149,7 +150,7 @@ class Write(Task):
         if not writing.layers and not writing.copy_words:
             self.writer.requires_grad_(False)
         self.examples: WriteExamples | None = None
-        self._epoch, self._share = 0, 1.0
+        self._epoch, self._epochs = 0, 1
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator, model: LanguageModel) -> None:
@@ -179,28 +180,31 @@ class Write(Task):
 
     # ---- training
 
-    def bind(self, examples: WriteExamples, share: float = 1.0) -> None:
-        """share: of a pass over the texts that an epoch takes; it may be more than 1."""
-        self.examples, self._share = examples, share
+    def bind(self, examples: WriteExamples, epochs: int = 1) -> None:
+        """epochs: of the whole training, over which the passes of every task are spread."""
+        self.examples, self._epochs = examples, epochs
 
     def begin(self, epoch: int) -> None:
         self._epoch = epoch
 
     def batches(self, generator: np.random.Generator) -> Iterator[WriteBatch]:
-        """Training texts of one task each, those of like length together."""
-        seed = int(generator.integers(2**31)) if self._share == 1 else PASSES
-        yield from of_epoch(self._pass, self._epoch, self._share, seed)
+        """Training texts of one task each, those of like length together: of every task its share of its passes, the tasks mixed."""
+        found: list[WriteBatch] = []
+        for number, (name, config) in enumerate(self.configs.items()):
+            share = (config.passes or self.writing.passes) / self._epochs
+            found += of_epoch(partial(self._pass, name), self._epoch, share, PASSES + number)
+        yield from (found[place] for place in generator.permutation(len(found)))
 
-    def _pass(self, generator: np.random.Generator) -> list[WriteBatch]:
+    def _pass(self, task: str, generator: np.random.Generator) -> list[WriteBatch]:
+        """All training texts of a task once, in random order."""
         assert self.examples is not None
         rows, size, found = self.examples.rows, self.writing.batch_rows, []
         lengths = np.array([len(ids) for ids in self.examples.targets])
-        for number, name in enumerate(self.configs):
-            order = generator.permutation(np.flatnonzero((rows.parts == TRAINING) & (rows.task == number)))
-            for start in range(0, len(order), size * POOL_BATCHES):
-                pool = order[start : start + size * POOL_BATCHES]
-                pool = pool[np.argsort(lengths[pool], kind="stable")]
-                found += [WriteBatch(name, pool[at : at + size], int(generator.integers(2**31))) for at in range(0, len(pool), size)]
+        order = generator.permutation(np.flatnonzero((rows.parts == TRAINING) & (rows.task == list(self.configs).index(task))))
+        for start in range(0, len(order), size * POOL_BATCHES):
+            pool = order[start : start + size * POOL_BATCHES]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            found += [WriteBatch(task, pool[at : at + size], int(generator.integers(2**31))) for at in range(0, len(pool), size)]
         return [found[place] for place in generator.permutation(len(found))]
 
     def targets(self, batch: WriteBatch) -> int:

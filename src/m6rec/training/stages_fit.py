@@ -138,7 +138,7 @@ class Fit(Stage):
         writing = bench.writing
         if writing is not None:
             write = writing.new_task(bench, task)
-            write.bind(writing.examples(bench), config.writing.passes / config.train.passes(bench.median_history))
+            write.bind(writing.examples(bench), config.train.passes(bench.median_history))
             tasks[WRITE] = write
             weights |= {name: settings.weight for name, settings in writing.configs.items()}
             watched |= writing.watched()
