@@ -20,7 +20,7 @@ from m6rec.serving.conversation.asking_back import best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation
 from m6rec.serving.conversation.faq import Faq
-from m6rec.serving.conversation.faq_words import AnswerWords
+from m6rec.serving.conversation.faq_words import OF_SAME, AnswerWords
 from m6rec.serving.conversation.fitting import Fit, telling_words
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import Before
@@ -264,6 +264,33 @@ def test_words_of_an_answer_tell_which_is_meant() -> None:
     faq = Faq(FAQ, plain=EN.plain)
     assert faq.find("a poem about cats") is None
     assert faq.find("a poem about cats", wide=True) is None
+
+
+def test_words_that_much_the_same_is_asked_by_find_each_other() -> None:
+    """ "bill" stands in no question; its group has "invoice"; several words can stand for one; by itself a word still weighs more than its group."""
+    same = [["invoice", "bill", "proof of purchase"], ["parcel", "package"]]
+    asked = ["where is my invoice", "is the package here", "my parcel"]
+    told = AnswerWords(asked, np.array([0, 1, 2]), ["a", "b", "c"], EN.plain, same)
+    np.testing.assert_allclose(told.scores(["the bill", "a proof of purchase", "invoice"])[:2], [[OF_SAME, 0, 0]] * 2, atol=1e-6)
+    assert told.scores(["invoice"])[0].tolist() == [1.0, 0.0, 0.0]
+    package = told.scores(["package"])[0]
+    assert package.argmax() == 1
+    assert 0 < package[2] < package[1]
+    assert not AnswerWords(asked, np.array([0, 1, 2]), ["a", "b", "c"], EN.plain).scores(["the bill"]).any()
+    faq = Faq(FAQ, plain=EN.plain, same=EN.same)
+    found = faq.find("has the package been shipped", wide=True)
+    assert found is not None
+    assert found.answer == "Two days."
+    assert ZH.same
+
+
+def test_a_file_of_phrases_may_have_no_words_that_mean_the_same(tmp_path: Path) -> None:
+    values = {name: value for name, value in EN.values.items() if name != "same"} | {"language": "xx"}
+    (tmp_path / "xx.yaml").write_text(json.dumps(values), encoding="utf-8")
+    assert Phrases.load(tmp_path / "xx.yaml").same == []
+    (tmp_path / "bad.yaml").write_text(json.dumps({**values, "same": ["bill", "invoice"]}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="'same' is no list of lists"):
+        Phrases.load(tmp_path / "bad.yaml")
 
 
 def test_pieces_are_the_text() -> None:

@@ -17,6 +17,7 @@ from m6rec.text.words import is_spaceless, normalise
 VERSION = 1
 LISTS = ("question", "clauses", "it", "them", "plain")
 GROUPS = ("cues", "fields", "places", "comparatives", "sayings", "reasons")
+SAME = "same"  # a list that may be left out
 ADDED = {  # sayings that came later, and the one that a file without them says instead
     "strange": "again",
     "contradiction": "nothing",
@@ -117,6 +118,7 @@ class Phrases:
         }
         self.lists = {name: _patterns(self.values[name]) for name in LISTS}
         self.plain = {normalise(str(word)) for word in self.values["plain"]}
+        self.same: list[list[str]] = self.values[SAME]
 
     @property
     def vocabulary(self) -> set[str]:
@@ -239,8 +241,8 @@ def _places(named: object, source: str) -> tuple[int, ...]:
 def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     wanted = ("version", "language", *GROUPS, *LISTS)
     for key in values:
-        if key not in wanted:
-            raise ConfigError(f"{source}: unknown key '{key}'{nearest(str(key), wanted) or '; keys: ' + ', '.join(wanted)}")
+        if key not in (*wanted, SAME):
+            raise ConfigError(f"{source}: unknown key '{key}'{nearest(str(key), wanted) or '; keys: ' + ', '.join((*wanted, SAME))}")
     for key in wanted:
         if key not in values:
             raise ConfigError(f"{source} has no '{key}'; a file of phrases has {', '.join(wanted)}")
@@ -249,6 +251,12 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     for key in LISTS:
         if not isinstance(values[key], list):
             raise ConfigError(f"{source}: '{key}' is {values[key]!r}, not a list of words")
+    groups = values.get(SAME, [])
+    if not isinstance(groups, list) or not all(
+        isinstance(group, list) and all(isinstance(word, str) for word in group) for group in groups
+    ):
+        raise ConfigError(f"{source}: '{SAME}' is no list of lists of words, each list what much the same is asked by")
+    values = {**values, SAME: groups}
     for key in GROUPS:
         if not isinstance(values[key], dict):
             raise ConfigError(f"{source}: '{key}' is {values[key]!r}, not names with what belongs to them")

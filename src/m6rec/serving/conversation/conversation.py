@@ -121,18 +121,19 @@ class Talker:
 
     def _faq(self) -> Faq | None:
         reader, plain = self.engine.scorer.reader, {word for phrases in self.phrases for word in phrases.plain}
+        same = [group for phrases in self.phrases for group in phrases.same]
 
         def states(texts: Sequence[str]) -> np.ndarray:
             return np.asarray(reader.read(list(texts)).float().numpy())
 
         if self.config.faq is not None:
-            return Faq.read(Path(self.config.faq), states, self.config.faq_precision, plain)
+            return Faq.read(Path(self.config.faq), states, self.config.faq_precision, plain, same)
         frame = self.engine.dataset.faq
         if frame is None or not frame.height:
             return None
         dialogues = self.engine.dataset.dialogues
         asked = frame if dialogues is None else with_asked(frame, dialogues)
-        return Faq(asked, states, self.config.faq_precision, plain)
+        return Faq(asked, states, self.config.faq_precision, plain, same)
 
 
 class Conversation:

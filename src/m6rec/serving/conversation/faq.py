@@ -10,7 +10,7 @@ Dimension keys: Q known questions, A answers, T texts, L width of a text state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,7 @@ from m6rec.data.side_tables import faq_table
 from m6rec.serving.conversation.faq_reading import ReadAnswers
 from m6rec.serving.conversation.faq_words import AnswerWords
 from m6rec.text.ngrams import NGrams
-from m6rec.text.words import normalise, singular, words
+from m6rec.text.words import normalise
 
 States = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 (T, L), text states
 SHARES = (0.0, 0.15, 0.3, 0.5)  # of the model's reading beside the n-grams: tried, and the best on the known questions kept
@@ -35,7 +35,7 @@ UNKNOWN_QUANTILE = 0.98  # of how near different questions come to each other: w
 RIDGE, STEPS = 3.0, 15  # of the regression of answers on n-grams
 CLOSE = 0.3  # answers whose scores are this near to the best are decided between by what the n-grams tell
 LEAST, MOST = 0.25, 0.95
-NEAR, WORDS = 0.25, 0.4  # beside what the n-grams tell, in the choice between answers; chosen on reworded questions
+NEAR, WORDS = 0.25, 0.6  # beside what the n-grams tell, in the choice between answers; chosen on reworded questions
 COVERED = 0.6  # of the telling words of a question, as `AnswerWords` weighs them, from which it is known
 MOST_ASKED = 1_000  # known questions that are asked of the others to calibrate
 
@@ -56,16 +56,24 @@ class Faq:
     threshold: nearness from which a question counts as known.  share: of the model's reading in the nearness.
     """
 
-    def __init__(self, frame: pl.DataFrame, states: States | None = None, precision: float = 0.9, plain: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        states: States | None = None,
+        precision: float = 0.9,
+        plain: Collection[str] = (),
+        same: Iterable[Sequence[str]] = (),
+    ) -> None:
         """frame: question, answer, lang, at least one row.  precision: share of right answers that the threshold shall reach.
 
         plain: words that say nothing by themselves; a known question shares at least one other word with what is asked, where it has any.
+        same: groups of words that much the same is asked by.
         """
         self.questions = frame[Columns.QUESTION].to_list()
         self.answers, codes = np.unique(frame[Columns.ANSWER].to_numpy(), return_inverse=True)
         self.codes: np.ndarray = codes.astype(np.int64)  # Q: answer of each question
-        self._plain = frozenset(plain)
-        self._contents = [self._content(question) for question in self.questions]
+        self._words = AnswerWords(self.questions, self.codes, [str(one) for one in self.answers], plain, same)
+        self._contents = [self._words.said(question) for question in self.questions]
         self._states = states
         self._ngrams = NGrams.fit(self.questions, min_count=1)
         self._rows = self._ngram_rows(self.questions)
@@ -77,13 +85,19 @@ class Faq:
             self._read = _unit_rows(read - self._centre)
             self._reading = ReadAnswers(self._read, self.codes, self._states_of([str(one) for one in self.answers]))
         self._telling = _telling(self._ngrams.matrix(self.questions), self.codes, len(self.answers))
-        self._words = AnswerWords(self.questions, self.codes, [str(one) for one in self.answers], self._plain)
         self.share, self.threshold = self._calibrated(precision)
 
     @classmethod
-    def read(cls, path: Path, states: States | None = None, precision: float = 0.9, plain: Collection[str] = ()) -> Faq:
+    def read(
+        cls,
+        path: Path,
+        states: States | None = None,
+        precision: float = 0.9,
+        plain: Collection[str] = (),
+        same: Iterable[Sequence[str]] = (),
+    ) -> Faq:
         """A file with columns question and answer. Raises DataError."""
-        return cls(faq_table(path)[0], states, precision, plain)
+        return cls(faq_table(path)[0], states, precision, plain, same)
 
     def find(self, text: str, *, sure: bool = False, wide: bool = False) -> Known | None:
         """The known question that `text` asks; None where it is none of them.
@@ -95,7 +109,7 @@ class Faq:
         if not text.strip():
             return None
         nearness = self._nearness([text], self.share)[0]
-        content = self._content(text)
+        content = self._words.said(text)
         if content and not sure:
             nearness = np.where([not own or not own.isdisjoint(content) for own in self._contents], nearness, -1.0)
         scores, covered = self._scores(nearness[None], self.codes)[0], self._words.scores([text])[0]
@@ -132,9 +146,6 @@ class Faq:
     def _told(self, texts: Sequence[str]) -> np.ndarray:
         """float32 (T, A): what the n-grams tell of each answer, where its questions are several; decides between answers whose questions are near."""
         return np.asarray(self._ngrams.matrix(texts) @ self._telling, dtype=np.float32)
-
-    def _content(self, text: str) -> frozenset[str]:
-        return frozenset(word for one in words(text) if (word := singular(one)) not in self._plain and one not in self._plain)
 
     def _ngram_rows(self, texts: Sequence[str]) -> csr_array:
         """csr (T, F), unit rows."""
