@@ -22,6 +22,7 @@ from m6rec.base.storage import atomic_folder, write_json
 from task_data import PARTS, prepare, read_movielens
 
 TEXTS = ("kind", "user_id", "item_id", "text", "split", "review")
+FIELDS = {"title": "text", "labels": "tags"}  # of the items of shops, where they have them
 FILES = {
     "ratings": ("interactions.csv.gz", "movies.dat"),
     "dialogues": ("kgsf_test_data.jsonl.gz",),
@@ -173,7 +174,7 @@ def _shop(out: Path, parts: list[dict[str, pl.DataFrame]]) -> None:
 
     config: dict[str, Any] = {
         "data": {"events": "events.parquet", "items": "items.parquet"},
-        "fields": {"items": {"title": "text", "labels": "tags"}},
+        "fields": {"items": {name: kind for name, kind in FIELDS.items() if any(name in part["items"].columns for part in parts)}},
         "scenarios": {"column": "scenario"},
         "tasks": {"next": {"answer": "choose", "positive": None}},
     }
