@@ -358,3 +358,21 @@ def test_no_list_of_negations_keeps_only_what_it_refuses(
 )
 def test_every_negation_of_a_list_reaches_its_own(text: str, constraints: list[str]) -> None:
     assert said(text) == constraints
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted", "constraints"),
+    [
+        ("I'd rather watch comedy than horror", "I'd rather watch comedy", "horror", []),
+        ("I prefer comedy to horror or war", "I prefer comedy or", "horror war", []),
+        ("more comedy over 50 than horror", "more comedy", "horror", ["price > 50"]),
+        ("I prefer to watch horror", "I prefer to watch horror", "", []),
+        ("unlike horror I love war", "I love war", "horror", []),
+        ("比起Horror更喜欢Comedy", "更喜欢Comedy", "Horror", []),
+        ("I'd rather not see horror", "I'd", "horror", [NO_HORROR]),
+        ("horror gives me nightmares", "", "horror", [NO_HORROR]),
+    ],
+)
+def test_what_something_else_is_liked_more_than_is_scored_against(text: str, wanted: str, unwanted: str, constraints: list[str]) -> None:
+    typed = understand(text, NAMES)
+    assert (typed.wanted, typed.unwanted, said(text)) == (wanted, unwanted, constraints)

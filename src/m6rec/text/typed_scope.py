@@ -42,6 +42,7 @@ class Scope(TypedCues):
         self._mark_prefixes()
         self._mark_suffixes()
         self._take_back()
+        self._mark_lesser()
         self._doubt_bounds()
 
     def _mark_prefixes(self) -> None:
@@ -166,6 +167,23 @@ class Scope(TypedCues):
     def _negates_itself(self, bound: int) -> bool:
         said = [tuple(self.words[self.bounds.index(bound) :][:length]) for length in range(1, LONGEST + 1)]
         return any(one in self.cues.phrases[kind] for one in said for kind in ("not_", "describes", "directly"))
+
+    def _mark_lesser(self) -> None:
+        """What something else is liked more than is scored against, and not ruled out: "rather comedy than horror", "比起恐怖更喜欢喜剧"."""
+        preferring = False
+        for at in range(len(self.words)):
+            preferring = (preferring and not self.stops(at)) or self.phrase("prefers", at) > 0
+            length = self.phrase("unlike", at) or (self.phrase("than", at) if preferring else 0)
+            place = at + length
+            while length and place < len(self.words):
+                here = self._names_at(place)
+                last = max((one.last for one in here), default=place + 1)
+                if not here and self.words[place] not in self.cues.fillers:
+                    break
+                for lesser in range(place, last) if here else ():
+                    self.unwanted[lesser] = self.doubtful[lesser] = True
+                    self._hide(at, at + length)
+                place = last
 
     def _doubt_bounds(self) -> None:
         """A bound whose clause begins with a negation, or ends with one, and that none has turned is in doubt; a ceiling is not after one that describes."""
