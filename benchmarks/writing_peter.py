@@ -86,8 +86,8 @@ class PeterWriter:
         counts = Counter(token for case in training for token in TOKEN.findall(case.text.lower()))
         self.vocabulary = ["", "", "", "", *(word for word, count in counts.most_common(MOST_WORDS) if count >= LEAST_COUNT)]
         self.code = {word: number for number, word in enumerate(self.vocabulary) if word}
-        self.users = {user: number for number, user in enumerate(dict.fromkeys(case.user for case in data.cases))}
-        self.items = {item: number for number, item in enumerate(dict.fromkeys(case.item for case in data.cases))}
+        self.users = {user: number for number, user in enumerate(dict.fromkeys(case.user for case in [*data.cases, *data.beside]))}
+        self.items = {item: number for number, item in enumerate(dict.fromkeys(case.item for case in [*data.cases, *data.beside]))}
         rated = not any(np.isnan(case.rating) for case in training)
         self.model = Peter(len(self.users), len(self.items), len(self.vocabulary), self.settings, rated)
         self.losses = self._train(training, data.of(VALIDATION), seed)
