@@ -22,7 +22,7 @@ import torch
 from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Decoded, decode
-from m6rec.serving.engine.how_to_write import DRAFTS, TEMPERATURES
+from m6rec.serving.engine.how_to_write import DRAFTS, SAID, SAID_TOP_P, TEMPERATURES
 from m6rec.tasks.drafts import by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, spelling_of
 from m6rec.tasks.known_words import Ends, KnownWords
@@ -41,6 +41,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "beam 4, long": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3, "length_penalty": 2.0},
     "agreed": {"method": "nucleus", "best": DRAFTS, "temperature": TEMPERATURES["agreed"], "top_p": 0.9, "no_repeat_ngram": 3},
 }
+HEARD = {"best": SAID, "temperature": 1.0, "top_p": SAID_TOP_P, "seed": 1}  # what drafts are held against
 PEER = "PETER-style"
 PEERS = {PEER: False, f"{PEER}, all sentences": True}  # whether it learns from the other sentences of the reviews, as ours does
 NEAR = 6  # known explanations that the nearest is taken from: about the item, one that names what is asked for goes first
@@ -82,9 +83,11 @@ class Ours:
             true = {row: [one for one in texts if not self._untrue(examples, row, one.text)] for row, texts in found.items()}
             left = np.array([row for row, texts in true.items() if not texts], dtype=np.int64)
             found = true | self._decoded(examples, left, decoding, banned=True)
-        drafts = decoding.method == "nucleus"
-        texts = [[one.text for one in found[row]] for row in rows.tolist()]
-        return [some[by_agreement(some)[0]] if drafts else some[0] for some in texts]
+        texts = {row: [one.text for one in found[row]] for row in rows.tolist()}
+        if decoding.method != "nucleus":
+            return [some[0] for some in texts.values()]
+        said = self._decoded(examples, rows, decoding.model_copy(update=HEARD), banned=False)
+        return [some[by_agreement(some, [one.text for one in said[row]])[0]] for row, some in texts.items()]
 
     def _decoded(self, examples: WriteExamples, rows: np.ndarray, decoding: Decoding, *, banned: bool) -> dict[int, list[Decoded]]:
         found: dict[int, list[Decoded]] = {}

@@ -21,6 +21,13 @@ def test_a_draft_that_leaves_out_what_the_others_say_loses_to_one_that_says_it()
     assert by_agreement(["warm boots", "dry warm boots", "dry warm boots"])[0] == 1
 
 
+def test_drafts_are_held_against_what_is_said_else() -> None:
+    drafts = ["the boots are warm", "the boots are warm", "a red lamp"]
+    assert by_agreement(drafts)[0] == 0
+    assert by_agreement(drafts, ["a lamp", "one red lamp", "the boots"]) == [2, 0, 1]
+    assert by_agreement(drafts, []) == [0, 1, 2]
+
+
 @pytest.mark.parametrize(("texts", "order"), [([], []), (["only"], [0]), (["", "", ""], [0, 1, 2]), (["好的鞋子", "帽子", "好的鞋"], None)])
 def test_few_and_empty_drafts(texts: list[str], order: list[int] | None) -> None:
     assert by_agreement(texts) == order if order is not None else by_agreement(texts)[-1] == 1

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 DECODINGS = ("beam", "greedy", "nucleus", "agreed")
 MOST_TEXTS = 64
 MOST_TEMPERATURE = 10.0
-DRAFTS = 16  # drawn by decoding agreed
+DRAFTS = 16  # drawn by decoding agreed, and what they are held against
+SAID, SAID_TOP_P = 24, 0.98
 TEMPERATURES = {"agreed": 0.5}  # where none is said, else 1: bold drafts agree on less than the model is sure of
 
 
