@@ -22,7 +22,7 @@ import torch
 from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Decoded, decode
-from m6rec.serving.engine.how_to_write import DRAFTS, SAID, SAID_TOP_P, TEMPERATURES
+from m6rec.serving.engine.how_to_write import DRAFTS, TEMPERATURES
 from m6rec.tasks.drafts import by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, spelling_of
 from m6rec.tasks.known_words import Ends, KnownWords
@@ -41,9 +41,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "beam 4, long": {"method": "beam", "beams": 4, "best": 4, "no_repeat_ngram": 3, "length_penalty": 2.0},
     "agreed": {"method": "nucleus", "best": DRAFTS, "temperature": TEMPERATURES["agreed"], "top_p": 0.9, "no_repeat_ngram": 3},
 }
-HEARD = {"best": SAID, "temperature": 1.0, "top_p": SAID_TOP_P, "seed": 1}  # what drafts are held against
-PEER = "PETER-style"
-PEERS = {PEER: False, f"{PEER}, all sentences": True}  # whether it learns from the other sentences of the reviews, as ours does
 NEAR = 6  # known explanations that the nearest is taken from: about the item, one that names what is asked for goes first
 LONGEST = 400  # words: beyond what any text here has
 SETTINGS = [  # for a few thousand texts; what they are was decided by the cost of a step on two busy cores and by the validation rows
@@ -83,11 +80,9 @@ class Ours:
             true = {row: [one for one in texts if not self._untrue(examples, row, one.text)] for row, texts in found.items()}
             left = np.array([row for row, texts in true.items() if not texts], dtype=np.int64)
             found = true | self._decoded(examples, left, decoding, banned=True)
-        texts = {row: [one.text for one in found[row]] for row in rows.tolist()}
-        if decoding.method != "nucleus":
-            return [some[0] for some in texts.values()]
-        said = self._decoded(examples, rows, decoding.model_copy(update=HEARD), banned=False)
-        return [some[by_agreement(some, [one.text for one in said[row]])[0]] for row, some in texts.items()]
+        drafts = decoding.method == "nucleus"
+        texts = [[one.text for one in found[row]] for row in rows.tolist()]
+        return [some[by_agreement(some)[0]] if drafts else some[0] for some in texts]
 
     def _decoded(self, examples: WriteExamples, rows: np.ndarray, decoding: Decoding, *, banned: bool) -> dict[int, list[Decoded]]:
         found: dict[int, list[Decoded]] = {}
@@ -150,26 +145,23 @@ def all_texts(data: WritingData, work: Path, part: int, arguments: argparse.Name
                     print(f"{data.name}: {name}: {time.process_time() - begun:.0f} CPU s", flush=True)
                     write_json(kept, texts)
             texts[f"nearest explanation, {mark}"] = ours.nearest(part, given=given)
-        for peer, beside in PEERS.items() if data.beside else [(PEER, False)]:
-            name = f"{peer}, {mark}"
-            if name not in texts:
-                texts[name] = peer_texts(data, work, part, given=given, beside=beside, seed=arguments.seed)
-            write_json(kept, texts)
+        name, trained_before = f"PETER-style, {mark}", work / f"peter-{given}.json"
+        if name not in texts and trained_before.exists():
+            texts[name] = json.loads(trained_before.read_text(encoding="utf-8"))["texts"][str(part)]
+        if name not in texts:
+            begun = time.process_time()
+            peter = PeterWriter(data, given=given, seed=arguments.seed)
+            both = {one: peter.write(data.held(one)) for one in (VALIDATION, TEST)}
+            write_json(trained_before, {"losses": peter.losses, "texts": {str(one): some for one, some in both.items()}})
+            texts[name] = both[part]
+            print(
+                f"{data.name}: {name}: {time.process_time() - begun:.0f} CPU s, validation losses {np.round(peter.losses, 3).tolist()}",
+                flush=True,
+            )
+        write_json(kept, texts)
     texts["copied summary"] = [data.summaries.get(case.item, "") for case in cases]
     texts["as people wrote it"] = [case.text for case in cases]
     write_json(kept, texts)
-    return texts
-
-
-def peer_texts(data: WritingData, work: Path, part: int, *, given: bool, beside: bool, seed: int) -> list[str]:
-    """What the peer writes for the rows of a part; trained once for all parts."""
-    kept = work / f"peter-{given}{'-beside' * beside}.json"
-    if not kept.exists():
-        begun = time.process_time()
-        peter = PeterWriter(data, given=given, beside=beside, seed=seed)
-        write_json(kept, {"losses": peter.losses, "texts": {str(one): peter.write(data.held(one)) for one in (VALIDATION, TEST)}})
-        print(f"{kept.name}: {time.process_time() - begun:.0f} CPU s, validation losses {np.round(peter.losses, 3).tolist()}", flush=True)
-    texts: list[str] = json.loads(kept.read_text(encoding="utf-8"))["texts"][str(part)]
     return texts
 
 
@@ -189,7 +181,7 @@ def report(data: WritingData, texts: dict[str, list[str]], part: int, way: str) 
     lines += ["| difference | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 1) + "|"]
     for mark in ("no feature", "feature given"):
         mine = measured.get(f"ours, {way}, {mark}")
-        for other in (*(f"{peer}, {mark}" for peer in PEERS), f"nearest explanation, {mark}", "copied summary"):
+        for other in (f"PETER-style, {mark}", f"nearest explanation, {mark}", "copied summary"):
             if mine is None or other not in measured:
                 continue
             found = compare(mine, measured[other])

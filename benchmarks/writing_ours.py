@@ -19,8 +19,7 @@ from m6rec.tasks.write_part import WritePart
 from m6rec.training.pipeline import open_run, train
 from writing_rows import TEST, TRAINING, VALIDATION, WritingData
 
-KIND, BESIDE = "reason", "sentence"
-HELD_BESIDE = 50  # one of so many sentences beside the targets is validated on
+KIND = "reason"
 PARTS = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
 
 
@@ -28,12 +27,10 @@ def prepare(data: WritingData, folder: Path) -> Path:
     """Tables and a configuration; returns the configuration. Held-out texts are there, as held out."""
     folder.mkdir(parents=True, exist_ok=True)
     timed = not any(np.isnan(case.time) for case in data.cases)
-    beside = [replace(case, part=VALIDATION) if place % HELD_BESIDE == 0 else case for place, case in enumerate(data.beside)]
     rows = [
-        {"kind": kind, "user_id": case.user, "item_id": case.item, "text": case.text, "feature": case.feature, "split": PARTS[case.part]}
+        {"kind": KIND, "user_id": case.user, "item_id": case.item, "text": case.text, "feature": case.feature, "split": PARTS[case.part]}
         | ({"time": int(case.time)} if timed else {})
-        for kind, cases in ((KIND, data.cases), (BESIDE, beside))
-        for case in cases
+        for case in data.cases
     ]
     pl.DataFrame(rows).write_parquet(folder / "texts.parquet")
     events = [
@@ -48,9 +45,6 @@ def prepare(data: WritingData, folder: Path) -> Path:
         first = next(iter(values.values()))
         fields[table] = {name: "tags" if isinstance(value, list) else "text" for name, value in first.items()}
     # Nothing is asked of the next item here: the choose task has no weight, and a history is read as it starts.
-    tasks: dict[str, Any] = {"next": {"answer": "choose", "weight": 0.0}, KIND: {"answer": "write", "from": KIND, "about": "feature"}}
-    if beside:
-        tasks[BESIDE] = {"answer": "write", "from": BESIDE, "about": "feature", "memory": 0, "passes": 2}
     settings = {
         "data": {
             "events": "events.parquet",
@@ -60,7 +54,7 @@ def prepare(data: WritingData, folder: Path) -> Path:
             "min_user_events": 1,
         },
         "fields": fields,
-        "tasks": tasks,
+        "tasks": {"next": {"answer": "choose", "weight": 0.0}, KIND: {"answer": "write", "from": KIND, "about": "feature"}},
         "evaluation": {"baselines": [], "resamples": 100},
     }
     path = folder / "config.yaml"

@@ -74,27 +74,26 @@ class Peter(nn.Module):
 
 
 class PeterWriter:
-    """Trained on the training rows of a data set. given: whether the feature word stands in front.  beside: the other sentences of these rows, too."""
+    """Trained on the training rows of a data set. given: whether the feature word stands in front."""
 
-    def __init__(
-        self, data: WritingData, *, given: bool, beside: bool = False, seed: int = 0, settings: PeterSettings | None = None
-    ) -> None:
+    def __init__(self, data: WritingData, *, given: bool, seed: int = 0, settings: PeterSettings | None = None) -> None:
         self.settings = settings or PeterSettings()
         self.given = given
         torch.manual_seed(seed)
-        training = data.of(TRAINING) + (data.beside if beside else [])
+        training = data.of(TRAINING)
         counts = Counter(token for case in training for token in TOKEN.findall(case.text.lower()))
         self.vocabulary = ["", "", "", "", *(word for word, count in counts.most_common(MOST_WORDS) if count >= LEAST_COUNT)]
         self.code = {word: number for number, word in enumerate(self.vocabulary) if word}
-        self.users = {user: number for number, user in enumerate(dict.fromkeys(case.user for case in [*data.cases, *data.beside]))}
-        self.items = {item: number for number, item in enumerate(dict.fromkeys(case.item for case in [*data.cases, *data.beside]))}
+        self.users = {user: number for number, user in enumerate(dict.fromkeys(case.user for case in data.cases))}
+        self.items = {item: number for number, item in enumerate(dict.fromkeys(case.item for case in data.cases))}
         rated = not any(np.isnan(case.rating) for case in training)
         self.model = Peter(len(self.users), len(self.items), len(self.vocabulary), self.settings, rated)
-        self.losses = self._train(training, data.of(VALIDATION), seed)
+        self.losses = self._train(data, seed)
 
-    def _train(self, training: list[Case], validation: list[Case], seed: int) -> list[float]:
+    def _train(self, data: WritingData, seed: int) -> list[float]:
         settings, generator = self.settings, np.random.default_rng(seed)
         optimizer = torch.optim.AdamW(self.model.parameters(), settings.learning_rate, weight_decay=0.01)
+        training, validation = data.of(TRAINING), data.of(VALIDATION)
         best, kept, losses = float("inf"), copy.deepcopy(self.model.state_dict()), []
         for _ in range(settings.epochs):
             self.model.train()

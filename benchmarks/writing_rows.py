@@ -22,7 +22,7 @@ TRAINING, VALIDATION, TEST = range(3)
 SHORTEST, LONGEST = 4, 20  # words of an explanation sentence
 LEAST_FEATURE, LEAST_OF_ITEM = 15, 2  # texts that name a feature at all; texts of one item from which on it is a field of the item
 MOST_OF_ITEM = 25
-MOST_VALIDATED = 400  # rows that a way of decoding is chosen on
+MOST_VALIDATED = 1_000  # rows that a way of decoding is chosen on
 WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 # Words by what they do, for telling nouns by where they stand; `empty` are nouns of anything: to name them is no claim about the item.
 WORDS = {
@@ -47,12 +47,11 @@ class Case:
 @dataclass(frozen=True)
 class WritingData:
     """A data set. facts: item -> features that any text about it names, held-out texts too (the truth); known: those that the
-    catalogue or a training text names. summaries: item -> a summary that can be copied. beside: the other sentences of the training reviews."""
+    catalogue or a training text names. summaries: item -> a summary that can be copied."""
 
     name: str
     kind: str
     cases: list[Case]
-    beside: list[Case]
     items: dict[str, dict[str, Any]]
     users: dict[str, dict[str, Any]]
     features: frozenset[str]
@@ -157,7 +156,7 @@ def _explanations(name: str, rows: list[dict[str, Any]]) -> WritingData:
         facts[case.item] |= set(named(case.text, features))
     statement = f"{len(cases):,} explanations as they stand, 2,400 / 300 / 300 by hash of (user, item)"
     summaries = {str(row["iid"]): row["item_summary"] for row in rows}
-    return WritingData(name, "reason", cases, [], items, users, features, facts, known, summaries, statement)
+    return WritingData(name, "reason", cases, items, users, features, facts, known, summaries, statement)
 
 
 def _reviews(name: str, rows: list[dict[str, Any]]) -> WritingData:
@@ -169,20 +168,26 @@ def _reviews(name: str, rows: list[dict[str, Any]]) -> WritingData:
     of_item: dict[str, Counter[str]] = defaultdict(Counter)
     of_user: dict[str, Counter[str]] = defaultdict(Counter)
     facts: dict[str, set[str]] = defaultdict(set)
-    cases, beside = [], []
+    cases = []
     for row, part in zip(rows, parts, strict=True):
         whole = set(named(f"{row['reviewText']} {row['summary']}", features))
         facts[row["asin"]] |= whole
         if part == TRAINING:
             of_item[row["asin"]].update(whole)
             of_user[row["reviewerID"]].update(whole)
-        sentences = _sentences(row["reviewText"])
-        target = next((sentence for sentence in sentences if named(sentence, features)), "")
-        for sentence in sentences if part == TRAINING else [target]:
-            if sentence:
-                rest = (float(row["overall"]), float(row["unixReviewTime"]))
-                case = Case(row["reviewerID"], row["asin"], sentence, part, _first(sentence, features), *rest)
-                (cases if sentence == target else beside).append(case)
+        sentence = _sentence(row["reviewText"], features)
+        if sentence:
+            cases.append(
+                Case(
+                    row["reviewerID"],
+                    row["asin"],
+                    sentence,
+                    part,
+                    _first(sentence, features),
+                    float(row["overall"]),
+                    float(row["unixReviewTime"]),
+                )
+            )
     common: Counter[str] = Counter(feature for counts in of_item.values() for feature in counts)
     items, users = {}, {}
     for table, source, names in ((items, of_item, {row["asin"] for row in rows}), (users, of_user, {row["reviewerID"] for row in rows})):
@@ -193,13 +198,15 @@ def _reviews(name: str, rows: list[dict[str, Any]]) -> WritingData:
     sentences = f"the first sentence of {SHORTEST} to {LONGEST} words that names a feature, {len(cases):,} of {len(rows):,} reviews"
     statement = f"{sentences}; 80/10/10 by hash of (user, item)"
     summaries = {row["asin"]: row["summary"] for row, part in zip(rows, parts, strict=True) if part == TRAINING and row["summary"].strip()}
-    return WritingData(name, "reason", cases, beside, items, users, features, dict(facts), known, summaries, statement)
+    return WritingData(name, "reason", cases, items, users, features, dict(facts), known, summaries, statement)
 
 
-def _sentences(text: str) -> list[str]:
-    """Its sentences of SHORTEST to LONGEST words, each once."""
-    plain = (" ".join(sentence.split()) for sentence in re.split(r"(?<=[.!?])\s*(?=[A-Z\"'(0-9])|\n", text))
-    return list(dict.fromkeys(sentence for sentence in plain if SHORTEST <= len(words_of(sentence)) <= LONGEST))
+def _sentence(text: str, features: frozenset[str]) -> str:
+    for sentence in re.split(r"(?<=[.!?])\s*(?=[A-Z\"'(0-9])|\n", text):
+        plain = " ".join(sentence.split())
+        if SHORTEST <= len(words_of(plain)) <= LONGEST and named(plain, features):
+            return plain
+    return ""
 
 
 def _first(text: str, features: frozenset[str]) -> str:

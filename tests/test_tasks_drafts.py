@@ -17,15 +17,8 @@ def test_the_draft_that_shares_most_with_the_others_goes_first() -> None:
 
 
 def test_a_draft_that_leaves_out_what_the_others_say_loses_to_one_that_says_it() -> None:
-    # By hand: of "warm boots" against "dry warm boots" (words and pairs) 3 are shared of 3 and of 5; recall counts four times as much as precision.
+    # By hand: of "warm boots" against "dry warm boots" (words and pairs) 3 are shared of 3 and of 5; recall counts nine times as much as precision.
     assert by_agreement(["warm boots", "dry warm boots", "dry warm boots"])[0] == 1
-
-
-def test_drafts_are_held_against_what_is_said_else() -> None:
-    drafts = ["the boots are warm", "the boots are warm", "a red lamp"]
-    assert by_agreement(drafts)[0] == 0
-    assert by_agreement(drafts, ["a lamp", "one red lamp", "the boots"]) == [2, 0, 1]
-    assert by_agreement(drafts, []) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("texts", "order"), [([], []), (["only"], [0]), (["", "", ""], [0, 1, 2]), (["好的鞋子", "帽子", "好的鞋"], None)])

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 DECODINGS = ("beam", "greedy", "nucleus", "agreed")
 MOST_TEXTS = 64
 MOST_TEMPERATURE = 10.0
-DRAFTS = 16  # drawn by decoding agreed, and what they are held against
-SAID, SAID_TOP_P = 24, 0.98
+DRAFTS = 16  # drawn by decoding agreed
 TEMPERATURES = {"agreed": 0.5}  # where none is said, else 1: bold drafts agree on less than the model is sure of
 
 

@@ -23,7 +23,7 @@ from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
-from m6rec.serving.engine.how_to_write import DRAFTS, MOST_TEXTS, SAID, SAID_TOP_P, HowToWrite, check_kind
+from m6rec.serving.engine.how_to_write import DRAFTS, MOST_TEXTS, HowToWrite, check_kind
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.written_facts import check_written_in, limits, numbers_of, telling_of
 from m6rec.tasks.drafts import by_agreement, least_words
@@ -171,13 +171,11 @@ class Writing(Changing):
         Of texts of a beam, and of drafts in the order of their agreement, the truer one goes first; else the order of the search stays.
         """
         written: dict[str, tuple[Written, bool]] = {}
-        agreed = ask.decoding == "agreed"
-        said = [one.text for one in decode(speaker, self._drawn(kind, ask), masks, spelling=self._spelling())[0]] if agreed else []
         for turn in range(ROUNDS):
             decoding = self._decoding(kind, ask, turn)
             texts = decode(speaker, decoding, masks, spelling=self._spelling())[0]
             told = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in texts]
-            for place in by_agreement([one.text for one in told], said) if agreed else range(len(told)):
+            for place in by_agreement([one.text for one in told]) if ask.decoding == "agreed" else range(len(told)):
                 whole = bool(told[place].text) and texts[place].finish != "stuck"
                 written.setdefault(told[place].text.casefold(), (told[place], whole))
             if sum(whole for _, whole in written.values()) >= ask.n or ask.decoding == "greedy" or decoding.beams == MOST_TEXTS:
@@ -231,10 +229,6 @@ class Writing(Changing):
             "no_repeat_ngram": NO_REPEAT,
         }
         return Decoding.build(values, source="write")
-
-    def _drawn(self, kind: str, ask: HowToWrite) -> Decoding:
-        """How that is drawn which drafts are held against: from the model as it is."""
-        return self._decoding(kind, replace(ask, decoding="nucleus", temperature=1.0, top_p=SAID_TOP_P, n=SAID), ROUNDS)
 
     def _spelling(self) -> Spelling:
         if self._spells is None:
