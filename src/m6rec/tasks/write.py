@@ -193,7 +193,7 @@ class Write(Task):
         for number, (name, config) in enumerate(self.configs.items()):
             share = (config.passes or self.writing.passes) / self._epochs
             found += of_epoch(partial(self._pass, name), self._epoch, share, PASSES + number)
-        yield from (found[place] for place in generator.permutation(len(found)))
+        yield from found if len(self.configs) == 1 else (found[place] for place in generator.permutation(len(found)))
 
     def _pass(self, task: str, generator: np.random.Generator) -> list[WriteBatch]:
         """All training texts of a task once, in random order."""
