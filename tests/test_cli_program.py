@@ -135,6 +135,32 @@ def test_debug_shows_the_traceback_wherever_it_stands(
     assert lines[-1] == "m6rec: error: a fact"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no signals between processes")
+def test_ctrl_c_ends_the_wait_for_a_typed_line() -> None:
+    """Also once polars is imported, which has interrupted reads begun again."""
+    program = """
+import polars
+import threading, os, signal
+from m6rec.cli.typed_line import typed_line
+
+def stop():
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Timer(0.5, stop).start()
+try:
+    typed_line()
+except KeyboardInterrupt:
+    print("heard", flush=True)
+"""
+    reading, writing = os.pipe()
+    try:
+        done = subprocess.run([sys.executable, "-c", program], stdin=reading, capture_output=True, text=True, timeout=60)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert (done.returncode, done.stdout) == (0, "heard\n")
+
+
 def test_a_defect_is_one_line_too() -> None:
     script = """
 import sys

@@ -157,5 +157,15 @@ def test_the_written_folder_is_read_with_its_labels(tmp_path: Path, language: La
     assert len(data.texts) == told["files"]["writings.jsonl"] + replies  # what assistants said are texts too
     assert data.faq is not None
     assert len(data.faq) == 12
-    assert data.texts["intent"].drop_nulls().n_unique() > 5
+    assert data.texts["intent"].drop_nulls().n_unique() == 5, "of ten: the others are said once or twice"
     assert len(lines(tmp_path / "dialogues.jsonl")) == told["files"]["dialogues.jsonl"] == 15
+
+
+@pytest.mark.parametrize(("users", "seed"), [(10, 0), (12, 0), (20, 3), (30, 0), (150, 0)])
+def test_a_small_talking_sample_asks_only_what_it_can_teach(tmp_path: Path, users: int, seed: int, m6rec: Any) -> None:
+    """Few turns: an intent with a row or two has none, and tasks without enough to learn from are left out."""
+    write_sample(tmp_path, users=users, items=60, seed=seed, talk=True, tasks=True)
+    assert m6rec("validate", tmp_path / "config.yaml", "--json").json()
+    asked = (tmp_path / "config.yaml").read_text()
+    assert ("  intent: {" in asked) == (users >= 20)
+    assert "  reason: {" in asked

@@ -145,3 +145,10 @@ def test_a_copy_without_exposures_keeps_the_fingerprint_of_the_whole(tmp_path: P
 
 def test_the_fingerprint_without_exposures_is_that_of_earlier_versions() -> None:
     assert small().fingerprint == "07dca7115fc0e72f"
+
+
+def test_a_title_without_anything_to_be_seen_is_the_id() -> None:
+    titles = ["Boots", "", None, "  ", "\x01\x1b", "\u202e\u200b", "🎉", "a\x07"]
+    ids = [f"i{number}" for number in range(len(titles))]
+    table = Table(Vocabulary(ids), pl.DataFrame({"title": titles}), {"title": FieldType.TEXT})
+    assert table.titles() == ["Boots", "i1", "i2", "i3", "i4", "i5", "🎉", "a\x07"]

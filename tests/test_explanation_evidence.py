@@ -140,6 +140,20 @@ def test_typed_words_and_a_described_person(rec: Recommender) -> None:
     assert found.dropped == ()
 
 
+def test_what_was_asked_for_rules_an_item_out(rec: Recommender) -> None:
+    """An item that no list has is told to be ruled out, by the limit that it does not meet and no other."""
+    price = rec.engine.items.frame["price"]
+    item = rec.engine.items.ids.ids[int(price.arg_max() or 0)]
+    text = f"over 1 but under {int(price.max()) - 1}"  # type: ignore[arg-type]
+    for asked in ({}, {"task": "click", "scenario": "shop"}):
+        found = rec.explain(text=text, item=item, k=5, **asked)  # type: ignore[arg-type]
+        assert found.rank == 0
+        assert found.ruled_out == (f"price < {int(price.max()) - 1}",)  # type: ignore[arg-type]
+        assert found.said[0] == f"What was asked for rules it out: {found.ruled_out[0]}."
+    assert "排除" in rec.explain(text=text, item=item, language="zh").said[0]
+    assert rec.explain(text="over 1", item=item).ruled_out == ()
+
+
 def test_a_field_of_a_known_person(rec: Recommender) -> None:
     user = rec.engine.users.ids.ids[3]
     item = rec.recommend(user, k=1)[0].item_id

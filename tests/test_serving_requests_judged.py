@@ -76,6 +76,12 @@ def test_pieces_side_by_side_are_the_rows_and_answers_agree(engine: Engine, who:
                 np.testing.assert_allclose(quick[task], slow[task], atol=2e-6, err_msg=task)
 
 
+def test_where_no_candidate_is_left_nothing_is_judged(engine: Engine) -> None:
+    for task in ("click", "rating"):
+        assert engine.recommend("u01", task=task, scenario="shop", text="under 0.001") == []
+        assert engine.recommend("u01", task=task, scenario="shop", where={"price": ">100000"}) == []
+
+
 def test_items_that_came_later_are_judged_too(judged_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Recommender.from_pretrained(judged_run).engine
     row = {**engine.items.frame.row(3, named=True), "item_id": "later"}

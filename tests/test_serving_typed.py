@@ -75,6 +75,19 @@ def test_contradictions_answer_nothing_and_say_why(rec: Recommender, tiny_run: P
     assert "m6rec: note: price > 5000 and price < 5 exclude each other" in done.err  # type: ignore[attr-defined]
 
 
+def test_why_nothing_is_left_counts_the_filters(rec: Recommender, tiny_run: Path, m6rec: Callable[..., object]) -> None:
+    """A limit that items meet, but none of those that the filters leave."""
+    dear = {"price": f">{rec.engine.items.frame['price'].max() - 1}"}  # type: ignore[operator]
+    assert rec.recommend(text="under 20")
+    assert rec.why_empty("under 20") == ""
+    assert rec.recommend(text="under 20", where=dear) == []
+    assert rec.why_empty("under 20", where=dear) == "no item that the filters leave has price < 20"
+    assert rec.why_empty("under 20", where={"price": ">100000"}) == "no item is left by the filters, whatever is typed"
+    assert rec.why_empty("under 0.001", where=dear) == "no item has price < 0.001"
+    done = m6rec("recommend", tiny_run, "--text", "under 20", "--where", f"price{dear['price']}")
+    assert done.err == "m6rec: note: no item that the filters leave has price < 20\n"  # type: ignore[attr-defined]
+
+
 def test_a_text_that_is_too_long_is_one_line(rec: Recommender) -> None:
     with pytest.raises(UsageError, match=r"the text has 1,000,000 characters; at most 20,000 are read"):
         rec.recommend(text="a" * 1_000_000)

@@ -46,8 +46,9 @@ class AnswersInWords(AnswersUnseen):
         return self.engine.classify(text, item, task)
 
     def understands(self, text: str) -> bool:
-        """Whether any word of `text` stands in an item or names one of its categories or tags; if not, `recommend` has only the rest to go by."""
-        return self.engine.understands(text)
+        """Whether any word of `text` stands in an item or names one of its categories or tags, or it is nothing but limits ("under 50"); if not,
+        `recommend` has only the rest to go by."""
+        return self.engine.goes_by(text)
 
     def explain(
         self,
@@ -123,7 +124,8 @@ class AnswersInWords(AnswersUnseen):
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
     ) -> str:
-        """Why `recommend` has nothing to answer to what was typed: constraints that exclude each other, or that no item meets; "" where some do.
+        """Why `recommend` has nothing to answer to what was typed: constraints that exclude each other, or that no item meets, or none that
+        `where` and the scenario leave; "" where some do.
 
         Raises:
             UsageError: an unknown field or scenario, a text that is too long.

@@ -10,6 +10,7 @@ import typer
 
 from m6rec.cli.options import Json
 from m6rec.cli.output import print_json
+from m6rec.cli.typed_line import typed_line
 
 
 def chat(
@@ -55,7 +56,7 @@ def chat(
     while True:
         if typing:
             print("> ", end="", flush=True)
-        line = sys.stdin.readline()
+        line = typed_line()
         if not line or (typing and not line.strip()):
             break
         if not line.strip():

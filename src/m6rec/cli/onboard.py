@@ -12,6 +12,7 @@ import typer
 from m6rec.base.errors import UsageError
 from m6rec.cli.options import Answers, Json, LanguageFile, RunFolder
 from m6rec.cli.output import columns, print_json
+from m6rec.cli.typed_line import typed_line
 
 if TYPE_CHECKING:
     from m6rec.base.contracts import Scored
@@ -119,7 +120,7 @@ class _Talk:
     def read(self, prompt: str) -> str | None:
         """One line without blanks around it; None at the end of the input."""
         self.line(prompt, end="")
-        told = sys.stdin.readline()
+        told = typed_line()
         if not sys.stdin.isatty():
             self.line(told.rstrip("\n"))
         return told.strip() if told else None

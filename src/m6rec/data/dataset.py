@@ -61,12 +61,17 @@ class Table:
         return Table(Vocabulary([self.ids.ids[row] for row in index]), self.frame[index], self.fields)
 
     def titles(self) -> list[str]:
-        """What to show a person: the first text field, else the first category, else the id."""
+        """What to show a person: the first text field, else the first category; where nothing of it can be seen, the id."""
         for kind in (FieldType.TEXT, FieldType.CATEGORY):
             for name, type_ in self.fields.items():
                 if type_ == kind:
-                    return [title or self.ids.ids[row] for row, title in enumerate(self.frame[name].to_list())]
+                    return [title if _seen(title) else self.ids.ids[row] for row, title in enumerate(self.frame[name].to_list())]
         return list(self.ids.ids)
+
+
+def _seen(title: str | None) -> bool:
+    """Whether a title has a character that can be seen: no blank, control or direction character."""
+    return bool(title) and any(letter.isprintable() and letter != " " for letter in title or "")
 
 
 @dataclass(frozen=True)

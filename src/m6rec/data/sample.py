@@ -325,4 +325,4 @@ scenarios: {{column: scenario, offers: {_offers(sample)}}}{split}
 text: {{language: {sample.language}}}{writing}{worth}
 tasks:
   next: {{answer: choose, positive: null, interest: {{}}}}
-{judge_tasks(sample) if tasks else ""}{talk_tasks() if sample.talk else ""}"""
+{judge_tasks(sample) if tasks else ""}{talk_tasks(sample.talk) if sample.talk else ""}"""

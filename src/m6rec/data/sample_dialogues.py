@@ -199,8 +199,8 @@ def _hand_over(talk: _Talk, facts: Facts) -> None:
 
 
 def turn_table(made: list[dict[str, Any]], talk: dict[str, Any]) -> pl.DataFrame:
-    """What users say in the dialogues (kind turn: intent, sentiment, hand_over 0 or 1, wording) and every known question in every other
-    wording (kind question: `about` is the question of the FAQ): columns of SCHEMA."""
+    """What users say in the dialogues (kind turn: intent, null where only one turn or two have it, sentiment, hand_over 0 or 1, wording) and
+    every known question in every other wording (kind question: `about` is the question of the FAQ): columns of SCHEMA."""
     rows: list[dict[str, Any]] = []
     for dialogue in made:
         for place, message in enumerate(dialogue["messages"]):
@@ -213,7 +213,9 @@ def turn_table(made: list[dict[str, Any]], talk: dict[str, Any]) -> pl.DataFrame
         for number, text in enumerate(entry["asked"]):
             about = {Columns.TEXT: text, "intent": "faq", "about": entry["question"], "wording": number}
             rows.append({Columns.KIND: "question", Columns.LANG: talk["language"], **about})
-    return pl.DataFrame(rows, schema=SCHEMA)
+    said = pl.col(Columns.KIND) == "turn"
+    rare = said & (pl.len().over(Columns.KIND, "intent") <= 2)  # so few can't be both learned from and measured
+    return pl.DataFrame(rows, schema=SCHEMA).with_columns(intent=pl.when(~rare).then("intent"))
 
 
 def faq_table(talk: dict[str, Any]) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from m6rec.data.sample_tastes import Truth
 from m6rec.data.sample_writings import writing_table
 from m6rec.data.store import write_ndjson
 
+JUDGED = 20  # fewer turns with an intent than this are not asked for it
 DIALOGUES, FAQ = "dialogues.jsonl", "faq.jsonl"
 
 
@@ -60,11 +61,15 @@ def make_talk(
     return Talk(writings=writings, dialogues=made, faq=faq_table(talk))
 
 
-def talk_tasks() -> str:
-    """Lines of a `tasks:` section: what the texts can be asked."""
-    lines = [
-        "intent: {answer: judge, on: text, label: intent, texts: [turn]}",
-        "hand_over: {answer: judge, on: text, label: hand_over, texts: [turn]}",
+def talk_tasks(talk: Talk) -> str:
+    """Lines of a `tasks:` section: what the texts can be asked; a small sample may have too few turns to be judged."""
+    turns = talk.writings.filter(pl.col(Columns.KIND) == "turn")
+    lines = []
+    if turns["intent"].count() >= JUDGED:
+        lines.append("intent: {answer: judge, on: text, label: intent, texts: [turn]}")
+        if turns["hand_over"].sum() > 1:
+            lines.append("hand_over: {answer: judge, on: text, label: hand_over, texts: [turn]}")
+    lines += [
         "reason: {answer: write, from: reason}",
         "review: {answer: write, from: review}",
         "query: {answer: write, from: query, reads: [history, item]}",

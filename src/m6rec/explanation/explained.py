@@ -31,7 +31,7 @@ from m6rec.explanation.judged_evidence import judged_value_lifts, statistic_lift
 from m6rec.explanation.judged_gradients import judged_attributions
 from m6rec.explanation.lexicon import Lexicon
 from m6rec.explanation.question import EVENT, PROFILE, TYPED, WORD, parts_of
-from m6rec.explanation.reason_words import counterfactual_words, dropping_words
+from m6rec.explanation.reason_words import counterfactual_words, dropping_words, ruled_out_words
 from m6rec.explanation.reasons import LEAST_PRIOR, Worded, Writer, by_template, by_writer, told_of
 from m6rec.explanation.subject import Subject
 
@@ -49,7 +49,8 @@ class Explanation:
     reason     in words, "" where words were not asked for      cited  ids of the events that it names
     cited_drop what the score loses without all of them together
     without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
-    said       `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
+    ruled_out  limits in what was typed that the item does not meet ("price < 5"): they keep it out of the list whatever its score
+    said       `ruled_out`, `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
     written    whether a write task worded the reason, and no template
     attributions  integrated gradients of the items of the history where they were asked for, id -> part of the score
     field_attributions  the same of everything else that fades in: "item: brand", "profile"; of a task on candidates "statistics: user", "context" too
@@ -69,6 +70,7 @@ class Explanation:
     cited_drop: float = 0.0
     without: Counterfactual | None = None
     dropping: Counterfactual | None = None
+    ruled_out: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     written: bool = False
@@ -124,7 +126,7 @@ def explain(
         without = _without(subject, cited) if cited else None
         fallen = dropping_events(subject.margin, subject.places, question, subject.k)
         dropping = _without(subject, fallen) if fallen else None
-    said = []
+    said = [ruled_out_words(subject.ruled_out, language)] if lexicon is not None and subject.ruled_out else []
     if lexicon is not None and without is not None:
         said.append(counterfactual_words(without.titles, without.rank, language))
     if lexicon is not None and dropping is not None and (without is None or set(dropping.without) != set(without.without)):
@@ -143,6 +145,7 @@ def explain(
         cited_drop=drops[-1] if drops else 0.0,
         without=without,
         dropping=dropping,
+        ruled_out=subject.ruled_out,
         said=tuple(said),
         dropped=worded.dropped,
         written=worded.written,

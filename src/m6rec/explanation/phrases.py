@@ -60,6 +60,7 @@ class ReasonWords(Config):
     without: str = Field(description="the place {rank} that the item would have had without {titles}")
     gone: str = Field(description="the item would not have been in the list without {titles}")
     drops: str = Field(description="the smallest set {titles} without which the item leaves the list")
+    ruled_out: str = Field(description="the item does not meet {limits} of what was typed, so it is in no list")
     quote: tuple[str, str] = Field(description="signs around a title")
 
 

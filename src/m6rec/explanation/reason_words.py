@@ -84,6 +84,12 @@ def dropping_words(titles: Sequence[str], language: str = "en") -> str:
     return words.drops.format(titles=_listed([_quoted(title, words) for title in titles], words))
 
 
+def ruled_out_words(limits: Sequence[str], language: str = "en") -> str:
+    """What was typed keeps the item out of the list."""
+    words = language_of(language).reason
+    return words.ruled_out.format(limits=_listed(list(limits), words))
+
+
 def _of_events(told: Told, words: ReasonWords, names: dict[str, str]) -> str:
     by_verb: dict[str, list[Cited]] = {}
     for one in told.events:

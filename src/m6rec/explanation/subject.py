@@ -28,6 +28,7 @@ class Subject:
     places  the item's place in the answer to each of several requests
     judged  how a task on candidates is asked; None: a choose task
     nothing_said  the context of a request that says nothing; None where the task reads none
+    ruled_out  limits in what was typed that the item does not meet, in words
     actions names of the codes of the events' actions; empty where those of the events are not known
     """
 
@@ -43,6 +44,7 @@ class Subject:
     context: tuple[tuple[str, str, float], ...] = ()
     exclude: bool = True
     nothing_said: Contents | None = None
+    ruled_out: tuple[str, ...] = ()
 
     @property
     def items(self) -> Table:

@@ -71,11 +71,12 @@ def contradiction(constraints: Sequence[Constraint]) -> str:
     return ""
 
 
-def why_nothing(items: Table, constraints: Sequence[Constraint], allowed: np.ndarray | None = None) -> str:
+def why_nothing(items: Table, constraints: Sequence[Constraint], allowed: np.ndarray | None = None, among: str = "") -> str:
     """Why no item is left: the contradiction, or the smallest part of the constraints that no item meets; "" where some items meet all.
 
-    allowed: bool (N,), items that may be answered anyway; None: all.
+    allowed: bool (N,), items that may be answered anyway; None: all.  among: says which those are.
     """
+    of = f"no item {among} has" if among else "no item has"
     said = contradiction(constraints)
     if said:
         return said
@@ -85,14 +86,14 @@ def why_nothing(items: Table, constraints: Sequence[Constraint], allowed: np.nda
         return ""
     for constraint, mask in zip(constraints, masks, strict=True):
         if not (left & mask).any():
-            return f"no item has {constraint}"
+            return f"{of} {constraint}"
     kept: list[int] = []
     for number, mask in enumerate(masks):
         left &= mask
         kept.append(number)
         if not left.any():
             break
-    return "no item has " + " and ".join(str(constraints[number]) for number in kept) + " together"
+    return f"{of} " + " and ".join(str(constraints[number]) for number in kept) + " together"
 
 
 def plain(constraints: Sequence[Constraint]) -> list[Mapping[str, Any]]:

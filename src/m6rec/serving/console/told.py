@@ -13,6 +13,8 @@ SAID = {
     "unknown_user": re.compile(r"user '(?P<id>.*)' is not known(?:: .*)?"),
     "unknown_item": re.compile(r"item '(?P<id>.*)' is not in the catalogue(?P<hint>.*)"),
     "deleted_item": re.compile(r"item '(?P<id>.*)' was deleted; .*"),
+    "no_item_filtered": re.compile(r"no item that the filters leave has (?P<limits>.*?)(?: together)?"),
+    "filters": re.compile(r"no item is left by the filters, .*"),
     "no_item": re.compile(r"no item has (?P<limits>.*?)(?: together)?"),
     "exclude": re.compile(r"(?P<first>.+) and (?P<second>.+) exclude each other"),
     "no_number": re.compile(r"'(?P<field>.*)' is a number, got '(?P<given>.*)'; .*"),

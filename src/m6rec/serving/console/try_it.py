@@ -20,7 +20,7 @@ from m6rec.serving.asked import Ask, Reason, Reply, Slate
 from m6rec.serving.console import people
 from m6rec.serving.console.page import Page, Reader, number
 from m6rec.serving.console.titles import title_of
-from m6rec.serving.console.told import SAID, limit, told
+from m6rec.serving.console.told import limit, told
 
 if TYPE_CHECKING:
     from m6rec.serving.service.service import Service
@@ -178,10 +178,9 @@ def _notes(page: Page, ask: Ask, reply: Reply) -> list[str]:
     """What should be known of the list. Of an empty one that a limit has emptied, the limit alone."""
     with page.service.loaded.use() as model:
         emptied = "" if reply.answers or not ask.text else model.engine.why_empty(ask.text, scenario=ask.scenario)
-        only_limits = bool(ask.text) and not model.engine.understood(ask.text).wanted.strip()
     if emptied:
         return [f"{told(page.t, emptied)} {page.t('try.loosen')}"]
-    said = [told(page.t, note) for note in reply.notes if not (only_limits and SAID["no_word"].fullmatch(note))]
+    said = [told(page.t, note) for note in reply.notes]
     return [*said, *_fewer(page, reply, ask.k)] if reply.answers else said or [page.t("try.none")]
 
 

@@ -123,10 +123,16 @@ class Engine(Writing):
         where: Mapping[str, Any] | None = None,
     ) -> str:
         """Why no item can be answered; see `Recommender.why_empty`."""
-        constraints = self.understood(text, profile).constraints
+        constraints, met = self.understood(text, profile).constraints, self._met(scenario, where)
         if not constraints:
             return ""
-        return why_nothing(self.items, constraints, self._without_gone(self._met(scenario, where)))
+        why = why_nothing(self.items, constraints, self._without_gone(None))
+        if why or met is None:
+            return why
+        left = self._without_gone(met)
+        if left is not None and not left.any():
+            return "no item is left by the filters, whatever is typed"
+        return why_nothing(self.items, constraints, left, "that the filters leave")
 
     @reading
     def understand(self, text: str) -> Typed:
@@ -303,6 +309,10 @@ class Engine(Writing):
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags."""
         return bool(self.scorer.catalogue.search[0].text(text).nnz)
+
+    def goes_by(self, text: str) -> bool:
+        """Whether a list goes by `text` at all: some word of it stands in an item, or it is nothing but limits."""
+        return self.understands(text) or bool((typed := self.understood(text)).constraints and not typed.wanted.strip())
 
     @reading
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:

@@ -26,6 +26,7 @@ from m6rec.serving.engine.how_to_write import HowToWrite
 from m6rec.serving.engine.judging import context_contents, judge_part, merit, moment, scenario_of, task_named
 from m6rec.serving.engine.writing import kind_named, write_part
 from m6rec.tasks.judge_cells import NEW, SHARED
+from m6rec.text.field_constraints import meets
 
 if TYPE_CHECKING:
     from m6rec.serving.engine.engine import Engine
@@ -90,6 +91,7 @@ def explain(
         judged=judged,
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
+        ruled_out=tuple(str(one) for one in engine.understood(text, profile).constraints if not meets(engine.items, [one])[row]),
         nothing_said=None if judged is None else context_contents(engine.scorer, judged.part, None),
     )
     writer = _writer(engine, by, item, how, user=user, history=history, profile=profile, scenario=scenario) if words else None

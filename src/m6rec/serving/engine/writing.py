@@ -193,7 +193,10 @@ class Writing(Changing):
         dropped: list[str] | None = None,
         **about: Any,
     ) -> Iterator[str]:
-        """The text piece by piece; see `Recommender.write_stream`. dropped: takes what was not true, as it is taken out."""
+        """The text piece by piece; see `Recommender.write_stream`. dropped: takes what was not true, as it is taken out.
+
+        Where nothing is left of it, what `write` finds by searching wider comes in one piece.
+        """
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
             masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
@@ -205,6 +208,8 @@ class Writing(Changing):
             if said:
                 begun = True
                 yield said
+        if not begun and (text := self.write(kind, user, item, ask=ask, **about).text):
+            yield text
 
     def _facts(self, kind: str, item: str | None, user: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> Facts | None:
         """What the text may say of the item; None where nothing is held against it."""

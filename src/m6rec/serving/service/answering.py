@@ -256,7 +256,7 @@ def _placed(
 def _notes(model: LoadedModel, ask: Ask, answers: Sequence[Scored]) -> tuple[str, ...]:
     notes = []
     # Without a text prior no item is found by words at all, and looking them up would index every word of the catalogue.
-    if ask.text and TEXT_PART in model.engine.scorer.catalogue.priors and not model.engine.understands(ask.text):
+    if ask.text and TEXT_PART in model.engine.scorer.catalogue.priors and not model.engine.goes_by(ask.text):
         notes.append("no word of the text stands in any item; the list goes by everything else")
     if not answers:
         why = model.engine.why_empty(ask.text, ask.profile, scenario=ask.scenario, where=ask.where)

@@ -1,0 +1,16 @@
+"""A line that somebody types."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+
+def typed_line() -> str:
+    """The next line of standard input, "" at its end. Ctrl-C ends the wait for it at once.
+
+    Polars, once imported, has the system go on with a read that a signal interrupted, so that Ctrl-C would be heard only after the next line.
+    """
+    if hasattr(signal, "siginterrupt"):  # Windows has none, and needs none
+        signal.siginterrupt(signal.SIGINT, True)
+    return sys.stdin.readline()
