@@ -15,6 +15,7 @@ from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
+from m6rec.serving.conversation.fitting import strange_words
 from m6rec.serving.conversation.judged import TaskJudge
 from m6rec.serving.conversation.limits import excluding, merged, moved, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
@@ -191,6 +192,12 @@ class Conversation:
                 turn = replace(turn, intent=turn.intent if felt else "refine", settles=True, told=None)
         else:
             turn, self.state.constraints = limited
+        if (
+            self.state.wishes
+            and not self.state.wishes[-1].constraints
+            and strange_words(self.state.wishes[-1], talker.phrases, talker.engine)
+        ):
+            self.state.forget_wish()
         self.state.hear(turn, typed, self._scored(turn))
         self._loosen(turn)
         self.messages.append({"role": "user", "content": text})

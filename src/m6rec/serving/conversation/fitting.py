@@ -63,6 +63,12 @@ def subject(text: str, phrases: Collection[Phrases], engine: Engine) -> list[str
     return [word for word in telling_words(text, phrases) if (word in bare and not word[0].isdigit()) or engine.understands(word)]
 
 
+def strange_words(wish: Typed, phrases: Collection[Phrases], engine: Engine) -> list[str]:
+    """What a wish is about, where no item has a word of it and its fields say nothing either; [] for any other wish."""
+    words = subject(wish.wanted, phrases, engine)
+    return words if words and not wish.named and not Fit(engine, words).known else []
+
+
 class Fit:
     """known: words of a wish that some item has.  unknown: those that none has.  counts int64 (N,): how many of the known ones each item has."""
 

@@ -13,7 +13,7 @@ from m6rec.serving.conversation.asides import agrees_to_person
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq
-from m6rec.serving.conversation.fitting import Fit, ruled_out, subject, telling_words
+from m6rec.serving.conversation.fitting import Fit, ruled_out, strange_words, subject, telling_words
 from m6rec.serving.conversation.known import covered_answer, deed_answer, known_answer, says_so
 from m6rec.serving.conversation.limits import excluding
 from m6rec.serving.conversation.naming import Names
@@ -234,15 +234,9 @@ class Policy:
             both = [word for word in words if word in telling_words(newest.unwanted, self.phrases)]
             if both:
                 return phrases.say("contrary", number, words=", ".join(both))
-            if (
-                words
-                and turn.intent in ("recommend", "refine")
-                and not newest.named
-                and not turn.liked
-                and not turn.settles
-                and not Fit(self.engine, words).known
-            ):
-                return phrases.say("strange", number, words=" ".join(words))
+            asking = turn.intent in ("recommend", "refine") and not turn.liked and not turn.settles
+            if asking and (strange := strange_words(newest, self.phrases, self.engine)):
+                return phrases.say("strange", number, words=" ".join(strange))
         if state.constraints and not allowed.any():
             return phrases.say("nothing", number, limits=phrases.several(limits))
         fit = self._fit(state)

@@ -22,7 +22,7 @@ class State:
     """Where a conversation stands. Items are rows of the catalogue; dicts keep the order in which things were said.
 
     named     all items that either side named          said     words of the person, turn by turn, names of items and limits left out
-    transcript  (role, text) of every turn
+    transcript  (role, text) of every turn              wished    the turn of the newest wish
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
     passed    items that were offered, and left behind by another wish without a word about them
@@ -37,6 +37,7 @@ class State:
     said: list[str] = field(default_factory=list)
     transcript: list[tuple[str, str]] = field(default_factory=list)
     wishes: list[Typed] = field(default_factory=list)
+    wished: int = 0
     constraints: tuple[Constraint, ...] = ()
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
@@ -73,8 +74,14 @@ class State:
         self.passed = {item: None for item in self.passed if item not in (*turn.items, *self.liked, *self.had)}
         if typed is not None:
             self.wishes.append(typed)
+            self.wished = len(self.said) - 1
             self.constraints = merged(self.constraints, typed)
         self.unclear = self.unclear + 1 if turn.intent in ("unclear", "again") else 0
+
+    def forget_wish(self) -> None:
+        """Leave out the newest wish, which nothing answers: what was wished before it still holds."""
+        self.wishes.pop()
+        self.said[self.wished] = ""
 
     def tell(self, items: Sequence[int], asked: bool) -> None:
         """Take in a turn of ours: the items it offered, and whether it asked something."""
