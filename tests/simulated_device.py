@@ -50,6 +50,10 @@ class SimulatedTensor(Tensor):
         """Numbers come back to the CPU by themselves, as from a GPU."""
         return self.held.tolist()
 
+    def __getitem__(self, index: Any) -> Any:
+        """A list is an index; torch would make a tensor of it on the device, by ways that this one does not have."""
+        return super().__getitem__(torch.tensor(index) if isinstance(index, list) else index)
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})

@@ -204,8 +204,9 @@ class JudgeWords(Task):
                 assert codes is not None
                 wanted[place, : len(codes)] = torch.from_numpy(codes)
             chain = self._chain(name)
-            scores = self.vectors[module_name(name)](read[known])
-            losses[name] = chain.loss(scores, moved(wanted[known], scores.device), real[known]).sum() / real[known].sum().clamp(min=1)
+            rows = torch.tensor(known)
+            scores, there = self.vectors[module_name(name)](read[rows]), real[rows]
+            losses[name] = chain.loss(scores, moved(wanted[rows], scores.device), there).sum() / there.sum().clamp(min=1)
         return losses
 
     @torch.no_grad()
