@@ -32,9 +32,8 @@ STEPS = {  # case: tasks whose steps are compared
     "choose": ["choose"],
     "choose from a sample": ["choose"],
     "choose over a checkpoint": ["choose"],
-    "judge": ["choose", "judge", "texts"],
-    "judge with experts": ["judge"],
-    "judge in new scenarios": ["judge"],
+    "judge": ["judge", "texts"],
+    "judge with experts in new scenarios": ["judge"],
     "words": ["texts"],
     "write": ["write", "dialogue", "basket"],
 }
@@ -60,8 +59,10 @@ def told(
             [*NO_PRETRAINING, f"model.backbone=hf:{tiny_checkpoint('bert')}", "model.adapt=prefix", "model.width=null"],
         ),
         "judge": (judged_sample, JUDGED),
-        "judge with experts": (judged_sample, [*JUDGED, "sharing.way=mmoe", "sharing.scenarios=pepnet"]),
-        "judge in new scenarios": (judged_sample, [*JUDGED, "sharing.scenarios=star", "sharing.new_scenarios=0.3"]),
+        "judge with experts in new scenarios": (
+            judged_sample,
+            [*JUDGED, "sharing.way=mmoe", "sharing.scenarios=star", "sharing.new_scenarios=0.3"],
+        ),
         "words": (with_words(tiny_sample, work / "words"), [*NO_PRETRAINING, *WORDS]),
         "write": (writing_sample, [*TALKING, *talk]),
     }
