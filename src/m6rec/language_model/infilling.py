@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from m6rec.language_model.devices import moved
 from m6rec.language_model.segments import SegmentBatch
 
 IGNORED = -100  # a target that is none
@@ -35,6 +36,10 @@ class Corrupted:
     infill: Tensor
     write: Tensor
     written: Tensor
+
+    def on(self, device: torch.device) -> Corrupted:
+        """The same on a device."""
+        return Corrupted(self.batch.on(device), *(moved(one, device) for one in (self.infill, self.write, self.written)))
 
 
 def corrupt(

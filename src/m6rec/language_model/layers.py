@@ -24,7 +24,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
+        if x.device.type != "cpu":
             return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)  # ... D
         if not torch.is_grad_enabled():
             return (x.float() * _scale(x.float(), self.eps)).mul_(self.weight.float()).to(x.dtype)
@@ -65,7 +65,7 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.rate:
             return x
-        if x.is_cuda:
+        if x.device.type != "cpu":
             return F.dropout(x, self.rate)
         dropped = round(self.rate * 65536)
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), 2**63 - 1).view(torch.int16)
@@ -126,7 +126,7 @@ class Attention(nn.Module):
         k, v = keys_values
         if bias is not None and bias.dtype != torch.bool:
             bias = bias.to(q.dtype)
-            if bias.requires_grad and not q.is_cuda:
+            if bias.requires_grad and q.device.type == "cpu":
                 # torch's own kernel has no gradient of the bias on a CPU, and its stand-in looks at every row for rows that see nothing.
                 scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # B H S P
                 return self.out((torch.softmax(scores.add_(bias), dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2))

@@ -39,4 +39,6 @@ def statement(setting: Setting, device: torch.device | str = "cpu") -> str:
         return "arithmetic: bfloat16 matrix products"
     if setting == "bfloat16":
         return "arithmetic: bfloat16 as asked by model.autocast, though this machine has no hardware for it and float32 would be faster"
+    if torch.device(device).type != "cpu":
+        return "arithmetic: float32; this GPU has no bfloat16 hardware"
     return "arithmetic: float32; this machine has no bfloat16 hardware (AVX512-BF16 or AMX), which would be 4-5 times faster"

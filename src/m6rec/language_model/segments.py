@@ -15,6 +15,7 @@ from torch import Tensor
 
 from m6rec.base.contracts import Segment
 from m6rec.base.errors import DataError
+from m6rec.language_model.devices import moved, tensor_of
 
 
 class PackedArrays(Protocol):
@@ -47,10 +48,9 @@ class SegmentBatch:
     @classmethod
     def from_packed(cls, packed: PackedArrays, device: torch.device | str = "cpu") -> Self:
         """Tensors of packed numpy rows."""
-        ids, segment, position = (
-            torch.from_numpy(np.asarray(a, dtype=np.int64)).to(device) for a in (packed.ids, packed.segment, packed.position)
-        )
-        return cls(ids, segment, position, torch.from_numpy(packed.causal).to(device), packed.count)
+        where = torch.device(device)
+        ids, segment, position = (tensor_of(np.asarray(a, dtype=np.int64), where) for a in (packed.ids, packed.segment, packed.position))
+        return cls(ids, segment, position, tensor_of(packed.causal, where), packed.count)
 
     @classmethod
     def padded(cls, segments: Sequence[Segment], pad_id: int = 0, device: torch.device | str = "cpu") -> Self:
@@ -70,13 +70,19 @@ class SegmentBatch:
         ids[real] = np.concatenate([s.ids for s in segments])
         causal = real & np.fromiter((s.causal for s in segments), dtype=bool, count=len(segments))[:, None]
         segment = np.where(real, np.arange(len(segments))[:, None], -1)
-        tokens, owners, places, flags = (torch.from_numpy(a).to(device) for a in (ids, segment, np.where(real, position, 0), causal))
+        where = torch.device(device)
+        tokens, owners, places, flags = (tensor_of(a, where) for a in (ids, segment, np.where(real, position, 0), causal))
         return cls(tokens, owners, places, flags, count=len(segments))
 
     @property
     def real(self) -> Tensor:
         """bool (R, T): tokens, not padding."""
         return self.segment >= 0
+
+    def on(self, device: torch.device) -> SegmentBatch:
+        """The same rows on a device."""
+        ids, segment, position, causal = (moved(one, device) for one in (self.ids, self.segment, self.position, self.causal))
+        return SegmentBatch(ids, segment, position, causal, self.count)
 
     def with_ids(self, ids: Tensor, causal: Tensor) -> SegmentBatch:
         """The same rows with other tokens and directions."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from m6rec.base.contracts import Histories
 from m6rec.language_model.config import ModelShape
+from m6rec.language_model.devices import moved, tensor_of
 from m6rec.language_model.layers import Dropout
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.catalogue_softmax import mixture_loss
@@ -174,27 +175,30 @@ class Choose(OverHistories):
         events = np.minimum(events, len(examples.histories.items) - 1)
         wanted = real & examples.wanted[events]
         chosen = events[wanted]  # R
-        targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))
+        targets = torch.from_numpy(examples.histories.items[chosen].astype(np.int64))  # on the CPU, where negatives are drawn
+        device = self.start.device
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             touched = None if self._sampler is None else self._touched(self._sampler, examples, events, targets)
             vectors = self.item_vectors(examples.contents, self._dropped(len(examples.contents))) if touched is None else touched.vectors
-            slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last, events)
-            states = self.states(model, vectors, slots if touched is None else replace(slots, items=touched.place(slots.items)))
+            slots = self._training_slots(examples, windows.user[batch], events[:, :-1], first, last)
+            if touched is not None:
+                slots = replace(slots, items=touched.place(torch.from_numpy(examples.histories.items[events[:, :-1]].astype(np.int64))))
+            states = self.states(model, vectors, slots)
         if self.asked is not None and examples.histories.scenarios is not None:
             # Half of the histories are asked "what next, in this scenario", the other half "what next, anywhere".
-            asking = torch.from_numpy(examples.histories.scenarios[events].astype(np.int64))
-            states = states + (torch.rand(len(batch), 1, 1) < 0.5) * self.asked(asking)
+            asking = tensor_of(examples.histories.scenarios[events].astype(np.int64), device)
+            states = states + moved(torch.rand(len(batch), 1, 1) < 0.5, device) * self.asked(asking)
         states = states[torch.from_numpy(wanted)]  # R W
         if question is not None:
             states = states + question
-        position = torch.from_numpy((events - begin[:, None])[wanted])  # R: events before the target
-        evidence = torch.from_numpy(examples.priors.evidence[chosen])
+        position = tensor_of((events - begin[:, None])[wanted], device)  # R: events before the target
+        evidence = tensor_of(examples.priors.evidence[chosen], device)
         log_gates = gate.log_gates(states, evidence, position)
-        log_rest = gate.log_rest(log_gates, torch.from_numpy(examples.priors.values[chosen]), evidence)
+        log_rest = gate.log_rest(log_gates, tensor_of(examples.priors.values[chosen], device), evidence)
         own_share = self.config.own_share if self.parts else 0.0
         if touched is not None:
             return touched.loss(states, targets, log_gates[:, 0], log_rest, own_share) / max(len(chosen), 1)
-        negatives, targets = self._seen_only(vectors, targets)
+        negatives, targets = self._seen_only(vectors, moved(targets, device))
         loss, _, _ = mixture_loss(states, negatives, targets, log_gates[:, 0], log_rest, own_share=own_share)
         return loss / max(len(chosen), 1)
 
@@ -214,6 +218,7 @@ class Choose(OverHistories):
         """(B, W): what was typed, zeros where nothing known was."""
         if self.items.content is None:
             return self.start.new_zeros(len(typed), self.shape.width)
+        typed = typed.on(self.start.device)
         said = (typed.offsets[1:] > typed.offsets[:-1]).to(self.start.dtype)[:, None]  # B 1
         read: Tensor = said * (self.typed + self.items.content(typed))
         return read
@@ -267,7 +272,7 @@ class Choose(OverHistories):
         return vectors[seen], (torch.cumsum(seen, 0) - 1)[targets]
 
     def _training_slots(
-        self, examples: ChooseExamples, users: np.ndarray, inputs: np.ndarray, first: np.ndarray, last: np.ndarray, events: np.ndarray
+        self, examples: ChooseExamples, users: np.ndarray, inputs: np.ndarray, first: np.ndarray, last: np.ndarray
     ) -> Slots:
         histories, batch = examples.histories, len(users)
         profiles = None
@@ -275,7 +280,7 @@ class Choose(OverHistories):
             profiles = examples.profiles.rows(torch.from_numpy(users))
         start = self.start.expand(batch, -1)
         if profiles is not None and self.profile is not None:
-            kept = (torch.rand(batch, 1) >= self.config.profile_dropout).to(start.dtype)
+            kept = moved(torch.rand(batch, 1) >= self.config.profile_dropout, start.device).to(start.dtype)
             start = start + kept * self.profile(profiles)
         if examples.typed is not None:
             start = start + self._typed(examples.typed.rows(torch.from_numpy(users)))
@@ -297,18 +302,20 @@ class Choose(OverHistories):
         # The bag alone: what is typed seldom reads like a whole item text, so half of the rows go without the summary.
         summaries = contents.summaries * (torch.rand(len(rows), 1) < 0.5)
         said = Contents(summaries, contents.features, contents.offsets, torch.zeros_like(contents.vectors))
-        return self.start.new_zeros(batch, self.shape.width).index_copy(0, rows, self.typed + self.items.content(said))
+        return self.start.new_zeros(batch, self.shape.width).index_copy(
+            0, moved(rows, self.start.device), self.typed + self.items.content(said)
+        )
 
 
 def gather_slots(start: Tensor, histories: Histories, events: np.ndarray) -> Slots:
-    """Slots of the events at positions `events` int64 (B, S), after the start slots (B, W)."""
+    """Slots of the events at positions `events` int64 (B, S), after the start slots (B, W) and where these are."""
 
     def column(values: np.ndarray | None, dtype: type) -> Tensor | None:
-        return None if values is None else torch.from_numpy(values[events].astype(dtype))
+        return None if values is None else tensor_of(values[events].astype(dtype), start.device)
 
     return Slots(
         start=start,
-        items=torch.from_numpy(histories.items[events].astype(np.int64)),
+        items=tensor_of(histories.items[events].astype(np.int64), start.device),
         actions=column(histories.actions, np.int64),
         scenarios=column(histories.scenarios, np.int64),
         values=column(histories.values, np.float32),

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
+from m6rec.language_model.devices import moved
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.basket import Question
@@ -60,6 +61,10 @@ class SaidWords:
         place = torch.repeat_interleave(self.offsets[index] - offsets[:-1], lengths) + torch.arange(int(offsets[-1]))
         return SaidWords(self.indices[place], offsets, self.weights[place])
 
+    def on(self, device: torch.device) -> SaidWords:
+        """The same on a device."""
+        return SaidWords(*(moved(part, device) for part in (self.indices, self.offsets, self.weights)))
+
 
 class DialogueQuestion(Question):
     """What is asked of a state: a vector, the words said so far, and the gates of the parts."""
@@ -72,6 +77,7 @@ class DialogueQuestion(Question):
 
     def read(self, said: SaidWords) -> Tensor:
         """(B, W): what the words add to the states, beside `asked`."""
+        said = said.on(self.words.weight.device)
         return F.embedding_bag(said.indices, self.words.weight, said.offsets[:-1], mode="sum", per_sample_weights=said.weights)
 
 

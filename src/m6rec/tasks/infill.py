@@ -63,7 +63,7 @@ class Infill(Task):
         """{"infill", "left_to_right", "views"}: mean cross-entropies, each times its weight; a loss without targets is left out."""
         config, generator = self.config, np.random.default_rng(batch.seed)
         table = model.table
-        segments = SegmentBatch.padded([self.segments[i] for i in batch.rows], model.shape.pad_id, table.device)
+        segments = SegmentBatch.padded([self.segments[i] for i in batch.rows], model.shape.pad_id)  # on the CPU: masks are drawn there
         losses: dict[str, Tensor] = {}
         share = config.write_share if config.write_weight else 0.0
         if config.infill_weight or share:
@@ -76,7 +76,7 @@ class Infill(Task):
                 span=config.span,
                 keep=config.show_rate,
                 write_share=share,
-            )
+            ).on(table.device)
             states = model.encode(example.batch)  # R T D
             masked, writing = example.infill != IGNORED, example.write != IGNORED
             if config.infill_weight and bool(masked.any()):
@@ -85,6 +85,6 @@ class Infill(Task):
                 upper = model.write_states(example.batch, states, example.written)  # M D
                 losses["left_to_right"] = config.write_weight * linear_cross_entropy(model.spoken(upper), table, example.write[writing])
         if config.view_weight and segments.count > 1:
-            first, second = (partial_view(segments, generator, config.view_keep) for _ in range(2))
+            first, second = (partial_view(segments, generator, config.view_keep).on(table.device) for _ in range(2))
             losses["views"] = config.view_weight * view_agreement(model.summaries(first), model.summaries(second), config.view_temperature)
         return losses or {"infill": torch.zeros((), device=table.device, requires_grad=True)}

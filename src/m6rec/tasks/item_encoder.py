@@ -5,7 +5,7 @@ Dimension keys: N items, F features, W width, L width of the language model's su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,18 +13,22 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from m6rec.language_model.devices import moved
+
 
 @dataclass(frozen=True)
 class Contents:
     """What is known of N things (items, profiles, typed texts) without their ids.
 
-    summaries (N, L) frozen text summaries; features int64 (Q,) and offsets int64 (N + 1,) the bag rows; vectors (N, V).
+    summaries (N, L) frozen text summaries; features int64 (Q,) and offsets int64 (N + 1,) the bag rows; vectors (N, V). They are on the CPU;
+    who reads them takes them to where its weights are (`on`).
     """
 
     summaries: Tensor
     features: Tensor
     offsets: Tensor
     vectors: Tensor
+    _elsewhere: dict[torch.device, Contents] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def build(cls, summaries: Tensor, bag: csr_array, vectors: Tensor | None = None) -> Contents:
@@ -44,6 +48,15 @@ class Contents:
         offsets = F.pad(lengths.cumsum(0), (1, 0))
         place = torch.repeat_interleave(self.offsets[index] - offsets[:-1], lengths) + torch.arange(int(offsets[-1]))
         return Contents(self.summaries[index], self.features[place], offsets, self.vectors[index])
+
+    def on(self, device: torch.device) -> Contents:
+        """The same on a device; what went to a GPU is kept, so that a catalogue goes once."""
+        if device == self.summaries.device:
+            return self
+        if device not in self._elsewhere:
+            parts = self.summaries, self.features, self.offsets, self.vectors
+            self._elsewhere[device] = Contents(*(moved(part, device) for part in parts))
+        return self._elsewhere[device]
 
     def or_else(self, other: Contents) -> Contents:
         """Row by row: this one where it says something, else `other`, which has as many rows."""
@@ -74,6 +87,7 @@ class ContentEncoder(nn.Module):
 
     def forward(self, contents: Contents) -> Tensor:
         """(N, W)."""
+        contents = contents.on(self.bag.weight.device)
         lengths = contents.offsets[1:] - contents.offsets[:-1]
         bag = F.embedding_bag(contents.features, self.bag.weight, contents.offsets[:-1], mode="sum")  # N W
         total = self.summary(contents.summaries) + bag * lengths.clamp(min=1).to(bag.dtype).rsqrt()[:, None]
@@ -101,12 +115,12 @@ class ItemEncoder(nn.Module):
 
     def forward(self, contents: Contents, dropped: Tensor | None = None) -> Tensor:
         """(N, W) for the trained items and any added after them; dropped bool (N,): whose id embedding is left out."""
-        vectors = self.content(contents) if self.content is not None else contents.summaries.new_zeros(len(contents), self.width)
+        vectors = self.content(contents) if self.content is not None else self.log_seen.new_zeros(len(contents), self.width)
         if self.identity is None:
             return vectors
         gate = self.identity_gate()
         if dropped is not None:
-            gate = gate * ~dropped
+            gate = gate * ~moved(dropped, gate.device)
         own = self.identity.weight * gate[:, None]
         return vectors + F.pad(own, (0, 0, 0, len(contents) - len(own)))
 
@@ -115,11 +129,12 @@ class ItemEncoder(nn.Module):
 
         What `forward` gives for these rows. sparse: whether the gradient of the id table is; one table must have one kind in a whole run.
         """
-        vectors = self.content(contents) if self.content is not None else contents.summaries.new_zeros(len(rows), self.width)
+        vectors = self.content(contents) if self.content is not None else self.log_seen.new_zeros(len(rows), self.width)
         if self.identity is None:
             return vectors
+        rows = moved(rows, self.log_seen.device)
         seen = self.log_seen[rows]
         gate = torch.sigmoid(self.gate[0] + self.gate[1] * seen) * (seen > 0)
         if dropped is not None:
-            gate = gate * ~dropped
+            gate = gate * ~moved(dropped, gate.device)
         return vectors + F.embedding(rows, self.identity.weight, sparse=sparse) * gate[:, None]

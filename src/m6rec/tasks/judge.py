@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from m6rec.language_model.config import ModelShape
+from m6rec.language_model.devices import moved, tensor_of
 from m6rec.language_model.layers import RMSNorm
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.choose import Choose
@@ -26,7 +27,7 @@ from m6rec.tasks.judge_cells import NEW, SHARED, JudgeCells, JudgeSizes
 from m6rec.tasks.judge_labels import LabelSize, answers, label_losses
 from m6rec.tasks.judge_new import as_new
 from m6rec.tasks.judge_reading import ReadHistories, read_histories
-from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, drawn_rows, of_epoch, padded, tensor_or_none
+from m6rec.tasks.judge_rows import Blocks, JudgeExamples, JudgeRows, batch_blocks, cut_blocks, drawn_rows, of_epoch, padded
 from m6rec.tasks.judge_slot import JudgeSlot
 from m6rec.tasks.options import Option, OptionBank, module_name, stacked_logits
 from m6rec.tasks.position import PositionEffect, position_bucket, propensity_weights
@@ -240,6 +241,7 @@ class Judge(JudgeCells, Task):
         codes = self._codes(rows, places)
         if codes is not None and self.sharing.new_scenarios:
             codes, ranks = as_new(codes, self.sharing.new_scenarios, ranks, None if self._elsewhere is None else self._elsewhere[index])
+        ranks = None if ranks is None else moved(ranks, self.slot.start.device)
         states = self.judged(model, self.examples, read, places, ranks, codes)[torch.from_numpy(real)]  # R W
         near, chosen = None if ranks is None else ranks[torch.from_numpy(real.ravel())].float(), places[real]
         codes = None if codes is None else codes[real]
@@ -274,9 +276,10 @@ class Judge(JudgeCells, Task):
                 continue
             config, first = self.configs[task], self._log_before(outputs, task)
             first = None if first is None else first[known]
-            losses = label_losses(outputs[task][known], labels[known], self.sizes.labels[task], config.loss, config.label_smoothing, first)
+            wanted = moved(labels[known], outputs[task].device)
+            losses = label_losses(outputs[task][known], wanted, self.sizes.labels[task], config.loss, config.label_smoothing, first)
             if config.position == "propensity" and self._weights is not None:
-                losses = losses * self._weights[index][known]
+                losses = losses * moved(self._weights[index][known], losses.device)
             cell = f"{scenario}/{task}" if scenario else task
             found[cell] = losses.sum() / (total * self.sizes.labels[task].base), len(losses)
         return found
@@ -300,9 +303,8 @@ class Judge(JudgeCells, Task):
     def option(self, scenario: str, task: str) -> Option:
         """What reads the state for a task in a scenario; in a new scenario nothing stands beside what the task says everywhere."""
         if scenario == SHARED:
-            return Option(self.shape.width, self.sizes.labels[task].outputs, self.sharing.prompts, self.sharing.adapter).requires_grad_(
-                False
-            )
+            outputs, device = self.sizes.labels[task].outputs, self.slot.start.device
+            return Option(self.shape.width, outputs, self.sharing.prompts, self.sharing.adapter).requires_grad_(False).to(device)
         return self.options.of(f"{scenario}/{task}" if scenario else task)
 
     # ---- states
@@ -327,12 +329,12 @@ class Judge(JudgeCells, Task):
         Args:
             ranks: (B * C, 2 S) of those exposures.  codes: int64 (B, C) of their scenarios, negative for none that training knew.
         """
-        rows, shape = examples.rows, places.shape
+        rows, shape, device = examples.rows, places.shape, self.slot.start.device
         index = torch.from_numpy(places.ravel())
-        seen = torch.from_numpy(rows.cuts[places] - read.first[:, None] + 1)  # B C: slots before the exposure, the start slot among them
+        seen = tensor_of(rows.cuts[places] - read.first[:, None] + 1, device)  # B C: slots before the exposure, the start slot among them
         people = read.states.gather(1, (seen - 1)[:, :, None].expand(-1, -1, self.shape.width)).flatten(0, 1)
-        scenarios, times = tensor_or_none(None if codes is None else np.maximum(codes.ravel(), -1)), tensor_or_none(rows.times)
-        times = None if times is None else times[index]
+        scenarios = None if codes is None else tensor_of(np.maximum(codes.ravel(), -1), device)
+        times = None if rows.times is None else tensor_of(rows.times[places.ravel()], device)
         profiles = None if examples.profiles is None else examples.profiles.rows(torch.from_numpy(rows.users[places[:, 0]]))
         slots = self.slot(
             read.item_vectors(rows.items[places.ravel()]),

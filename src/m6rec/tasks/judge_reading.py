@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m6rec.language_model.devices import tensor_of
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.upper import SlotCache
 from m6rec.tasks.choose import Choose, gather_slots
@@ -50,7 +51,7 @@ def read_histories(
     histories = examples.histories
     first, last, users = blocks.first[batch], blocks.last[batch], blocks.users[batch]
     events = first[:, None] + np.arange(int((last - first).max(initial=0)))  # B T
-    lengths = torch.from_numpy(last - first + 1)
+    lengths = tensor_of(last - first + 1, reader.start.device)
     events = np.minimum(events, max(len(histories.items) - 1, 0))
     if not len(histories.items):
         events = events[:, :0]

@@ -162,10 +162,6 @@ def padded(blocks: Blocks, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return blocks.order[place], real
 
 
-def tensor_or_none(values: np.ndarray | None) -> Tensor | None:
-    return None if values is None else torch.from_numpy(np.ascontiguousarray(values))
-
-
 def of_epoch(batches: Callable[[np.random.Generator], list[Batch]], epoch: int, share: float, seed: int) -> list[Batch]:
     """The batches of one epoch that takes `share` of a pass: neighbouring slices of passes, each in an order of its own.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from m6rec.base.errors import DataError, UsageError, nearest
 from m6rec.language_model.config import ModelShape
+from m6rec.language_model.devices import tensor_of
 from m6rec.language_model.model import LanguageModel
 from m6rec.tasks.config import JudgeConfig, SharingConfig
 from m6rec.tasks.judge_labels import Kind, LabelSize, answers, label_losses
@@ -222,7 +223,7 @@ class JudgeTexts(Task):
             known = self.examples.known(name)[batch.rows]
             if not known.any():
                 continue
-            labels = torch.from_numpy(self.examples.labels[name][batch.rows][known])
+            labels = tensor_of(self.examples.labels[name][batch.rows][known], values.device)
             config, size, rows = self.judged[name], self.sizes.labels[name], torch.from_numpy(known)
             of_views = [label_losses(view[rows], labels, size, config.loss, config.label_smoothing).mean() for view in values]
             losses[name] = torch.stack(of_views).sum()
@@ -256,7 +257,8 @@ class JudgeTexts(Task):
         self, model: LanguageModel, documents: Documents, index: np.ndarray, names: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
         """task -> (V, G, C) for the documents `index`, of the tasks `names` (all)."""
-        batch, pairs = documents.batch(index), documents.pairs(index)
+        device = self.encoder.states.weight.device
+        batch, pairs = documents.batch(index, device), documents.pairs(index, device)
         states = documents.states(model, index, batch)
         read = self.encoder(pairs, batch.ids, states.to(self.encoder.states.weight.dtype), batch.real)
         return {name: self.option(name)(read) for name in (self.judged if names is None else names)}

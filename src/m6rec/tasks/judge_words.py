@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from m6rec.base.contracts import Segment
 from m6rec.base.errors import DataError, UsageError, nearest
 from m6rec.language_model.config import ModelShape
+from m6rec.language_model.devices import moved, tensor_of
 from m6rec.language_model.layers import RMSNorm
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
@@ -94,7 +95,7 @@ class Chain(nn.Module):
         for at in range(1, scores.shape[1]):
             highest, start = (total[:, :, None] + steps).max(dim=1)
             here = real[:, at, None]
-            back.append(torch.where(here, start, torch.arange(scores.shape[2])))
+            back.append(torch.where(here, start, torch.arange(scores.shape[2], device=start.device)))
             total = torch.where(here, highest + scores[:, at], total)
         label = total.argmax(dim=1)
         found = [label]
@@ -203,8 +204,9 @@ class JudgeWords(Task):
                 assert codes is not None
                 wanted[place, : len(codes)] = torch.from_numpy(codes)
             chain = self._chain(name)
-            scores = self.vectors[module_name(name)](read[known])
-            losses[name] = chain.loss(scores, wanted[known], real[known]).sum() / real[known].sum().clamp(min=1)
+            rows = torch.tensor(known)
+            scores, there = self.vectors[module_name(name)](read[rows]), real[rows]
+            losses[name] = chain.loss(scores, moved(wanted[rows], scores.device), there).sum() / there.sum().clamp(min=1)
         return losses
 
     @torch.no_grad()
@@ -269,14 +271,14 @@ class JudgeWords(Task):
         counts = np.diff(rows.starts)[index]
         real = np.arange(counts.max()) < counts[:, None]
         words = np.concatenate([np.arange(rows.starts[row], rows.starts[row + 1]) for row in index.tolist()])  # M
-        some = rows.pairs[words]
-        pairs = Pairs(*(torch.from_numpy(part) for part in (some.indices.astype(np.int64), some.data, some.indptr[:-1].astype(np.int64))))
+        device = self.states.weight.device
+        pairs = Pairs.of(rows.pairs[words], device)
         if self.training and self.sharing.dropout:
             pairs = pairs.thinned(self.sharing.dropout)
-        summaries = model.summaries(SegmentBatch.padded([rows.segments[word] for word in words.tolist()], self.shape.pad_id))
+        summaries = model.summaries(SegmentBatch.padded([rows.segments[word] for word in words.tolist()], self.shape.pad_id, device))
         own = pairs.summed(self.spelling.weight) + self.states(summaries.to(self.states.weight.dtype))
-        mask = torch.from_numpy(real)
-        x = torch.zeros(*real.shape, own.shape[1]).masked_scatter(mask[:, :, None], own.float())
+        mask = tensor_of(real, device)
+        x = torch.zeros(*real.shape, own.shape[1], device=device).masked_scatter(mask[:, :, None], own.float())
         x = self.dropout(x)
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             x = (x + F.gelu(convolution(norm(x).transpose(1, 2)).transpose(1, 2))) * mask[:, :, None]

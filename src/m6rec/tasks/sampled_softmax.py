@@ -18,13 +18,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from m6rec.language_model.devices import moved
 from m6rec.tasks.catalogue_softmax import CHUNK_NUMBERS
 from m6rec.tasks.config import ChooseConfig
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """items int64 (S,), ascending and distinct; log_expected float32 (S,): log of how often each was to be drawn over how often it was."""
+    """items int64 (S,), ascending and distinct; log_expected float32 (S,): log of how often each was to be drawn over how often it was. On the CPU."""
 
     items: Tensor
     log_expected: Tensor
@@ -51,6 +52,7 @@ class NegativeSampler:
     @classmethod
     def of(cls, config: ChooseConfig, log_seen: Tensor) -> Self | None:
         """What `config` asks for where log_seen (N,) is log(1 + training events); None for a softmax over the whole catalogue."""
+        log_seen = log_seen.cpu()
         count = config.drawn(int((log_seen > 0).sum()))
         if count is None:
             return None
@@ -140,7 +142,7 @@ def sampled_mixture_loss(
 
     Args:
         states: (R, W). wanted: (R, W), vectors of the targets. others: (S, W), vectors of the negatives.
-        targets: int64 (R,), items.
+        targets: int64 (R,), items; on the CPU, as the negatives are.
         log_gate, log_rest, own_share: as in `mixture_loss`.
 
     Returns:
@@ -149,21 +151,22 @@ def sampled_mixture_loss(
     place = torch.searchsorted(negatives.items, targets).clamp(max=max(len(negatives.items) - 1, 0))
     same = negatives.items[place] == targets if len(negatives.items) else torch.zeros_like(targets, dtype=torch.bool)
     hits = torch.where(same, place, torch.full_like(place, -1))  # R: where among the negatives a row's own target stands
-    loss, mixture, own = _SampledMixtureLoss.apply(states, wanted, others, negatives.log_expected, hits, log_gate, log_rest, own_share)
+    log_expected, hits = moved(negatives.log_expected, states.device), moved(hits, states.device)
+    loss, mixture, own = _SampledMixtureLoss.apply(states, wanted, others, log_expected, hits, log_gate, log_rest, own_share)
     return loss, mixture, own
 
 
 @dataclass(frozen=True)
 class Touched:
-    """The items of one step: ids int64 (T,), ascending and distinct, their vectors (T, W), and which of them are negatives."""
+    """The items of one step: ids int64 (T,), ascending and distinct, their vectors (T, W), and which of them are negatives. Items are on the CPU."""
 
     ids: Tensor
     vectors: Tensor
     negatives: Negatives
 
     def place(self, items: Tensor) -> Tensor:
-        """Rows of `vectors` for items (any shape) that are among `ids`."""
-        return torch.searchsorted(self.ids, items)
+        """Rows of `vectors`, where these are, for items (any shape) that are among `ids`."""
+        return moved(torch.searchsorted(self.ids, items), self.vectors.device)
 
     def loss(self, states: Tensor, targets: Tensor, log_gate: Tensor, log_rest: Tensor, own_share: float) -> Tensor:
         """`sampled_mixture_loss` with the vectors at hand: the sum to differentiate."""

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from m6rec.base.contracts import Segment
+from m6rec.language_model.devices import CPU, device_of, moved
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.store import read_segments
@@ -84,16 +85,11 @@ class Documents:
         """int64 (G,): tokens of each."""
         return np.fromiter((len(segment.ids) for segment in self.segments), dtype=np.int64, count=len(self.segments))
 
-    def pairs(self, index: np.ndarray) -> Pairs:
-        some = self.rows[index]
-        return Pairs(
-            torch.from_numpy(some.indices.astype(np.int64)),
-            torch.from_numpy(some.data.astype(np.float32)),
-            torch.from_numpy(some.indptr[:-1].astype(np.int64)),
-        )
+    def pairs(self, index: np.ndarray, device: torch.device = CPU) -> Pairs:
+        return Pairs.of(self.rows[index], device)
 
-    def batch(self, index: np.ndarray) -> SegmentBatch:
-        return SegmentBatch.padded([self.segments[row] for row in index], self.pad_id)
+    def batch(self, index: np.ndarray, device: torch.device = CPU) -> SegmentBatch:
+        return SegmentBatch.padded([self.segments[row] for row in index], self.pad_id, device)
 
     def states(self, model: LanguageModel, index: np.ndarray, batch: SegmentBatch) -> Tensor:
         """(G, T, L): token states of the documents `index`, which `batch` holds.
@@ -109,7 +105,8 @@ class Documents:
             self.kept.append((offsets, tokens))
         offsets, tokens = self.kept[0]
         first = offsets[torch.from_numpy(np.asarray(index, dtype=np.int64))]
-        return tokens[(first[:, None] + batch.position).clamp(max=len(tokens) - 1)]  # padding reads what is there; nobody looks at it
+        place = (first[:, None] + batch.position.cpu()).clamp(max=len(tokens) - 1)  # padding reads what is there; nobody looks at it
+        return moved(tokens[place], batch.position.device)
 
     @torch.no_grad()
     def vectors(self, model: LanguageModel, seed: int = 0) -> np.ndarray:
@@ -121,9 +118,9 @@ class Documents:
         order = np.argsort(self.lengths(), kind="stable")
         for start in range(0, len(order), READ_TOGETHER):
             index = order[start : start + READ_TOGETHER]
-            batch = self.batch(index)
+            batch = self.batch(index, device_of(model))
             states = self.states(model, index, batch).float()
-            found[torch.from_numpy(index)] = (states * batch.real[:, :, None]).sum(dim=1)
+            found[torch.from_numpy(index)] = (states * batch.real[:, :, None]).sum(dim=1).cpu()
         return torch.nn.functional.normalize(found, dim=1).numpy()
 
 

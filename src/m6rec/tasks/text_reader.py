@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from m6rec.base.contracts import Segment
 from m6rec.language_model.model import LanguageModel
-from m6rec.language_model.segments import batches_by_length
+from m6rec.language_model.segments import SegmentBatch, batches_by_length
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
 
@@ -39,8 +39,8 @@ class TextReader:
         summaries = torch.zeros(len(texts), self.model.shape.read_width)
         training = self.model.training
         self.model.eval()
-        for rows, batch in batches_by_length(self.segments(texts), pad_id=self.tokenizer.pad_id):
-            summaries[torch.from_numpy(rows)] = self.model.summaries(batch).float()
+        for rows, batch in self._batches(self.segments(texts)):
+            summaries[torch.from_numpy(rows)] = self.model.summaries(batch).float().cpu()
         self.model.train(training)
         summaries[torch.tensor([not text for text in texts], dtype=torch.bool)] = 0.0
         return summaries
@@ -54,9 +54,13 @@ class TextReader:
         training = self.model.training
         self.model.eval()
         segments = replace(self, segment_tokens=longest).segments(list(texts))
-        for rows, batch in batches_by_length(segments, pad_id=self.tokenizer.pad_id):
+        for rows, batch in self._batches(segments):
             states = self.model.reading(self.model.encode(batch)).float()
-            found[torch.from_numpy(rows)] = (states * batch.real[:, :, None]).sum(dim=1)
+            found[torch.from_numpy(rows)] = (states * batch.real[:, :, None]).sum(dim=1).cpu()
         self.model.train(training)
         found[torch.tensor([not text for text in texts], dtype=torch.bool)] = 0.0
         return torch.nn.functional.normalize(found, dim=1).numpy()
+
+    def _batches(self, segments: list[Segment]) -> Iterator[tuple[np.ndarray, SegmentBatch]]:
+        """Segments of like length together, where the model is."""
+        return batches_by_length(segments, pad_id=self.tokenizer.pad_id, device=self.model.embedding.weight.device)

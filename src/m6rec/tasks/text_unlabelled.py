@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from m6rec.base.errors import UsageError
+from m6rec.language_model.devices import moved
 from m6rec.tasks.judge_labels import LabelSize
 from m6rec.tasks.label_spreading import spread_labels
 
@@ -62,7 +63,7 @@ class Spread:
 
     def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """Scalar, as `unlabelled_loss`; outputs (V, G', C) of the documents `rows` int64 (G',)."""
-        answer, sure = self.answer[rows].to(outputs.dtype), self.sure[rows].to(outputs.dtype)
+        answer, sure = (moved(one[rows], outputs.device).to(outputs.dtype) for one in (self.answer, self.sure))
         if self.size.kind == "classes":
             return -(torch.log_softmax(outputs, dim=2) * answer * sure).sum(dim=2).mean(dim=1).sum()
         losses = F.binary_cross_entropy_with_logits(outputs, answer.expand_as(outputs), reduction="none")

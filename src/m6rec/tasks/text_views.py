@@ -16,10 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from m6rec.language_model.devices import moved, tensor_of
 from m6rec.language_model.layers import RMSNorm
 
 VIEWS, SENTENCE = ("linear", "bag", "tokens"), "sentence"
@@ -39,9 +42,15 @@ class Pairs:
     weights: Tensor
     offsets: Tensor
 
+    @classmethod
+    def of(cls, rows: csr_array, device: torch.device) -> Pairs:
+        """The rows of a matrix (G, F)."""
+        indices, begins = rows.indices.astype(np.int64), rows.indptr[:-1].astype(np.int64)
+        return cls(tensor_of(indices, device), tensor_of(rows.data.astype(np.float32), device), tensor_of(begins, device))
+
     def thinned(self, share: float) -> Pairs:
         """A share of the n-grams dropped at random, the others grown in proportion."""
-        kept = torch.rand(len(self.weights)) >= share
+        kept = moved(torch.rand(len(self.weights)) >= share, self.weights.device)
         return Pairs(self.features, self.weights * kept / (1 - share), self.offsets)
 
     def summed(self, table: Tensor) -> Tensor:
@@ -93,7 +102,8 @@ class TextEncoder(nn.Module):
         """ids int64 (G, T), states (G, T, L) of the lower layers, real bool (G, T)."""
         if self.training:
             pairs = pairs.thinned(THINNED)
-            real = real & (torch.rand(real.shape) >= THINNED / 2) | (real & (torch.arange(real.shape[1]) == 0))
+            kept = (torch.rand(real.shape) >= THINNED / 2) | (torch.arange(real.shape[1]) == 0)  # the first token always
+            real = real & moved(kept, real.device)
         bag = self.dropout(F.gelu(self.bag_norm(pairs.summed(self.bag.weight))))
         mask = real[:, :, None].to(states.dtype)
         embedded = (self.tokens(ids) + self.states(states)) * mask  # G T W

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from m6rec.base.contracts import Segment
 from m6rec.language_model.config import HEAD_WIDTH, ModelShape
+from m6rec.language_model.devices import moved
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.writing import ReadSources, WriteOption, Writer, WriterSize
@@ -225,6 +226,7 @@ class Write(Task):
         wanted, real = padded_tokens(targets)
         given = torch.cat([torch.full((len(targets), 1), self.bos_id), wanted[:, :-1]], dim=1)
         lower = self.lower_states(model, given, [len(ids) for ids in targets])
+        wanted, real, given = (moved(one, lower.device) for one in (wanted, real, given))
         states = self.writer.states(model, read, lower, given, self.option(batch.task))
         return self.writer.log_likelihood(model, read, states, wanted, given), real, read
 
@@ -285,9 +287,9 @@ class Write(Task):
         return [piece for piece in pieces if piece[0] == ABOUT or generator.random() >= self.writing.source_dropout]
 
     def lower_states(self, model: LanguageModel, ids: Tensor, lengths: Sequence[int]) -> Tensor:
-        """(B, T, D): the causal lower layers over the tokens ids (B, T), of which the first `lengths` of each row are real."""
+        """(B, T, D): the causal lower layers over the tokens ids (B, T), on the CPU, of which the first `lengths` of each row are real."""
         segments = [Segment(row[:length].numpy().astype(np.int32), True) for row, length in zip(ids, lengths, strict=True)]
-        batch = SegmentBatch.padded(segments, self.shape.pad_id)
+        batch = SegmentBatch.padded(segments, self.shape.pad_id, model.embedding.weight.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and model.embedding.weight.requires_grad):
             return model.reading(model.encode(batch))
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from m6rec.base.contracts import Histories, Segment
+from m6rec.language_model.devices import moved, tensor_of
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.segments import SegmentBatch
 from m6rec.language_model.writing import Sources
@@ -53,7 +54,8 @@ def read_pieces(model: LanguageModel, pieces: Sequence[Sequence[Piece]], most: i
     shape = (len(pieces), width)
     ids = torch.full(shape, pad_id, dtype=torch.int64)
     before, kinds = torch.full(shape, bos_id, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
-    real, states = torch.zeros(shape, dtype=torch.bool), torch.zeros(*shape, model.shape.read_width)
+    device = model.embedding.weight.device
+    real, states = torch.zeros(shape, dtype=torch.bool), torch.zeros(*shape, model.shape.read_width, device=device)
     if segments:
         batch = SegmentBatch.padded(segments, pad_id)
         token = batch.real
@@ -66,8 +68,9 @@ def read_pieces(model: LanguageModel, pieces: Sequence[Sequence[Piece]], most: i
         real[row, column] = True
         shifted = torch.roll(batch.ids, 1, dims=1)
         before[row, column] = torch.where(batch.position == 0, bos_id, shifted)[token]
-        states = states.index_put((row, column), model.reading(model.encode(batch))[token].to(states.dtype))
-    return {"ids": ids, "before": before, "states": states, "kinds": kinds, "real": real}
+        states = states.index_put((row, column), model.reading(model.encode(batch.on(device)))[token].to(states.dtype))
+    of_tokens = {"ids": ids, "before": before, "kinds": kinds, "real": real}
+    return {"states": states, **{name: moved(values, device) for name, values in of_tokens.items()}}
 
 
 @torch.no_grad()
@@ -87,7 +90,7 @@ def read_slots(
     Args:
         who: int64 (B,), rows of the profiles, -1 for none.  items: int64 (B,), -1 for none.
     """
-    batch, width = len(who), model.shape.width
+    batch, width, device = len(who), model.shape.width, reader.start.device
     first = np.maximum(first, last - reader.shape.history)
     lengths = last - first
     vectors = _Vectors(reader, known, np.concatenate([items[items >= 0], _events(known, first, last)]))
@@ -100,21 +103,22 @@ def read_slots(
         if known.profiles is not None and reader.profile is not None and len(known.profiles):
             rows = torch.from_numpy(np.maximum(who, 0))
             with_profile = reader.start_slot(batch, known.profiles.rows(rows))
-            start = torch.where(torch.from_numpy(who >= 0)[:, None], with_profile, start)
+            start = torch.where(tensor_of(who >= 0, device)[:, None], with_profile, start)
         gathered = gather_slots(start, known.histories, events)
         embedded, times = reader.embed_events(vectors(known.histories.items[events]), gathered, dropped=False)
-        states, _ = model.upper.read(embedded, times, torch.from_numpy(lengths + 1), 0)
+        states, _ = model.upper.read(embedded, times, tensor_of(lengths + 1, device), 0)
         states = model.upper.norm(states)
         newest = torch.from_numpy(np.maximum(lengths - most + 1, 0))[:, None] + torch.arange(min(most, int(lengths.max(initial=0)) + 1))
         there = newest <= torch.from_numpy(lengths)[:, None]
         newest = newest.clamp(max=states.shape[1] - 1)
-        slots.append(states.gather(1, newest[:, :, None].expand(-1, -1, width)))
+        slots.append(states.gather(1, moved(newest, device)[:, :, None].expand(-1, -1, width)))
         kinds.append(torch.full(newest.shape, HISTORY))
         real.append(there)
     slots.append(vectors(np.maximum(items, 0) if (items >= 0).any() else None, batch)[:, None] * reader.shape.slot_scale)
     kinds.append(torch.full((batch, 1), ITEM_VECTOR))
     real.append(torch.from_numpy(items >= 0)[:, None])
-    return {"slots": torch.cat(slots, dim=1), "slot_kinds": torch.cat(kinds, dim=1), "slot_real": torch.cat(real, dim=1)}
+    told, there = moved(torch.cat(kinds, dim=1), device), moved(torch.cat(real, dim=1), device)
+    return {"slots": torch.cat(slots, dim=1), "slot_kinds": told, "slot_real": there}
 
 
 def sources(tokens: dict[str, Tensor], slots: dict[str, Tensor]) -> Sources:
@@ -142,6 +146,6 @@ class _Vectors:
 
     def __call__(self, items: np.ndarray | None, batch: int = 0) -> Tensor:
         if items is None or not len(self.ids):
-            return torch.zeros(batch, self.width)
+            return self.table.new_zeros(batch, self.width)
         place = np.minimum(np.searchsorted(self.ids, items.astype(np.int64)), len(self.ids) - 1)
         return self.table[torch.from_numpy(place)]

@@ -67,7 +67,7 @@ class WeightAverage:
         found: dict[int, dict[str, Tensor]] = {}
         for key, value in state.items():
             number, _, name = key.partition(".")
-            found.setdefault(int(number), {})[name] = value
+            found.setdefault(int(number), {})[name] = value.to(self.trained[name].device)
         self.copies = [found[number] for number in sorted(found)]
 
     def _copy(self) -> dict[str, Tensor]:

@@ -153,6 +153,11 @@ class TrainConfig(LoopConfig):
     threads: int | None = Field(
         None, ge=1, description="CPU threads; null takes those of M6REC_THREADS, else all cores the process may use."
     )
+    device: str = Field(
+        "auto",
+        description="Where pretraining, encoding and fitting run: cpu; cuda, or cuda:1 for the second GPU; auto: a GPU where there is one, else the "
+        "CPU. What is measured, saved and served runs on the CPU always.",
+    )
     validation_metric: str = Field(
         "ndcg@10", description="What early stopping looks at: ndcg, hit_rate, recall, mrr or precision, @ and any k."
     )
@@ -174,6 +179,13 @@ class TrainConfig(LoopConfig):
     @classmethod
     def _bare_word(cls, balance: Any) -> Any:
         return {"way": balance} if isinstance(balance, str) else balance
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError("write auto, cpu, cuda, or cuda: and the number of a GPU, counted from 0")
+        return device
 
     @field_validator("validation_metric")
     @classmethod

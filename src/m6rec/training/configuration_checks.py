@@ -24,7 +24,7 @@ def check_configuration(config: M6RecConfig, folder: Path) -> None:
 
     Raises:
         ConfigError: a name that nothing has, a file that can't be read, a program that is not found, sizes that a start does not have, a setting
-            without effect, a policy under which nothing learns.
+            without effect, a policy under which nothing learns, a GPU that there is not.
         CheckpointError: a checkpoint or a folder to start from that can't be used.
         MissingExtraError: a balancer, a member or trees whose solver is not installed.
     """
@@ -40,6 +40,10 @@ def check_configuration(config: M6RecConfig, folder: Path) -> None:
         from m6rec.training.balance.balancer import check_balance  # torch comes with it, and validating is quick without
 
         check_balance(config.train.balance)
+    if config.train.device.startswith("cuda"):
+        from m6rec.language_model.devices import device_wanted
+
+        device_wanted(config.train.device)
     check_trainable(config)
     for name, task in config.judges.items():
         check_asked(name, task)

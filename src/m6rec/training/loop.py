@@ -4,6 +4,9 @@ Resuming is exact: batches of an epoch depend on (seed, epoch) and what the epoc
 of torch's generator, of the balancer and the place in the epoch are written together, atomically. Killed at any moment, the run goes on to
 the same bits at the same number of threads.
 
+On a GPU weights and optimizer live there; between epochs the weights come to the CPU to be validated. What is written knows no device: a run
+that was cut off on one goes on on the other.
+
 Inside a torch.distributed group every process trains on batches of its own with the same gradients; the first one validates and writes.
 """
 
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 
 from m6rec.base.errors import DataError, Interrupted
 from m6rec.language_model.checkpoint import load_weights, save_weights
+from m6rec.language_model.devices import CPU, on_device, random_state, restore_random_state
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.precision import Setting, autocast
 from m6rec.tasks.task import Batch, Task
@@ -51,6 +55,7 @@ class Loop:
         metric: what early stopping looks at among those metrics; a mapping names one for each of several tasks (module, task or cell), of
             which those of weight 0 are left out.
         folder: state.safetensors (to resume from), best.safetensors (the result) and log.jsonl are written here.
+        device: where it trains; before and after `run`, and inside `validate`, everything is on the CPU.
 
     Raises:
         ConfigError: no such balancer.  MissingExtraError: what the balancer is built on is not installed.
@@ -70,9 +75,10 @@ class Loop:
         validate: Callable[[], dict[str, float]] | None = None,
         metric: str | Mapping[str, str] = "",
         progress: Progress | None = None,
+        device: torch.device = CPU,
     ) -> None:
         self.model, self.tasks, self.config, self.cells = model, tasks, config, Cells(weights)
-        self.seed, self.folder, self.precision = seed, folder, precision
+        self.seed, self.folder, self.precision, self.device = seed, folder, precision, device
         self.epochs = epochs or config.passes()
         self.validate = validate
         watched = {"": metric} if isinstance(metric, str) else {name: one for name, one in metric.items() if self.cells.weight(name) > 0}
@@ -107,6 +113,7 @@ class Loop:
             DataError: a loss that is not finite.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.module.to(self.device)
         self.processes.gather(None)  # the first may still be writing what the others are about to read
         if self.state_file.exists():
             self._resume()
@@ -129,6 +136,7 @@ class Loop:
             ) from None
         finally:
             self.log.close()
+            self.module.to(CPU)
         if self.processes.first and self.best_file.exists():
             tensors, _ = load_weights(self.best_file)
             self.module.load_state_dict(tensors)
@@ -193,7 +201,7 @@ class Loop:
         weights: dict[str, float] = {}
         for name, batch in group.items():
             begun = time.monotonic()
-            with autocast(self.precision):
+            with autocast(self.precision, self.device):
                 found = self.tasks[name].loss(self.model, batch)
             sums = self.cells.sums(name, found)
             if taken is not None:
@@ -241,7 +249,7 @@ class Loop:
         if self.validate is not None and ((state.epoch + 1) % self.config.validate_every == 0 or last):
             self.module.eval()
             if self.processes.first:
-                with torch.no_grad(), self.average.applied():
+                with torch.no_grad(), self.average.applied(), on_device(self.module, CPU):
                     metrics = self.validate()
             metrics = self.processes.gather(metrics)[0]
         with held_interrupt():
@@ -310,6 +318,8 @@ class Loop:
                 tensors[f"optimizer.{key}.{names[id(parameter)]}"] = value
         tensors |= {f"average.{name}": value for name, value in self.average.state().items()}
         tensors["generator"] = torch.get_rng_state()
+        if (drawn := random_state(self.device)) is not None:
+            tensors["device_generator"] = drawn
         tensors |= {f"generator.{rank}": torch.tensor(own, dtype=torch.uint8) for rank, own in enumerate(generators) if rank}
         save_weights(self.state_file, tensors, self.state.plain())
 
@@ -320,13 +330,14 @@ class Loop:
         for name, parameter in self.module.named_parameters():
             keys = ("step", "exp_avg", "exp_avg_sq", *ROW_STATE)
             moments = {key: tensors[f"optimizer.{key}.{name}"] for key in keys if f"optimizer.{key}.{name}" in tensors}
-            if moments:
-                self.optimizer.state[parameter] = moments
+            if moments:  # AdamW counts its steps on the CPU
+                self.optimizer.state[parameter] = {key: t if key == "step" else t.to(parameter.device) for key, t in moments.items()}
         self.average.restore({n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")})
         if self.state.balance:
             self.balancer.restore(self.state.balance)
         rank = self.processes.rank
         torch.set_rng_state(tensors.get(f"generator.{rank}", tensors["generator"]))
+        restore_random_state(self.device, tensors.get("device_generator"))
 
 
 def _optimizer(module: nn.Module, config: LoopConfig) -> AdamWithRows:

@@ -59,6 +59,8 @@ def train(
         raise ConfigError(f"there is no stage '{until}'{nearest(until, list(bench.stages))}; stages: {', '.join(bench.stages)}")
     check_configuration(config, Path(folder))
     set_threads(config.train.threads)
+    if bench.device.type != "cpu":
+        bench.progress.say(f"training on {bench.device}")
     begun = time.monotonic()
     summary = run_stages(bench, until)
     # Read by a new process: an evaluation of this run needs the configuration and where its paths start.

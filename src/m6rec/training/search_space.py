@@ -15,7 +15,7 @@ from m6rec.language_model.config import DIALS
 
 SECTIONS = ("model", "text", "pretrain", "tasks", "train")
 # What is asked, how it is measured, and what changes no result: trials that differ in these could not be compared.
-FIXED = ("answer", "repeat", "positive", "validation_metric", "threads", "checkpoint_seconds", "autocast", "templates")
+FIXED = ("answer", "repeat", "positive", "validation_metric", "threads", "device", "checkpoint_seconds", "autocast", "templates")
 FORMS = "low..high, low..high:log, low..high:step=2 or a,b,c"
 
 

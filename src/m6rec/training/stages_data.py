@@ -15,6 +15,7 @@ from m6rec.data.prepare import prepare, save_dataset
 from m6rec.data.row_splits import TEST, VALIDATION, split_texts
 from m6rec.data.splits import held_out_users
 from m6rec.language_model.checkpoint import WEIGHTS, load_into
+from m6rec.language_model.devices import on_device
 from m6rec.language_model.precision import statement
 from m6rec.language_model.store import ItemStates
 from m6rec.tasks.infill import Infill
@@ -133,7 +134,7 @@ class Pretrain(Stage):
             config = config.model_copy(update={"learning_rate": config.continued_rate})
         if config.epochs == 0:
             return {"skipped": "pretrain.epochs is 0"}
-        bench.progress.say(f"  {statement(bench.config.model.autocast)}")
+        bench.progress.say(f"  {statement(bench.config.model.autocast, bench.device)}")
         reader = TextReader(model, bench.tokenizer, bench.wording, bench.config.text.segment_tokens)
         texts = some_of(sorted(set(all_texts(bench))), config.most_texts, bench.config.seed)
         tokenizer = bench.tokenizer
@@ -156,6 +157,7 @@ class Pretrain(Stage):
             folder=bench.folder(self.name),
             precision=bench.config.model.autocast,
             progress=bench.progress,
+            device=bench.device,
         )
         loop.run()
         return {"texts": len(texts)}
@@ -176,9 +178,10 @@ class Encode(Stage):
         worded = {"items": (wording.items, bench.dataset.items)}
         if bench.profile_bag is not None:  # else nobody asks for the users' summaries
             worded["users"] = (wording.users, bench.dataset.users)
-        for name, (say, table) in worded.items():
-            states = ItemStates.compute(bench.model, reader.segments(say(table)), tokenizer=print_of_tokenizer)
-            states.save(bench.folder(self.name) / f"{name}.safetensors")
+        with on_device(bench.model, bench.device):
+            for name, (say, table) in worded.items():
+                states = ItemStates.compute(bench.model, reader.segments(say(table)), tokenizer=print_of_tokenizer)
+                states.save(bench.folder(self.name) / f"{name}.safetensors")
         return {name: len(table) for name, (_, table) in worded.items()}
 
 

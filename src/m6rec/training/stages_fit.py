@@ -72,7 +72,7 @@ class Fit(Stage):
     def inputs(self, bench: Workbench) -> Any:
         config = bench.config
         # How often the state is saved, and where it runs, change nothing that is asked for.
-        train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads")}
+        train = {k: v for k, v in config.train.plain().items() if k not in ("checkpoint_seconds", "threads", "device")}
         tasks = {name: task.plain() for name, task in config.tasks.items()}
         for task in tasks.values():
             task.pop("interest", None)  # learned after the fit, in a stage of its own
@@ -157,6 +157,7 @@ class Fit(Stage):
             validate=lambda: {name: value for validation in validations for name, value in validation().items()},
             metric=watched,
             progress=bench.progress,
+            device=bench.device,
         )
         state = loop.run()
         if not loop.processes.first:

@@ -21,6 +21,7 @@ from m6rec.language_model.backbones.config import BackboneShape
 from m6rec.language_model.backbones.weights import Checkpoint
 from m6rec.language_model.checkpoint import load_into, load_weights, program_version
 from m6rec.language_model.config import ModelShape
+from m6rec.language_model.devices import device_wanted
 from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.store import ItemStates
 from m6rec.tasks.agreement import Agreement
@@ -91,6 +92,11 @@ class Workbench:
 
     def folder(self, name: str) -> Path:
         return self.run.stage(name, self.key(name))
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where texts are read and tasks are trained; whatever answers or measures runs on the CPU. Raises ConfigError: there is none such."""
+        return device_wanted(self.config.train.device, self.processes)
 
     @cached_property
     def dataset(self) -> Dataset:

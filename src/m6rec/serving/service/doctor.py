@@ -48,6 +48,7 @@ def examine(config: ServeConfig, run: Path | None = None, state: Path | None = N
     """Every check, in the order in which a start would meet them. state: folder of the store, None where there is none to look at."""
     yield from _program()
     yield _processor()
+    yield _device()
     yield _threads(config)
     yield from _room(config, run, state)
     yield _port(config)
@@ -79,6 +80,17 @@ def _processor() -> Finding:
     if "avx2" not in flags:
         return Finding("processor", "warn", fact, "without AVX2 matrix products take several times as long; use a newer machine")
     return Finding("processor", "ok", fact)
+
+
+def _device() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("device", "ok", "cpu")  # that torch is missing is said above
+    from m6rec.language_model.devices import devices_here
+
+    found = devices_here()
+    if not found:
+        return Finding("device", "ok", "cpu: torch finds no GPU here; training runs on the CPU")
+    return Finding("device", "ok", f"{', '.join(found)}: training takes the first (train.device); answers are computed on the CPU")
 
 
 def _threads(config: ServeConfig) -> Finding:
