@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from m6rec.base.configuration import Config, set_dotted
 from m6rec.base.errors import ConfigError
+from m6rec.base.strict_yaml import read_yaml
 from m6rec.config import M6RecConfig
 
 
@@ -172,9 +173,7 @@ def test_set_dotted_errors_are_one_line(assignment: str, part: str) -> None:
 
 
 def test_keys_that_yaml_takes_for_truth_values_are_words() -> None:
-    from m6rec.base.strict_yaml import read_yaml
-
-    assert read_yaml("a: {on: text, off: true}\nyes: no\n", "x") == {"a": {"on": "text", "off": True}, "yes": False}
+    assert read_yaml("a: {on: text, off: true}\nyes: 1\n", "x") == {"a": {"on": "text", "off": True}, "yes": 1}
 
 
 def test_assigned_values_are_read_as_files_are() -> None:
@@ -212,3 +211,15 @@ def test_what_a_task_can_come_after(after: str, said: str) -> None:
     assert f"tasks.buy.after is '{after}'" in str(caught.value)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_only_true_and_false_are_truth_values_and_a_setting_may_be_off() -> None:
+    text = "a: off\nb: [yes, no, true, False]\non: on\ntrue: 1"
+    assert read_yaml(text, "shop.yaml") == {"a": "off", "b": ["yes", "no", True, False], "on": "on", "true": 1}
+    values: dict[str, object] = {}
+    for setting in ("model.autocast=off", "train.average=off", "evaluation.exclude_history=off", "split.shuffle_ties=yes"):
+        set_dotted(values, setting)
+    assert values["model"] == {"autocast": "off"}
+    built = M6RecConfig.build({**values, "data": {"events": "e.csv"}, "tasks": {"next": {"answer": "choose"}}})
+    assert (built.model.autocast, built.train.average) == ("off", "off")
+    assert (built.evaluation.exclude_history, built.split.shuffle_ties) == (False, True)

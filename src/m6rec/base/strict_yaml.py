@@ -1,10 +1,12 @@
 """YAML as configuration files need it: plain values only, and a key that stands twice in one section is an error, not the last one wins.
 
-Keys are words: YAML 1.1 reads `on:` as the truth value, and a task is `on: text`.
+Keys are words, and of values only true and false are truth values, as in YAML 1.2: a task is `on: text`, a setting `off`, an answer `no`. Where a truth
+value is wanted, `on`, `off`, `yes` and `no` are understood as one.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -31,6 +33,12 @@ class _UniqueKeys(yaml.SafeLoader):
             if key.tag == TRUTH:
                 key.tag = WORD
         return super().construct_mapping(node, deep)
+
+
+_UniqueKeys.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != TRUTH] for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_UniqueKeys.add_implicit_resolver(TRUTH, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_yaml(text: str, source: str) -> Any:
