@@ -109,7 +109,7 @@ def test_recommend_as_json(m6rec: CommandLines, tiny_run: Path) -> None:
     [
         ["--history", "i01, i02"],
         ["--text", "warm hiking boots"],
-        ["--profile", "age=36 occupation='web designer'"],
+        ["--profile", "age=36 occupation='park ranger'"],
         ["--profile", "a veterinarian who likes cats"],
         ["--user", "u01", "--scenario", "shop", "--repeat", "allow"],
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,27 @@ def test_a_described_person_far_out_of_range_is_one_line(form: Form) -> None:
             rec.recommend(profile=wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="text is 5; give words"):
         rec.recommend(text=5)  # type: ignore[arg-type]
+
+
+def test_what_a_description_says_that_nobody_has_is_a_warning_and_moves_nothing_by_chance(
+    form: Form, tiny_run: Path, m6rec: Callable[..., Any]
+) -> None:
+    rec, plain = Recommender(form.engine), {"age": 30}
+
+    def ids(profile: dict[str, Any]) -> list[str]:
+        return [one.item_id for one in rec.recommend(profile=profile, k=5)]
+
+    with pytest.warns(UserWarning, match="no user has interests 'zzqx', so it is left out"):
+        assert ids(plain | {"interests": ["zzqx"]}) == ids(plain)
+    with pytest.warns(UserWarning, match="no user has gender 'martian', so it is read as words; users have female, male"):
+        assert len(ids({"gender": "martian"})) == 5
+    with pytest.warns(UserWarning, match="'genders' of the profile is no field of users, and is read as words; did you mean 'gender'?"):
+        ids({"genders": "female"})
+    word = next(iter(form.engine.items.frame["title"])).split()[0]
+    assert rec.engine.profile_notes({"gender": "Female", "interests": [word.lower()], "age": 30}) == ()
+    said = m6rec("recommend", tiny_run, "--profile", "gender=martian", "-k", "2")
+    assert said.err.startswith("m6rec: note: no user has gender 'martian'")
+    assert said.err.count("martian") == 1
 
 
 def test_tags_are_values_that_people_would_name(form: Form) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -99,7 +100,8 @@ class Recommender(AnswersInWords):
             user: an id of the data: their history and profile are used.
             history: item ids, oldest first; after the user's own where both are given.
             text: what somebody typed.
-            profile: fields of a person ({"age": 25, "interests": [...]}) or words about them.
+            profile: fields of a person ({"age": 25, "interests": [...]}) or words about them. A field that users do not have, and a value that
+                none of them has, is a warning.
             scenario: where the list will be shown; only what it offers (`scenarios.offers`) is recommended then.
             where: {field: value or list of values}; numbers also "<50", ">=10", "10-50".
             repeat: whether items of the history may come again; "model": at their score times how often people come back to them; None is as trained.
@@ -118,6 +120,8 @@ class Recommender(AnswersInWords):
             UsageError: nobody to recommend to, k < 1, an unknown field or scenario.
             UnknownUserError, UnknownItemError: an id nobody has seen.
         """
+        for note in self.engine.profile_notes(profile):
+            warnings.warn(note, stacklevel=2)
         return self.engine.recommend(
             user,
             history,

@@ -73,7 +73,9 @@ def recommend(
     from m6rec.recommender import Recommender
 
     recommender = Recommender.from_pretrained(run)
-    answers = recommender.recommend(
+    for note in recommender.engine.profile_notes(described):
+        print(f"m6rec: note: {note}", file=sys.stderr)
+    answers = recommender.engine.recommend(
         user=user,
         history=None if history is None else [item.strip() for item in history.split(",") if item.strip()],
         text=text,

@@ -5,7 +5,7 @@ Dimension keys: N items, C candidates, B requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -255,6 +255,23 @@ class Answering(Asking):
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] > -np.inf] if ask.items is None else order
         return replace(found, scores=scores, labels=judged).at(order)
+
+    # ---- what is said of a question beside its answer
+
+    @reading
+    def understands(self, text: str) -> bool:
+        """Whether any word of `text` stands in an item or names one of its categories or tags."""
+        return self._stands(text)
+
+    @reading
+    def profile_notes(self, profile: Mapping[str, Any] | str | None, further: Collection[str] = ()) -> tuple[str, ...]:
+        """What of a described person says nothing, or is read as words alone, a line each. further: fields that count beside those of the users."""
+        return self._people.notes(profile, further)
+
+    @reading
+    def goes_by(self, text: str) -> bool:
+        """Whether a list goes by `text` at all: some word of it stands in an item, or it is nothing but limits."""
+        return self.understands(text) or bool((typed := self.understood(text)).constraints and not typed.wanted.strip())
 
     # ---- what changes a score
 

@@ -12,6 +12,7 @@ from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
 from m6rec.data.dataset import FieldType, Table
 from m6rec.data.schema import shown
+from m6rec.serving.engine.described import Described
 from m6rec.serving.engine.histories import HistoryStore
 from m6rec.serving.engine.typed import TypedReader
 from m6rec.tasks.model_folder import ChooseScorer
@@ -37,6 +38,7 @@ class Asking:
         self._open: np.ndarray | None = None
         self._titled: tuple[Table, list[str]] | None = None
         self._typed: TypedReader | None = None
+        self._described: Described | None = None
 
     @property
     def items(self) -> Table:
@@ -101,9 +103,20 @@ class Asking:
         constraints = self.understood(text, profile).constraints if text or profile else ()
         return meets(self.items, constraints) if constraints else None
 
+    def _stands(self, text: str) -> bool:
+        """Whether any word of `text` stands in an item or names one of its categories or tags."""
+        return bool(self.scorer.catalogue.search[0].text(text).nnz)
+
+    @property
+    def _people(self) -> Described:
+        """What descriptions of people are held against: made anew where the users have changed."""
+        if self._described is None or self._described.users is not self.users:
+            self._described = Described(self.users, self._stands)
+        return self._described
+
     def _profile_words(self, profile: Mapping[str, Any]) -> str:
         """A described person in the words of the users' template; what is no field of the users is said as it stands."""
-        fields = self.users.fields
+        fields, profile = self.users.fields, self._people.without_unknown_tags(profile)
         told = {name: value for name, value in profile.items() if name in fields}
         for name, value in told.items():
             if fields[name] == FieldType.NUMBER and value is not None and not _is_number(value):
@@ -132,7 +145,8 @@ class Asking:
         if profile is None or isinstance(profile, str):
             return profile or ""
         telling = (FieldType.TAGS, FieldType.TEXT)
-        values = [value for name, value in profile.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
+        known = self._people.without_unknown_tags(profile)
+        values = [value for name, value in known.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
         several = [value if isinstance(value, list | tuple | set) else [value] for value in values if value is not None]
         return "; ".join(str(one) for value in several for one in value)
 

@@ -306,15 +306,6 @@ class Engine(Writing):
         return classify(self.scorer, None if item is None else self._item(item), text, task)
 
     @reading
-    def understands(self, text: str) -> bool:
-        """Whether any word of `text` stands in an item or names one of its categories or tags."""
-        return bool(self.scorer.catalogue.search[0].text(text).nnz)
-
-    def goes_by(self, text: str) -> bool:
-        """Whether a list goes by `text` at all: some word of it stands in an item, or it is nothing but limits."""
-        return self.understands(text) or bool((typed := self.understood(text)).constraints and not typed.wanted.strip())
-
-    @reading
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items whose vectors are nearest to that of `item` by cosine."""
         row = self._item(item)

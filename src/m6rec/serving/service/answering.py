@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from m6rec.base.contracts import Scored
-from m6rec.base.errors import UsageError, nearest
+from m6rec.base.errors import UsageError
 from m6rec.serving.asked import Ask, CacheUse, Degraded, Reason, Slate
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.filters import allowed_items
@@ -25,7 +25,6 @@ REASONS = "reasons"  # in `Ask.include`: the evidence
 FEWEST = 100  # candidates that a slate is put together from; more for long lists
 TIMES = 10  # candidates for each place of a slate
 PLAIN = Slate()
-NAMED = 3  # unknown fields of a profile that notes name
 UNREAD = "this model has no text prior, so no item is looked up by its words; the list goes by everything else"
 
 
@@ -195,12 +194,8 @@ def rule_profile(model: LoadedModel, book: RuleBook, ask: Ask) -> dict[str, Any]
 
 
 def strange_fields(model: LoadedModel, book: RuleBook, profile: Mapping[str, Any] | str | None) -> tuple[str, ...]:
-    """Notes on keys of a described person that are no field of the users and that no rule reads: they count as free words, or are misspelt."""
-    known = [*model.engine.users.fields, *book.reads]
-    strange = [name for name in profile if name not in known] if isinstance(profile, Mapping) else []
-    return tuple(
-        f"'{name[:80]}' of the profile is no field of users, and is read as words{nearest(name[:80], known)}" for name in strange[:NAMED]
-    )
+    """Notes on keys of a described person that are no field of the users and that no rule reads, and on values that no user has."""
+    return model.engine.profile_notes(profile, book.reads)
 
 
 def scored(model: LoadedModel, ask: Ask, chosen: Candidates) -> list[Scored]:
