@@ -107,6 +107,8 @@ def test_what_is_not_allowed_is_said_in_one_line(rec: Recommender) -> None:
         ([{"context": "boots"}], "either an item_id or a text"),
         ([" "], "empty text"),
         ([("a", "b", "c")], "a pair is"),
+        ([None], "row 1 is None; a pair is"),
+        (["warm boots", 3], "row 2 is 3; a pair is"),
         ([{"history": "i01", "item_id": "i01"}], "give a list of item ids"),
     ]
     for rows, said in wrong:

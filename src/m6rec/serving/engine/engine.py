@@ -359,7 +359,7 @@ class Engine(Writing):
         seed: int = 0,
     ) -> list[Step]:
         """Events that would follow; see `Recommender.continue_sequence`."""
-        if not 1 <= n <= LONGEST:
+        if not isinstance(n, int) or not 1 <= n <= LONGEST:
             raise UsageError(f"n is {n}; ask for 1 to {LONGEST:,} events")
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to go on with; give user, history, text or profile")

@@ -48,7 +48,7 @@ def _worded(asking: Asking, row: str | tuple[str, str] | Mapping[str, Any], rece
         _no_id(asking, row, number)
         row = {"text": row}
     elif not isinstance(row, Mapping):
-        if len(row) != 2 or not all(isinstance(part, str) for part in row):
+        if not isinstance(row, Sequence) or len(row) != 2 or not all(isinstance(part, str) for part in row):
             raise UsageError(f"row {number} is {shown(row)}; a pair is (context, text)")
         _no_id(asking, row[1], number)
         row = {"context": row[0], "text": row[1]}
