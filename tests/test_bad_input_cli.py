@@ -319,7 +319,8 @@ def test_data_without_any_text_or_time_trains(tmp_path: Path, m6rec: CommandLine
     assert account["items without text"] == ITEMS
     assert len(rec.recommend(user="u1", k=99, repeat="allow")) == ITEMS
     assert len(rec.recommend(text="running shoes", k=3)) == 3
-    assert len(rec.recommend(profile={"age": 25}, k=3)) == 3
+    with pytest.warns(UserWarning, match="'age' of the profile is no field of users"):
+        assert len(rec.recommend(profile={"age": 25}, k=3)) == 3
     assert rec.add_items([{"item_id": "new", "title": "not a field here"}]) == 1
     assert rec.add_events({"user_id": ["u1", "zed"], "item_id": ["new", "new"]}) == 2
     assert "new" not in {answer.item_id for answer in rec.recommend(user="zed", k=99)}

@@ -146,6 +146,7 @@ from m6rec.cli.typed_line import typed_line
 def stop():
     os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background is deaf to it
 threading.Timer(0.5, stop).start()
 try:
     typed_line()
