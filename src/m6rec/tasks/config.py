@@ -211,7 +211,7 @@ class WriteConfig(Config):
     passes: float | None = Field(
         None,
         gt=0,
-        description="Passes over the task's texts in a whole training, e.g. fewer over many texts that help another task; null: writing.passes.",
+        description="Passes over the task's texts in a whole training, e.g. fewer of a kind with many texts; null: writing.passes.",
     )
     weight: float = Field(1.0, ge=0, description="Weight of the task's loss, before any adaptive weighting.")
 
