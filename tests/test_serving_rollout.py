@@ -145,3 +145,4 @@ def test_simulate_on_the_command_line(m6rec: Callable[..., Any], tiny_run: Path,
     assert pl.read_csv(tmp_path / "log.csv").height == told["events"]
     assert "category transitions" in m6rec("simulate", tiny_run, "--users", "12", "--greedy").out
     assert "no table that can be written" in m6rec("simulate", tiny_run, "--out", "log.txt").error(2)
+    assert "leave either" in m6rec("simulate", tiny_run, "--greedy", "--top-p", "0.5").error(2)

@@ -33,6 +33,9 @@ def simulate(
     if out is not None and out.suffix not in WRITERS:
         raise UsageError(f"--out {out} is no table that can be written; end it in {', '.join(WRITERS)}, for example --out log.parquet")
 
+    if greedy and (temperature != 1 or top_p != 1):
+        raise UsageError("--greedy draws nothing, so --temperature and --top-p have nothing to change; leave either those or --greedy out")
+
     from m6rec.base.storage import atomic_file
     from m6rec.recommender import Recommender
     from m6rec.serving.engine.rollout import Policy
