@@ -1,11 +1,11 @@
-"""Choosing the next token of one row: changes to the logits first, then the masks, then the choice.
+"""Choosing the next token of one text: changes to the logits first, then the masks, then the choice.
 
 Dimension key: V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -75,38 +75,50 @@ def best_first(scores: np.ndarray) -> Iterator[int]:
 
 
 class Choice:
-    """Chooses for one row, by its own random generator."""
+    """What may follow one beginning; several draws that have said the same choose from one of these.
 
-    def __init__(self, decoding: Decoding, generator: np.random.Generator) -> None:
-        self.decoding, self.generator = decoding, generator
+    logits (V,). masks: what they accept is asked once for every token.
+    """
 
-    def next(self, logits: np.ndarray, masks: Sequence[Mask], prefix: Prefix) -> int:
-        """The next token from logits (V,), `NOTHING` where the masks leave none."""
-        scores, ids = open_tokens(logits, prefix, self.decoding, masks)
+    def __init__(self, decoding: Decoding, logits: np.ndarray, masks: Sequence[Mask], prefix: Prefix) -> None:
+        self.decoding, self.masks, self.prefix = decoding, masks, prefix
+        self.scores, self.ids = open_tokens(logits, prefix, decoding, masks)
+        self._accepted: dict[int, bool] = {}
+        self._open: tuple[np.ndarray, np.ndarray] | None = None
 
-        def accepts(place: int) -> bool:
-            token = place if ids is None else int(ids[place])
-            return all(mask.accepts(prefix, token) for mask in masks)
-
-        if not len(scores):
+    def next(self, generator: np.random.Generator) -> int:
+        """The next token, `NOTHING` where the masks leave none."""
+        if not len(self.scores) or not np.isfinite(self.scores.max()):
             return NOTHING
-        place = self._drawn(scores, accepts) if self.decoding.method == "nucleus" else _best(scores, accepts)
-        return place if ids is None or place == NOTHING else int(ids[place])
+        place = self._drawn(generator) if self.decoding.method == "nucleus" else self._best()
+        return place if self.ids is None or place == NOTHING else int(self.ids[place])
 
-    def _drawn(self, scores: np.ndarray, accepts: Callable[[int], bool]) -> int:
+    def _accepts(self, place: int) -> bool:
+        if place not in self._accepted:
+            token = place if self.ids is None else int(self.ids[place])
+            self._accepted[place] = all(mask.accepts(self.prefix, token) for mask in self.masks)
+        return self._accepted[place]
+
+    def _drawn(self, generator: np.random.Generator) -> int:
         """A draw from the nucleus (Holtzman et al., arXiv 1904.09751): as if what is not accepted had never been in it."""
-        if not np.isfinite(scores.max()):
-            return NOTHING
-        shares = np.exp((scores - scores.max()) / np.float32(self.decoding.temperature))
-        places = _nucleus(shares, self.decoding.top_p)
-        chances = shares[places].astype(np.float64)
+        if self._open is None:
+            shares = np.exp((self.scores - self.scores.max()) / np.float32(self.decoding.temperature))
+            found = _nucleus(shares, self.decoding.top_p)
+            self._open = found, shares[found].astype(np.float64)
+        places, chances = self._open
         while len(places):
-            drawn = int(np.searchsorted(np.cumsum(chances), self.generator.random() * chances.sum(), side="right"))
+            drawn = int(np.searchsorted(np.cumsum(chances), generator.random() * chances.sum(), side="right"))
             drawn = min(drawn, len(places) - 1)
-            if accepts(int(places[drawn])):
+            if self._accepts(int(places[drawn])):
                 return int(places[drawn])
             places, chances = np.delete(places, drawn), np.delete(chances, drawn)
-        return _best(scores, accepts)
+        return self._best()
+
+    def _best(self) -> int:
+        place = int(self.scores.argmax())
+        if self._accepts(place):
+            return place
+        return next((place for place in best_first(self.scores) if self._accepts(place)), NOTHING)
 
 
 def _nucleus(shares: np.ndarray, top_p: float) -> np.ndarray:
@@ -124,12 +136,3 @@ def _nucleus(shares: np.ndarray, top_p: float) -> np.ndarray:
     order = np.argsort(-shares, kind="stable")
     order = order[shares[order] > 0]
     return order[: int(np.searchsorted(np.cumsum(shares[order], dtype=np.float64), wanted)) + 1]
-
-
-def _best(scores: np.ndarray, accepts: Callable[[int], bool]) -> int:
-    place = int(scores.argmax())
-    if not np.isfinite(scores[place]):
-        return NOTHING
-    if accepts(place):
-        return place
-    return next((place for place in best_first(scores) if accepts(place)), NOTHING)

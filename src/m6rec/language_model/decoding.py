@@ -19,7 +19,7 @@ from torch import Tensor
 
 from m6rec.base.errors import UsageError
 from m6rec.language_model.beam import beam_search
-from m6rec.language_model.choosing import Choice, log_normaliser
+from m6rec.language_model.choosing import NOTHING, Choice, log_normaliser
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.masks import Length, Mask, Readable
 from m6rec.language_model.spelling import Prefix, Spelling, last_sentence, last_word, whole_bytes
@@ -143,58 +143,61 @@ def _streamed(speaker: Speaker, decoding: Decoding, masks: Sequence[Mask], spell
             given, named, tokens = ready, len(spans), len(prefix)
 
 
+@dataclass(eq=False)
 class _Line:
-    """A row being written. `number` is row x draws + draw."""
+    """A text being written. `number` is row x draws + draw. Draws of a row that have said the same have the same `prefix`."""
 
-    def __init__(self, number: int, rules: list[Mask], spelling: Spelling, choice: Choice) -> None:
-        self.number, self.rules, self.choice = number, rules, choice
-        self.prefix, self.total, self.finish = Prefix(spelling), 0.0, ""
-
-    def take(self, logits: np.ndarray, spelling: Spelling, most: int) -> None:
-        """Choose the next token from logits (V,)."""
-        token = self.choice.next(logits, self.rules, self.prefix)
-        if token < 0:
-            self.finish = "stuck"
-            return
-        self.total += float(logits[token]) - log_normaliser(logits)
-        if token == spelling.end:
-            self.finish = "end"
-            return
-        self.prefix = self.prefix.then(token)
-        if len(self.prefix) >= most:
-            self.finish = "length"
+    number: int
+    rules: list[Mask]
+    generator: np.random.Generator
+    prefix: Prefix
+    total: float = 0.0
+    finish: str = ""
 
 
 def _written(
     speaker: Speaker, decoding: Decoding, rules: Sequence[list[Mask]], spelling: Spelling, rows: int, draws: int
 ) -> Iterator[_Line]:
-    """Write all rows; yields a row whenever a token was added to it or it is finished."""
-    lines = [
-        _Line(
-            number,
-            rules[number // draws],
-            spelling,
-            Choice(decoding, np.random.default_rng([decoding.seed, number // draws, number % draws])),
-        )
-        for number in range(rows * draws)
-    ]
+    """Write all rows; yields a line whenever a token was added to it or it is finished. What several draws of a row begin with is read once."""
+    together: list[list[_Line]] = []  # lines that have said the same, and so have one state
+    for row in range(rows):
+        seeds = [[decoding.seed, row, draw] for draw in range(draws)]
+        begun = Prefix(spelling)
+        together.append([_Line(row * draws + seed[2], rules[row], np.random.default_rng(seed), begun) for seed in seeds])
     with torch.inference_mode():
         logits, state = speaker.start(rows)
-        if draws > 1:
-            again = torch.arange(rows).repeat_interleave(draws)
-            logits, state = logits[again], speaker.pick(state, again)
     while True:
-        said = said_of(logits)
-        for line, row in zip(lines, said, strict=True):
-            line.take(row, spelling, decoding.most)
-            yield line
-        going = [place for place, line in enumerate(lines) if not line.finish]
-        if not going:
+        following: list[tuple[int, int, list[_Line]]] = []  # the state gone on from, the token, those who say it
+        for place, (lines, said) in enumerate(zip(together, said_of(logits), strict=True)):
+            for token, some in _chosen(lines, said, decoding).items():
+                yield from some
+                if not some[0].finish:
+                    following.append((place, token, some))
+        if not following:
             return
+        places, tokens = [place for place, _, _ in following], [token for _, token, _ in following]
         with torch.inference_mode():
-            if len(going) < len(lines):
-                lines, state = [lines[place] for place in going], speaker.pick(state, torch.tensor(going))
-            logits, state = speaker.step(torch.tensor([line.prefix.tokens[-1] for line in lines]), state)
+            state = state if places == list(range(len(together))) else speaker.pick(state, torch.tensor(places))
+            logits, state = speaker.step(torch.tensor(tokens), state)
+        together = [lines for _, _, lines in following]
+
+
+def _chosen(lines: list[_Line], logits: np.ndarray, decoding: Decoding) -> dict[int, list[_Line]]:
+    """Choose the next token of lines that have said the same, from logits (V,): token -> the lines that say it, gone on or finished."""
+    prefix, rules, spelling = lines[0].prefix, lines[0].rules, lines[0].prefix.spelling
+    choice, normaliser = Choice(decoding, logits, rules, prefix), log_normaliser(logits)
+    found: dict[int, list[_Line]] = {}
+    for line in lines:
+        found.setdefault(choice.next(line.generator), []).append(line)
+    for token, some in found.items():
+        longer, finish = prefix, "stuck" if token == NOTHING else "end" if token == spelling.end else ""
+        if not finish:
+            longer = prefix.then(token)
+            finish = "length" if len(longer) >= decoding.most else ""
+        for line in some:
+            line.prefix, line.finish = longer, finish
+            line.total += 0.0 if token == NOTHING else float(logits[token]) - normaliser
+    return found
 
 
 def said_of(logits: Tensor) -> np.ndarray:
