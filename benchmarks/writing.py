@@ -21,8 +21,9 @@ import torch
 
 from m6rec.base.storage import write_json
 from m6rec.language_model.config import Decoding
-from m6rec.language_model.decoding import Decoded, decode
-from m6rec.serving.engine.how_to_write import DRAFTS, TEMPERATURES
+from m6rec.language_model.decoding import decode
+from m6rec.language_model.sampling import sample
+from m6rec.serving.engine.how_to_write import DRAFTS, SAID, TEMPERATURES
 from m6rec.tasks.drafts import by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, spelling_of
 from m6rec.tasks.known_words import Ends, KnownWords
@@ -77,19 +78,22 @@ class Ours:
         decoding = Decoding(most=self.part.write.configs["reason"].longest, **WAYS[way])
         found = self._decoded(examples, rows, decoding, banned=False)
         if truth:
-            true = {row: [one for one in texts if not self._untrue(examples, row, one.text)] for row, texts in found.items()}
+            true = {row: [text for text in texts if not self._untrue(examples, row, text)] for row, texts in found.items()}
             left = np.array([row for row, texts in true.items() if not texts], dtype=np.int64)
             found = true | self._decoded(examples, left, decoding, banned=True)
-        drafts = decoding.method == "nucleus"
-        texts = [[one.text for one in found[row]] for row in rows.tolist()]
-        return [some[by_agreement(some)[0]] if drafts else some[0] for some in texts]
+        return [found[row][0] for row in rows.tolist()]
 
-    def _decoded(self, examples: WriteExamples, rows: np.ndarray, decoding: Decoding, *, banned: bool) -> dict[int, list[Decoded]]:
-        found: dict[int, list[Decoded]] = {}
-        for some, speaker in speakers(self.part, examples, self.model, rows):
-            own = [self._masks(examples, row, banned) + self.length * (decoding.method == "nucleus") for row in some.tolist()]
-            texts = decode(speaker, decoding, spelling=self.spelling, rows=len(some), own=own)
-            found |= dict(zip(some.tolist(), texts, strict=True))
+    def _decoded(self, examples: WriteExamples, rows: np.ndarray, decoding: Decoding, *, banned: bool) -> dict[int, list[str]]:
+        """The texts of each row, the best first."""
+        found: dict[int, list[str]] = {}
+        for row, speaker in speakers(self.part, examples, self.model, rows):
+            drawn = decoding.method == "nucleus"
+            masks = self._masks(examples, row, banned) + self.length * drawn
+            texts = [one.text for one in decode(speaker, decoding, masks, spelling=self.spelling)[0]]
+            if drawn:
+                said = sample(speaker, 1, SAID, spelling=self.spelling, most=decoding.most, seed=decoding.seed)[0]
+                texts = [texts[place] for place in by_agreement(texts, said)]
+            found[row] = texts
         return found
 
     def _known(self, examples: WriteExamples, row: int) -> set[str]:

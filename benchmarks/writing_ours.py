@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import polars as pl
 import torch
 
 from m6rec.config import M6RecConfig, load_config
-from m6rec.language_model.speaking import WriterSpeaker
+from m6rec.language_model.decoding import Speaker
 from m6rec.tasks.write import WriteBatch, WriteExamples
 from m6rec.tasks.write_part import WritePart
 from m6rec.training.pipeline import open_run, train
@@ -80,18 +80,14 @@ def without_features(examples: WriteExamples) -> WriteExamples:
     return replace(examples, rows=replace(examples.rows, about=[""] * len(examples.rows)))
 
 
-def speakers(
-    part: WritePart, examples: WriteExamples, model: Any, rows: np.ndarray, together: int = 32
-) -> list[tuple[np.ndarray, WriterSpeaker]]:
-    """A Speaker for every few of the rows."""
-    write, found = part.write, []
+def speakers(part: WritePart, examples: WriteExamples, model: Any, rows: np.ndarray) -> Iterator[tuple[int, Speaker]]:
+    """Each row and a Speaker for its texts."""
+    write = part.write
     write.bind(examples)
-    for start in range(0, len(rows), together):
-        some = rows[start : start + together]
+    for row in rows.tolist():
         with torch.no_grad():
-            read = write.read(model, WriteBatch(KIND, some, -1))
-        found.append((some, WriterSpeaker(model, write.writer, write.option(KIND), read, write.bos_id)))
-    return found
+            read = write.read(model, WriteBatch(KIND, np.array([row]), -1))
+        yield row, part.speaking(model, KIND, read)
 
 
 __all__ = ["KIND", "prepare", "speakers", "trained", "without_features"]

@@ -17,7 +17,7 @@ from m6rec.base.errors import ConfigError, DataError, Interrupted, UnknownItemEr
 from m6rec.language_model.quick_speaking import QuickSpeaker
 from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.recommender import Recommender
-from m6rec.serving.engine.how_to_write import HowToWrite
+from m6rec.serving.engine.how_to_write import DRAFTS, HowToWrite
 from m6rec.tasks.drafts import least_words
 from m6rec.tasks.write import VALIDATION, Write, WriteBatch
 from m6rec.tasks.write_part import WriteRequest
@@ -345,9 +345,9 @@ def test_drafts_that_agree_are_true_and_of_the_usual_length(rec: Recommender) ->
     assert free[0] == free[1]
     assert word_count(free[0].text) >= least_words(usual)
     assert word_count(rec.write("reason", "u01", "i05", decoding="agreed", words=(1, 3), check=False).text) <= 3
-    # The first is the one that the drafts agree on: the same drafts, drawn as nucleus, put into that order.
+    # The first is one of the drafts: the same ones, drawn as nucleus.
     drawn = rec.write(
-        "reason", "u01", "i05", decoding="nucleus", seed=2, temperature=0.5, n=16, check=False, words=(least_words(usual), 99)
+        "reason", "u01", "i05", decoding="nucleus", seed=2, temperature=0.5, n=DRAFTS, check=False, words=(least_words(usual), 99)
     )
     assert free[0].text in {drawn.text, *(one.text for one in drawn.others)}
     checked = rec.write("reason", "u01", "i05", decoding="agreed", seed=2, n=4)

@@ -19,6 +19,7 @@ from m6rec.language_model.model import LanguageModel
 from m6rec.language_model.quick_speaking import QuickSpeaker, may_be_quick
 from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.language_model.spelling import sentence_count
+from m6rec.language_model.writing import ReadSources
 from m6rec.language_model.writing_arrays import WriterArrays
 from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
@@ -268,8 +269,11 @@ class WritePart:
             histories.offsets[1:] if "history" in config.reads else histories.offsets[:-1],
             write.writing.slots if "history" in config.reads else 0,
         )
-        option = write.option(name)
-        read = write.writer.read(model, sources(tokens, slots), option)
+        return self.speaking(model, name, write.writer.read(model, sources(tokens, slots), write.option(name)))
+
+    def speaking(self, model: LanguageModel, name: str, read: ReadSources) -> Speaker:
+        """A Speaker over what was read for a task: in plain arrays where that says the same."""
+        write, option = self.write, self.write.option(name)
         if not may_be_quick(model, write.writer):
             return WriterSpeaker(model, write.writer, option, read, write.bos_id)
         return QuickSpeaker(self._arrays_of(model), option, read, write.bos_id)

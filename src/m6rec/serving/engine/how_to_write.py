@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DECODINGS = ("beam", "greedy", "nucleus", "agreed")
 MOST_TEXTS = 64
 MOST_TEMPERATURE = 10.0
-DRAFTS = 16  # drawn by decoding agreed
+DRAFTS, SAID = 48, 64  # of decoding agreed: drafts that are drawn, and texts as the model says them that these are held against
 TEMPERATURES = {"agreed": 0.5}  # where none is said, else 1: bold drafts agree on less than the model is sure of
 
 

@@ -19,11 +19,12 @@ from m6rec.explanation.lexicon import Lexicon
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import Speaker, Streamed, decode, stream
 from m6rec.language_model.masks import Mask
+from m6rec.language_model.sampling import sample
 from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
-from m6rec.serving.engine.how_to_write import DRAFTS, MOST_TEXTS, HowToWrite, check_kind
+from m6rec.serving.engine.how_to_write import DRAFTS, MOST_TEXTS, SAID, HowToWrite, check_kind
 from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.written_facts import check_written_in, limits, numbers_of, telling_of
 from m6rec.tasks.drafts import by_agreement, least_words
@@ -171,11 +172,13 @@ class Writing(Changing):
         Of texts of a beam, and of drafts in the order of their agreement, the truer one goes first; else the order of the search stays.
         """
         written: dict[str, tuple[Written, bool]] = {}
+        longest, agreed = write_part(self.scorer).write.configs[kind].longest, ask.decoding == "agreed"
+        said = sample(speaker, 1, SAID, spelling=self._spelling(), most=longest, seed=ask.seed)[0] if agreed else []
         for turn in range(ROUNDS):
             decoding = self._decoding(kind, ask, turn)
             texts = decode(speaker, decoding, masks, spelling=self._spelling())[0]
             told = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in texts]
-            for place in by_agreement([one.text for one in told]) if ask.decoding == "agreed" else range(len(told)):
+            for place in by_agreement([one.text for one in told], said) if agreed else range(len(told)):
                 whole = bool(told[place].text) and texts[place].finish != "stuck"
                 written.setdefault(told[place].text.casefold(), (told[place], whole))
             if sum(whole for _, whole in written.values()) >= ask.n or ask.decoding == "greedy" or decoding.beams == MOST_TEXTS:
