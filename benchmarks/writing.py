@@ -89,9 +89,10 @@ class Ours:
         for row, speaker in speakers(self.part, examples, self.model, rows):
             drawn = decoding.method == "nucleus"
             masks = self._masks(examples, row, banned) + self.length * drawn
-            texts = [one.text for one in decode(speaker, decoding, masks, spelling=self.spelling)[0]]
+            own = decoding.model_copy(update={"seed": row})  # as in the product: draws of its own
+            texts = [one.text for one in decode(speaker, own, masks, spelling=self.spelling)[0]]
             if drawn:
-                said = sample(speaker, 1, SAID, spelling=self.spelling, most=decoding.most, seed=decoding.seed)[0]
+                said = sample(speaker, 1, SAID, spelling=self.spelling, most=own.most, seed=own.seed)[0]
                 texts = [texts[place] for place in by_agreement(texts, said)]
             found[row] = texts
         return found

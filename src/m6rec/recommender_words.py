@@ -206,8 +206,8 @@ class AnswersInWords(AnswersUnseen):
             language: of the text; None: as it comes.
             about: words or features that should be named.
             decoding: beam: the likeliest found by `beams` side by side; greedy: the likeliest word each time; nucleus: drawn by `seed` among the
-                likeliest words that hold `top_p` of the probability, at `temperature` (None: 1); agreed: of 16 such drafts at 0.5, none much
-                shorter than what was read of the kind, the one that says most of what the others say.
+                likeliest words that hold `top_p` of the probability, at `temperature` (None: 1); agreed: of 48 such drafts at 0.5, none much
+                shorter than what was read of the kind, the one most like 64 texts drawn as the model says them.
             words: least and most words.  banned: words that must not be written.  n: texts, the others in `others`.
             check: whether what is said of the item is held against the item and the history; what is not true is taken out and stands in `dropped`.
 

@@ -5,6 +5,7 @@ Shapes: B texts.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -152,6 +153,7 @@ class Writing(Changing):
 
     def write(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Written:
         """A text, and the others of n; see `Recommender.write`."""
+        ask = _of_their_own(ask, kind, user, item, about)
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
             masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
@@ -200,6 +202,7 @@ class Writing(Changing):
 
         Where nothing is left of it, what `write` finds by searching wider comes in one piece.
         """
+        asked, ask = ask, _of_their_own(ask, kind, user, item, about)
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
             masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
@@ -211,7 +214,7 @@ class Writing(Changing):
             if said:
                 begun = True
                 yield said
-        if not begun and (text := self.write(kind, user, item, ask=ask, **about).text):
+        if not begun and (text := self.write(kind, user, item, ask=asked, **about).text):
             yield text
 
     def _facts(self, kind: str, item: str | None, user: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> Facts | None:
@@ -297,6 +300,12 @@ class Writing(Changing):
                 bounds = limits(self.scorer.catalogue.bag.language)
             said += self.scorer.reader.wording.items(self.items.rows([row]))
         return KnownWords(part.inputs.vocabulary, words_in(said), words_in(ask.banned), numbers, bounds)
+
+
+def _of_their_own(ask: HowToWrite, kind: str, user: str | None, item: str | None, about: Mapping[str, Any]) -> HowToWrite:
+    """With a seed of this request's own: of people about whom much the same is said not all should get the same draws of it."""
+    told = sorted((name, str(value)) for name, value in about.items() if value is not None and len(value))
+    return replace(ask, seed=zlib.crc32(repr((ask.seed, kind, user, item, told)).encode()))
 
 
 def _checked(kind: str, text: str, tokens: list[int], log_probability: float, facts: Facts | None) -> Written:
