@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from m6rec import Recommender
-from m6rec.base.errors import ConfigError, UsageError
+from m6rec.base.errors import ConfigError, UnknownUserError, UsageError
 from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.serving.conversation.asking_back import best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
@@ -26,6 +26,7 @@ from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.reply import pieces
 from m6rec.serving.conversation.understanding import Turn, cleaned, language_of, understand
+from m6rec.serving.engine.candidates import Candidates
 from m6rec.text.phrases import Phrases, built_in, built_in_phrases
 
 FILMS = ["Heat", "Up", "The Red Lantern", "Night Train", "It", "Blue Harbour (1999)", "Blue Harbour (2011)", "红灯笼"]
@@ -478,6 +479,19 @@ def test_on_the_command_line(m6rec: Callable[..., Any], tiny_run: Path, monkeypa
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
     assert m6rec("chat", tiny_run, "--json").json()["intent"] == "greet"
     assert "no file" in m6rec("chat", tiny_run, "--faq", "nowhere.csv").error(1)
+
+
+def test_somebody_or_a_place_that_nobody_knows_is_told(rec: Recommender, m6rec: Callable[..., Any], tiny_run: Path) -> None:
+    with pytest.raises(UnknownUserError, match="'nobody' is not known"):
+        rec.conversation("nobody")
+    with pytest.raises(UsageError, match="there is no scenario 'mars'"):
+        rec.chat([{"role": "user", "content": "hi"}], scenario="mars")
+    assert "'nobody' is not known" in m6rec("chat", tiny_run, "--user", "nobody").error(1)
+
+
+def test_candidates_without_vectors_are_picked_like_others() -> None:
+    picked = Candidates(np.array([5, 3, 4]), np.array([2.0, 1.5, 1.0], np.float32)).at(np.array([2, 0]))
+    assert (picked.items.tolist(), picked.scores.tolist(), len(picked.vectors)) == ([4, 5], [1.0, 2.0], 0)
 
 
 def test_a_conversation_is_of_its_own(rec: Recommender) -> None:

@@ -93,6 +93,20 @@ def test_nothing_liked_disliked_or_shown_comes_again(form: Form) -> None:
     assert form.answer(Person(), 3), "somebody who says nothing gets a list too"
 
 
+def test_further_words_that_only_rule_out_are_added_and_others_take_the_place(form: Form) -> None:
+    person = Person()
+    for told, interests in [
+        ("running", "running"),
+        ("under 500", "running; under 500"),
+        ("not Oakline", "running; under 500; not Oakline"),
+    ]:
+        form.hear(person, told)
+        assert person.interests == interests
+    form.hear(person, "hiking")
+    assert (person.interests, person.earlier) == ("hiking", ["running; under 500; not Oakline"])
+    assert person.plain()["earlier"] == person.earlier
+
+
 def test_marks_by_number() -> None:
     assert marks("1 4,-3", 5) == ([0, 3], [2])
     assert marks("more comedies", 5) is None
@@ -123,6 +137,11 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
     found = json.loads(m6rec("onboard", tiny_run, "-k", 3, "--json").out)
     assert found["interests"] == "running"
     assert len(found["answers"]) == 3
+
+    piped(monkeypatch, "", "", "", "running", "m", "hiking", "")
+    lines = m6rec("onboard", tiny_run, "-k", 3).out.splitlines()
+    listed = [line.split()[1] for line in lines if line[:1].isdigit() and len(line.split()) > 1]
+    assert len(listed) == len(set(listed)) == 9  # passed over in the first list: not in the list of other words either
 
     piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
     assert "Nothing is left that fits: price > 5000 and price < 1 exclude each other" in m6rec("onboard", tiny_run).out

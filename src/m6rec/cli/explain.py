@@ -93,9 +93,7 @@ def explain(
 def show(found: Explanation) -> None:
     """One explanation in a terminal."""
     stands = f"number {found.rank}" if found.rank else "not in the list"
-    print_lines(
-        [f"{found.title} ({found.item_id}): {found.task or 'log probability'} {found.score:.4f}, {stands}", found.reason, *found.said]
-    )
+    print_lines([f"{found.title} ({found.item_id}): {found.task or 'score'} {found.score:.4f}, {stands}", found.reason, *found.said])
     rows = [[KINDS.get(one.kind, one.kind), f"{one.lift:+.4f}", _percent(one.share), one.title] for one in shortened(found)]
     print_lines(["", *columns(rows, ["evidence", "lift", "share", "without it"], right=(1, 2))])
     for what, given in (("event", found.attributions), ("field", found.field_attributions)):

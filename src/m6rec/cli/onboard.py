@@ -86,7 +86,7 @@ def _refined(form: Form, person: Person, talk: _Talk, k: int) -> list[Scored]:
                 talk.line(f"{error}.")
                 continue
             if found is None:
-                person.interests, person.shown = told, []
+                form.hear(person, told)
             else:
                 person.liked += [answers[place].item_id for place in found[0]]
                 person.disliked += [answers[place].item_id for place in found[1]]

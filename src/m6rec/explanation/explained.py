@@ -43,7 +43,8 @@ LEAST_CITED = 0.5  # of what the first event named lowers the score: a further o
 class Explanation:
     """Why one item stands where it stands for somebody.
 
-    score      what `rank` answers: log probability, or the answer of `task`      rank  its place in the list that is recommended, from 1; 0: in none
+    score      what `rank` answers: log probability and what is added to it, or the answer of `task`
+    rank       its place in the list that is recommended, from 1; 0: in none
     evidence   what moved the score, the largest lift first
     parts      what each part of the mixture gives to the probability, shares
     reason     in words, "" where words were not asked for      cited  ids of the events that it names

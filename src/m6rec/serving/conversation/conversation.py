@@ -67,9 +67,13 @@ class Talker:
         self._made_for = items
 
     def start(self, person: Person | None = None) -> Conversation:
-        """A new conversation."""
+        """A new conversation. Raises UnknownUserError, UsageError: a person or a scenario that nobody knows."""
+        person = person or Person()
+        if person.user is not None:
+            self.engine._user(person.user)
+        self.engine._scenario(person.scenario)
         self.refresh()
-        return Conversation(self, person or Person())
+        return Conversation(self, person)
 
     def chat(self, messages: Sequence[Mapping[str, Any]], person: Person | None = None, manner: Manner = PLAIN) -> ChatReply:
         """The reply to the last of `messages`, which is the person's.

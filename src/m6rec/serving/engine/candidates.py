@@ -20,7 +20,7 @@ class Candidates:
     scores   float32 (C,): log probabilities (and what is added to them), or those of the task that orders; numbers and levels as they are
     parts    what each part of the mixture gives to the probability, name -> float32 (C,); empty where no mixture was asked
     labels   what tasks on candidates say, name -> float32 (C,) or (C, L), for the tasks that were asked
-    vectors  float32 (C, W): of the items
+    vectors  float32 (C, W): of the items; (0, 0) where nobody asked for them
     cache    whether what was read and found for the person before was used
     degraded what was left out for want of time
     """
@@ -44,5 +44,5 @@ class Candidates:
             scores=self.scores[order],
             parts={name: part[order] for name, part in self.parts.items()},
             labels={name: said[order] for name, said in self.labels.items()},
-            vectors=self.vectors[order],
+            vectors=self.vectors[order] if len(self.vectors) else self.vectors,
         )

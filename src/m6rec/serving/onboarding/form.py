@@ -62,17 +62,25 @@ class Question:
 
 @dataclass
 class Person:
-    """What is known so far of whoever fills in the form. liked and disliked are item ids; shown: what stood in a list before."""
+    """What is known so far of whoever fills in the form. liked and disliked are item ids; shown: what stood in a list before; earlier: interests that
+    others took the place of."""
 
     profile: dict[str, Any] = field(default_factory=dict)
     interests: str = ""
     liked: list[str] = field(default_factory=list)
     disliked: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"profile": self.profile, "interests": self.interests, "liked": self.liked, "disliked": self.disliked}
+        return {
+            "profile": self.profile,
+            "interests": self.interests,
+            "earlier": self.earlier,
+            "liked": self.liked,
+            "disliked": self.disliked,
+        }
 
 
 class Form:
@@ -112,6 +120,14 @@ class Form:
         order = [int(column) for column in np.argsort(-counts, kind="stable") if counts[column] > 0]
         said = [catalogue.bag.features[column][1] for column in order]
         return list(dict.fromkeys(value for value in said if not value.isdigit()))[:most]
+
+    def hear(self, person: Person, told: str) -> None:
+        """Further words: those that only rule out or limit ("not boots", "under 50") are added to what was asked for, others take its place."""
+        if person.interests and self.engine.understood(told).wanted.strip(" ,;.，；。、"):
+            person.earlier.append(person.interests)
+            person.interests = told
+        else:
+            person.interests = "; ".join(part for part in (person.interests, told) if part)
 
     def answer(self, person: Person, k: int = 10) -> list[Scored]:
         """The next list: nothing liked, disliked or shown before stands in it."""
