@@ -262,6 +262,21 @@ def test_a_written_reason_is_held_against_the_facts_and_cites_what_it_names(rec:
     assert empty.dropped == (titles["i33"],)
 
 
+def test_a_written_reason_that_leaves_out_what_moved_the_score_gives_way(rec: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = dict(zip(rec.engine.items.ids.ids, rec.engine.items.titles(), strict=True))
+    plain = rec.explain(history=HISTORY, item="i20", by="template")
+    idle = next(one for one in HISTORY if one not in plain.cited)
+    for said in ("It suits you.", f"You liked {titles[idle]}."):
+        monkeypatch.setattr("m6rec.serving.engine.explaining._writer", lambda *given, said=said, **reader: lambda about: said)
+        found = rec.explain(history=HISTORY, item="i20")
+        assert (found.reason, found.cited, found.written) == (plain.reason, plain.cited, False)
+    # Where no event moved it, a value or a typed word that did must be named.
+    assert rec.explain(text="running", item="i20", by="template").reason == "You asked for “running”."
+    for said, kept in (("It suits you.", False), ("It suits you for running.", True)):
+        monkeypatch.setattr("m6rec.serving.engine.explaining._writer", lambda *given, said=said, **reader: lambda about: said)
+        assert rec.explain(text="running", item="i20").written == kept, said
+
+
 def test_a_model_without_a_writer_says_so(rec: Recommender) -> None:
     with pytest.raises(UsageError, match="this model has no task that writes"):
         rec.explain(history=HISTORY, item="i20", by="reason")

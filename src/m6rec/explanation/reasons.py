@@ -19,6 +19,7 @@ from m6rec.explanation.question import PROFILE, WORD
 from m6rec.explanation.reason_words import Cited, Told, reason, shared_values
 from m6rec.explanation.subject import Subject
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
+from m6rec.text.words import normalise
 
 LEAST_SAID = 0.1  # share of the lifts of its kind from which a word, a field or a value is said
 MOST_SAID = 3
@@ -67,15 +68,20 @@ def by_template(subject: Subject, lexicon: Lexicon, told: Told, language: str) -
 
 
 def by_writer(subject: Subject, lexicon: Lexicon, told: Told, language: str, writer: Writer) -> Worded:
-    """The written sentence without what is not true; that of the templates where nothing is left of it."""
+    """The written sentence without what is not true; that of the templates where nothing is left of it, or where it leaves out what moved the score: it
+    names none of the events that did, or where none did, no value and no typed word."""
     facts = replace(facts_for(subject, lexicon), telling=lexicon.telling)
     checked = check(writer([*(value for _, value in told.values), *told.typed]), facts)
     dropped = tuple(claim.text for claim in checked.dropped)
-    if not checked.text:
+    past = dict.fromkeys(subject.question.whole.histories.items.tolist())
+    cited = tuple(named_rows(checked, facts, [row for row in past if row != subject.item])) if checked.text else ()
+    moved = {subject.items.ids.dense(one.item_id) for one in told.events}
+    words = [*(value for _, value in told.values), *told.typed]
+    says = not moved.isdisjoint(cited) if moved else not words or any(normalise(word) in normalise(checked.text) for word in words)
+    if not checked.text or not says:
         plain = by_template(subject, lexicon, told, language)
         return Worded(plain.text, plain.cited, (*dropped, *plain.dropped))
-    past = dict.fromkeys(subject.question.whole.histories.items.tolist())
-    return Worded(checked.text, tuple(named_rows(checked, facts, [row for row in past if row != subject.item])), dropped, True)
+    return Worded(checked.text, cited, dropped, True)
 
 
 def facts_for(subject: Subject, lexicon: Lexicon) -> Facts:
