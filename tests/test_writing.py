@@ -328,6 +328,15 @@ def test_wrong_ways_to_write_are_one_line(rec: Recommender) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_a_profile_that_a_task_does_not_read_is_told(rec: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = rec.engine.scorer.writing
+    assert part is not None
+    deaf = part.write.configs["search"].model_copy(update={"reads": ["history"]})
+    monkeypatch.setitem(part.write.configs, "search", deaf)
+    with pytest.raises(UsageError, match="'search' reads no profile; it reads: history; leave profile out"):
+        rec.write("search", "u01", profile="likes running")
+
+
 def test_several_texts_differ_and_none_is_empty(rec: Recommender) -> None:
     for decoding in ("beam", "nucleus"):
         told = rec.write("reason", "u01", "i01", decoding=decoding, n=3, words=(1, 3), check=False)

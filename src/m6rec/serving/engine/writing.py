@@ -134,7 +134,11 @@ class Writing(Changing):
             )
         if user is None and item is None and history is None and text is None and profile is None and not about:
             raise UsageError("nothing to write about; give user, item, history, text, profile or about")
-        texts = texts_named(part, kind, text)
+        texts, reads = texts_named(part, kind, text), part.write.configs[kind].reads
+        if profile is not None and "profile" not in reads:
+            raise UsageError(
+                f"the write task {shown(kind)} reads no profile; it reads: {', '.join(reads)}; leave profile out, or say about=[...]"
+            )
         requests = self._request(user, history, None, profile, scenario)
         row = -1 if user is None else self._user(user)
         place = -1 if item is None else self._item(item)
