@@ -308,7 +308,7 @@ class Writing(Changing):
 
 def _of_their_own(ask: HowToWrite, kind: str, user: str | None, item: str | None, about: Mapping[str, Any]) -> HowToWrite:
     """With a seed of this request's own: of people about whom much the same is said not all should get the same draws of it."""
-    told = sorted((name, str(value)) for name, value in about.items() if value is not None and len(value))
+    told = sorted((name, said) for name, value in about.items() if value is not None and (said := str(value).strip("()[]{}")))
     return replace(ask, seed=zlib.crc32(repr((ask.seed, kind, user, item, told)).encode()))
 
 
