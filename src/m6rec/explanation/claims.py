@@ -148,7 +148,8 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
     for one, span in zip(found, spans, strict=True):
         clause = _clause_of(clauses, span[0])
         about = _about(scopes, clause, span[0])
-        true = facts.true(one.phrase, "either" if one.fields == (NAME,) and about == "item" else about)
+        past = one.fields == (NAME,) and about == "item" and not (facts.telling and _alone(text, said, clauses, clause, spans, words))
+        true = facts.true(one.phrase, "either" if past else about)
         if NAME not in one.fields and clause is not None and _denied(said, clause, one.first, words):
             true = not true
         kind = "name" if NAME in one.fields else "value"
@@ -162,7 +163,6 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
         pairs = is_spaceless(sequence[0])
         phrases = [" ".join(pair) for pair in pairwise(sequence)] if pairs else sequence
         true = all(facts.true(phrase, "item" if about == "item" else "either") or facts.asked.has(phrase) for phrase in phrases)
-        true = true or (clause is not None and _denied(said, clause, first, words))
         claims.append(Claim("word", text[start:end], start, end, "", "item" if about == "either" else about, true))
     for match in numbers:
         clause = _clause_of(clauses, match.start())
@@ -281,6 +281,15 @@ def _about(scopes: Mapping[Clause, tuple[int, str]], clause: Clause | None, plac
     if cue is None:
         return "item"
     return cue[1] if place >= cue[0] else "either"
+
+
+def _alone(
+    text: str, said: Sequence[Unit], clauses: Sequence[Clause], clause: Clause | None, spans: Sequence[tuple[int, int]], words: Words
+) -> bool:
+    """Whether a sentence is nothing but what it names: "Pruning shears." in a text that a model wrote is what the item is said to be."""
+    if clause is None or not is_element(text, said, clause, spans, words):
+        return False
+    return sum(one.sentence == clause.sentence for one in clauses) == 1
 
 
 def _clause_of(clauses: Sequence[Clause], place: int) -> Clause | None:
