@@ -125,6 +125,7 @@ class Phrases:
         """Every word of the language that stands here."""
         patterns = [*self.cues.values(), *self.fields.values(), *self.places.values(), *self.lists.values()]
         patterns += [words for signs in self.comparatives.values() for words in signs.values()]
+        patterns += [_patterns(group) for group in self.same]
         return self.plain | {word for some in patterns for pattern in some for word in pattern.split()}
 
     @classmethod

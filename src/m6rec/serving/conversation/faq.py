@@ -99,12 +99,13 @@ class Faq:
         """A file with columns question and answer. Raises DataError."""
         return cls(faq_table(path)[0], states, precision, plain, same)
 
-    def find(self, text: str, *, sure: bool = False, wide: bool = False) -> Known | None:
+    def find(self, text: str, *, sure: bool = False, wide: bool = False, catalogue: Collection[str] = ()) -> Known | None:
         """The known question that `text` asks; None where it is none of them.
 
         Args:
             sure: whether it is known to be one of them, so that being nearest to one is enough.
             wide: whether a text whose words one answer covers is one too, far as it may be from every known question.
+            catalogue: words of the text that items have. Beside them the answer has another word of the text, or the question is hit squarely.
         """
         if not text.strip():
             return None
@@ -120,11 +121,30 @@ class Faq:
         best = int(np.where(near | (covered >= COVERED), self._fused([text], scores[None], covered[None])[0], -np.inf).argmax())
         if sure and content and self._reading is None and not covered[best] > 0:
             return None  # nothing is left to tell one answer from another
-        if scores[best] < (1 + self.threshold) / 2 and (not content or self._words.undecided(text)):
+        squarely = scores[best] >= (1 + self.threshold) / 2
+        if not squarely and (not content or self._words.undecided(text) or not self._words.shares(text, best, catalogue)):
             return None
         mine = np.flatnonzero(self.codes == best)
         question = int(mine[nearness[mine].argmax()])
         return Known(self.questions[question], str(self.answers[best]), float(scores[best]), float(covered[best]))
+
+    def pointed(self, text: str, catalogue: Collection[str] = ()) -> Known | None:
+        """The known question whose answer the groups of words in `text` point to, whatever else it says; see `AnswerWords.pointed`."""
+        answer = self._words.pointed(text, catalogue)
+        if answer is None:
+            return None
+        mine = np.flatnonzero(self.codes == answer)
+        nearness = self._nearness([text], self.share)[0, mine]
+        covered = float(self._words.scores([text])[0, answer])
+        return Known(self.questions[mine[int(nearness.argmax())]], str(self.answers[answer]), float(nearness.max()), covered)
+
+    def elsewhere(self, text: str) -> bool:
+        """Whether `text` asks for something that no known question is about, by the groups of its words."""
+        return self._words.elsewhere(text)
+
+    def beside(self, text: str, catalogue: Collection[str]) -> bool:
+        """Whether `text` says a word of the catalogue that no known question and no answer has."""
+        return self._words.beside(text, catalogue)
 
     def best(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """For each text the answer that fits best, whatever the threshold: (codes int64 (T,) into `answers`, scores float32 (T,))."""

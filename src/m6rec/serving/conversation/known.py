@@ -15,17 +15,25 @@ from m6rec.text.words import is_spaceless
 FEW_SIGNS = 2  # characters of a script without spaces that make a word
 
 
-def known_answer(faq: Faq, turn: Turn) -> str | None:
+def known_answer(faq: Faq, turn: Turn, phrases: Phrases, engine: Engine) -> str | None:
     """The answer to a known question. A wish is one only where it is put as a question, hits it squarely, or says little else."""
-    found = faq.find(turn.unnamed, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"))
-    if found is None:
+    had, words = _of_catalogue(turn, phrases, engine), said(turn.text)
+    pointed = faq.pointed(turn.unnamed, had)
+    wish = phrases.has("recommend", words) and (faq.beside(turn.unnamed, had) or phrases.has("occasion", words))
+    if pointed is not None and (turn.question or pointed.covered >= COVERED or not wish):
+        return pointed.answer
+    found = faq.find(turn.unnamed, sure=turn.told == "faq", wide=turn.intent in ("question", "unclear"), catalogue=had)
+    if found is None or (faq.elsewhere(turn.unnamed) and not _squarely(faq, found)):
         return None
     sure = turn.told == "faq" and (turn.intent == "question" or found.covered >= COVERED)
     return found.answer if sure or turn.question or turn.intent == "unclear" or _squarely(faq, found) else None
 
 
-def covered_answer(faq: Faq, turn: Turn) -> str | None:
-    """The answer to a known question whose words the turn says, and little else."""
+def covered_answer(faq: Faq, turn: Turn, phrases: Phrases, engine: Engine) -> str | None:
+    """The answer to a known question whose words the turn says, and little else, or which its words point to."""
+    pointed = faq.pointed(turn.unnamed, _of_catalogue(turn, phrases, engine))
+    if pointed is not None:
+        return pointed.answer
     found = faq.find(turn.unnamed, wide=True)
     return found.answer if found is not None and (found.covered >= COVERED or _squarely(faq, found)) else None
 
@@ -54,6 +62,11 @@ def says_so(turn: Turn, phrases: Phrases) -> bool:
     """Whether words of the turn ask for a person or are angry, whatever a task says."""
     words = said(turn.text)
     return any(phrases.has(cue, words) for cue in ("hand_over", "anger", "awful"))
+
+
+def _of_catalogue(turn: Turn, phrases: Phrases, engine: Engine) -> list[str]:
+    """The words of a turn that items have."""
+    return [word for word in said(turn.unnamed).words if word not in phrases.plain and engine.understands(word)]
 
 
 def _squarely(faq: Faq, found: Known) -> bool:

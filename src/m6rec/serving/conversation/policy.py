@@ -58,7 +58,7 @@ class Policy:
         if agrees_to_person(said(turn.text), state.transcript, phrases, self.phrases):
             return self._hand_over(turn, state, phrases, "person")
         if turn.intent in ("hand_over", "anger") and self.faq is not None and not says_so(turn, phrases):
-            known = covered_answer(self.faq, turn)  # a task alone takes it for that: a question that is known is answered
+            known = covered_answer(self.faq, turn, phrases, self.engine)  # a task alone takes it for that: a question that is known is answered
             if known is not None:
                 return self._made(phrases, "faq", known)
         if turn.intent == "hand_over":
@@ -67,7 +67,7 @@ class Policy:
             return self._hand_over(turn, state, phrases, "anger")
         if turn.intent == "ask_item":
             plainly = bool(turn.about) and (bool(turn.asked or turn.values) or phrases.has("tell", said(turn.text)))
-            known = None if self.faq is None or plainly else known_answer(self.faq, turn)  # "can I return it?"
+            known = None if self.faq is None or plainly else known_answer(self.faq, turn, phrases, self.engine)  # "can I return it?"
             told = known or self.facts.answer(turn, phrases, state.turns) or phrases.say("unknown_item", state.turns)
             return self._made(phrases, "ask_item" if known is None else "faq", told)
         if turn.intent == "why":
@@ -75,7 +75,7 @@ class Policy:
         known = None
         silent = turn.intent in SMALL or turn.intent == "repeat" or turn.unseen or turn.settles or (turn.feels and not turn.question)
         if self.faq is not None and not silent:
-            known = known_answer(self.faq, turn) or deed_answer(self.faq, turn, phrases, self.phrases, self.engine)
+            known = known_answer(self.faq, turn, phrases, self.engine) or deed_answer(self.faq, turn, phrases, self.phrases, self.engine)
         if known is not None:
             return self._made(phrases, "faq", known)
         if turn.intent == "question":
