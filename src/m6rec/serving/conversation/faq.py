@@ -114,13 +114,13 @@ class Faq:
         if content and not sure:
             nearness = np.where([not own or not own.isdisjoint(content) for own in self._contents], nearness, -1.0)
         scores, covered = self._scores(nearness[None], self.codes)[0], self._words.scores([text])[0]
-        enough = scores.max() >= (min(LEAST, self.threshold) / 2 if sure else self.threshold)
+        enough = scores.max() >= self.threshold
         if not enough and not (wide and covered.max() >= COVERED):
             return None
         near = scores >= scores.max() - CLOSE
         best = int(np.where(near | (covered >= COVERED), self._fused([text], scores[None], covered[None])[0], -np.inf).argmax())
-        if sure and content and self._reading is None and not covered[best] > 0:
-            return None  # nothing is left to tell one answer from another
+        if sure and scores[best] < self.threshold and covered[best] < COVERED:
+            return None  # what fits best is near to no question of its own
         squarely = scores[best] >= (1 + self.threshold) / 2
         if not squarely and (not content or self._words.undecided(text) or not self._words.shares(text, best, catalogue)):
             return None

@@ -109,7 +109,9 @@ class AnswerWords:
                 counts *= 1.0 if most >= 1 else HEARSAY
                 held = {answer: count if count >= 1 or most < 1 else BESIDE for answer, count in held.items()}
                 idf = np.log1p(self.answers * max(held.values()) / sum(held.values())) / np.log1p(self.answers)
-                usual = np.array([min(1.0, 2 * max(held.get(answer, 0.0), 1.0) / asked) for answer, asked in enumerate(self._asked.tolist())])
+                usual = np.array(
+                    [min(1.0, 2 * max(held.get(answer, 0.0), 1.0) / asked) for answer, asked in enumerate(self._asked.tolist())]
+                )
                 found += counts * idf * usual * self._shares(held)
             elif group >= 0:
                 elsewhere += counts
@@ -121,9 +123,17 @@ class AnswerWords:
         """With long words of groups where one of their letters was mistyped; words that the catalogue has are none."""
         words = said(text).words
         for word in words:
-            if len(word) < MISSPELT - 1 or not word.isascii() or word in catalogue or word in self.plain or stem(singular(word)) in self._group:
+            if (
+                len(word) < MISSPELT - 1
+                or not word.isascii()
+                or word in catalogue
+                or word in self.plain
+                or stem(singular(word)) in self._group
+            ):
                 continue
-            meant = [one for form in _forms(word) for one in self._spelt.get(form, ()) if one[0] == word[0] and abs(len(one) - len(word)) < 2]
+            meant = [
+                one for form in _forms(word) for one in self._spelt.get(form, ()) if one[0] == word[0] and abs(len(one) - len(word)) < 2
+            ]
             if meant and word not in meant:
                 words = tuple(meant[0] if one == word else one for one in words)
         return " ".join(words)

@@ -58,7 +58,9 @@ class Policy:
         if agrees_to_person(said(turn.text), state.transcript, phrases, self.phrases):
             return self._hand_over(turn, state, phrases, "person")
         if turn.intent in ("hand_over", "anger") and self.faq is not None and not says_so(turn, phrases):
-            known = covered_answer(self.faq, turn, phrases, self.engine)  # a task alone takes it for that: a question that is known is answered
+            known = covered_answer(
+                self.faq, turn, phrases, self.engine
+            )  # a task alone takes it for that: a question that is known is answered
             if known is not None:
                 return self._made(phrases, "faq", known)
         if turn.intent == "hand_over":
