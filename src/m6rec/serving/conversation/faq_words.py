@@ -30,7 +30,8 @@ GAP = "*"  # in a saying: up to four words
 _GAP = r"(?:\S+ ){0,4}"
 
 Held = dict[int, float]  # answer -> how many of its questions have it
-Saying = tuple[str, re.Pattern[str] | None, frozenset[str], int]  # its words, with gaps as a pattern; the telling ones, its group
+Saying = tuple[str, re.Pattern[str] | None, frozenset[str], bool, int]
+"""Its words, with gaps as a pattern; the telling ones; whether it is a name of its own, like "gift card", which is no card; its group."""
 
 
 class AnswerWords:
@@ -60,7 +61,8 @@ class AnswerWords:
                 if len(said(one).words) == 1 and found:
                     self._group.setdefault(found[0], number)
                 else:
-                    self._sayings.append((_joined(one), _pattern(one), frozenset(found), number))
+                    own = len(found) == len(said(one).words) and GAP not in one
+                    self._sayings.append((_joined(one), _pattern(one), frozenset(found), own, number))
                 for word in said(one).words:
                     if len(word) >= MISSPELT and word.isascii():
                         for form in _forms(word):
@@ -182,15 +184,20 @@ class AnswerWords:
     def _terms(self, text: str) -> list[tuple[str, int]]:
         """Every telling word with its group (-1: none), and ("", group) for groups that several words say; these words count by themselves where known."""
         joined = _joined(text)
-        spoken = [(inside, group) for saying, gaps, inside, group in self._sayings if (gaps.search(joined) if gaps else saying in joined)]
-        inside = frozenset[str]().union(*(some for some, _ in spoken))
+        spoken = [
+            (inside, own, group)
+            for saying, gaps, inside, own, group in self._sayings
+            if (gaps.search(joined) if gaps else saying in joined)
+        ]
+        inside = frozenset[str]().union(*(some for some, _, _ in spoken))
+        parts = frozenset[str]().union(*(some for some, own, _ in spoken if own))
         terms = [
-            (word, -1 if word in inside else self._group.get(word, -1))
+            (word, -1 if word in parts else self._group.get(word, -1))
             for word in self._telling(text)
             if word not in inside or word in self._words or word in self._group
         ]
         have = {group for _, group in terms}
-        return terms + [("", group) for group in dict.fromkeys(group for _, group in spoken) if group not in have]
+        return terms + [("", group) for group in dict.fromkeys(group for _, _, group in spoken) if group not in have]
 
     def _telling(self, text: str) -> list[str]:
         told = [singular(word) for word in words(text) if singular(word) not in self.plain]
