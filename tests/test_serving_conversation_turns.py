@@ -200,6 +200,34 @@ def test_cheaper_than_what_is_named(rec: Recommender) -> None:
     assert (prices < items.frame["price"][row]).all()
 
 
+def test_where_nothing_is_cheaper_it_is_said_once_and_holds_no_longer(rec: Recommender) -> None:
+    items = rec.engine.items
+    cheapest = items.titles()[int(items.frame["price"].arg_min() or 0)]
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    assert talk.say("something for hiking").items
+    reply = talk.say(f"anything cheaper than {cheapest}?")
+    assert not reply.items
+    assert cheapest in reply.text
+    assert not talk.state.constraints
+    assert talk.say("more").text != reply.text
+
+
+def test_no_item_without_a_word_of_the_wish_stands_beside_those_with_one(rec: Recommender) -> None:
+    items = rec.engine.items
+    text = (items.frame["title"] + " " + items.frame["description"].fill_null("")).str.to_lowercase()
+    tags = items.frame["tags"].list.join(" ").fill_null("").str.to_lowercase()
+    talk = rec.conversation(config=ConversationConfig(questions=0, items=20))
+    found = items.ids.many([one.item_id for one in talk.say("something for hiking").items])
+    assert 0 < len(found)
+    assert all("hik" in text[row] or "hik" in tags[row] for row in found.tolist())
+
+
+@pytest.mark.parametrize(("text", "said_so"), [("I hate the second one", True), ("I like the first one", True), ("first aid kit", False)])
+def test_a_place_of_a_list_that_nobody_saw(rec: Recommender, text: str, said_so: bool) -> None:
+    reply = rec.conversation(config=ConversationConfig(questions=0)).say(text)
+    assert (EN.values["sayings"]["none_shown"][0] == reply.text) == said_so
+
+
 def test_a_question_that_one_cannot_tell_is_asked_for_once_more_before_a_person_is(rec: Recommender, tmp_path: Path) -> None:
     FAQ.write_ndjson(tmp_path / "faq.jsonl")
     talk = rec.conversation(config=ConversationConfig(faq=str(tmp_path / "faq.jsonl")))

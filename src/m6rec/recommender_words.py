@@ -16,7 +16,7 @@ from m6rec.recommender_unseen import AnswersUnseen
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation, Talker
 from m6rec.serving.conversation.measured import measured
-from m6rec.serving.conversation.policy import Person
+from m6rec.serving.conversation.offers import Person
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.speaking import ChatStream
 from m6rec.serving.conversation.written import PLAIN, Manner

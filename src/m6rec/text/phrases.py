@@ -23,6 +23,8 @@ ADDED = {  # sayings that came later, and the one that a file without them says 
     "contradiction": "nothing",
     "contrary": "again",
     "only": "unknown_item",
+    "none_shown": "unknown_item",
+    "furthest": "nothing",
     "nearest": "",
     "still": "offer",
     "says": "text_field",

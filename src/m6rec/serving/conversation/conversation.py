@@ -19,7 +19,8 @@ from m6rec.serving.conversation.fitting import strange_words
 from m6rec.serving.conversation.judged import TaskJudge
 from m6rec.serving.conversation.limits import excluding, merged, moved, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
-from m6rec.serving.conversation.policy import Person, Policy
+from m6rec.serving.conversation.offers import Person
+from m6rec.serving.conversation.policy import Policy
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.speaking import ChatStream, Tell
@@ -202,7 +203,13 @@ class Conversation:
             and strange_words(self.state.wishes[-1], talker.phrases, talker.engine)
         ):
             self.state.forget_wish()
+        held = self.state.constraints
         self.state.hear(turn, typed, self._scored(turn))
+        past = self._compared(turn, phrases)
+        if past and typed is not None and self.state.constraints != held and talker.policy.lacking(self.state):
+            others = replace(typed, constraints=without(typed.constraints, past))
+            self.state.constraints = merged(held, others)
+            turn = replace(turn, past=() if talker.policy.lacking(self.state) else past)
         self._loosen(turn)
         self.messages.append({"role": "user", "content": text})
         return turn
@@ -224,13 +231,17 @@ class Conversation:
         """The wish of a turn, taken apart; "cheaper" is held against what was shown last."""
         if turn.beyond or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
             return None
-        shown = list(turn.items) if turn.items else [self.state.focus] if self.state.focus is not None else list(self.state.shown)
-        bounds = [self.talker.facts.bound(field, sign, shown) for field, sign in phrases.compared(said(turn.text))]
-        known = tuple(bound for bound in bounds if bound is not None)
+        known = self._compared(turn, phrases)
         if not turn.wish:
             return Typed("", "", known, "") if known else None
         typed = take_apart(turn.wish, self.talker.fields)
         return replace(typed, constraints=typed.constraints + known) if known else typed
+
+    def _compared(self, turn: Turn, phrases: Phrases) -> tuple[Constraint, ...]:
+        """What "cheaper" and the like mean: less than all that was shown last, or than what is spoken of."""
+        shown = list(turn.items) if turn.items else [self.state.focus] if self.state.focus is not None else list(self.state.shown)
+        bounds = [self.talker.facts.bound(field, sign, shown) for field, sign in phrases.compared(said(turn.text))]
+        return tuple(bound for bound in bounds if bound is not None)
 
     def _scored(self, turn: Turn) -> str:
         """The words of a turn that are scored. Limits are kept by the state, which takes them back, too; here they would hold for ever."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from m6rec.base.contracts import Scored
-from m6rec.serving.asked import Ask
 from m6rec.serving.conversation.asides import agrees_to_person
 from m6rec.serving.conversation.asking_back import CONSIDERED, best_split, openness
 from m6rec.serving.conversation.config import ConversationConfig
@@ -17,6 +16,7 @@ from m6rec.serving.conversation.fitting import Fit, ruled_out, strange_words, su
 from m6rec.serving.conversation.known import covered_answer, deed_answer, known_answer, says_so
 from m6rec.serving.conversation.limits import excluding
 from m6rec.serving.conversation.naming import Names
+from m6rec.serving.conversation.offers import Offers, Person
 from m6rec.serving.conversation.questions import ItemFacts
 from m6rec.serving.conversation.reasons import Told, reasons
 from m6rec.serving.conversation.reply import ChatReply
@@ -34,15 +34,6 @@ SHORT = 3  # words of a wish that may be a bare name
 SMALL = ("greet", "thanks", "bye", "help", "never_mind", "program")
 
 
-@dataclass(frozen=True)
-class Person:
-    """Who is talking: a known user, where they are, and items that rules allow them (bool (N,), None for all)."""
-
-    user: str | None = None
-    scenario: str | None = None
-    allowed: Callable[[], np.ndarray | None] | None = None
-
-
 class Policy:
     """Replies to a turn, given the state after it."""
 
@@ -51,6 +42,7 @@ class Policy:
     ) -> None:
         self.phrases = tuple(phrases)
         self.engine, self.config, self.facts, self.names, self.faq = engine, config, facts, names, faq
+        self.offers = Offers(engine, config.items, phrases)
         self.writer = reply_task(engine) if config.written else None
 
     def reply(self, turn: Turn, state: State, person: Person, phrases: Phrases, manner: Manner = PLAIN) -> ChatReply:
@@ -86,6 +78,8 @@ class Policy:
             return self._made(phrases, turn.intent, phrases.say(turn.intent, state.turns - 1))
         if turn.intent == "repeat":
             return self._repeat(turn, state, person, phrases)
+        if turn.beyond and not state.shown:
+            return self._made(phrases, turn.intent, phrases.say("none_shown", state.turns - 1), asked=True)
         if turn.beyond:
             shown = phrases.several([self._called(item, phrases) for item in state.shown])
             return self._made(phrases, turn.intent, phrases.say("only", state.turns - 1, items=shown), asked=True)
@@ -138,9 +132,9 @@ class Policy:
     def _with_reasons(self, items: Sequence[int], state: State, person: Person, phrases: Phrases, otherwise: str = "") -> list[str]:
         """What the items are called, each with the reasons for it, or with `otherwise` where there are none to tell."""
         wanted = [pair for typed in state.wishes for pair in typed.named]
-        had = {*state.had, *self._events(person)} - {*state.refused}
+        had = {*state.had, *self.offers.events(person)} - {*state.refused}
         told = Told(wanted, frozenset(said(state.wanted).words), state.liked, had)
-        why = reasons(self.engine, self.facts, self._ask(state, person), np.array(items), told, phrases)
+        why = reasons(self.engine, self.facts, self.offers.ask(state, person), np.array(items), told, phrases)
         return [
             phrases.say("reason", title=self._called(item, phrases), reasons=told or otherwise)
             if told or otherwise
@@ -161,32 +155,36 @@ class Policy:
             return self._made(phrases, turn.intent, phrases.say("ask_wish", state.turns - 1), asked=True)
         if self.faq is not None and self._out_of_depth(turn, state, phrases):
             return self._hand_over(turn, state, phrases, "unknown")
-        allowed = self._allowed(state, person)
+        if turn.past:
+            return self._nothing_past(turn, state, phrases)
+        allowed = self.offers.allowed(state, person)
         unmet = self._unmet(turn, state, allowed, phrases)
         if unmet:
             return self._made(phrases, turn.intent, _joined(heard, unmet), asked=True)
-        fit = self._fit(state)
-        fresh = allowed & self._unseen(state)
+        fit = self.offers.fit(state)
+        fresh = allowed & self.offers.unseen(state)
         unwanted = Fit(self.engine, ruled_out(state.wishes, self.phrases)).counts > 0
         fresh = fresh & ~unwanted if (fresh & ~unwanted).any() else fresh
         if turn.intent in AGAIN and fit.known:
             standing = [item for item in state.offered if allowed[item] and fit.counts[item] > fit.best(fresh)]
             if standing and turn.intent == "refuse":
                 return self._still(turn, standing, heard, state, phrases)
-            if fit.best(fresh) < fit.counts.max():
+            if not fit.best(fresh) and turn.intent != "anything":
+                return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
+            if 0 < fit.best(fresh) < fit.counts.max():
                 heard = _joined(heard, phrases.say("nearest", state.turns - 1, words=", ".join(fit.known)))
             if fit.best(fresh):
                 fresh &= fit.counts > 0  # what was refused moves scores; the wish stays
         if not fresh.any():
             return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
-        ask = self._ask(state, person)
+        ask = self.offers.ask(state, person)
         found = self.engine.answer(ask, allowed=fresh, count=CONSIDERED)
         if not len(found):
             return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
         question = self._back(turn, state, found, phrases)
         if question:
             return self._made(phrases, turn.intent, _joined(heard, question), asked=True)
-        best = self._foremost(ask, fresh, found, state)
+        best = self.offers.foremost(ask, fresh, found, state)
         if self.writer is not None:
             spoken = self._written(self.writer, turn, state, best, heard, phrases, manner)
             if spoken is not None:
@@ -196,31 +194,21 @@ class Policy:
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
 
-    def _foremost(self, ask: Ask, fresh: np.ndarray, found: Candidates, state: State) -> Candidates:
-        """The items to offer: before others those that have most words of the newest wish."""
-        newest = next((words for typed in reversed(state.wishes) if (words := self._standing(typed.wanted, state))), [])
-        fit, most = Fit(self.engine, newest), self.config.items
-        whole = fresh & (fit.counts == fit.best(fresh))
-        if not fit.best(fresh):
-            return found.at(np.arange(min(most, len(found))))
-        first = self.engine.answer(ask, allowed=whole, count=most)
-        rest = found.at(np.flatnonzero(~whole[found.items])[: max(most - len(first), 0)])
-        return Candidates(np.concatenate([first.items, rest.items])[:most], np.concatenate([first.scores, rest.scores])[:most])
-
-    def _fit(self, state: State) -> Fit:
-        return Fit(self.engine, self._standing(state.wanted, state))
-
-    def _standing(self, text: str, state: State) -> list[str]:
-        """The words of a wish that were not ruled out since."""
-        gone = ruled_out(state.wishes, self.phrases)
-        return [word for word in telling_words(text, self.phrases) if word not in gone]
+    def _nothing_past(self, turn: Turn, state: State, phrases: Phrases) -> ChatReply:
+        """That nothing is cheaper, and which of those shown is the cheapest."""
+        limits = phrases.several([self._limit(one, phrases) for one in turn.past])
+        shown = [state.focus] if state.focus is not None else list(state.shown)
+        reached = meets(self.engine.items, [replace(one, op="<=" if one.op == "<" else ">=") for one in turn.past])
+        rows = [row for row in shown if reached[row]]
+        items = phrases.several([self._called(row, phrases) for row in rows])
+        return self._made(phrases, turn.intent, phrases.say("furthest", state.turns - 1, limits=limits, items=items), asked=True)
 
     def lacking(self, state: State) -> bool:
         """Whether no item meets what is asked: the constraints, or those and any word of the wish that the catalogue knows."""
         if not state.constraints:
             return False
         met = meets(self.engine.items, state.constraints)
-        fit = self._fit(state)
+        fit = self.offers.fit(state)
         return not met.any() or (bool(fit.known) and not fit.best(met))
 
     def _unmet(self, turn: Turn, state: State, allowed: np.ndarray, phrases: Phrases) -> str:
@@ -241,7 +229,7 @@ class Policy:
                 return phrases.say("strange", number, words=" ".join(strange))
         if state.constraints and not allowed.any():
             return phrases.say("nothing", number, limits=phrases.several(limits))
-        fit = self._fit(state)
+        fit = self.offers.fit(state)
         if limits and fit.known and fit.counts.any() and not fit.best(meets(self.engine.items, state.constraints)):
             said_so = phrases.values["sayings"]["limit_words"].format(words=" ".join(fit.known))
             return phrases.say("nothing", number, limits=phrases.several([said_so, *limits]))
@@ -313,7 +301,8 @@ class Policy:
 
     def _back(self, turn: Turn, state: State, found: Candidates, phrases: Phrases) -> str:
         """A question that would tell the answers apart, "" where none is due."""
-        if turn.intent not in ("recommend", "refine") or state.waiting or state.asked >= self.config.questions or state.liked:
+        compared = phrases.compared(said(turn.text))  # "cheaper" is answered with something cheaper
+        if turn.intent not in ("recommend", "refine") or compared or state.waiting or state.asked >= self.config.questions or state.liked:
             return ""
         if openness(found.scores) < self.config.openness:
             return ""
@@ -334,51 +323,6 @@ class Policy:
 
     def _called(self, item: int, phrases: Phrases) -> str:
         return phrases.say("title", title=self.facts.title(item))
-
-    def _allowed(self, state: State, person: Person) -> np.ndarray:
-        """bool (N,): what may be recommended at all: never what was refused."""
-        items = len(self.engine.items)
-        ruled = None if person.allowed is None else person.allowed()
-        allowed = np.ones(items, dtype=bool) if ruled is None else ruled.copy()
-        if state.constraints:
-            allowed &= meets(self.engine.items, state.constraints)
-        for known in (state.refused, state.had, state.liked):
-            allowed[list(known)] = False
-        return allowed
-
-    def _unseen(self, state: State) -> np.ndarray:
-        """bool (N,): what was not shown in this conversation."""
-        unseen = np.ones(len(self.engine.items), dtype=bool)
-        unseen[list(state.offered)] = False
-        return unseen
-
-    def _events(self, person: Person) -> list[int]:
-        """Items that a known person had before the conversation."""
-        engine = self.engine
-        events: list[int] = [] if person.user is None else engine.histories.row(engine.users.ids.dense(person.user)).items.tolist()
-        return events
-
-    def _ask(self, state: State, person: Person) -> Ask:
-        """The request for a list; by the task that names items in dialogues where the model has one, which learned from what both sides named."""
-        ids = self.engine.items.ids.ids
-        task = next((name for name, facts in self.engine.choosing.items() if facts.get("of") == "dialogue"), None)
-        task = None if self.engine.scorer.dialogue is None else task
-        history = (
-            [*state.had, *state.liked]
-            if task is None
-            else [item for item in state.named if item not in state.refused and item not in state.passed]
-        )
-        text = state.wanted if task is None else state.spoken
-        return Ask(
-            user=person.user,
-            history=tuple(ids[item] for item in history),
-            text=text or None,
-            task=task,
-            disliked=tuple(ids[item] for item in state.refused),
-            scenario=person.scenario,
-            k=CONSIDERED,
-            explore=False,
-        )
 
     def _hand_over(self, turn: Turn, state: State, phrases: Phrases, why: str) -> ChatReply:
         reason = phrases.values["reasons"][why]

@@ -114,8 +114,13 @@ def about_items(spoken: Sequence[Mention], before: Before) -> tuple[int, ...]:
 
 
 def beyond(words: Said, before: Before, phrases: Phrases) -> bool:
-    """Whether "the second one" is said where no second one was shown."""
-    if not before.shown or not (phrases.has(REFUSED, words) or phrases.has(LIKED, words) or len(words.words) <= SHORT_TURN):
+    """Whether "the second one" is said where no second one was shown; where nothing was, of turns that say nothing else ("I hate the second one")."""
+    every = [pattern for patterns in phrases.places.values() for pattern in patterns]
+    if not before.shown:
+        felt = phrases.has(REFUSED, words) or phrases.has(LIKED, words)
+        cues = [*every, *phrases.cues[REFUSED], *phrases.cues[LIKED]]
+        return felt and any(one in words.joined for one in every) and not says_more(words, cues, phrases)
+    if not (phrases.has(REFUSED, words) or phrases.has(LIKED, words) or len(words.words) <= SHORT_TURN):
         return False
     return any(max(places) > len(before.shown) and earliest(patterns, words) is not None for places, patterns in phrases.places.items())
 

@@ -15,6 +15,7 @@ from m6rec.serving.conversation.asides import aside
 from m6rec.serving.conversation.feelings import STOPS, Felt, clauses, feelings
 from m6rec.serving.conversation.naming import Named, Names
 from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, says_more, slice_of, spoken_of
+from m6rec.text.constraints import Constraint
 from m6rec.text.phrases import Phrases, Said, earliest, said
 from m6rec.text.words import is_spaceless
 
@@ -100,7 +101,8 @@ class Turn:
     question: bool = False
     cut: bool = False
     told: str | None = None  # the intent as a task judges it, where it is sure
-    beyond: bool = False  # speaks of a place that the list shown last has not
+    beyond: bool = False  # speaks of a place that the list shown last has not, or of which none was shown
+    past: tuple[Constraint, ...] = ()  # "cheaper" than what was shown, where nothing that fits is; not held then
     feels: bool = False  # says what is thought of items that it names or counts
     unnamed: str = ""  # the text without names of items
     settles: bool = False  # speaks of the limits held, and of nothing else, or says which of them counts

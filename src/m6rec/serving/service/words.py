@@ -19,7 +19,7 @@ from m6rec.base.written import Written
 from m6rec.data.schema import shown
 from m6rec.serving.asked import Ask, Reply
 from m6rec.serving.conversation.conversation import Talker
-from m6rec.serving.conversation.policy import Person
+from m6rec.serving.conversation.offers import Person
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.written import PLAIN, Manner
 from m6rec.serving.engine.how_to_write import HowToWrite
