@@ -65,9 +65,21 @@ class Interrupted(M6RecError):
     exit_code = 130
 
 
-def nearest(name: str, known: list[str] | tuple[str, ...] | set[str]) -> str:
-    """`"; did you mean 'x'?"` for the closest known name, or an empty string."""
+SHOWN = 60  # characters of a wrong value that a message repeats
+
+
+def shown(value: object) -> str:
+    """A value as it was given, on one line and not too long."""
+    text = repr(value)
+    text = " ".join(text.split()) if "\n" in text else text
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def nearest(name: object, known: list[str] | tuple[str, ...] | set[str]) -> str:
+    """`"; did you mean 'x'?"` for the closest known name, or an empty string; nothing is close to what is no text."""
     import difflib
 
+    if not isinstance(name, str):
+        return ""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
