@@ -145,6 +145,12 @@ def test_similar(m6rec: CommandLines, tiny_run: Path) -> None:
         (["recommend", "RUN", "--user", "u01", "--where", "categry=boots"], 2, "did you mean 'category'"),
         (["recommend", "RUN", "--user", "u01", "--where", "price=cheap"], 2, "cheap"),
         (["recommend", "RUN", "--user", "u01", "--scenario", "shopp"], 2, "did you mean 'shop'"),
+        (
+            ["recommend", "RUN", "--user", "u01", "--include", "nothing"],
+            2,
+            "include names 'nothing': there is no field of the items and no task on candidates or items of that name; fields: title, ",
+        ),
+        (["recommend", "RUN", "--user", "u01", "--include", "brand,categry"], 2, "of that name; did you mean 'category'?"),
         (["recommend", "EMPTY", "--user", "u01"], 1, "EMPTY"),
         (["similar", "RUN", "--item", "nothing"], 1, "nothing"),
         (["evaluate", "RUN", "--baselines", "popularty"], 2, "did you mean 'popularity'"),

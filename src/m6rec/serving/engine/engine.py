@@ -39,6 +39,7 @@ from m6rec.serving.engine.judging import (
     moment,
     predict_rows,
     task_named,
+    tasks_included,
     unseen_context,
 )
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
@@ -230,11 +231,10 @@ class Engine(Writing):
             return None
         fields, on_items = self.items.fields, items_judged(self.scorer)
         columns: dict[str, list[Any]] = {}
-        tasks = [name for name in include if name not in fields and name not in on_items]
+        tasks = tasks_included(self.scorer, include, fields, on_items)
         if tasks:
             part = judge_part(self.scorer)
-            named = [task_named(part, name, fields) for name in tasks]
-            judged = judge_request(self.scorer, requests, items, named, scenario, context, moment(time, self.newest))
+            judged = judge_request(self.scorer, requests, items, tasks, scenario, context, moment(time, self.newest))
             columns |= {name: series.to_list() for name, series in judged_columns(part, judged, named=False).items()}
         known = {name: self.items.frame[name].gather(items) for name in include if name in fields}
         asked = [name for name in on_items if name in include and (name not in known or known[name].null_count())]

@@ -47,15 +47,27 @@ def judge_part(scorer: ServedModel) -> JudgePart:
     return scorer.judging
 
 
-def task_named(part: JudgePart, task: str, fields: Collection[str] = (), others: Collection[str] = ()) -> str:
-    """fields: of the items, where one might have been meant; others: tasks on texts and items. Raises UsageError: no such task on candidates."""
+def task_named(part: JudgePart, task: str, others: Collection[str] = ()) -> str:
+    """others: tasks on texts and items. Raises UsageError: no such task on candidates."""
     known = [*part.judge.configs, *others]
     if task not in part.judge.configs:
-        hint = nearest(task, [*known, *fields]) or f"; tasks: {', '.join(known)}" + (f"; fields: {', '.join(fields)}" if fields else "")
-        raise UsageError(
-            f"there is no task {shown(task)}{'' if others else ' on candidates'}{' and no such field of the items' if fields else ''}{hint}"
-        )
+        hint = nearest(task, known) or f"; tasks: {', '.join(known)}"
+        raise UsageError(f"there is no task {shown(task)}{'' if others else ' on candidates'}{hint}")
     return task
+
+
+def tasks_included(scorer: ServedModel, include: Sequence[str], fields: Collection[str], on_items: Collection[str]) -> list[str]:
+    """The tasks on candidates among what is to be said of each answer. Raises UsageError: a name of nothing that can be said."""
+    judging = [] if scorer.judging is None else list(scorer.judging.judge.configs)
+    able = list(dict.fromkeys([*judging, *on_items]))
+    for name in include:
+        if name not in fields and name not in able:
+            hint = nearest(name, [*able, *fields])
+            raise UsageError(
+                f"include names {shown(name)}: there is no field of the items and no task on candidates or items of that name{hint}; "
+                f"fields: {', '.join(fields) or 'none'}; tasks: {', '.join(able) or 'none'}"
+            )
+    return [name for name in include if name not in fields and name not in on_items]
 
 
 def judge_request(
