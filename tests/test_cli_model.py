@@ -163,6 +163,15 @@ def test_bad_requests_are_one_line(words: list[str], code: int, part: str, m6rec
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_list_of_nothing_is_an_answer_with_its_reason(m6rec: CommandLines, tiny_run: Path) -> None:
+    found = m6rec("recommend", tiny_run, "--user", "u01", "--where", "price<0")
+    assert (found.code, found.err) == (0, "m6rec: note: no item is left; loosen --where, or see --repeat\n")
+    assert len(found.out.splitlines()) == 1
+    found = m6rec("recommend", tiny_run, "--text", "boots over 40, under 20", "--json")
+    assert (found.code, json.loads(found.out)) == (0, [])
+    assert found.err.startswith("m6rec: note: ")
+
+
 def test_evaluate_as_json_with_an_ablation_and_a_report(m6rec: CommandLines, tiny_run: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     command = ["evaluate", tiny_run, "--without", "graph", "--baselines", "popularity", "--report", report]
