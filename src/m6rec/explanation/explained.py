@@ -16,13 +16,13 @@ from m6rec.explanation.evidence import (
     CONTEXT,
     LEAST_LIFT,
     PRIOR,
-    PRIORS,
     STATISTIC,
     VALUE,
     Evidence,
     Lifts,
     lifts_of,
     person_lifts,
+    priors_of,
     value_lifts,
 )
 from m6rec.explanation.gradients import attributions
@@ -113,7 +113,7 @@ def explain(
         evidence += [Evidence(CONTEXT, what, title, lift, 0.0) for what, title, lift in subject.context]
     evidence = _shared(evidence)
     priors = {name: float(share[0]) for name, share in found.given.items()}
-    evidence += [Evidence(PRIOR, name, PRIORS.get(name, name), share, share) for name, share in priors.items() if share >= LEAST_PRIOR]
+    evidence += priors_of(priors, LEAST_PRIOR, language)
     cited, drops = greedy_events(subject.score, question, MOST_CITED, LEAST_CITED)
     worded = Worded("", tuple(cited))
     if lexicon is not None:
