@@ -15,6 +15,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
+def print_json_line(value: Any) -> None:
+    """The same on a line of its own, at once: one of several, for whoever reads them line by line (JSON Lines)."""
+    print(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False), flush=True)
+
+
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
