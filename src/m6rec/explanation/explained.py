@@ -49,7 +49,8 @@ class Explanation:
     parts      what each part of the mixture gives to the probability, shares
     reason     in words, "" where words were not asked for      cited  ids of the events that it names
     cited_drop what the score loses without all of them together
-    without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
+    without    what would have been without the events cited; None where none is
+    dropping   the smallest set of events without which it leaves the list of `k`; None where it is not in it, or no small set takes it out
     ruled_out  limits in what was typed that the item does not meet ("price < 5"): they keep it out of the list whatever its score
     said       `ruled_out`, `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
     written    whether a write task worded the reason, and no template
