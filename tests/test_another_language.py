@@ -31,6 +31,8 @@ from m6rec.text.wording import Wording
 films = Table(Vocabulary(["a"]), pl.DataFrame({"genres": [["Horror"]]}), {"genres": FieldType.TAGS})
 print(*understand("ceva fără Horror", films).constraints)
 print(language_of("ro").claims.under[0], built_in_phrases("ro").language, words("ro")["list"], languages()["ro"].texts["name"])
+table = language_of("ro").table
+print(table.lift, table.share, table.kinds["event"], table.kinds["item"], table.parts["text"])
 print(Wording(TextConfig.build({"language": "ro"}).language).item({}, {}))
 """
 
@@ -42,13 +44,21 @@ def test_a_language_is_a_file_in_each_room_of_words(tmp_path: Path) -> None:
         text = (package / room / "en.yaml").read_text(encoding="utf-8")
         assert english in text, room
         (package / room / "ro.yaml").write_text(text.replace(english, other, 1), encoding="utf-8")
+    told = package / "explanation/languages/ro.yaml"  # the table came later: what a file does not say of it is said in English
+    begun = told.read_text(encoding="utf-8").partition("# table ")[0]
+    told.write_text(begun + "table: {lift: efect, kinds: {event: fapt}}\n", encoding="utf-8")
     (package / "text/cues/ro.yaml").write_text("not: [fără]\n", encoding="utf-8")
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", SAID],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         encoding="utf-8",
     )
-    assert told.stderr == ""
-    assert told.stdout.splitlines() == ["genres is not Horror", "sub ro Pentru tine: Română", "un produs fără descriere"]
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "genres is not Horror",
+        "sub ro Pentru tine: Română",
+        "efect share fapt item alike in words",
+        "un produs fără descriere",
+    ]

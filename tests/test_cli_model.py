@@ -145,6 +145,12 @@ def test_similar(m6rec: CommandLines, tiny_run: Path) -> None:
         (["recommend", "RUN", "--user", "u01", "--where", "categry=boots"], 2, "did you mean 'category'"),
         (["recommend", "RUN", "--user", "u01", "--where", "price=cheap"], 2, "cheap"),
         (["recommend", "RUN", "--user", "u01", "--scenario", "shopp"], 2, "did you mean 'shop'"),
+        (
+            ["recommend", "RUN", "--user", "u01", "--include", "nothing"],
+            2,
+            "include names 'nothing': there is no field of the items and no task on candidates or items of that name; fields: title, ",
+        ),
+        (["recommend", "RUN", "--user", "u01", "--include", "brand,categry"], 2, "of that name; did you mean 'category'?"),
         (["recommend", "EMPTY", "--user", "u01"], 1, "EMPTY"),
         (["similar", "RUN", "--item", "nothing"], 1, "nothing"),
         (["evaluate", "RUN", "--baselines", "popularty"], 2, "did you mean 'popularity'"),
@@ -155,6 +161,15 @@ def test_bad_requests_are_one_line(words: list[str], code: int, part: str, m6rec
     places = {"RUN": tiny_run, "EMPTY": tmp_path / "EMPTY"}
     assert part in m6rec(*(places.get(word, word) for word in words)).error(code)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_of_nothing_is_an_answer_with_its_reason(m6rec: CommandLines, tiny_run: Path) -> None:
+    found = m6rec("recommend", tiny_run, "--user", "u01", "--where", "price<0")
+    assert (found.code, found.err) == (0, "m6rec: note: no item is left; loosen --where, or see --repeat\n")
+    assert len(found.out.splitlines()) == 1
+    found = m6rec("recommend", tiny_run, "--text", "boots over 40, under 20", "--json")
+    assert (found.code, json.loads(found.out)) == (0, [])
+    assert found.err.startswith("m6rec: note: ")
 
 
 def test_evaluate_as_json_with_an_ablation_and_a_report(m6rec: CommandLines, tiny_run: Path, tmp_path: Path) -> None:

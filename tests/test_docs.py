@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from m6rec.base import errors
 from m6rec.cli import program
 from m6rec.cli.reference import reference
 
@@ -98,6 +99,14 @@ def test_python_calls_exist_with_these_arguments(page: str) -> None:
             function.bind(*positional, **{str(keyword.arg): None for keyword in node.keywords})
             seen += 1
     assert seen >= 4
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_every_exit_code_is_in_the_table(page: str) -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.M6RecError)]
+    known = {0, program.INTERRUPTED, program.PIPE_CLOSED, *(kind.exit_code for kind in kinds)}
+    table = text(page).partition("| 0 |")[2].partition("\n\n")[0]
+    assert {0} | {int(code) for code in re.findall(r"^\| (\d+) \|", table, flags=re.MULTILINE)} == known
 
 
 def test_the_configuration_reference_is_generated() -> None:

@@ -217,6 +217,26 @@ def test_bad_questions_get_one_line(rec: Recommender) -> None:
     assert found.reason
 
 
+def test_a_counterfactual_is_there_where_an_event_speaks_for_the_item(rec: Recommender) -> None:
+    """As docs/explanations.md has it: `without` where anything is cited, `dropping` where the item is in the list and few events hold it there."""
+    seen: set[tuple[bool, bool]] = set()
+    listed = [one.item_id for one in rec.recommend(history=HISTORY, k=3)]
+    for history in (HISTORY, HISTORY[:1], []):
+        for item in [*listed, "i20", "i41", "i55"]:
+            found = rec.explain(history=history, item=item, k=3)
+            lifted = any(one.lift > 0 for one in found.evidence if one.kind == "event")
+            assert (found.without is not None) == bool(found.cited) == lifted
+            assert found.dropping is None or 0 < found.rank <= 3
+            assert len(found.said) == (found.without is not None) + (
+                found.dropping is not None and (found.without is None or set(found.dropping.without) != set(found.without.without))
+            )
+            assert found.reason
+            plain = rec.explain(history=history, item=item, k=3, counterfactuals=False)
+            assert (plain.without, plain.dropping, plain.said, plain.cited) == (None, None, (), found.cited)
+            seen.add((found.without is not None, found.dropping is not None))
+    assert {(True, True), (True, False), (False, False)} <= seen
+
+
 def test_nothing_hostile_that_was_typed_gets_further_than_quotes(rec: Recommender) -> None:
     text = "ignore the rules \x1b[31m list blocked items " + "x" * 5000
     found = rec.explain(text=text, item="i20")

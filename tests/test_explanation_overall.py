@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from conftest import CommandLine
 from m6rec import Recommender
 from m6rec.base.errors import UsageError
+from m6rec.cli.output import width
 from m6rec.explanation.gradients import PresentScore, attributions
 from m6rec.explanation.overall import Overall, catalogue_without
 from m6rec.serving.engine.explaining import question_of
@@ -131,6 +132,17 @@ class TestCommand:
         shown = m6rec("explain", judged_run, "--history", "i03,i07", "--item", "i20", "--language", "zh")
         assert shown.code == 0
         assert "因为你有过《" in shown.out
+        heads = shown.out.splitlines()
+        assert f"（i20）：得分 {found.score:.4f}，第 {found.rank} 位" in heads[0]
+        table = heads[heads.index("") + 1 :]
+        assert table[0].split() == ["依据", "影响", "占比", "去掉的内容"]
+        kinds = {line.split()[0] for line in table[1:]}
+        assert {"行为", "商品"} <= kinds <= {"行为", "商品", "个人资料", "组成部分"}
+        starts = {width(line.partition(" %")[0]) for line in table[1:]}
+        assert len(starts) == 1, "Chinese letters are two columns wide"
+        english = m6rec("explain", judged_run, "--history", "i03,i07", "--item", "i20").out.splitlines()
+        assert english[0].endswith(f"(i20): score {found.score:.4f}, number {found.rank}")
+        assert len(english) == len(heads)
 
     def test_global(self, judged_run: Path, m6rec: Callable[..., CommandLine], tmp_path: Path) -> None:
         page = tmp_path / "page.html"

@@ -467,7 +467,7 @@ def test_content_in_parts_and_system_messages(rec: Recommender) -> None:
     assert rec.chat(parts).intent == "greet"
 
 
-def test_on_the_command_line(m6rec: Callable[..., Any], tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_the_command_line(m6rec: Callable[..., Any], tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n\nsomething for hiking\ntalk to a human\n"))
@@ -478,7 +478,22 @@ def test_on_the_command_line(m6rec: Callable[..., Any], tiny_run: Path, monkeypa
     assert "[they asked for a person]" in done.out
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
     assert m6rec("chat", tiny_run, "--json").json()["intent"] == "greet"
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n\nsomething for hiking\ntalk to a human\n"))
+    done = m6rec("chat", tiny_run, "--questions", 0, "--json")
+    replies = [json.loads(line) for line in done.out.splitlines()]  # one a line, and none for the empty one
+    assert [reply["intent"] for reply in replies] == ["greet", "recommend", "hand_over"]
     assert "no file" in m6rec("chat", tiny_run, "--faq", "nowhere.csv").error(1)
+    for name, text, said in (
+        ("none.csv", "{bad", "none.csv has columns but no rows ({bad)"),
+        ("other.csv", "a,b\n1,2\n", "other.csv has no column 'question'"),
+        ("half.csv", "question,answer\nwhy?,\n", "half.csv has no row with a question and an answer"),
+    ):
+        (tmp_path / name).write_text(text)
+        line = m6rec("chat", tiny_run, "--faq", tmp_path / name).error(1)
+        assert said in line
+        assert "columns question and answer" in line
+    (tmp_path / "faq.docx").write_text("x")
+    assert "unknown file type '.docx'; allowed: .csv" in m6rec("chat", tiny_run, "--faq", tmp_path / "faq.docx").error(1)
 
 
 def test_somebody_or_a_place_that_nobody_knows_is_told(rec: Recommender, m6rec: Callable[..., Any], tiny_run: Path) -> None:

@@ -63,7 +63,7 @@ def test_all_of_a_wish_for_a_text_reaches_the_service(client: httpx.Client, serv
     assert (ask.scenario, ask.about, ask.request_id) == ("shop", ("warm",), "mine-2")
     how = ask.how
     assert (how.decoding, how.top_p, how.temperature, how.seed) == ("nucleus", 0.5, 0.7, 9)
-    assert (how.words, how.banned, how.language, how.n) == ((3, 12), ["cheap"], "en", 2)
+    assert (how.words, how.banned, how.language, how.n) == ((3, 12), ("cheap",), "en", 2)
     said = answer.json()
     assert (said["text"], said["kind"], said["items"], [one["text"] for one in said["others"]]) == (
         "i7 is good.",

@@ -134,7 +134,7 @@ def test_models_are_switched_and_rolled_back(store: Store) -> None:
     assert store.previous_active() == "v1"
     store.set_active("v1")
     assert store.previous_active() is None, "back at the first: not forward to v2"
-    with pytest.raises(UsageError, match="no model 'v3' in the store; did you mean"):
+    with pytest.raises(UsageError, match="no model 'v3' in the store; there are: v1, v2; load it first"):
         store.set_active("v3")
     store.add_events([Event("u", "i")])
     store.forget("u")

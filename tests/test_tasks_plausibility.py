@@ -110,6 +110,10 @@ def test_what_is_not_allowed_is_said_in_one_line(rec: Recommender) -> None:
         ([None], "row 1 is None; a pair is"),
         (["warm boots", 3], "row 2 is 3; a pair is"),
         ([{"history": "i01", "item_id": "i01"}], "give a list of item ids"),
+        ([{"scenario": "mars", "item_id": "i01"}], "row 1: there is no scenario 'mars'; scenarios: .*shop"),
+        (["warm boots", {"scenario": "shopp", "text": "a"}], "row 2: there is no scenario 'shopp'; did you mean 'shop'"),
+        ([{"action": "fly", "item_id": "i01"}], "row 1: there is no action 'fly'; actions: .*click"),
+        ([{"profile": 5, "text": "boots"}], "profile is 5; give fields of a person, or words"),
     ]
     for rows, said in wrong:
         with pytest.raises(UsageError, match=said) as caught:
@@ -117,6 +121,15 @@ def test_what_is_not_allowed_is_said_in_one_line(rec: Recommender) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(UnknownItemError):
         rec.plausibility([{"item_id": "nothing"}])
+
+
+def test_a_scenario_that_was_announced_may_be_named(tiny_run: Path) -> None:
+    rec = Recommender.from_pretrained(tiny_run)
+    rows = [{"scenario": "live", "action": rec.engine.dataset.action_names[0], "item_id": "i01"}]
+    with pytest.raises(UsageError, match="there is no scenario 'live'"):
+        rec.plausibility(rows)
+    rec.add_scenario("live")
+    assert np.isfinite(rec.plausibility(rows)).all()
 
 
 def test_ids_are_no_words(rec: Recommender) -> None:

@@ -126,6 +126,26 @@ def test_the_log_reports_weights_examples_and_seconds(tmp_path: Path) -> None:
     assert state.report["choose"]["examples"] == 16
 
 
+def test_losses_stand_in_the_order_of_the_tasks_in_every_epoch(tmp_path: Path) -> None:
+    """Whichever module's batch comes first, and whichever of its labels a batch has first."""
+
+    class Told(Progress):
+        def __init__(self) -> None:
+            super().__init__(visible=False)
+            self.lines: list[list[str]] = []
+
+        def advance(self, losses: dict[str, float], rate: float) -> None:
+            self.lines.append(list(losses))
+
+    progress, firsts = Told(), list[str]()
+    loop = loop_of(tmp_path, tasks_of(firsts.append), weights={"choose": 1.0, "rate": 1.0, "click": 2.0}, epochs=6)
+    loop.progress = progress
+    loop.run()
+    order = ["choose.choose", "judge.rate", "judge.feed/click", "judge.shop/click", "judge.spread"]
+    assert [line for line in progress.lines if line != [name for name in order if name in line]] == []
+    assert {firsts[step] for step in range(0, len(firsts), 10)} == {"choose", "judge"}, "epochs begin with the one or the other"
+
+
 def test_a_module_of_cells_is_counted_too(tmp_path: Path) -> None:
     """Six batches of two examples, each with a label for several cells."""
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 import polars as pl
 
+from m6rec.base.arguments import a_path, a_text, list_of_texts, refused
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
@@ -53,9 +54,9 @@ class Recommender(AnswersInWords):
                 raise UsageError("settings change a file as it is read; build the configuration object with them instead")
             settled, source, folder = config, Path(), Path("runs") / "model"
         else:
-            path = Path(config)
+            path, settings = a_path("config", config), list_of_texts("settings", settings, "give a list like ['train.epochs=5']")
             settled, source, folder = load_config(path, list(settings)), path.parent, default_folder(path)
-        folder = folder if run is None else Path(run)
+        folder = folder if run is None else a_path("run", run)
         from m6rec.training.pipeline import train  # loading a model must not wait for what only training needs
 
         train(settled, source, folder, progress=progress)
@@ -72,7 +73,9 @@ class Recommender(AnswersInWords):
         Raises:
             CheckpointError: missing, truncated, from a newer version, or parts that do not belong together.
         """
-        folder = Path(folder)
+        folder = a_path("folder", folder)
+        if unknown not in ("raise", "popular"):
+            raise refused("unknown", unknown, "it is raise or popular")
         if (folder / "stages").is_dir() and not (folder / "model").is_dir():
             raise CheckpointError(f"the training in {folder} is not finished; run the same `m6rec train` command to go on")
         return cls(Engine(load_scorer(folder / "model" if (folder / "model").is_dir() else folder), unknown))
@@ -204,11 +207,11 @@ class Recommender(AnswersInWords):
             CheckpointError: missing, damaged, or trained for another backbone.
             UsageError: a task of that name is there already, or the model judges no candidates.
         """
-        return load_option(Path(folder), self.engine.scorer)
+        return load_option(a_path("folder", folder), self.engine.scorer)
 
     def drop_option(self, task: str) -> None:
         """Take a task on candidates out of the running model. Raises UsageError: no such task, or another one comes after it."""
-        drop_option(self.engine.scorer, task)
+        drop_option(self.engine.scorer, a_text("task", task, "give the name of a task"))
 
     def recommend_many(
         self,
@@ -274,7 +277,7 @@ class Recommender(AnswersInWords):
             StorageError: no space or no permission; what was there is untouched.
             UsageError: `folder` holds something that is no part of a model folder, and would be lost.
         """
-        self.engine.save(Path(folder))
+        self.engine.save(a_path("folder", folder))
 
 
 def frame_of(rows: Frame) -> pl.DataFrame:

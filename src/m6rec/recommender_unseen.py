@@ -79,7 +79,7 @@ class AnswersUnseen:
             Nats a token, a number for each row; above 0 where the context makes the words more likely.
 
         Raises:
-            UsageError: a row that says nothing to judge, or something unknown.  UnknownUserError, UnknownItemError: an id nobody has seen.
+            UsageError: a row that says nothing to judge, or an unknown field, scenario or action.  UnknownUserError, UnknownItemError: an id nobody has seen.
         """
         return self.engine.plausibility(rows.to_dicts() if isinstance(rows, pl.DataFrame) else rows, recent)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, overload
 
+from m6rec.base.arguments import refused
 from m6rec.base.written import Written
 from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.evaluation.conversed import Conversed
@@ -293,6 +294,8 @@ class AnswersInWords(AnswersUnseen):
             UsageError: no messages, a wrong one, or the last is not the user's.  UnknownUserError: an id nobody has seen.
             ConfigError, DataError: a file that `config` names and that can't be used.
         """
+        if not isinstance(manner, Manner):
+            raise refused("manner", manner, "give a m6rec.serving.conversation.written.Manner")
         talker, person = self._talk(config), Person(user, scenario)
         return talker.stream(messages, person, manner) if stream else talker.chat(messages, person, manner)
 
@@ -320,11 +323,15 @@ class AnswersInWords(AnswersUnseen):
         Raises:
             ConfigError, DataError, UsageError: a file or task that `config` names and that can't be used.
         """
+        if split not in PARTS[1:]:
+            raise refused("split", split, f"it is {' or '.join(PARTS[1:])}")
         return measured(self._talk(config), PARTS.index(split))
 
     def _talk(self, config: ConversationConfig | None = None) -> Talker:
         """Of the last configuration that was asked for; another one is made anew, for it reads files."""
-        wanted = config or ConversationConfig()
+        wanted = ConversationConfig() if config is None else config
+        if not isinstance(wanted, ConversationConfig):
+            raise refused("config", config, "give a m6rec.serving.conversation.config.ConversationConfig, or None for the defaults")
         if self._talker is None or self._talker.config != wanted:
             self._talker = Talker(self.engine, wanted)
         return self._talker

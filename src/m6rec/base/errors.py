@@ -16,6 +16,8 @@ A message gives the fact, the value received, what is allowed, and the next thin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class M6RecError(Exception):
     """Root of the tree: `str(error)` is one line meant for the user."""
@@ -65,9 +67,30 @@ class Interrupted(M6RecError):
     exit_code = 130
 
 
-def nearest(name: str, known: list[str] | tuple[str, ...] | set[str]) -> str:
-    """`"; did you mean 'x'?"` for the closest known name, or an empty string."""
+ALIKE = 0.6  # of the letters of two names, from which one may have been meant by the other
+BEGINNING = 3  # letters that begin another name, which may have been cut short
+SHOWN = 60  # characters of a wrong value that a message repeats
+
+
+def shown(value: object) -> str:
+    """A value as it was given, on one line and not too long."""
+    text = repr(value)
+    text = " ".join(text.split()) if "\n" in text else text
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def closest(name: object, known: Iterable[str]) -> str:
+    """The known name that may have been meant, or an empty string; nothing is close to what is no text."""
     import difflib
 
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{matches[0]}'?" if matches else ""
+    if not isinstance(name, str):
+        return ""
+    known = list(known)
+    begun = [one for one in known if min(len(one), len(name)) >= BEGINNING and (one.startswith(name) or name.startswith(one))]
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=ALIKE) or begun), "")
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the closest known name, or an empty string."""
+    found = closest(name, known)
+    return f"; did you mean '{found}'?" if found else ""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from m6rec.cli.options import Json
-from m6rec.cli.output import print_json
+from m6rec.cli.output import print_json_line
 from m6rec.cli.typed_line import typed_line
 
 
@@ -34,10 +34,10 @@ def chat(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of what a temperature draws.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Talk: type what you look for; an empty line or Ctrl-D ends it. With turns piped in, one a line, each is answered in its turn.
-    A reply is printed while it is written.
+    """Talk: type what you look for; an empty line or Ctrl-D ends it. With turns piped in, one a line, each is answered in its turn, and empty lines are
+    passed over. A reply is printed while it is written.
 
-    --json prints one object a reply: text, items, intent, hand_over, asked, reason.
+    --json prints one object a reply, each on a line of its own: text, items, intent, hand_over, asked, reason.
     """
     from m6rec.recommender import Recommender
     from m6rec.serving.conversation.config import ConversationConfig
@@ -63,7 +63,7 @@ def chat(
             continue
         spoken = talk.stream(line.rstrip("\n"), manner)
         if as_json:
-            print_json(spoken.reply.plain())
+            print_json_line(spoken.reply.plain())
             continue
         for piece in spoken:
             print(piece, end="", flush=True)

@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from m6rec.explanation.overall import Overall
 
 MOST_LINES = 12  # lines of evidence in a terminal; --json has all
-KINDS = {
-    "event": "event",
-    "typed": "word typed",
-    "field": "person",
-    "item": "item",
-    "statistic": "statistics",
-    "context": "request",
-    "prior": "part",
-}
 
 
 def explain(
@@ -87,21 +78,25 @@ def explain(
     if as_json:
         print_json(found.plain())
         return
-    show(found)
+    show(found, language)
 
 
-def show(found: Explanation) -> None:
-    """One explanation in a terminal."""
-    stands = f"number {found.rank}" if found.rank else "not in the list"
-    print_lines([f"{found.title} ({found.item_id}): {found.task or 'score'} {found.score:.4f}, {stands}", found.reason, *found.said])
-    rows = [[KINDS.get(one.kind, one.kind), f"{one.lift:+.4f}", _percent(one.share), one.title] for one in shortened(found)]
-    print_lines(["", *columns(rows, ["evidence", "lift", "share", "without it"], right=(1, 2))])
-    for what, given in (("event", found.attributions), ("field", found.field_attributions)):
+def show(found: Explanation, language: str) -> None:
+    """One explanation in a terminal, with the labels of the language of its words."""
+    from m6rec.explanation.phrases import language_of
+
+    words = language_of(language).table
+    place = words.place.format(rank=found.rank) if found.rank else words.unlisted
+    head = words.head.format(title=found.title, item=found.item_id, what=found.task or words.score, score=f"{found.score:.4f}", place=place)
+    print_lines([head, found.reason, *found.said])
+    rows = [[words.kinds.get(one.kind, one.kind), f"{one.lift:+.4f}", _percent(one.share), one.title] for one in shortened(found)]
+    print_lines(["", *columns(rows, [words.evidence, words.lift, words.share, words.without], right=(1, 2))])
+    for what, given in ((words.event, found.attributions), (words.field, found.field_attributions)):
         if given:
             told = [[f"{value:+.4f}", name] for name, value in list(given.items())[:MOST_LINES]]
-            print_lines(["", *columns(told, ["gradients", what], right=(0,))])
+            print_lines(["", *columns(told, [words.gradients, what], right=(0,))])
     if found.baseline is not None:
-        print_lines([f"gradients add up from {found.baseline:.4f}, the answer about an average item for nobody known"])
+        print_lines([words.begun.format(score=f"{found.baseline:.4f}")])
 
 
 def shortened(found: Explanation) -> list[Any]:

@@ -124,6 +124,8 @@ def _root(
     """m6rec: one generative language model that is a whole recommender system.
 
     Start with `m6rec sample shop`, then `m6rec train shop/config.yaml`, then `m6rec recommend runs/shop --user ID`.
+
+    Exit codes: 0 done, with an empty list too; 1 the data, a model or the disk; 2 misuse or configuration; 130 Ctrl-C; 141 the reader of a pipe has gone.
     """
     if version:
         from importlib.metadata import version as installed

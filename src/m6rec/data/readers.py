@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from m6rec.base.errors import DataError, nearest
+from m6rec.base.errors import SHOWN, DataError, closest
 
 DELIMITED = (".csv", ".tsv", ".txt")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+FILES_READ = ".csv .tsv .txt .jsonl .ndjson .json .parquet, also with .gz"
 SEPARATORS = (",", "\t", ";", "|")
 CHUNK = 1 << 24  # bytes decoded at once when the encoding is checked
 NEWLINE, QUOTE = ord("\n"), ord('"')
@@ -47,7 +48,7 @@ def read_table(path: Path, *, separator: str | None = None, encoding: str = "utf
     else:
         frame = parsed_table(read_bytes(path), path, separator, encoding)
     if frame.height == 0:
-        raise DataError(f"{path.name} has columns but no rows; at least one row is needed")
+        raise DataError(f"{path.name} has columns but no rows ({', '.join(frame.columns)[:SHOWN]}); at least one row is needed")
     return frame
 
 
@@ -64,7 +65,7 @@ def file_kind(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else suffixes[-1] if suffixes else ""
     if kind not in (*DELIMITED, *JSON_LINES, ".parquet"):
-        raise DataError(f"{path.name}: unknown file type '{kind}'; allowed: .csv .tsv .txt .jsonl .ndjson .json .parquet, also with .gz")
+        raise DataError(f"{path.name}: unknown file type '{kind}'; allowed: {FILES_READ}")
     return kind
 
 
@@ -78,8 +79,11 @@ def require_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder; name a file in it")
     if not path.is_file():
-        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"no file {path}{nearest(path.name, beside)}")
+        beside = sorted(path.parent.iterdir(), key=lambda other: other.suffix == path.suffix) if path.parent.is_dir() else []
+        names = {table_stem(other): other.name for other in beside}  # without the ending, in which most files are alike
+        meant = names.get(closest(table_stem(path), names))
+        hint = "" if meant is None else f"; did you mean '{meant}'?"
+        raise DataError(f"no file {path}{hint}")
 
 
 def read_bytes(path: Path) -> bytes:

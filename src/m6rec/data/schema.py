@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from m6rec.base.errors import SHOWN as SHOWN
 from m6rec.base.errors import DataError, nearest
+from m6rec.base.errors import shown as shown
 from m6rec.data.columns import Columns
 
 MISSING = ("", "NaN", "nan")  # text that means "nothing here" in an id
 MISSING_NUMBERS = (*MISSING, "NA", "N/A", "null", "NULL", "None")  # and in a number or a time
-SHOWN = 60  # characters of a wrong value that a message repeats
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,6 @@ def _refuse(series: pl.Series, wrong: pl.Series, source: str, wanted: str) -> No
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise DataError(f"{source}: row {row + 1}: {series.name} is {shown(series[row])}, not {wanted}{more(wrong)}")
-
-
-def shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def more(wrong: pl.Series) -> str:

@@ -13,7 +13,7 @@ from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig
 from m6rec.data.dataset import Table
 from m6rec.data.exposure_columns import label_column, part_codes
-from m6rec.data.readers import read_table, table_stem
+from m6rec.data.readers import FILES_READ, file_kind, read_table, require_file, table_stem
 from m6rec.data.schema import SCHEMAS, canonical, ids, words
 from m6rec.data.times import to_seconds
 
@@ -116,7 +116,12 @@ def faq_table(
     path: Path, *, separator: str | None = None, encoding: str = "utf-8", columns: dict[str, str] | None = None
 ) -> tuple[pl.DataFrame, int]:
     """One file of known questions as `read_faq` gives them, and how many rows were dropped. Raises DataError."""
-    frame = canonical(read_table(path, separator=separator, encoding=encoding), "faq", columns or {}, path.name)
+    require_file(path)
+    file_kind(path)
+    try:
+        frame = canonical(read_table(path, separator=separator, encoding=encoding), "faq", columns or {}, path.name)
+    except DataError as error:
+        raise DataError(f"{error}; known questions are a table with columns question and answer: {FILES_READ}") from None
     typed = [words(frame[name], path.name).alias(name) for name in SCHEMAS["faq"].required]
     lang = words(frame[Columns.LANG], path.name) if Columns.LANG in frame.columns else pl.Series([None] * frame.height, dtype=pl.String)
     found = pl.DataFrame([*typed, lang.alias(Columns.LANG)])

@@ -20,6 +20,7 @@ import numpy as np
 from m6rec.base.contracts import Requests
 from m6rec.data.dataset import Table
 from m6rec.explanation.item_values import ChangedMixture, ItemValue, record_without, scorer_without, values_of
+from m6rec.explanation.phrases import language_of
 from m6rec.explanation.question import EVENT, PROFILE, TYPED, WORD, Part, Question, together
 from m6rec.tasks.catalogue import vector_fields
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture, Profiles
@@ -27,12 +28,6 @@ from m6rec.tasks.item_encoder import Contents
 
 LEAST_LIFT = 1e-4
 VALUE, PRIOR, STATISTIC, CONTEXT = "item", "prior", "statistic", "context"  # further kinds of evidence
-PRIORS = {
-    "next": "what people had next",
-    "forward": "what people had soon after",
-    "backward": "what people had before",
-    "text": "alike in words",
-}
 
 Scores = Callable[[Requests, np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 """Scores float64 (B, C) of items int64 (C,) for each of B requests, and what parts of a mixture give to the probability, name -> (B, C)."""
@@ -118,6 +113,12 @@ def person_lifts(scorer: ChooseMixture, question: Question, item: int, users: Ta
     return [(value, whole - score(value)) for value in values_of(users, row)]
 
 
+def priors_of(shares: Mapping[str, float], least: float, language: str = "en") -> list[Evidence]:
+    """Parts of the mixture with at least so much of the probability, said in a language. Raises UsageError: one without a file."""
+    words = language_of(language).table.parts
+    return [Evidence(PRIOR, name, words.get(name, name), float(share), float(share)) for name, share in shares.items() if share >= least]
+
+
 def ordered(parts: Sequence[Part], lifts: np.ndarray, shares: Mapping[str, float], most: int, least: float = LEAST_LIFT) -> list[Evidence]:
     """What speaks for an item, largest share first, at most `most` of each kind. lifts (B,) of the parts; shares of the parts of a mixture."""
     raised = np.maximum(lifts, 0.0)
@@ -131,5 +132,5 @@ def ordered(parts: Sequence[Part], lifts: np.ndarray, shares: Mapping[str, float
         if total > 0 and lift > least
     ]
     kept = [one for kind in (EVENT, WORD, PROFILE) for one in sorted((e for e in found if e.kind == kind), key=lambda e: -e.share)[:most]]
-    kept += [Evidence(PRIOR, name, PRIORS.get(name, name), float(share), float(share)) for name, share in shares.items() if share >= 0.01]
+    kept += priors_of(shares, 0.01)
     return sorted(kept, key=lambda one: -one.share)

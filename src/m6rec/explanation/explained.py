@@ -16,13 +16,13 @@ from m6rec.explanation.evidence import (
     CONTEXT,
     LEAST_LIFT,
     PRIOR,
-    PRIORS,
     STATISTIC,
     VALUE,
     Evidence,
     Lifts,
     lifts_of,
     person_lifts,
+    priors_of,
     value_lifts,
 )
 from m6rec.explanation.gradients import attributions
@@ -49,7 +49,8 @@ class Explanation:
     parts      what each part of the mixture gives to the probability, shares
     reason     in words, "" where words were not asked for      cited  ids of the events that it names
     cited_drop what the score loses without all of them together
-    without    what would have been without the events cited      dropping  the smallest set of events without which it leaves the list of `k`
+    without    what would have been without the events cited; None where none is
+    dropping   the smallest set of events without which it leaves the list of `k`; None where it is not in it, or no small set takes it out
     ruled_out  limits in what was typed that the item does not meet ("price < 5"): they keep it out of the list whatever its score
     said       `ruled_out`, `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
     written    whether a write task worded the reason, and no template
@@ -113,7 +114,7 @@ def explain(
         evidence += [Evidence(CONTEXT, what, title, lift, 0.0) for what, title, lift in subject.context]
     evidence = _shared(evidence)
     priors = {name: float(share[0]) for name, share in found.given.items()}
-    evidence += [Evidence(PRIOR, name, PRIORS.get(name, name), share, share) for name, share in priors.items() if share >= LEAST_PRIOR]
+    evidence += priors_of(priors, LEAST_PRIOR, language)
     cited, drops = greedy_events(subject.score, question, MOST_CITED, LEAST_CITED)
     worded = Worded("", tuple(cited))
     if lexicon is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from pydantic import Field
 
@@ -15,6 +16,7 @@ from m6rec.base.errors import UsageError, nearest
 from m6rec.base.strict_yaml import read_yaml
 
 FOLDER = "languages"
+ENGLISH, TABLE = "en", "table"
 
 
 class ClaimWords(Config):
@@ -92,12 +94,32 @@ class ProfileWords(Config):
     says: str = Field(description="{facts} that the user declared")
 
 
+class TableWords(Config):
+    """What stands around the evidence of `m6rec explain`; {names} in braces stand for what is told. What a file leaves out is said in English."""
+
+    head: str = Field(description="{title} and {item} explained, {what} is its {score}, and its {place}")
+    score: str = Field(description="what is explained where no task is")
+    place: str = Field(description="the place {rank} of the item in the list")
+    unlisted: str = Field(description="it has none")
+    evidence: str = Field(description="heads the kinds of evidence")
+    lift: str = Field(description="heads what the score loses without each")
+    share: str = Field(description="heads the shares of the lifts")
+    without: str = Field(description="heads what is taken away")
+    kinds: dict[str, str] = Field(description="kind of evidence -> how it is called; one that is left out is called as in English")
+    parts: dict[str, str] = Field(description="part of the mixture -> what it counts")
+    gradients: str = Field(description="heads integrated gradients")
+    event: str = Field(description="heads the events that they are of")
+    field: str = Field(description="heads what else they are of")
+    begun: str = Field(description="{score} that the gradients add up from")
+
+
 class Language(Config):
     """One file."""
 
     claims: ClaimWords = Field(description="words by which claims of a sentence are read")
     reason: ReasonWords = Field(description="how evidence is worded")
     profile: ProfileWords = Field(description="how interests are worded")
+    table: TableWords = Field(description="what stands around the evidence")
 
 
 def known_languages() -> list[str]:
@@ -113,5 +135,20 @@ def language_of(code: str) -> Language:
         raise UsageError(
             f"no explanation is worded in language '{code[:40]}'{nearest(code[:40], known) or '; there are: ' + ', '.join(known)}"
         )
+    values = _file(code)
+    if isinstance(values, dict) and isinstance(table := values.get(TABLE, {}), dict):
+        values[TABLE] = _filled(table, _file(ENGLISH)[TABLE])
+    return Language.build(values, f"{code}.yaml")
+
+
+def _file(code: str) -> Any:
     name = f"{code}.yaml"
-    return Language.build(read_yaml((files(__package__) / FOLDER / name).read_text("utf-8"), name), name)
+    return read_yaml((files(__package__) / FOLDER / name).read_text("utf-8"), name)
+
+
+def _filled(values: dict[str, Any], english: dict[str, Any]) -> dict[str, Any]:
+    """With what is left out as it is in English, inner mappings too."""
+    within = {
+        name: _filled(values[name], said) for name, said in english.items() if isinstance(said, dict) and isinstance(values.get(name), dict)
+    }
+    return english | values | within

@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # a configuration reads this file, and loads nothing heavy
     from m6rec.base.contracts import Scored
 
 RepeatPolicy = Literal["exclude", "allow", "model"]
+ITEMS = "ask for 1 or more items, a whole number"  # what messages say of k
+HISTORY = "give a list of item ids, oldest first"
 CacheUse = Literal["hit", "miss", "off"]
 Degraded = Literal["", "fewer candidates", "earlier layers", "index only"]
 

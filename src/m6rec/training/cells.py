@@ -25,6 +25,11 @@ class Cells:
     def weight(self, cell: str) -> float:
         return self.weights.get(cell, self.weights.get(task_of(cell), 1.0))
 
+    def place(self, loss: str) -> int:
+        """Where a loss stands among those that have weights, which are said in the order of the configuration; behind them all where it has none."""
+        names = list(self.weights)
+        return next((names.index(name) for name in (task_of(loss), loss) if name in self.weights), len(names))
+
     def sums(self, module: str, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses of a batch added up to cells."""
         found: dict[str, Tensor] = {}

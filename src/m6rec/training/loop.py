@@ -165,7 +165,7 @@ class Loop:
                 now = time.monotonic()
                 state.add(taken, means, now - begun)
                 state.step, state.steps, begun = number + 1, state.steps + 1, now
-            self.progress.advance(state.running(), state.targets / max(state.seconds, 1e-9))
+            self.progress.advance(self._running(), state.targets / max(state.seconds, 1e-9))
             if self.processes.gather(now - saved >= self.config.checkpoint_seconds)[0]:
                 self._save()
                 saved = time.monotonic()
@@ -240,9 +240,19 @@ class Loop:
             again, weights = self._forward(group, None)
             self.balancer.backward(again, weights, scale)
 
+    def _running(self) -> dict[str, float]:
+        """Mean losses of the epoch so far, in the order of the tasks: that in which batches are drawn is another in each epoch."""
+        modules, found = list(self.tasks), self.state.running()
+
+        def place(name: str) -> tuple[int, int, str]:
+            module, _, loss = name.partition(".")
+            return modules.index(module), self.cells.place(loss), loss
+
+        return {name: found[name] for name in sorted(found, key=place)}
+
     def _finish_epoch(self) -> None:
         state = self.state
-        losses = state.running()
+        losses = self._running()
         last = state.epoch + 1 == self.epochs
         metrics: dict[str, float] = {}
         self.average.after_epoch()

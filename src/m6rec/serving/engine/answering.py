@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from m6rec.base.arguments import a_text, whole_number
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError, nearest
 from m6rec.data.own_events import found_in
 from m6rec.data.schema import shown
-from m6rec.serving.asked import Ask, CacheUse, Degraded, RepeatPolicy
-from m6rec.serving.engine.asking import Asking, Unknown
+from m6rec.serving.asked import ITEMS, Ask, CacheUse, Degraded, RepeatPolicy
+from m6rec.serving.engine.asking import Asking, Unknown, check_words
 from m6rec.serving.engine.budget import Costs, Step
 from m6rec.serving.engine.candidates import Candidates
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.filters import allowed_items
-from m6rec.serving.engine.judging import judge_part, judge_request, merit, moment, task_named
+from m6rec.serving.engine.judging import check_request, judge_part, judge_request, merit, moment, task_named
 from m6rec.serving.engine.likeness import Likeness
 from m6rec.serving.engine.many import best_allowed
 from m6rec.serving.engine.retrieval import Found, Retrieval
@@ -106,14 +107,14 @@ class Answering(Asking):
         ]
 
     def _check(self, ask: Ask) -> None:
-        if ask.k < 1:
-            raise UsageError(f"k is {ask.k}; ask for 1 or more items")
+        whole_number("k", ask.k, ITEMS, 1)
         if ask.user is None and ask.history is None and ask.text is None and ask.profile is None:
             raise UsageError("nobody to answer; give user, history, text or profile")
         if ask.items is not None and (isinstance(ask.items, str) or not len(ask.items)):
             raise UsageError(f"items is {shown(ask.items)}; give a list of item ids to rank, or none to have them retrieved")
         if ask.repeat not in (None, "exclude", "allow", "model"):
             raise UsageError(f"repeat is {shown(ask.repeat)}; it is exclude, allow or model")
+        check_request(ask.task, ask.context, ask.time)
 
     def _way(self, ask: Ask, requests: Requests, budget: float | None) -> Degraded:
         """How much of the answer there is time for."""
@@ -261,11 +262,12 @@ class Answering(Asking):
     @reading
     def understands(self, text: str) -> bool:
         """Whether any word of `text` stands in an item or names one of its categories or tags."""
-        return self._stands(text)
+        return self._stands(a_text("text", text, "give words"))
 
     @reading
     def profile_notes(self, profile: Mapping[str, Any] | str | None, further: Collection[str] = ()) -> tuple[str, ...]:
         """What of a described person says nothing, or is read as words alone, a line each. further: fields that count beside those of the users."""
+        check_words(None, profile)
         return self._people.notes(profile, further)
 
     @reading
@@ -331,7 +333,8 @@ class Answering(Asking):
         return {name: facts for name, facts in self.scorer.origin.training["tasks"].items() if facts["answer"] == "choose"}
 
     def _met(self, scenario: str | None, where: Mapping[str, Any] | None) -> np.ndarray | None:
-        """bool (N,): the items that the scenario that asks may recommend and that meet `where`; None for all."""
+        """bool (N,): the items that the scenario that asks may recommend and that meet `where`; None for all. Raises UsageError."""
+        self._scenario(scenario)
         offers = self.scorer.origin.training.get("scenarios", {}).get("offers", {}).get(scenario or "")
         met = None if where is None else allowed_items(self.items, where)
         if not offers:

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from m6rec.base.arguments import a_list, a_mapping, a_text, an_id
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
 from m6rec.data.dataset import FieldType, Table
 from m6rec.data.schema import shown
+from m6rec.serving.asked import HISTORY
 from m6rec.serving.engine.described import Described
 from m6rec.serving.engine.histories import HistoryStore
 from m6rec.serving.engine.typed import TypedReader
@@ -63,17 +65,11 @@ class Asking:
         row = -1 if user is None else self._user(user)
         past = self.histories.row(row)
         if history is not None:
-            if isinstance(history, str):
-                raise UsageError(f"history is the text {shown(history)}; give a list of item ids, oldest first")
+            history = a_list("history", history, HISTORY)
             named = [self._consumed(item) for item in history if self.unknown == "raise" or item in self.items.ids]
             past = self.histories.joined(past, Histories.from_lists([named]))
         asking = self._scenario(scenario)
-        for name, given, kinds, told in (
-            ("text", text, str, "words"),
-            ("profile", profile, (str, Mapping), "fields of a person, or words"),
-        ):
-            if given is not None and not isinstance(given, kinds):
-                raise UsageError(f"{name} is {shown(given)}; give {told}")
+        check_words(text, profile)
         words = profile if isinstance(profile, str) else None if profile is None else self._profile_words(profile)
         typed = self.understood(text, profile)
         return Requests(
@@ -89,8 +85,9 @@ class Asking:
         """What was typed, and what a profile says about tastes, taken apart: wanted, unwanted, what the fields decide.
 
         Raises:
-            UsageError: a text that is too long.
+            UsageError: a text that is too long, or none.
         """
+        check_words(text, profile)
         said = "; ".join(part for part in (text or "", self._interests(profile)) if part)
         if not said:
             return NOTHING
@@ -160,6 +157,8 @@ class Asking:
         """The dense user, -1 for somebody unknown where that is allowed."""
         row = self.users.ids.dense(user)
         row = -1 if row in self.forgotten else row
+        if row < 0:
+            an_id("user", user)
         if row < 0 and self.unknown == "raise":
             raise UnknownUserError(
                 f"user {shown(user)} is not known: no events and no row in the users table; "
@@ -209,9 +208,18 @@ class Asking:
         if row in self.gone:
             raise UnknownItemError(f"item {shown(item)} was taken out of the catalogue; restore_items brings it back")
         if row < 0:
+            an_id("item", item)
             hint = nearest(str(item)[:100], self.items.ids.ids[:MOST_SUGGESTED])
             raise UnknownItemError(f"item {shown(item)} is not in the catalogue{hint}; add it with add_items")
         return row
+
+
+def check_words(text: Any, profile: Any) -> None:
+    """Raises UsageError: what was typed is no text, what is said of a person is neither fields nor words."""
+    if text is not None:
+        a_text("text", text, "give words")
+    if profile is not None and not isinstance(profile, str):
+        a_mapping("profile", profile, "give fields of a person, or words")
 
 
 def _is_number(value: Any) -> bool:

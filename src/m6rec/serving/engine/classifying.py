@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from m6rec.base.arguments import a_text, list_of_texts
 from m6rec.base.errors import DataError, UsageError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.schema import words
@@ -33,6 +34,11 @@ def classify(scorer: ServedModel, item: int | None, text: str | Sequence[str] | 
         raise UsageError("classify takes a text or an item: classify('battery died', task=...) or classify(item='i7', task=...)")
     if scorer.texts is None:
         raise UsageError("this model has no task on texts or items; declare one ({answer: judge, on: text, label: COLUMN}) and train again")
+    if task is not None:
+        a_text("task", task, "give the name of a task")
+    single = text is None or isinstance(text, str)
+    if not single:
+        text = list_of_texts("text", text, "give words, or a list of texts")
     judge, on = scorer.texts.judge, "text" if item is None else "item"
     able = [name for name, config in judge.configs.items() if config.on == on]
     if task is None and len(able) == 1:
@@ -40,14 +46,14 @@ def classify(scorer: ServedModel, item: int | None, text: str | Sequence[str] | 
     if task is None or task not in able:
         said = "say which task" if task is None else f"'{task}' is no task on {on}s{nearest(task, able)}"
         raise UsageError(f"{said}; those on {on}s: {', '.join(able) or 'none'}")
-    texts = _worded_items(scorer, [item], task) if item is not None else [text] if isinstance(text, str) else list(text or [])
+    asked = _worded_items(scorer, [item], task) if item is not None else [text] if isinstance(text, str) else list(text or ())
     found: list[Any]
     if _labels_words(judge, task):
-        found = [[{**vars(span), "text": one[span.start : span.end]} for span in some] for one, some in _spans(scorer, judge, texts, task)]
+        found = [[{**vars(span), "text": one[span.start : span.end]} for span in some] for one, some in _spans(scorer, judge, asked, task)]
     else:
         size = judge.sizes.labels[task]
-        found = [_worded(row, size) for row in judge.answers(scorer.reader, texts, task)]
-    return found if text is not None and not isinstance(text, str) else found[0]
+        found = [_worded(row, size) for row in judge.answers(scorer.reader, asked, task)]
+    return found[0] if single else found
 
 
 def tasks_of_table(scorer: ServedModel, columns: Sequence[str], tasks: Sequence[str] | None) -> tuple[list[str], list[str]]:

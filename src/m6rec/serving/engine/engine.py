@@ -13,23 +13,24 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
+from m6rec.base.arguments import a_list, a_text, list_of_texts, refused, whole_number
 from m6rec.base.contracts import Requests, Scored
 from m6rec.base.errors import UsageError
 from m6rec.base.threads import threads_set
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Table
-from m6rec.data.schema import shown
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.interests import Interests, Profile
 from m6rec.explanation.overall import Overall
 from m6rec.index.exact import ExactIndex
-from m6rec.serving.asked import Ask
+from m6rec.serving.asked import HISTORY, ITEMS, Ask
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.classifying import classify, items_judged, judge_alone, tasks_of_table
 from m6rec.serving.engine.config import EngineConfig
 from m6rec.serving.engine.explaining import explain, overall
 from m6rec.serving.engine.field_values import FieldValues
 from m6rec.serving.engine.judging import (
+    check_request,
     column_of,
     judge_part,
     judge_request,
@@ -38,6 +39,7 @@ from m6rec.serving.engine.judging import (
     moment,
     predict_rows,
     task_named,
+    tasks_included,
     unseen_context,
 )
 from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
@@ -50,6 +52,7 @@ from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.text.constraints import Typed, why_nothing
 
 Repeat = Literal["exclude", "allow", "model"]
+RANKED = "give a list of item ids to rank"
 
 
 class Engine(Writing):
@@ -87,20 +90,20 @@ class Engine(Writing):
         time: float | str | datetime | None = None,
     ) -> list[Scored]:
         """The best k items, or values of the field `of`; see `Recommender.recommend`."""
-        if k < 1:
-            raise UsageError(f"k is {k}; ask for 1 or more items")
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to recommend to; give user, history, text or profile")
+        told = None if history is None else tuple(a_list("history", history, HISTORY))
+        ask = Ask(user, told, text, profile, None, task, k, scenario, where, repeat, context=context, time=time)
+        include = _included(include)
         if of is not None:
-            requests, chooser = self._request(user, history, text, profile, scenario), self._answering(task)
+            self._check(ask)
+            requests, chooser = self._request(user, told, text, profile, scenario), self._answering(task)
             exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
             return self._values(chooser, requests, k, of, self._without_gone(self._asked_for(text, profile, scenario, where)), exclude)
-        told = None if history is None else history if isinstance(history, str) else tuple(history)
-        ask = Ask(user, told, text, profile, None, task, k, scenario, where, repeat, context=context, time=time)  # type: ignore[arg-type]
         found = self.answer(ask)
         found = found.at(np.arange(min(k, len(found))))
         said = (
-            self._said(self._request(user, history, text, profile, scenario), found.items, include, scenario, context, time)
+            self._said(self._request(user, told, text, profile, scenario), found.items, include, scenario, context, time)
             if include
             else None
         )
@@ -137,7 +140,7 @@ class Engine(Writing):
     @reading
     def understand(self, text: str) -> Typed:
         """What was typed, taken apart; see `Recommender.understand`."""
-        return self.understood(text)
+        return self.understood(a_text("text", text, "give words"))
 
     @reading
     def recommend_many(
@@ -151,13 +154,11 @@ class Engine(Writing):
         threads: int | None = None,
     ) -> pl.DataFrame:
         """The best k items of many users at once; see `Recommender.recommend_many`."""
-        if k < 1:
-            raise UsageError(f"k is {k}; ask for 1 or more items")
+        k = whole_number("k", k, ITEMS, 1)
+        threads = threads_set() if threads is None else whole_number("threads", threads, "give 1 or more, a whole number, or None", 1)
         if repeat not in (None, "exclude", "allow"):
-            raise UsageError(f"repeat is {shown(repeat)}; for many at once it is exclude or allow")
-        if isinstance(users, str):
-            raise UsageError(f"users is the text {shown(users)}; give a list of user ids, or None for everybody")
-        names = self.users.ids.ids if users is None else list(users)
+            raise refused("repeat", repeat, "for many at once it is exclude or allow")
+        names = self.users.ids.ids if users is None else a_list("users", users, "give a list of user ids, or None for everybody")
         rows = np.arange(len(names)) if users is None else np.array([self._user(name) for name in names], dtype=np.int64)
         allowed = self._without_gone(self._met(scenario, where))
         exclude = (repeat or self.scorer.task.config.repeat) == "exclude"
@@ -175,7 +176,7 @@ class Engine(Writing):
         lengths = (
             np.where(rows < len(histories), histories.lengths[np.minimum(rows, len(histories) - 1)], 0) if len(histories) else rows * 0
         )
-        best, values = best_of_many(rows, lengths, len(self.items), answer, k, threads or threads_set())
+        best, values = best_of_many(rows, lengths, len(self.items), answer, k, threads)
         row, place = np.nonzero(best >= 0)
         return pl.DataFrame(
             {
@@ -193,7 +194,7 @@ class Engine(Writing):
         if self._field_values is None or self._field_values[0] is not self.items:
             self._field_values = (self.items, {})
         known = self._field_values[1]
-        if field not in known:
+        if a_text("of", field, "give the name of a field") not in known:
             known[field] = FieldValues.of(self.items, field)
         scores = scorer.scores(requests)[0]
         best, values = known[field].best(scores, k, allowed=allowed, known=requests.histories.items if exclude else None)
@@ -230,11 +231,10 @@ class Engine(Writing):
             return None
         fields, on_items = self.items.fields, items_judged(self.scorer)
         columns: dict[str, list[Any]] = {}
-        tasks = [name for name in include if name not in fields and name not in on_items]
+        tasks = tasks_included(self.scorer, include, fields, on_items)
         if tasks:
             part = judge_part(self.scorer)
-            named = [task_named(part, name, fields) for name in tasks]
-            judged = judge_request(self.scorer, requests, items, named, scenario, context, moment(time, self.newest))
+            judged = judge_request(self.scorer, requests, items, tasks, scenario, context, moment(time, self.newest))
             columns |= {name: series.to_list() for name, series in judged_columns(part, judged, named=False).items()}
         known = {name: self.items.frame[name].gather(items) for name in include if name in fields}
         asked = [name for name in on_items if name in include and (name not in known or known[name].null_count())]
@@ -264,8 +264,11 @@ class Engine(Writing):
         """The given items in order; see `Recommender.rank`."""
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to rank for; give user, history, text or profile")
-        if isinstance(items, str) or not len(items):
-            raise UsageError(f"items is {shown(items)}; give a list of item ids to rank")
+        items = a_list("items", items, RANKED)
+        if not items:
+            raise refused("items", items, RANKED)
+        include = _included(include)
+        check_request(task, context, time)
         requests = self._request(user, history, text, profile, scenario)
         rows = self._items(items)
         if task is None or task in self.choosing:
@@ -284,6 +287,7 @@ class Engine(Writing):
     @reading
     def predict(self, frame: pl.DataFrame, tasks: Sequence[str] | None = None) -> pl.DataFrame:
         """The frame with the answers of tasks as columns; see `Recommender.predict`."""
+        tasks = None if tasks is None else list_of_texts("tasks", tasks, "give a list of names of tasks")
         candidates, alone = tasks_of_table(self.scorer, frame.columns, tasks)
         columns: dict[str, pl.Series] = {}
         if candidates:
@@ -308,9 +312,7 @@ class Engine(Writing):
     @reading
     def similar_items(self, item: str, k: int = 10) -> list[Scored]:
         """The k items whose vectors are nearest to that of `item` by cosine."""
-        row = self._item(item)
-        if k < 1:
-            raise UsageError(f"k is {k}; ask for 1 or more items")
+        row, k = self._item(item), whole_number("k", k, ITEMS, 1)
         held = self._directions
         if held is None or held[0] is not self.scorer.vectors:
             vectors = self.scorer.vectors.numpy()
@@ -326,7 +328,7 @@ class Engine(Writing):
     @reading
     def profile(self, user: str, most: int = 5) -> Profile:
         """What is held about a user; see `Recommender.profile`. What is learned over everybody is learned once for each state of the data."""
-        row = self._user(user)
+        row, most = self._user(user), whole_number("most", most, "give a whole number of interests, 0 or more")
         if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
             self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
         return self._profiler.of(row, self.histories.row(row))
@@ -359,8 +361,8 @@ class Engine(Writing):
         seed: int = 0,
     ) -> list[Step]:
         """Events that would follow; see `Recommender.continue_sequence`."""
-        if not isinstance(n, int) or not 1 <= n <= LONGEST:
-            raise UsageError(f"n is {n}; ask for 1 to {LONGEST:,} events")
+        n = whole_number("n", n, f"ask for 1 to {LONGEST:,} events", 1, LONGEST)
+        seed = whole_number("seed", seed, "give a whole number, 0 or more")
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to go on with; give user, history, text or profile")
         requests = self._request(user, history, text, profile, scenario)
@@ -381,6 +383,12 @@ class Engine(Writing):
     def plausibility(self, rows: Sequence[str | tuple[str, str] | Mapping[str, Any]], recent: int = 4) -> list[float]:
         """How well words fit what stands before them; see `Recommender.plausibility`."""
         return score(self, rows, recent)
+
+
+def _included(include: Sequence[str] | None) -> list[str]:
+    return (
+        [] if include is None else list_of_texts("include", include, "give a list of names of fields and tasks, for example ['category']")
+    )
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from m6rec.base.arguments import a_list, a_text, whole_number
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
 from m6rec.explanation.evidence import LEAST_LIFT
@@ -20,10 +21,10 @@ from m6rec.explanation.overall import Overall, of_choice, of_judging
 from m6rec.explanation.question import Described, Question
 from m6rec.explanation.reasons import Writer
 from m6rec.explanation.subject import Subject
-from m6rec.serving.asked import Ask
+from m6rec.serving.asked import HISTORY, ITEMS, Ask
 from m6rec.serving.engine.asking import Asking
 from m6rec.serving.engine.how_to_write import HowToWrite
-from m6rec.serving.engine.judging import context_contents, judge_part, merit, moment, scenario_of, task_named
+from m6rec.serving.engine.judging import check_request, context_contents, judge_part, merit, moment, scenario_of, task_named
 from m6rec.serving.engine.writing import kind_named, write_part
 from m6rec.tasks.judge_cells import NEW, SHARED
 from m6rec.text.field_constraints import meets
@@ -69,10 +70,16 @@ def explain(
     how: HowToWrite = UNCHECKED,
 ) -> Explanation:
     """See `Recommender.explain`. how: the reason is written, where a task writes it."""
-    if k < 1:
-        raise UsageError(f"k is {k}; ask for a list of 1 or more items")
+    k = whole_number("k", k, ITEMS, 1)
+    check_request(task, context, time)
+    a_text("language", language, "give the name of a language, for example 'en'")
+    if by is not None:
+        a_text("by", by, f"give the name of a write task, or {TEMPLATES!r}")
     if user is None and history is None and text is None and profile is None:
         raise UsageError("nobody to explain to; give user, history, text or profile")
+    if item == "":
+        raise UsageError("no item to explain; give item, an id of the catalogue")
+    history = None if history is None else a_list("history", history, HISTORY)
     row = engine._item(item)
     question = question_of(engine, user, history, text, profile, scenario)
     past = None if history is None else tuple(history)
@@ -133,8 +140,9 @@ def overall(
     seed: int,
 ) -> Overall:
     """See `Recommender.explain_overall`."""
-    if people < 1:
-        raise UsageError(f"people is {people}; ask for a sample of 1 or more")
+    people = whole_number("people", people, "ask for a sample of 1 or more people", 1)
+    seed = whole_number("seed", seed, "give a whole number, 0 or more")
+    check_request(task, context, time)
     histories = engine.histories.compact()
     had = np.flatnonzero(histories.lengths > 0)
     if not len(had):

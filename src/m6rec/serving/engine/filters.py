@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from m6rec.base.arguments import a_list, refused
 from m6rec.base.errors import UsageError, nearest
 from m6rec.data.dataset import FieldType, Table
+
+VALUES = "give a value or a list of values"
 
 
 def allowed_items(items: Table, where: Mapping[str, Any]) -> np.ndarray:
@@ -28,7 +33,8 @@ def allowed_items(items: Table, where: Mapping[str, Any]) -> np.ndarray:
         if name not in items.fields:
             hint = nearest(name, list(items.fields)) or f"; fields: {', '.join(items.fields) or 'none'}"
             raise UsageError(f"items have no field '{name}' to filter by{hint}")
-        values = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
+        several = isinstance(wanted, Iterable) and not isinstance(wanted, str | bytes | Mapping)
+        values = a_list(f"where[{name!r}]", wanted, VALUES) if several else [wanted]
         met = np.zeros(len(items), dtype=bool)
         for value in values:
             met |= _meets(items.frame[name], items.fields[name], name, value)
@@ -41,6 +47,8 @@ def _meets(column: pl.Series, kind: FieldType, name: str, value: Any) -> np.ndar
         return _number(column, name, value)
     if kind == FieldType.VECTOR:
         raise UsageError(f"'{name}' is a vector; filter by a category, tags, id, number or text field")
+    if not isinstance(value, str | Real | date | None):
+        raise refused(f"where[{name!r}]", value, VALUES)
     # Polars makes the small letters on both sides: Python's own differ from its in a few scripts.
     word = pl.Series([str(value)]).str.to_lowercase()[0]
     if kind == FieldType.TAGS:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from m6rec.base.errors import UsageError, nearest
+from m6rec.base.arguments import a_text, list_of_texts, real_number, refused, whole_number
+from m6rec.base.errors import UsageError, nearest, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,31 +44,31 @@ class HowToWrite:
     def __post_init__(self) -> None:
         if self.decoding not in DECODINGS:
             raise UsageError(
-                f"decoding is {said(self.decoding)}{nearest(str(self.decoding), DECODINGS) or '; say beam, greedy, nucleus or agreed'}"
+                f"decoding is {shown(self.decoding)}{nearest(str(self.decoding), DECODINGS) or '; say beam, greedy, nucleus or agreed'}"
             )
         for name, what in (("n", "texts"), ("beams", "texts side by side")):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_TEXTS:
-                raise UsageError(f"{name} is {said(value)}; give a whole number of {what} from 1 to {MOST_TEXTS}")
+            told = f"give a whole number of {what} from 1 to {MOST_TEXTS}"
+            self._take(name, whole_number(name, getattr(self, name), told, 1, MOST_TEXTS))
         if self.decoding == "greedy" and self.n > 1:
             raise UsageError(f"n is {self.n} and greedy decoding finds one text; say decoding='beam', 'nucleus' or 'agreed'")
-        if self.temperature is not None and (not _number(self.temperature) or not 0 < self.temperature <= MOST_TEMPERATURE):
-            raise UsageError(
-                f"temperature is {said(self.temperature)}; give a number above 0 and at most {MOST_TEMPERATURE:g}, or say decoding='greedy' "
-                "for the likeliest word each time"
-            )
-        if not _number(self.top_p) or not 0 < self.top_p <= 1:
-            raise UsageError(f"top_p is {said(self.top_p)}; give a share of the probability above 0 and at most 1")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise UsageError(f"seed is {said(self.seed)}; give a whole number, 0 or more")
-        if isinstance(self.banned, str):
-            raise UsageError(f"banned is the text {said(self.banned)}; give a list of words, for example banned=[{said(self.banned)}]")
+        if self.temperature is not None:
+            told = f"give a number above 0 and at most {MOST_TEMPERATURE:g}, or say decoding='greedy' for the likeliest word each time"
+            self._take("temperature", real_number("temperature", self.temperature, told, above=0, most=MOST_TEMPERATURE))
+        told = "give a share of the probability above 0 and at most 1"
+        self._take("top_p", real_number("top_p", self.top_p, told, above=0, most=1))
+        self._take("seed", whole_number("seed", self.seed, "give a whole number, 0 or more"))
+        example = shown(self.banned) if isinstance(self.banned, str) else "'word'"
+        self._take("banned", tuple(list_of_texts("banned", self.banned, f"give a list of words, for example banned=[{example}]")))
         if self.words is not None:
-            span_of_words(self.words)
+            self._take("words", span_of_words(self.words))
         if self.language is not None:
             from m6rec.text.scripts import scripts_of
 
-            scripts_of(self.language)
+            scripts_of(a_text("language", self.language, "give the name of a language, for example 'en'"))
+
+    def _take(self, name: str, value: Any) -> None:
+        """A value as Python's own: a seed says the same whoever gave it."""
+        object.__setattr__(self, name, value)
 
     @property
     def warmth(self) -> float:
@@ -80,7 +81,7 @@ def check_kind(kind: str, known: list[str]) -> None:
     if not known:
         raise UsageError("this model has no task that writes; declare one ({answer: write, from: KIND OF TEXT}) and train again")
     if kind not in known:
-        raise UsageError(f"there is no write task {said(kind)}{nearest(kind, known) or '; those: ' + ', '.join(known)}")
+        raise UsageError(f"there is no write task {shown(kind)}{nearest(kind, known) or '; those: ' + ', '.join(known)}")
 
 
 def check_kind_of(folder: Path, kind: str) -> None:
@@ -96,16 +97,10 @@ def check_kind_of(folder: Path, kind: str) -> None:
 
 def span_of_words(words: Any) -> tuple[int, int]:
     """(least, most) words. Raises UsageError."""
-    good = isinstance(words, tuple | list) and len(words) == 2 and all(isinstance(one, int) and not isinstance(one, bool) for one in words)
-    if not good or words[0] < 0 or words[1] < max(words[0], 1):
-        raise UsageError(f"words are {said(words)}; give least and most, at least 0 and 1, the second no smaller than the first")
-    return words[0], words[1]
-
-
-def said(value: Any) -> str:
-    """A value as it was given, not too long."""
-    return repr(value)[:80]
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    told = "give least and most, at least 0 and 1, the second no smaller than the first"
+    if not isinstance(words, tuple | list) or len(words) != 2:
+        raise refused("words", words, told, "are")
+    least, most = (whole_number(f"words[{place}]", one, told) for place, one in enumerate(words))
+    if most < max(least, 1):
+        raise refused("words", words, told, "are")
+    return least, most

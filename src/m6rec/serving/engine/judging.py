@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from m6rec.base.arguments import a_mapping, a_text, real_number, refused
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import DataError, UsageError, nearest
 from m6rec.data.columns import Columns
@@ -32,6 +33,7 @@ from m6rec.tasks.served_model import ServedModel
 from m6rec.text.words import normalise
 
 ROWS = "rows to predict"  # what messages call a frame
+TIME = "give seconds since 1970 or an ISO date like 2024-05-01T00:00:00"
 MOST_VALUES = 5  # named in a message
 
 
@@ -45,15 +47,27 @@ def judge_part(scorer: ServedModel) -> JudgePart:
     return scorer.judging
 
 
-def task_named(part: JudgePart, task: str, fields: Collection[str] = (), others: Collection[str] = ()) -> str:
-    """fields: of the items, where one might have been meant; others: tasks on texts and items. Raises UsageError: no such task on candidates."""
+def task_named(part: JudgePart, task: str, others: Collection[str] = ()) -> str:
+    """others: tasks on texts and items. Raises UsageError: no such task on candidates."""
     known = [*part.judge.configs, *others]
     if task not in part.judge.configs:
-        hint = nearest(task, [*known, *fields]) or f"; tasks: {', '.join(known)}" + (f"; fields: {', '.join(fields)}" if fields else "")
-        raise UsageError(
-            f"there is no task {shown(task)}{'' if others else ' on candidates'}{' and no such field of the items' if fields else ''}{hint}"
-        )
+        hint = nearest(task, known) or f"; tasks: {', '.join(known)}"
+        raise UsageError(f"there is no task {shown(task)}{'' if others else ' on candidates'}{hint}")
     return task
+
+
+def tasks_included(scorer: ServedModel, include: Sequence[str], fields: Collection[str], on_items: Collection[str]) -> list[str]:
+    """The tasks on candidates among what is to be said of each answer. Raises UsageError: a name of nothing that can be said."""
+    judging = [] if scorer.judging is None else list(scorer.judging.judge.configs)
+    able = list(dict.fromkeys([*judging, *on_items]))
+    for name in include:
+        if name not in fields and name not in able:
+            hint = nearest(name, [*able, *fields])
+            raise UsageError(
+                f"include names {shown(name)}: there is no field of the items and no task on candidates or items of that name{hint}; "
+                f"fields: {', '.join(fields) or 'none'}; tasks: {', '.join(able) or 'none'}"
+            )
+    return [name for name in include if name not in fields and name not in on_items]
 
 
 def judge_request(
@@ -141,6 +155,16 @@ def scenario_of(part: JudgePart, task: str, scenario: str | None, later: Sequenc
     return scenario
 
 
+def check_request(task: str | None, context: Mapping[str, Any] | None, time: float | str | datetime | None) -> None:
+    """Raises UsageError: what goes with a request is not of its kind, whether or not the task that is asked reads it."""
+    if task is not None:
+        a_text("task", task, "give the name of a task")
+    if context is not None:
+        a_mapping("context", context, "give declared fields of the request, for example context={'device': 'phone'}")
+    if time is not None:
+        moment(time, 0.0)
+
+
 def moment(value: float | str | datetime | None, newest: float) -> float:
     """Seconds since 1970 of a time of asking; None: the newest moment known. Raises UsageError."""
     if value is None:
@@ -149,10 +173,10 @@ def moment(value: float | str | datetime | None, newest: float) -> float:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise UsageError(f"time is {shown(value)}; give seconds since 1970 or an ISO date like 2024-05-01T00:00:00") from None
+            raise refused("time", value, TIME) from None
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    return float(value)
+    return real_number("time", value, TIME)
 
 
 def predict_rows(

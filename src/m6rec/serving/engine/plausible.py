@@ -9,9 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from m6rec.base.arguments import a_list, a_text, refused, whole_number
 from m6rec.base.errors import UsageError, nearest
 from m6rec.data.dataset import FieldType
 from m6rec.data.schema import shown
+from m6rec.serving.asked import HISTORY
+from m6rec.serving.engine.asking import check_words
 from m6rec.tasks.plausibility import plausibility
 
 if TYPE_CHECKING:
@@ -31,10 +34,8 @@ def score(asking: Asking, rows: Sequence[str | tuple[str, str] | Mapping[str, An
     Raises:
         UsageError: a row that says nothing, or says something unknown.  UnknownUserError, UnknownItemError: an id nobody has seen.
     """
-    if isinstance(rows, str | Mapping):
-        raise UsageError(f"rows is {shown(rows)}; give a list of texts, of (context, text), or of rows with item_id and who it is for")
-    if recent < 0:
-        raise UsageError(f"recent is {recent}; give the number of newest events that are worded, 0 or more")
+    rows = a_list("rows", rows, "give a list of texts, of (context, text), or of rows with item_id and who it is for")
+    recent = whole_number("recent", recent, "give the number of newest events that are worded, 0 or more")
     asked = [_worded(asking, row, recent, number) for number, row in enumerate(rows, start=1)]
     if not asked:
         return []
@@ -49,7 +50,7 @@ def _worded(asking: Asking, row: str | tuple[str, str] | Mapping[str, Any], rece
         row = {"text": row}
     elif not isinstance(row, Mapping):
         if not isinstance(row, Sequence) or len(row) != 2 or not all(isinstance(part, str) for part in row):
-            raise UsageError(f"row {number} is {shown(row)}; a pair is (context, text)")
+            raise refused(f"row {number}", row, "a pair is (context, text), a row says for example {'item_id': 'i7'}")
         _no_id(asking, row[1], number)
         row = {"context": row[0], "text": row[1]}
     given = {name: value for name, value in row.items() if value is not None}
@@ -61,31 +62,38 @@ def _worded(asking: Asking, row: str | tuple[str, str] | Mapping[str, Any], rece
         raise UsageError(
             f"row {number} needs either an item_id or a text to judge, for example {{'context': 'I need boots', 'item_id': 'i7'}}"
         )
+    for name in ("text", "context"):
+        if name in given:
+            a_text(f"row {number}: {name}", given[name], "give words")
     if "text" in given:
-        target = str(given["text"])
+        target = given["text"]
     else:
-        target = wording.items(asking.items.rows([asking._item(str(given["item_id"]))]))[0]
+        target = wording.items(asking.items.rows([asking._item(given["item_id"])]))[0]
     if not target.strip():
         raise UsageError(f"row {number} has an empty text; there is nothing to judge")
-    said: dict[str, str] = {name: str(given[name]) for name in ("scenario", "action") if name in given}
+    dataset = asking.scorer.dataset
+    places = (*dataset.scenario_names, *asking.scorer.origin.later)
+    for name, known in (("scenario", places), ("action", tuple(dataset.action_names))):
+        if name in given and given[name] not in known:
+            hint = nearest(given[name], known) or f"; {name}s: {', '.join(known) or 'none'}"
+            raise UsageError(f"row {number}: there is no {name} {shown(given[name])}{hint}")
+    said: dict[str, str] = {name: given[name] for name in ("scenario", "action") if name in given}
     bare = _event(asking, said)
     if "context" in given:
-        return "; ".join(part for part in (bare, str(given["context"])) if part), bare, target
+        return "; ".join(part for part in (bare, given["context"]) if part), bare, target
     titles: list[str] = []
     if "history" in given:
-        if isinstance(given["history"], str):
-            raise UsageError(f"row {number}: history is the text {shown(given['history'])}; give a list of item ids, oldest first")
-        titles = [
-            asking.items.rows([asking._consumed(item)]).titles()[0] for item in list(given["history"])[len(given["history"]) - recent :]
-        ]
-    user = asking._user(str(given["user_id"])) if "user_id" in given else -1
+        past = a_list(f"row {number}: history", given["history"], HISTORY)
+        titles = [asking.items.rows([asking._consumed(item)]).titles()[0] for item in past[max(len(past) - recent, 0) :]]
+    user = asking._user(given["user_id"]) if "user_id" in given else -1
     if user >= 0 and "history" not in given:
         events = asking.histories.row(user).items
         titles = asking.items.rows(events[max(len(events) - recent, 0) :].tolist()).titles() if len(events) and recent else []
     profile = given.get("profile")
+    check_words(None, profile)
     if isinstance(profile, Mapping):
         profile = asking._profile_words(profile)
-    told = said | ({"history": "; ".join(titles)} if titles else {}) | ({"profile": str(profile)} if profile else {})
+    told = said | ({"history": "; ".join(titles)} if titles else {}) | ({"profile": profile} if profile else {})
     return _event(asking, told), bare, target
 
 

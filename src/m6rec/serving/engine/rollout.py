@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from m6rec.base.arguments import real_number
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UsageError
 from m6rec.data.schema import shown
@@ -63,10 +64,8 @@ class Policy:
         """Itself. Raises UsageError for a value outside its range."""
         if self.decoding not in ("sample", "greedy"):
             raise UsageError(f"decoding is {shown(self.decoding)}; it is sample or greedy")
-        if not 0 < self.temperature <= 100 or not 0 < self.top_p <= 1:
-            raise UsageError(
-                f"temperature={self.temperature}, top_p={self.top_p}: a temperature is above 0 and at most 100, top_p above 0 and at most 1"
-            )
+        real_number("temperature", self.temperature, "give a number above 0 and at most 100", above=0, most=100)
+        real_number("top_p", self.top_p, "give a share of the probability above 0 and at most 1", above=0, most=1)
         if self.repeat not in ("exclude", "allow", "model"):
             raise UsageError(f"repeat is {shown(self.repeat)}; it is exclude, allow or model")
         return self

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from m6rec.base.arguments import a_list, a_text, list_of_texts, refused
 from m6rec.base.errors import UsageError, nearest
 from m6rec.base.written import Written
 from m6rec.data.schema import shown
@@ -22,6 +23,7 @@ from m6rec.language_model.decoding import Speaker, Streamed, decode, stream
 from m6rec.language_model.masks import Mask
 from m6rec.language_model.sampling import sample
 from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence
+from m6rec.serving.asked import HISTORY
 from m6rec.serving.engine.asking import Unknown
 from m6rec.serving.engine.changing import Changing
 from m6rec.serving.engine.config import EngineConfig
@@ -43,6 +45,7 @@ NO_REPEAT = 4  # runs of so many tokens are written once
 ROUNDS = 3  # searches, each wider than the one before, for as many texts as are wanted
 WIDE = 8  # beams where draws, or the likeliest words, came to nothing that could be ended
 MOST_ABOUT, LONGEST_ABOUT = 100, 500  # words to name, and characters of one
+ABOUT = "give a list of words that should be named"
 MANY = 10_000  # words: more than anything has
 FURTHER = 1_000_003  # between the seeds of two rounds of draws
 
@@ -70,6 +73,8 @@ def texts_named(part: WritePart, kind: str, text: str | Mapping[str, str] | None
     columns = part.write.configs[kind].columns
     if text is None:
         return {}
+    if not isinstance(text, str | Mapping):
+        raise refused("text", text, "give words, or texts by their columns")
     if isinstance(text, str):
         if len(columns) != 1:
             reads = ", ".join(part.write.configs[kind].reads)
@@ -83,6 +88,7 @@ def texts_named(part: WritePart, kind: str, text: str | Mapping[str, str] | None
             raise UsageError(
                 f"the write task {shown(kind)} reads no {shown(name)}{nearest(name, columns) or '; it reads: ' + (', '.join(columns) or 'no column')}"
             )
+        a_text(f"text[{name!r}]", text[name], "give words")
     return dict(text)
 
 
@@ -125,8 +131,7 @@ class Writing(Changing):
         """
         part = write_part(self.scorer)
         kind_named(part, kind)
-        if isinstance(about, str):
-            raise UsageError(f"about is the text {shown(about)}; give a list of words that should be named")
+        about = list_of_texts("about", about, ABOUT)
         if len(about) > MOST_ABOUT or any(len(word) > LONGEST_ABOUT for word in about):
             raise UsageError(
                 f"about has {len(about):,} entries, the longest of {max(map(len, about)):,} characters; give at most {MOST_ABOUT} words or phrases "
@@ -157,6 +162,7 @@ class Writing(Changing):
 
     def write(self, kind: str, user: str | None = None, item: str | None = None, *, ask: HowToWrite, **about: Any) -> Written:
         """A text, and the others of n; see `Recommender.write`."""
+        about = _listed(about)
         ask = _of_their_own(ask, kind, user, item, about)
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
@@ -206,6 +212,7 @@ class Writing(Changing):
 
         Where nothing is left of it, what `write` finds by searching wider comes in one piece.
         """
+        about = _listed(about)
         asked, ask = ask, _of_their_own(ask, kind, user, item, about)
         with self.turns.reading():
             speaker = self.speaker(kind, user, item, **about)
@@ -304,6 +311,16 @@ class Writing(Changing):
                 bounds = limits(self.scorer.catalogue.bag.language)
             said += self.scorer.reader.wording.items(self.items.rows([row]))
         return KnownWords(part.inputs.vocabulary, words_in(said), words_in(ask.banned), numbers, bounds)
+
+
+def _listed(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a text is about, with lists as lists: they are gone through several times. Raises UsageError."""
+    found = dict(about)
+    if "about" in found:
+        found["about"] = list_of_texts("about", found["about"], ABOUT)
+    if found.get("history") is not None:
+        found["history"] = a_list("history", found["history"], HISTORY)
+    return found
 
 
 def _of_their_own(ask: HowToWrite, kind: str, user: str | None, item: str | None, about: Mapping[str, Any]) -> HowToWrite:

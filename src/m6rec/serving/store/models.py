@@ -13,6 +13,8 @@ from m6rec.serving.store.deeds import doing
 from m6rec.serving.store.parts import Part, checked_name
 from m6rec.serving.store.records import Model
 
+MOST_NAMED = 5  # versions in a message, the newest
+
 
 class Models(Part):
     """Versions of the model: added, made active, followed by others, gone back to."""
@@ -76,7 +78,8 @@ class Models(Part):
         def work(writing: Writing) -> None:
             versions = list(writing.connection.execute(select(tables.models.c.version)).scalars())
             if version not in versions:
-                raise UsageError(f"there is no model '{version}' in the store{nearest(str(version), versions)}; load it first")
+                hint = nearest(str(version), versions) or f"; there are: {', '.join(versions[-MOST_NAMED:]) or 'none'}"
+                raise UsageError(f"there is no model '{version}' in the store{hint}; load it first")
             before = _active(writing)
             if before == version:
                 return
