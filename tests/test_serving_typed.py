@@ -88,6 +88,18 @@ def test_why_nothing_is_left_counts_the_filters(rec: Recommender, tiny_run: Path
     assert done.err == "m6rec: note: no item that the filters leave has price < 20\n"  # type: ignore[attr-defined]
 
 
+def test_what_is_asked_for_and_ruled_out_and_short_lists_are_told(rec: Recommender, tiny_run: Path, m6rec: Callable[..., object]) -> None:
+    assert "'hiking' is asked for and ruled out" in rec.engine.typed_notes("hiking but no hiking")[0]
+    assert rec.engine.typed_notes("the boots, not the lamp", None, 5) == ()
+    prices = np.sort(np.array([value for value in rec.engine.items.frame["price"].to_list() if value is not None]))
+    few = f"price below {prices[2] + 0.001:.3f}"
+    assert int((prices < prices[2] + 0.001).sum()) == len(rec.recommend(text=few, k=10)) < 10
+    assert rec.engine.typed_notes(few, None, 10)[0].startswith(f"{len(rec.recommend(text=few, k=10))} of ")
+    assert rec.engine.typed_notes(few) == ()
+    with pytest.warns(UserWarning, match="ruled out as well"):
+        rec.recommend(text="hiking but no hiking")
+
+
 def test_a_text_that_is_too_long_is_one_line(rec: Recommender) -> None:
     with pytest.raises(UsageError, match=r"the text has 1,000,000 characters; at most 20,000 are read"):
         rec.recommend(text="a" * 1_000_000)

@@ -209,3 +209,11 @@ def test_words_of_talking_name_nothing() -> None:
     assert telling("a cap, tops and books", cues) == "a cap, tops and books"  # words of bounds may be things too
     assert telling("不要和平", cues) == "不要和平"
     assert telling("", cues) == ""
+
+
+def test_one_odd_tag_of_many_items_does_not_decide_for_whom_something_is() -> None:
+    for tagged, rows, decides in ((1, 50, True), (1, 150, False), (2, 150, True), (2, 1_000, False), (3, 1_000, True)):
+        tags = [["baby"] if row < tagged else ["coffee"] for row in range(rows)]
+        found = understand("something for a child", table({"tags": list(tags)}, {"tags": FieldType.TAGS})).constraints
+        assert bool(found) == decides, (tagged, rows)
+        assert understand("with tag baby", table({"tags": list(tags)}, {"tags": FieldType.TAGS})).named == (("tags", "baby"),)

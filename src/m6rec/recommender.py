@@ -104,7 +104,7 @@ class Recommender(AnswersInWords):
             history: item ids, oldest first; after the user's own where both are given.
             text: what somebody typed.
             profile: fields of a person ({"age": 25, "interests": [...]}) or words about them. A field that users do not have, and a value that
-                none of them has, is a warning.
+                none of them has, is a warning; so is a word of `text` that is asked for and ruled out as well.
             scenario: where the list will be shown; only what it offers (`scenarios.offers`) is recommended then.
             where: {field: value or list of values}; numbers also "<50", ">=10", "10-50".
             repeat: whether items of the history may come again; "model": at their score times how often people come back to them; None is as trained.
@@ -123,7 +123,7 @@ class Recommender(AnswersInWords):
             UsageError: nobody to recommend to, k < 1, an unknown field or scenario.
             UnknownUserError, UnknownItemError: an id nobody has seen.
         """
-        for note in self.engine.profile_notes(profile):
+        for note in (*self.engine.profile_notes(profile), *self.engine.typed_notes(text, profile)):
             warnings.warn(note, stacklevel=2)
         return self.engine.recommend(
             user,

@@ -73,7 +73,7 @@ def recommend(
     from m6rec.recommender import Recommender
 
     recommender = Recommender.from_pretrained(run)
-    for note in recommender.engine.profile_notes(described):
+    for note in (*recommender.engine.profile_notes(described), *recommender.engine.typed_notes(text, described, k)):
         print(f"m6rec: note: {note}", file=sys.stderr)
     answers = recommender.engine.recommend(
         user=user,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from m6rec.text.words import normalise, words
 
 RATED = 0.6  # share of a field's values that are names of age ratings: then the field is one
 LONGEST = 6  # tokens of a phrase
+FEWEST, HUNDREDTH = 3, 100  # items, or a hundredth of them, that a value said in other words must have to decide: one odd tag does not
 NEAR = 4  # tokens between "for" and whom it is for
 
 
@@ -126,9 +128,9 @@ def _rated(value: str, rated: dict[str, float]) -> float | None:
 
 
 def _by_names(audience: Audience, names: FieldNames) -> list[tuple[str, Literal["in", "not in", "<=", ">="], tuple[str, ...] | float]]:
-    """Values that are meant for them; where there are none, values that are not for them."""
-    suited = names.like(audience.suits)
-    if suited:
-        field, values = max(suited.items(), key=lambda pair: sum(names.values[pair[0]][value] for value in pair[1]))
+    """Values that are meant for them; where fewer items have any than could be meant by it, values that are not for them."""
+    suited = {field: (sum(names.values[field][value] for value in values), values) for field, values in names.like(audience.suits).items()}
+    field, (count, values) = max(suited.items(), key=lambda pair: pair[1][0], default=("", (0, [])))
+    if count >= max(min(FEWEST, math.ceil(len(names.items) / HUNDREDTH)), 1):
         return [(field, "in", tuple(sorted(values)))]
     return [(field, "not in", tuple(sorted(values))) for field, values in names.like(audience.unfit).items() if any(map(words, values))]

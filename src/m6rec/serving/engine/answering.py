@@ -31,6 +31,8 @@ from m6rec.serving.engine.returns import Returns
 from m6rec.serving.engine.turns import EngineTurns, reading
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.model_folder import ChooseScorer
+from m6rec.text.phrases import built_in, built_in_phrases
+from m6rec.text.words import words
 
 
 class Answering(Asking):
@@ -269,6 +271,25 @@ class Answering(Asking):
         """What of a described person says nothing, or is read as words alone, a line each. further: fields that count beside those of the users."""
         check_words(None, profile)
         return self._people.notes(profile, further)
+
+    @reading
+    def typed_notes(self, text: str | None, profile: Mapping[str, Any] | str | None = None, k: int = 1) -> tuple[str, ...]:
+        """What of a typed text is asked for and ruled out as well, and that less than k items meet it, a line each."""
+        if not text:
+            return ()
+        typed, notes = self.understood(text, profile), list[str]()
+        plain = {word for name in built_in() for word in built_in_phrases(name).plain}
+        wanted = set(words(typed.wanted))
+        both = [word for word in dict.fromkeys(words(typed.unwanted)) if word in wanted and word not in plain and self._stands(word)]
+        if both:
+            notes.append(
+                f"{', '.join(map(shown, both))} is asked for and ruled out as well, so neither counts for much; say which is meant"
+            )
+        met = self._without_gone(self._meeting(text, profile)) if typed.constraints else None
+        if met is not None and 0 < int(met.sum()) < k:
+            limits = " and ".join(map(str, typed.constraints))
+            notes.append(f"{int(met.sum())} of {len(self.items):,} items meet what was typed, read as {limits}")
+        return tuple(notes)
 
     @reading
     def goes_by(self, text: str) -> bool:

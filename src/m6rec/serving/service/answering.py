@@ -88,7 +88,12 @@ def recommend(model: LoadedModel, ask: Ask, book: RuleBook, chance: Chance, show
         written,
         tuple(propensities.tolist()),
         {**verdict.left_out, **left_out},
-        (*strange_fields(model, book, ask.profile), *_notes(model, ask, answers), *told),
+        (
+            *strange_fields(model, book, ask.profile),
+            *model.engine.typed_notes(ask.text, ask.profile, ask.k),
+            *_notes(model, ask, answers),
+            *told,
+        ),
     )
 
 
