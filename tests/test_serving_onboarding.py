@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -107,6 +108,14 @@ def test_further_words_that_only_rule_out_are_added_and_others_take_the_place(fo
     assert person.plain()["earlier"] == person.earlier
 
 
+def test_a_like_is_saved_as_the_action_of_that_name(form: Form) -> None:
+    dataset = form.engine.dataset
+    assert dataset.histories.actions is not None
+    most = dataset.action_names[int(np.bincount(dataset.histories.actions).argmax())]
+    assert most != "like"
+    assert form._action() == "like"
+
+
 def test_marks_by_number() -> None:
     assert marks("1 4,-3", 5) == ([0, 3], [2])
     assert marks("more comedies", 5) is None
@@ -142,6 +151,12 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
     lines = m6rec("onboard", tiny_run, "-k", 3).out.splitlines()
     listed = [line.split()[1] for line in lines if line[:1].isdigit() and len(line.split()) > 1]
     assert len(listed) == len(set(listed)) == 9  # passed over in the first list: not in the list of other words either
+
+    piped(monkeypatch, "", "", "", "running and zorbing", "hiking without flumps", "quxing", "")
+    told = m6rec("onboard", tiny_run).out
+    assert [line for line in told.splitlines() if "No item has" in line] == [
+        f"No item has a word of this: {word}. The list goes by everything else." for word in ("zorbing", "quxing")
+    ]
 
     piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
     assert "Nothing is left that fits: price > 5000 and price < 1 exclude each other" in m6rec("onboard", tiny_run).out

@@ -56,6 +56,7 @@ def onboard(
                 talk.line(f"{error}.")
     talk.say("interests", tags=", ".join(form.tags()))
     person.interests = talk.read(said["prompt"]) or ""
+    talk.strange(form.strange(person.interests))
     answers = _refined(form, person, talk, k)
     if save is not None:
         form.save(person, save, user)
@@ -87,6 +88,7 @@ def _refined(form: Form, person: Person, talk: _Talk, k: int) -> list[Scored]:
                 continue
             if found is None:
                 form.hear(person, told)
+                talk.strange(form.strange(told))
             else:
                 person.liked += [answers[place].item_id for place in found[0]]
                 person.disliked += [answers[place].item_id for place in found[1]]
@@ -101,6 +103,10 @@ class _Talk:
 
     def say(self, name: str, **values: Any) -> None:
         self.line(self.words[name].format(**values))
+
+    def strange(self, words: Sequence[str]) -> None:
+        if words:
+            self.say("strange", words=", ".join(words))
 
     def line(self, text: str, end: str = "\n") -> None:
         if not self.quiet:

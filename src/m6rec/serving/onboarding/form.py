@@ -21,10 +21,12 @@ from m6rec.data.columns import Columns
 from m6rec.data.fields import FieldType
 from m6rec.serving.asked import Ask
 from m6rec.serving.engine.engine import Engine
+from m6rec.text.phrases import built_in, built_in_phrases, said
 
 MOST_VALUES = 30  # values of a field that a question can list
 TAGS_SHOWN = 20
 PEOPLE_ASKED = 2_000  # people whose events tell which values tell them apart
+LIKES = ("like", "liked", "likes", "love", "favourite", "favorite", "喜欢", "收藏", "点赞")  # actions
 NAMED = 3  # values that one of them would name
 
 
@@ -129,6 +131,12 @@ class Form:
         else:
             person.interests = "; ".join(part for part in (person.interests, told) if part)
 
+    def strange(self, told: str) -> list[str]:
+        """Words of what somebody wants that no item has."""
+        plain = {word for name in built_in() for word in built_in_phrases(name).plain}
+        wanted = dict.fromkeys(said(self.engine.understood(told).wanted).words)
+        return [word for word in wanted if word not in plain and not word.isdigit() and not self.engine.understands(word)]
+
     def answer(self, person: Person, k: int = 10) -> list[Scored]:
         """The next list: nothing liked, disliked or shown before stands in it."""
         gone = {*person.liked, *person.disliked, *person.shown}
@@ -184,11 +192,12 @@ class Form:
         return {name: values for name, values in found.items() if values}
 
     def _action(self) -> str | None:
-        """The action that a like stands for: the first that the choose task counts, else the most frequent."""
+        """The action that a like stands for: the one called so where it counts, else the first that the choose task counts, else the most frequent."""
         names = self.engine.dataset.action_names
         positive = self.engine.scorer.task.config.positive
-        if positive:
-            return positive[0]
+        called = [name for name in positive or names if name.casefold() in LIKES]
+        if called or positive:
+            return called[0] if called else positive[0]
         actions = self.engine.dataset.histories.actions
         return names[int(np.bincount(actions).argmax())] if names and actions is not None and len(actions) else None
 
