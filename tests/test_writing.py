@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -342,7 +343,7 @@ def test_several_texts_differ_and_none_is_empty(rec: Recommender) -> None:
         told = rec.write("reason", "u01", "i01", decoding=decoding, n=3, words=(1, 3), check=False)
         texts = [told.text, *(other.text for other in told.others)]
         assert all(texts)
-        assert len(set(texts)) == len(texts)
+        assert len({tuple(re.findall(r"\w+", text.lower())) for text in texts}) == len(texts)  # a sign or a capital makes no other text
 
 
 def test_drafts_that_agree_are_true_and_of_the_usual_length(rec: Recommender) -> None:
