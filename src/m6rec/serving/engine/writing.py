@@ -180,7 +180,7 @@ class Writing(Changing):
     def _searched(
         self, kind: str, ask: HowToWrite, speaker: Speaker, masks: Sequence[Mask], facts: Facts | None
     ) -> list[tuple[Written, bool]]:
-        """Texts that differ in a word, checked, and whether each is whole: something was left of it, and it could be ended. Searched wider where these are too few.
+        """Texts that differ in a word, checked, and whether each is whole: not empty, and it could be ended. Searched wider where these are too few.
 
         Of texts of a beam, and of drafts in the order of their agreement, the truer one goes first; else the order of the search stays.
         """
