@@ -195,9 +195,9 @@ class Form:
         """The action that a like stands for: the one called so where it counts, else the first that the choose task counts, else the most frequent."""
         names = self.engine.dataset.action_names
         positive = self.engine.scorer.task.config.positive
-        called = [name for name in positive or names if name.casefold() in LIKES]
-        if called or positive:
-            return called[0] if called else positive[0]
+        called = next((name for name in positive or names if name.casefold() in LIKES), positive[0] if positive else None)
+        if called is not None:
+            return called
         actions = self.engine.dataset.histories.actions
         return names[int(np.bincount(actions).argmax())] if names and actions is not None and len(actions) else None
 
