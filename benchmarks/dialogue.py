@@ -23,7 +23,7 @@ from typing import Any
 
 from dialogue_fresh import fresh_dialogues
 from dialogue_named import AT, best_of, bm25, catalogue_documents, compared, dialogue_documents, measured, popularity
-from dialogue_service import banking, on_sample, talked
+from dialogue_service import asked_freely, banking, on_sample, talked
 from m6rec import Recommender
 from m6rec.base.storage import write_json
 from m6rec.config import load_config
@@ -37,6 +37,7 @@ SAMPLE = [
     *("model.width=32", "model.history=20", "pretrain.epochs=1", "train.epochs=6", "train.threads=1", "text.vocabulary=800"),
     *("evaluation.baselines=[popularity]", "evaluation.resamples=100", "evaluation.worth={}"),
 ]
+SHARES = ("right", "wrong", "handed", "others answered")
 UNASKED = r"^  (click|purchase|like|long_view|dislike|rating|category|reason|review|query|reply): .*\n"  # no part of a conversation here
 
 
@@ -80,6 +81,7 @@ def service(work: Path, settings: list[str], seed: int, users: int, items: int) 
     return {
         "held-out dialogues": on_sample(run, folder / "dialogues.jsonl"),
         "in words that no sample has": talked(Recommender.from_pretrained(run), fresh),
+        "shops": asked_freely(run, Path(__file__).with_name("dialogue_known.json"), work),
     }
 
 
@@ -111,6 +113,16 @@ def service_table(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def shops_table(found: dict[str, Any]) -> list[str]:
+    """Markdown of what `asked_freely` gives."""
+    lines = ["| shop | asked | right | wrong | handed over | others | answered all the same |", "|---|---|---|---|---|---|---|"]
+    for name, one in found.items():
+        told = {key: f"{one[key]:.3f} ({one[f'{key} interval'][0]:.3f}-{one[f'{key} interval'][1]:.3f})" for key in SHARES}
+        cells = [str(one["asked"]), *(told[key] for key in SHARES[:3]), str(one["others"]), told[SHARES[3]]]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="See the top of the file.")
     parser.add_argument("--data", type=Path)
@@ -137,8 +149,11 @@ def main() -> None:
     if asked.only in (None, "service"):
         result["service"] = service(asked.work, asked.set, asked.seed, asked.users, asked.items)
         lines += ["## The sample: known questions and handing over", ""]
+        shops = result["service"].pop("shops")
         for name, found in result["service"].items():
             lines += [f"{name}: {found['dialogues']} dialogues, {found['turns']} turns", "", *service_table(found), ""]
+        lines += ["## Known questions of shops, asked freely", "", *shops_table(shops), ""]
+        result["shops"] = shops
     write_json(asked.work / "dialogue.json", result)
     (asked.work / "dialogue.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))

@@ -12,6 +12,7 @@ import polars as pl
 from m6rec import Recommender
 from m6rec.data.dialogues import conversations, dialogue_parts
 from m6rec.evaluation.intervals import wilson
+from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq
 from m6rec.text.phrases import built_in_phrases
 
@@ -81,6 +82,32 @@ def talked(rec: Recommender, planted: list[dict[str, Any]]) -> dict[str, Any]:
         "hand_over": {"planted": wanted, "handed": handed, **precision, **recall},
         "wrong": dict(sorted(missed.items(), key=lambda pair: -pair[1])),
     }
+
+
+def asked_freely(run: Path, shops: Path, work: Path) -> dict[str, Any]:
+    """Known questions of shops as people may ask them, and what none of these answers, each the first turn of a conversation over the model in `run`.
+
+    shops: JSON, name -> {"known": [{question, answer}], "asked": [{text, question}], "others": [text]}.
+    """
+    rec, found = Recommender.from_pretrained(run), {}
+    for name, shop in json.loads(shops.read_text(encoding="utf-8"))["shops"].items():
+        path = work / f"known-{name}.jsonl"
+        path.write_text("".join(json.dumps(one) + "\n" for one in shop["known"]), encoding="utf-8")
+        config, answers = ConversationConfig(faq=str(path)), {one["question"]: one["answer"] for one in shop["known"]}
+        counts = {"right": 0, "wrong": 0, "handed": 0}
+        wrong: list[str] = []
+        for one in shop["asked"]:
+            reply = rec.chat([{"role": "user", "content": one["text"]}], config=config)
+            if reply.intent == "faq":
+                counts["right" if reply.text == answers[one["question"]] else "wrong"] += 1
+                wrong += [] if reply.text == answers[one["question"]] else [f"{one['text']} -> {reply.text[:60]}"]
+            counts["handed"] += reply.hand_over
+        others = [text for text in shop["others"] if rec.chat([{"role": "user", "content": text}], config=config).intent == "faq"]
+        asked, untold = len(shop["asked"]), len(shop["others"])
+        shares = {key: value for name, count in counts.items() for key, value in _share(name, count, asked).items()}
+        answered = _share("others answered", len(others), untold)
+        found[name] = {"known": len(answers), "asked": asked, "others": untold, **shares, **answered, "misses": [*wrong, *others]}
+    return found
 
 
 def banking(folder: Path) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class AnswerWords:
     def pointed(self, text: str, catalogue: Collection[str] = ()) -> int | None:
         """The answer that the groups of a text point to, whatever else it says; None where they point to none, to several, or elsewhere.
 
-            e(a) = sum over groups and words t of c(t) min(1, 2 n(t, a) / questions of a) share(t, a) ln(1 + A / answers with t) / ln(1 + A)
+            e(a) = sum over groups and words t of c(t) min(1, 2 max(n(t, a), 1) / questions of a) share(t, a) ln(1 + A / answers with t) / ln(1 + A)
 
         with c(t) = 1 for groups, SINGLE for other words and for words of the catalogue, HEARSAY times that where no question has t. Groups that no answer
         has ("size", where nothing is said of sizes) count as another answer.
@@ -101,7 +101,7 @@ class AnswerWords:
             catalogue: words of the text that items have: a shop that sells videos hears the word often.
         """
         text = self._corrected(text, catalogue)
-        had = {stem(singular(word)) for word in catalogue}
+        had = _stems(catalogue)
         found, elsewhere = np.zeros(self.answers, dtype=np.float32), 0.0
         for word, group in self._terms(text):
             held = self._words.get(word, {}) if group < 0 else self._groups.get(group, {})
@@ -111,9 +111,7 @@ class AnswerWords:
                 counts *= 1.0 if most >= 1 else HEARSAY
                 held = {answer: count if count >= 1 or most < 1 else BESIDE for answer, count in held.items()}
                 idf = np.log1p(self.answers * max(held.values()) / sum(held.values())) / np.log1p(self.answers)
-                usual = np.array(
-                    [min(1.0, 2 * max(held.get(answer, 0.0), 1.0) / asked) for answer, asked in enumerate(self._asked.tolist())]
-                )
+                usual = np.minimum(2 * np.maximum([held.get(answer, 0.0) for answer in range(self.answers)], 1) / self._asked, 1)
                 found += counts * idf * usual * self._shares(held)
             elif group >= 0:
                 elsewhere += counts
@@ -147,12 +145,12 @@ class AnswerWords:
 
     def beside(self, text: str, catalogue: Collection[str]) -> bool:
         """Whether a word of the text is one of the catalogue and none of the known questions and answers."""
-        had = {stem(singular(word)) for word in catalogue}
+        had = _stems(catalogue)
         return any(word in had and group < 0 and word not in self._words for word, group in self._terms(text))
 
     def shares(self, text: str, answer: int, catalogue: Collection[str]) -> bool:
         """Whether the answer or a question of it has a word of the text, or another of its group, that is none of the catalogue."""
-        had = {stem(singular(word)) for word in catalogue}
+        had = _stems(catalogue)
         own = [(word, group) for word, group in self._terms(text) if word not in had]
         return any(answer in self._words.get(word, {}) or answer in self._groups.get(group, {}) for word, group in own)
 
@@ -213,6 +211,10 @@ def _pattern(saying: str) -> re.Pattern[str] | None:
 def _joined(text: str) -> str:
     """Its words, of each the singular, a blank between and around them."""
     return f" {' '.join(map(singular, said(text).words))} "
+
+
+def _stems(terms: Iterable[str]) -> set[str]:
+    return {stem(singular(word)) for word in terms}
 
 
 def _forms(word: str) -> set[str]:
