@@ -56,6 +56,10 @@ def test_a_long_text_is_known_by_the_groups_of_its_words(faq: Faq, text: str, qu
         "about a delivery",  # two answers
         "how do I change my username",
         "can I cancel my order",
+        "can I change my order",
+        "my item arrived broken",
+        "what is the capital of France",
+        "how do I hack an account",
         "how much does the invoice cost",  # half of it asks for something else
         "I am interested in lamps for the weekend",  # no form of international
         "a nice red lamp",

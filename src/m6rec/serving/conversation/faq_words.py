@@ -23,6 +23,7 @@ OF_ANSWER = 0.5  # a word of the answer itself counts as so many of its question
 OF_SAME = 0.95  # a word that means much the same counts as so much of the word itself
 SINGLE = 0.35  # what a word of no group counts beside a group; and a group of a word that the catalogue has
 BESIDE = 0.1  # a word that only the answer itself has, where questions of others have it
+USUAL = 0.3  # share of the questions of an answer from which on a group belongs to it
 HEARSAY = 0.7  # what a group counts that only answers have, no question
 POINTED, AHEAD = 0.85, 0.3  # of what a group of one answer counts: what points to an answer, and how much further than to any other
 MISSPELT = 7  # letters of a word from which on it is found with one letter wrong, missing, too many or in the wrong place
@@ -30,8 +31,9 @@ GAP = "*"  # in a saying: up to four words
 _GAP = r"(?:\S+ ){0,4}"
 
 Held = dict[int, float]  # answer -> how many of its questions have it
-Saying = tuple[str, re.Pattern[str] | None, frozenset[str], bool, int]
-"""Its words, with gaps as a pattern; the telling ones; whether it is a name of its own, like "gift card", which is no card; its group."""
+Saying = tuple[str, re.Pattern[str] | None, frozenset[str], frozenset[str], int]
+"""Its words, with gaps as a pattern; the telling ones; those of them that mean it alone: all of a name like "gift card", which is no card, and the first
+before a gap ("pay * shipping"); its group."""
 
 
 class AnswerWords:
@@ -55,18 +57,22 @@ class AnswerWords:
         self._group: dict[str, int] = {}  # word -> its group
         self._sayings: list[Saying] = []
         self._spelt: dict[str, list[str]] = defaultdict(list)  # a word less one letter -> the words of groups it may be
+        same = list(same)
         for number, group in enumerate(same):
             for one in group:
                 found = self._telling(one)
                 if len(said(one).words) == 1 and found:
                     self._group.setdefault(found[0], number)
                 else:
-                    own = len(found) == len(said(one).words) and GAP not in one
-                    self._sayings.append((_joined(one), _pattern(one), frozenset(found), own, number))
+                    name = len(found) == len(said(one).words) and GAP not in one
+                    own = found if name else self._telling(one.split(GAP)[0])[:1] if GAP in one else []
+                    self._sayings.append((_joined(one), _pattern(one), frozenset(found), frozenset(own), number))
                 for word in said(one).words:
                     if len(word) >= MISSPELT and word.isascii():
                         for form in _forms(word):
                             self._spelt[form].append(word)
+        texts = (*questions, *answers, *(one for group in same for one in group))
+        self._known = {stem(singular(word)) for text in texts for word in said(text).words}
         self._words: dict[str, Held] = {}
         self._groups: dict[int, Held] = {}
         for text, code in zip(questions, codes.tolist(), strict=True):
@@ -95,7 +101,7 @@ class AnswerWords:
             e(a) = sum over groups and words t of c(t) min(1, 2 max(n(t, a), 1) / questions of a) share(t, a) ln(1 + A / answers with t) / ln(1 + A)
 
         with c(t) = 1 for groups, SINGLE for other words and for words of the catalogue, HEARSAY times that where no question has t. Groups that no answer
-        has ("size", where nothing is said of sizes) count as another answer.
+        has ("size", where nothing is said of sizes), or few of its questions, count as another answer.
 
         Args:
             catalogue: words of the text that items have: a shop that sells videos hears the word often.
@@ -106,15 +112,15 @@ class AnswerWords:
         for word, group in self._terms(text):
             held = self._words.get(word, {}) if group < 0 else self._groups.get(group, {})
             counts = SINGLE if group < 0 or word in had else 1.0
+            most = max(held.values(), default=1.0)
+            if group >= 0 and most >= 1 and self._usual(held) < USUAL:
+                elsewhere += counts
             if held:
-                most = max(held.values())
                 counts *= 1.0 if most >= 1 else HEARSAY
                 held = {answer: count if count >= 1 or most < 1 else BESIDE for answer, count in held.items()}
                 idf = np.log1p(self.answers * max(held.values()) / sum(held.values())) / np.log1p(self.answers)
                 usual = np.minimum(2 * np.maximum([held.get(answer, 0.0) for answer in range(self.answers)], 1) / self._asked, 1)
                 found += counts * idf * usual * self._shares(held)
-            elif group >= 0:
-                elsewhere += counts
         best = int(found.argmax())
         others = max(float(np.delete(found, best).max(initial=0)), elsewhere)
         return best if found[best] >= POINTED and found[best] - others >= AHEAD else None
@@ -128,7 +134,7 @@ class AnswerWords:
                 or not word.isascii()
                 or word in catalogue
                 or word in self.plain
-                or stem(singular(word)) in self._group
+                or stem(singular(word)) in self._known
             ):
                 continue
             meant = [
@@ -139,9 +145,13 @@ class AnswerWords:
         return " ".join(words)
 
     def elsewhere(self, text: str) -> bool:
-        """Whether a group of the text is in no known question: it asks for something else."""
+        """Whether a group of the text is in no known question, or in few of any answer's: it asks for something else."""
         groups = [self._groups.get(group, {}) for _, group in self._terms(self._corrected(text, ())) if group >= 0]
-        return any(max(held.values(), default=0.0) < 1 for held in groups)
+        return any(self._usual(held) < USUAL for held in groups)
+
+    def _usual(self, held: Held) -> float:
+        """The largest share of the questions of an answer that have it; 0 where only answers do."""
+        return max((count / self._asked[answer] for answer, count in held.items() if count >= 1), default=0.0)
 
     def beside(self, text: str, catalogue: Collection[str]) -> bool:
         """Whether a word of the text is one of the catalogue and none of the known questions and answers."""
@@ -188,7 +198,7 @@ class AnswerWords:
             if (gaps.search(joined) if gaps else saying in joined)
         ]
         inside = frozenset[str]().union(*(some for some, _, _ in spoken))
-        parts = frozenset[str]().union(*(some for some, own, _ in spoken if own))
+        parts = frozenset[str]().union(*(own for _, own, _ in spoken))
         terms = [
             (word, -1 if word in parts else self._group.get(word, -1))
             for word in self._telling(text)
