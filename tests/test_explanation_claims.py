@@ -220,6 +220,9 @@ def test_words_that_tell_items_apart_are_claims_where_a_model_wrote() -> None:
     assert check("You chose wool; now a tent.", strict).dropped == ()
     assert check("Wool socks. A tent.", strict).text == "A tent."  # a sentence that is a name alone says that the item is that
     assert check("Wool socks. A tent.", plain).dropped == ()
+    assert check("Wool socks, and so is this tent. A tent.", strict).text == "A tent."
+    assert check("Wool socks was a tent. A tent.", strict).text == "A tent."  # what is said of another item is held against that one
+    assert check("Wool socks was about wool, and this is a tent.", strict).dropped == ()
     asked = facts_of(lexicon, 0, text="a mask", strict=True)
     assert check("A tent, a mask.", asked).dropped == ()
 

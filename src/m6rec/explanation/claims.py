@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from m6rec.explanation.clauses import Clause, Unit, Words, cut, is_element, quoted, taken_out
+from m6rec.explanation.clauses import Clause, Unit, Words, cut, is_element, only_articles, quoted, taken_out
 from m6rec.explanation.lexicon import NAME, Found, Lexicon, Said
 from m6rec.explanation.phrases import language_of
 from m6rec.explanation.telling import word_claims
@@ -26,6 +26,7 @@ MOST_TEXT = 100_000  # characters that are read; nobody writes a longer reason
 MOST_ROUNDS = 50
 QUOTED = re.compile('[“"《「]([^”"》」\n]{2,400})[”"》」]')
 NEGATIVE = re.compile(r"(?:^|[^\w)])[-−]$")  # a minus, and no hyphen
+NOBODY: tuple[tuple[Said, ...], int] = ((), 0)
 PAIRS = {"(": ")", "（": "）", "[": "]"}
 
 
@@ -145,11 +146,18 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
     clauses = cut(text, said, words, every)
     scopes = _scopes(text, said, clauses, every, words)
     claims = [Claim("name", text[slice(*span)], *span, "", "either", True) for span in quotes]
+    named = [(one.phrase, span) for one, span in zip(found, spans, strict=True) if one.fields == (NAME,)]
+    others = {one: _other(text, said, one, named, facts, words) for one in clauses if facts.telling and one not in scopes}
     for one, span in zip(found, spans, strict=True):
         clause = _clause_of(clauses, span[0])
         about = _about(scopes, clause, span[0])
-        past = one.fields == (NAME,) and about == "item" and not (facts.telling and _alone(text, said, clauses, clause, spans, words))
-        true = facts.true(one.phrase, "either" if past else about)
+        of, behind = others.get(clause, NOBODY) if clause is not None else NOBODY
+        if of and span[0] >= behind:
+            true = any(other.has(one.phrase) for other in of)
+        else:
+            element = bool(facts.telling) and clause is not None and is_element(text, said, clause, spans, words)
+            past = one.fields == (NAME,) and about == "item" and not element  # "Pruning shears." says that the item is that
+            true = facts.true(one.phrase, "either" if past else about)
         if NAME not in one.fields and clause is not None and _denied(said, clause, one.first, words):
             true = not true
         kind = "name" if NAME in one.fields else "value"
@@ -162,13 +170,19 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
         sequence = [unit for unit, _, _ in said[first:last]]
         pairs = is_spaceless(sequence[0])
         phrases = [" ".join(pair) for pair in pairwise(sequence)] if pairs else sequence
-        true = all(facts.true(phrase, "item" if about == "item" else "either") or facts.asked.has(phrase) for phrase in phrases)
+        of, behind = others.get(clause, NOBODY) if clause is not None else NOBODY
+        if of and start >= behind:
+            true = all(any(other.has(phrase) for other in of) for phrase in phrases)
+        else:
+            true = all(facts.true(phrase, "item" if about == "item" else "either") or facts.asked.has(phrase) for phrase in phrases)
         claims.append(Claim("word", text[start:end], start, end, "", "item" if about == "either" else about, true))
     for match in numbers:
         clause = _clause_of(clauses, match.start())
         about = _about(scopes, clause, match.start())
         known = facts.numbers("item" if about == "either" else about) + (facts.numbers("history") if about == "either" else [])
         about = "item" if about == "either" else about
+        of, behind = others.get(clause, NOBODY) if clause is not None else NOBODY
+        known = [number for other in of for number in other.numbers] if of and match.start() >= behind else known
         true = _number_true(text, said, match.span(), match[1], match[2], known, facts, about, words)
         claims.append(Claim("number", match[0], *match.span(), "", about, true))
     return sorted(claims, key=lambda claim: claim.start)
@@ -283,13 +297,14 @@ def _about(scopes: Mapping[Clause, tuple[int, str]], clause: Clause | None, plac
     return cue[1] if place >= cue[0] else "either"
 
 
-def _alone(
-    text: str, said: Sequence[Unit], clauses: Sequence[Clause], clause: Clause | None, spans: Sequence[tuple[int, int]], words: Words
-) -> bool:
-    """Whether a sentence is nothing but what it names: "Pruning shears." in a text that a model wrote is what the item is said to be."""
-    if clause is None or not is_element(text, said, clause, spans, words):
-        return False
-    return sum(one.sentence == clause.sentence for one in clauses) == 1
+def _other(
+    text: str, said: Sequence[Unit], clause: Clause, named: Sequence[tuple[str, tuple[int, int]]], facts: Facts, words: Words
+) -> tuple[tuple[Said, ...], int]:
+    """The items of the history that a clause begins with the name of, and where the name ends: "Star lamp was about tents" speaks of the lamp."""
+    for phrase, (start, end) in named:
+        if clause.body <= start < clause.end and only_articles(text, said, clause.body, start, words) and not facts.item.has(phrase):
+            return tuple(one for one in facts.history if one.has(phrase)), end
+    return NOBODY
 
 
 def _clause_of(clauses: Sequence[Clause], place: int) -> Clause | None:

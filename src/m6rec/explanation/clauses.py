@@ -95,7 +95,7 @@ def taken_out(text: str, said: Sequence[Unit], span: tuple[int, int], spans: Seq
         return tidy(text[: span[0]] + text[span[1] :])
     clause = clauses[number]
     begin, end = quoted(text, span)
-    before = _only_articles(text, said, clause.body, begin, words)
+    before = only_articles(text, said, clause.body, begin, words)
     ends = not _has_unit(said, end, clause.end)
     after = clauses[number + 1] if number + 1 < len(clauses) and clauses[number + 1].sentence == clause.sentence else None
     if before and ends and clause.kind in ("comma", "list"):
@@ -103,7 +103,7 @@ def taken_out(text: str, said: Sequence[Unit], span: tuple[int, int], spans: Seq
     if ends and after is not None and after.kind in ("comma", "list") and is_element(text, said, after, spans, words):
         first = begin
         for _, start, stop in reversed([unit for unit in said if clause.body <= unit[1] < begin]):
-            if not _only_articles(text, said, start, begin, words):
+            if not only_articles(text, said, start, begin, words):
                 break
             first = start
             assert stop <= begin
@@ -169,7 +169,7 @@ def _joints(said: Sequence[Unit], words: Words) -> list[tuple[int, int, str]]:
     return found
 
 
-def _only_articles(text: str, said: Sequence[Unit], begin: int, end: int, words: Words) -> bool:
+def only_articles(text: str, said: Sequence[Unit], begin: int, end: int, words: Words) -> bool:
     return all(unit in words.articles for unit, start, _ in said if begin <= start < end) and not re.search(r"[^\w\s]", text[begin:end])
 
 
