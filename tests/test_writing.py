@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from m6rec.base.errors import ConfigError, DataError, Interrupted, UnknownItemError, UsageError
+from m6rec.explanation.claims import Checked, Facts
 from m6rec.language_model.quick_speaking import QuickSpeaker
 from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.recommender import Recommender
@@ -344,6 +345,18 @@ def test_several_texts_differ_and_none_is_empty(rec: Recommender) -> None:
         texts = [told.text, *(other.text for other in told.others)]
         assert all(texts)
         assert len({tuple(re.findall(r"\w+", text.lower())) for text in texts}) == len(texts)  # a sign or a capital makes no other text
+
+
+def test_the_least_words_hold_for_what_the_check_leaves(rec: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The likeliest text loses all but three words to the check: another one, long enough, is found by a wider search."""
+    whole = rec.write("reason", "u01", "i01", words=(4, 8), check=False).text
+    assert word_count(whole) >= 4
+
+    def short(text: str, facts: Facts) -> Checked:
+        return Checked(" ".join(text.split()[:3]), (), ()) if text == whole else Checked(text, (), ())
+
+    monkeypatch.setattr("m6rec.serving.engine.writing.check", short)
+    assert word_count(rec.write("reason", "u01", "i01", words=(4, 8)).text) >= 4
 
 
 def test_drafts_that_agree_are_true_and_of_the_usual_length(rec: Recommender) -> None:

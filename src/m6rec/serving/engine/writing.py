@@ -38,7 +38,7 @@ from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
 from m6rec.tasks.write_rows import newest_items
 from m6rec.tasks.write_sources import Known
-from m6rec.tasks.writing_masks import writing_masks
+from m6rec.tasks.writing_masks import word_count, writing_masks
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.phrases import said as taken_apart
 
@@ -180,7 +180,7 @@ class Writing(Changing):
     def _searched(
         self, kind: str, ask: HowToWrite, speaker: Speaker, masks: Sequence[Mask], facts: Facts | None
     ) -> list[tuple[Written, bool]]:
-        """Texts that differ in a word, checked, and whether each is whole: not empty, and it could be ended. Searched wider where these are too few.
+        """Texts that differ in a word, checked, and whether each is whole: long enough, and it could be ended. Searched wider where these are too few.
 
         Of texts of a beam, and of drafts in the order of their agreement, the truer one goes first; else the order of the search stays.
         """
@@ -192,7 +192,8 @@ class Writing(Changing):
             texts = decode(speaker, decoding, masks, spelling=self._spelling())[0]
             told = [_checked(kind, one.text.strip(), one.tokens.tolist(), one.log_probability, facts) for one in texts]
             for place in by_agreement([one.text for one in told], said) if agreed else range(len(told)):
-                whole = bool(told[place].text) and texts[place].finish != "stuck"
+                least = 1 if ask.words is None else max(ask.words[0], 1)  # of what the check leaves
+                whole = word_count(told[place].text) >= least and texts[place].finish != "stuck"
                 written.setdefault(" ".join(taken_apart(told[place].text).words), (told[place], whole))
             if sum(whole for _, whole in written.values()) >= ask.n or ask.decoding == "greedy" or decoding.beams == MOST_TEXTS:
                 break
