@@ -130,3 +130,12 @@ def test_a_moved_limit_keeps_the_wish(talk: Conversation) -> None:
     items = talk.talker.engine.items
     assert moved
     assert "hiking" in str(items.frame.row(items.ids.dense(moved[0].item_id))).casefold()
+
+
+@pytest.mark.parametrize("words", ["forget both limits", "drop both limits", "drop these limits", "forget all the limits"])
+def test_limits_taken_back_refuse_nothing_that_was_shown(talk: Conversation, words: str) -> None:
+    assert talk.say("something under 60").items
+    assert limits(talk)
+    talk.say(words)
+    assert not limits(talk)
+    assert not talk.refused

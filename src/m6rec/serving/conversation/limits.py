@@ -91,13 +91,14 @@ def taken_back(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: I
     told: fields of the items.  shown: whether items were shown, of which "both" may speak.
     """
     words = said(turn.text)
-    if turn.question or turn.liked or turn.refused or not phrases.has("loosen", words):
+    of_limits = phrases.has("limit", words)
+    if turn.question or turn.liked or turn.items or (turn.refused and not of_limits) or not phrases.has("loosen", words):
         return None
     named = set(fields_asked(words, phrases, told))
     cues = [one for name in ("loosen", "limit", "anything", "both") for one in phrases.cues[name]]
     if says_more(words, [*cues, *phrases.lists["them"], *field_cues(named, phrases)], phrases):
         return None
-    every = phrases.has("limit", words) or (bool(held) and not shown and (phrases.has("both", words) or phrases.listed("them", words)))
+    every = of_limits or (bool(held) and not shown and (phrases.has("both", words) or phrases.listed("them", words)))
     return tuple(one for one in held if one.field not in named) if named else () if every else None
 
 
