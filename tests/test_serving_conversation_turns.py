@@ -248,3 +248,21 @@ def test_what_is_ruled_out_by_words_that_begin_a_clause_elsewhere(rec: Recommend
     brand = next(value for value in rec.engine.items.frame["brand"] if value)
     talk.say(words.format(brand))
     assert [str(one) for one in talk.state.constraints] == [f"brand is not {brand}"]
+
+
+@pytest.mark.parametrize("text", ["not i2, something warm under 60", "not the Harbour kettle, I need something warm under 60"])
+def test_a_wish_behind_a_refused_item_is_no_word_of_that_item(text: str) -> None:
+    turn = heard(text)
+    assert (turn.refused, turn.intent) == ((1,), "refuse")
+    assert "warm under 60" in turn.wish
+
+
+def test_a_value_wished_for_behind_a_refused_item_is_not_ruled_out() -> None:
+    assert "Borea" in heard("not i2, something from Borea").wish
+    assert heard("not i2, too sad").wish == ""  # said of the item still
+
+
+@pytest.mark.parametrize("text", ["I have i2 already", "I have the Harbour kettle already", "got i2 already"])
+def test_what_somebody_has_already_is_no_wish(text: str) -> None:
+    turn = heard(text)
+    assert (turn.had, turn.wish) == ((1,), "")

@@ -67,7 +67,8 @@ class Policy:
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
         known = None
-        silent = turn.intent in SMALL or turn.intent == "repeat" or turn.unseen or turn.settles or (turn.feels and not turn.question)
+        felt = (turn.feels or turn.had) and not turn.question
+        silent = turn.intent in (*SMALL, "repeat") or turn.unseen or turn.settles or turn.beyond or felt
         if self.faq is not None and not silent:
             known = known_answer(self.faq, turn, phrases, self.engine) or deed_answer(self.faq, turn, phrases, self.phrases, self.engine)
         if known is not None:
