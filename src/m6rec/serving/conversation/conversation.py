@@ -50,6 +50,8 @@ class Talker:
         self.phrases = [*own, *(built_in_phrases(name) for name in built_in() if name not in {one.language for one in own})]
         self.judge = TaskJudge(engine, self.config)
         self.faq = self._faq()
+        answers = [] if self.faq is None else [cleaned(str(answer), self.config.longest)[0] for answer in self.faq.answers]
+        self.known = tuple(answer for answer in answers if answer)
         self._met = self._words_met()
         self._made_for: object = None
         self.refresh()
@@ -223,6 +225,8 @@ class Conversation:
             named = understand(plain, self.state.before(), self.talker.names, phrases).items
         else:
             named = tuple(row for row in ids.many(list(items)).tolist() if row >= 0)
+        if not named and plain.endswith(self.talker.known):
+            self.state.forget_turn()  # a known answer: its question is no wish
         self.state.tell(named, plain.rstrip().endswith(ASKING) and not named)
         self.state.transcript.append(("assistant", plain))
         self.messages.append({"role": "assistant", "content": text, "items": [ids.ids[row] for row in named]})

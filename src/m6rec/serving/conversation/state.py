@@ -23,6 +23,7 @@ class State:
 
     named     all items that either side named          said     words of the person, turn by turn, names of items and limits left out
     transcript  (role, text) of every turn              wished    the turn of the newest wish
+    held      the constraints before the newest turn
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
     passed    items that were offered, and left behind by another wish without a word about them
@@ -39,6 +40,7 @@ class State:
     wishes: list[Typed] = field(default_factory=list)
     wished: int = 0
     constraints: tuple[Constraint, ...] = ()
+    held: tuple[Constraint, ...] = ()
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
     passed: dict[int, None] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class State:
     def hear(self, turn: Turn, typed: Typed | None, words: str | None = None) -> None:
         """Take in a turn of the person. typed: its wish, taken apart.  words: of it that are scored, None: all. What was refused once stays refused."""
         self.turns += 1
+        self.held = self.constraints
         self.said.append(turn.words if words is None else words)
         self.transcript.append(("user", turn.text))
         self.named |= dict.fromkeys(turn.items)
@@ -82,6 +85,14 @@ class State:
         """Leave out the newest wish, which nothing answers: what was wished before it still holds."""
         self.wishes.pop()
         self.said[self.wished] = ""
+
+    def forget_turn(self) -> None:
+        """Leave out what the newest turn wishes for, and its words: it was a question."""
+        if self.wishes and self.wished == len(self.said) - 1:
+            self.wishes.pop()
+            self.constraints = self.held
+        if self.said:
+            self.said[-1] = ""
 
     def tell(self, items: Sequence[int], asked: bool) -> None:
         """Take in a turn of ours: the items it offered, and whether it asked something."""
