@@ -139,3 +139,14 @@ def test_limits_taken_back_refuse_nothing_that_was_shown(talk: Conversation, wor
     talk.say(words)
     assert not limits(talk)
     assert not talk.refused
+
+
+@pytest.mark.parametrize(("answer", "wanted"), [("the first", False), ("the second", True)])
+def test_of_a_value_wanted_and_ruled_out_the_one_picked_counts(talk: Conversation, answer: str, wanted: bool) -> None:
+    items = talk.talker.engine.items
+    value = items.frame["brand"].drop_nulls()[0]
+    assert "Which of them counts?" in talk.say(f"only {value} but no {value}").text
+    reply = talk.say(answer)
+    found = [items.ids.dense(one.item_id) for one in reply.items]
+    assert found
+    assert all((items.frame["brand"][row] == value) == wanted for row in found)

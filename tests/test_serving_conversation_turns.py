@@ -16,6 +16,7 @@ from m6rec.serving.conversation.faq import Faq
 from m6rec.serving.conversation.fitting import ruled_out
 from m6rec.serving.conversation.judged import TaskJudge
 from m6rec.serving.conversation.naming import Names
+from m6rec.serving.conversation.policy import _joined
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn, understand
@@ -266,3 +267,22 @@ def test_a_value_wished_for_behind_a_refused_item_is_not_ruled_out() -> None:
 def test_what_somebody_has_already_is_no_wish(text: str) -> None:
     turn = heard(text)
     assert (turn.had, turn.wish) == ((1,), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "angry"),
+    [
+        ("you guys are awful, I'll sue you", True),
+        ("you lot are pathetic", True),
+        ("I want my money back", False),
+        ("money back for the kettle", False),
+    ],
+)
+def test_whoever_answers_is_spoken_badly_of_and_money_wanted_back_is_no_anger(text: str, angry: bool) -> None:
+    assert (heard(text).intent == "anger") == angry
+
+
+def test_sentences_are_joined_as_their_script_does() -> None:
+    assert _joined("好的，换别的。", "", "我推荐《A》。") == "好的，换别的。我推荐《A》。"
+    assert _joined("All right.", "", "How about “A”?") == "All right. How about “A”?"
+    assert ZH.say("offer", 2, items=ZH.several(["《A》", "《B》", "《C》"], "last")) == "我推荐《A》、《B》或《C》。"

@@ -258,6 +258,7 @@ class Conversation:
         of_limits = replace(turn, wish="", liked=(), refused=(), had=(), beyond=False, settles=True, told=None)
         left = picked(held, turn, phrases) if self.state.waiting else None
         if left is not None:
+            self.state.settle(left)
             return replace(of_limits, intent="anything" if left == without(held, excluding(held)) else "refine"), left
         left = taken_back(held, turn, phrases, told, bool(shown))
         if left is not None:

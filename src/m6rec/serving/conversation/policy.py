@@ -31,6 +31,7 @@ from m6rec.text.phrases import Phrases, said
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
 AGAIN = ("refuse", "more", "anything")  # another list of what was asked for before
 SHORT = 3  # words of a wish that may be a bare name
+WIDE = ("。", "！", "？")  # signs that end a sentence, and no blank behind them
 SMALL = ("greet", "thanks", "bye", "help", "never_mind", "program")
 
 
@@ -334,4 +335,8 @@ class Policy:
 
 
 def _joined(*sentences: str) -> str:
-    return " ".join(one for one in sentences if one)
+    """One behind the other, with a blank between them but for scripts that set none."""
+    joined = ""
+    for one in sentences:
+        joined += (" " if joined and one and not joined.endswith(WIDE) else "") + one
+    return joined

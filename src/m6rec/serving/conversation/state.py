@@ -6,7 +6,7 @@ It is worked out from the messages alone, turn by turn, so a stateless caller an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from m6rec.serving.conversation.limits import merged
@@ -85,6 +85,15 @@ class State:
         """Leave out the newest wish, which nothing answers: what was wished before it still holds."""
         self.wishes.pop()
         self.said[self.wished] = ""
+
+    def settle(self, left: tuple[Constraint, ...]) -> None:
+        """Hold the limits left of those that exclude each other; of a value that does not count the newest wish speaks no longer."""
+        musts = [one for one in self.constraints if one not in left and one.op == "in" and isinstance(one.value, tuple)]
+        gone = {(one.field, value) for one in musts for value in one.value}
+        if self.wishes and gone.intersection(self.wishes[-1].named):
+            named = tuple(pair for pair in self.wishes[-1].named if pair not in gone)
+            self.wishes[-1] = replace(self.wishes[-1], wanted=self.wishes[-1].rest, named=named)
+        self.constraints = left
 
     def forget_turn(self) -> None:
         """Leave out what the newest turn wishes for, and its words: it was a question."""
