@@ -286,3 +286,24 @@ def test_sentences_are_joined_as_their_script_does() -> None:
     assert _joined("好的，换别的。", "", "我推荐《A》。") == "好的，换别的。我推荐《A》。"
     assert _joined("All right.", "", "How about “A”?") == "All right. How about “A”?"
     assert ZH.say("offer", 2, items=ZH.several(["《A》", "《B》", "《C》"], "last")) == "我推荐《A》、《B》或《C》。"
+
+
+@pytest.mark.parametrize(
+    "text", ["tell me about number 7", "how much is the ninth?", "how much is the fifth one please", "第七个多少钱？", "explain option 4"]
+)
+def test_a_place_beyond_the_list_is_none_of_the_list(text: str) -> None:
+    assert heard(text, SHOWN).beyond
+
+
+@pytest.mark.parametrize("text", ["tell me about number 3", "how much is the third?", "第三个多少钱？"])
+def test_a_place_of_the_list_is_asked_about(text: str) -> None:
+    turn = heard(text, SHOWN)
+    assert (turn.intent, turn.about, turn.beyond) == ("ask_item", (2,), False)
+
+
+@pytest.mark.parametrize("text", ["i2", "Harbour kettle", "Harbour kettle!", "“Harbour kettle”"])
+def test_a_name_alone_asks_what_is_known_of_the_item(text: str) -> None:
+    for before in (NOTHING, SHOWN, Before(waiting=True)):
+        turn = heard(text, before)
+        assert (turn.intent, turn.about, turn.wish) == ("ask_item", (1,), "")
+    assert heard("I love the Harbour kettle").intent == "like"
