@@ -150,3 +150,39 @@ def test_of_a_value_wanted_and_ruled_out_the_one_picked_counts(talk: Conversatio
     found = [items.ids.dense(one.item_id) for one in reply.items]
     assert found
     assert all((items.frame["brand"][row] == value) == wanted for row in found)
+
+
+def test_a_comparison_in_the_other_direction_takes_the_place_of_the_one_before(talk: Conversation) -> None:
+    prices = talk.talker.engine.items.frame["price"]
+    talk.say("something under 1000")
+    reply = talk.say("cheaper")
+    while "nothing goes further" not in reply.text:
+        lowest = min(prices[talk.talker.engine.items.ids.dense(one.item_id)] for one in reply.items)
+        reply = talk.say("cheaper")
+    turned = talk.say("more expensive")
+    assert "nothing goes further" not in turned.text
+    assert turned.items
+    assert all(prices[talk.talker.engine.items.ids.dense(one.item_id)] > lowest for one in turned.items)
+    assert len(limits(talk)) == 1
+    assert limits(talk)[0].startswith("price >")
+
+
+def test_what_was_shown_and_goes_further_is_named_where_nothing_else_is_left(talk: Conversation) -> None:
+    rows = [int(row) for row in talk.talker.engine.items.frame["price"].arg_sort(nulls_last=True)[:6]]
+    ids, bound = talk.talker.engine.items.ids.ids, talk.talker.engine.items.frame["price"][rows[5]]
+    talk.say(f"something under {bound + 0.001:g}")
+    for _ in range(3):
+        talk.say("something else")
+    talk.state.shown, talk.state.focus = (rows[0],), rows[0]
+    talk.state.offered |= dict.fromkeys(rows)
+    reply = talk.say("more expensive")
+    assert "nothing goes further" not in reply.text
+    assert reply.items
+    assert {one.item_id for one in reply.items} <= {ids[row] for row in rows[1:]}
+
+
+def test_an_older_limit_that_keeps_out_what_goes_further_is_said(talk: Conversation) -> None:
+    prices = talk.talker.engine.items.frame["price"].drop_nulls().sort().to_list()
+    talk.say(f"something under {prices[1]:.2f}")
+    assert talk.state.shown
+    assert f"price under {prices[1]:g} and price over" in talk.say("more expensive").text

@@ -205,9 +205,11 @@ class Conversation:
             and strange_words(self.state.wishes[-1], talker.phrases, talker.engine)
         ):
             self.state.forget_wish()
+        past = self._compared(turn, phrases)
+        if typed is not None:
+            self.state.turn_round(past)
         held = self.state.constraints
         self.state.hear(turn, typed, self._scored(turn))
-        past = self._compared(turn, phrases)
         if past and typed is not None and self.state.constraints != held and talker.policy.lacking(self.state):
             others = replace(typed, constraints=without(typed.constraints, past))
             self.state.constraints = merged(held, others)

@@ -167,9 +167,12 @@ class Policy:
         fresh = allowed & self.offers.unseen(state)
         unwanted = Fit(self.engine, ruled_out(state.wishes, self.phrases)).counts > 0
         fresh = fresh & ~unwanted if (fresh & ~unwanted).any() else fresh
-        if turn.intent in AGAIN and fit.known:
+        compared = bool(state.offered) and turn.intent == "refine" and bool(phrases.compared(said(turn.text)))
+        if compared and not fresh.any() and allowed[list(state.offered)].any():
+            return self._still(turn, [item for item in state.offered if allowed[item]], heard, state, phrases)
+        if (turn.intent in AGAIN or compared) and fit.known:
             standing = [item for item in state.offered if allowed[item] and fit.counts[item] > fit.best(fresh)]
-            if standing and turn.intent == "refuse":
+            if standing and (turn.intent == "refuse" or compared):
                 return self._still(turn, standing, heard, state, phrases)
             if not fit.best(fresh) and turn.intent != "anything":
                 return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
@@ -198,7 +201,9 @@ class Policy:
 
     def _nothing_past(self, turn: Turn, state: State, phrases: Phrases) -> ChatReply:
         """That nothing is cheaper, and which of those shown is the cheapest."""
-        limits = phrases.several([self._limit(one, phrases) for one in turn.past])
+        signs = {(new.field, new.op) for new in turn.past}
+        older = [one for one in state.constraints if one.field in dict(signs) and (one.field, one.op[:1]) not in signs]
+        limits = phrases.several([self._limit(one, phrases) for one in (*older, *turn.past)])
         shown = [state.focus] if state.focus is not None else list(state.shown)
         reached = meets(self.engine.items, [replace(one, op="<=" if one.op == "<" else ">=") for one in turn.past])
         rows = [row for row in shown if reached[row]]

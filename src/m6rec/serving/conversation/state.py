@@ -24,6 +24,7 @@ class State:
     named     all items that either side named          said     words of the person, turn by turn, names of items and limits left out
     transcript  (role, text) of every turn              wished    the turn of the newest wish
     held      the constraints before the newest turn
+    compared  constraints that came of "cheaper" and the like
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
     passed    items that were offered, and left behind by another wish without a word about them
@@ -41,6 +42,7 @@ class State:
     wished: int = 0
     constraints: tuple[Constraint, ...] = ()
     held: tuple[Constraint, ...] = ()
+    compared: dict[Constraint, None] = field(default_factory=dict)
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
     passed: dict[int, None] = field(default_factory=dict)
@@ -94,6 +96,12 @@ class State:
             named = tuple(pair for pair in self.wishes[-1].named if pair not in gone)
             self.wishes[-1] = replace(self.wishes[-1], wanted=self.wishes[-1].rest, named=named)
         self.constraints = left
+
+    def turn_round(self, bounds: Sequence[Constraint]) -> None:
+        """Leave out what older comparisons said of the fields of `bounds` in the other direction: "more expensive" after "cheaper"."""
+        turned = {one for one in self.compared if any(new.field == one.field and new.op != one.op for new in bounds)}
+        self.constraints = tuple(one for one in self.constraints if one not in turned)
+        self.compared |= dict.fromkeys(bounds)
 
     def forget_turn(self) -> None:
         """Leave out what the newest turn wishes for, and its words: it was a question."""
