@@ -186,3 +186,24 @@ def test_an_older_limit_that_keeps_out_what_goes_further_is_said(talk: Conversat
     talk.say(f"something under {prices[1]:.2f}")
     assert talk.state.shown
     assert f"price under {prices[1]:g} and price over" in talk.say("more expensive").text
+
+
+@pytest.mark.parametrize(("saying", "answer"), [("en", "none of these"), ("en", "no, neither of them"), ("zh", "都不要")])
+def test_none_of_the_values_offered_rules_them_out(talk: Conversation, saying: str, answer: str) -> None:
+    items = talk.talker.engine.items
+    offered = items.frame["brand"].drop_nulls().unique().sort().to_list()[:2]
+    words = next(one for one in talk.talker.phrases if one.language == saying)
+    talk.hear("something")
+    talk.tell(words.say("ask_field", 0, values=words.several(offered, "last")))
+    reply = talk.say(answer)
+    assert reply.items
+    assert not talk.refused
+    assert not {items.frame["brand"][items.ids.dense(one.item_id)] for one in reply.items} & set(offered)
+
+
+def test_none_of_all_that_there_is_goes_on_with_anything(talk: Conversation) -> None:
+    brands = talk.talker.engine.items.frame["brand"].drop_nulls().unique().sort().to_list()
+    talk.hear("something")
+    talk.tell(f"Do you prefer {', '.join(brands)}?")
+    assert talk.say("none of these").items
+    assert limits(talk) == []

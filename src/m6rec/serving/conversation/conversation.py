@@ -17,7 +17,7 @@ from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
 from m6rec.serving.conversation.fitting import strange_words
 from m6rec.serving.conversation.judged import TaskJudge
-from m6rec.serving.conversation.limits import excluding, merged, moved, picked, taken_back, without
+from m6rec.serving.conversation.limits import declined, excluding, merged, moved, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.offers import Person
 from m6rec.serving.conversation.policy import Policy
@@ -262,6 +262,10 @@ class Conversation:
         if left is not None:
             self.state.settle(left)
             return replace(of_limits, intent="anything" if left == without(held, excluding(held)) else "refine"), left
+        asked = self.state.transcript[-1][1] if self.state.waiting and self.state.transcript else ""
+        ruled = declined(turn, asked, self.talker.names, phrases, self.talker.phrases)
+        if ruled:  # given up again where nothing is left, see _loosen
+            return replace(of_limits, intent="anything"), merged(held, Typed("", "", ruled, ""))
         left = taken_back(held, turn, phrases, told, bool(shown))
         if left is not None:
             return replace(of_limits, intent="anything"), left
