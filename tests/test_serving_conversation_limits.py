@@ -130,3 +130,80 @@ def test_a_moved_limit_keeps_the_wish(talk: Conversation) -> None:
     items = talk.talker.engine.items
     assert moved
     assert "hiking" in str(items.frame.row(items.ids.dense(moved[0].item_id))).casefold()
+
+
+@pytest.mark.parametrize("words", ["forget both limits", "drop both limits", "drop these limits", "forget all the limits"])
+def test_limits_taken_back_refuse_nothing_that_was_shown(talk: Conversation, words: str) -> None:
+    assert talk.say("something under 60").items
+    assert limits(talk)
+    talk.say(words)
+    assert not limits(talk)
+    assert not talk.refused
+
+
+@pytest.mark.parametrize(("answer", "wanted"), [("the first", False), ("the second", True)])
+def test_of_a_value_wanted_and_ruled_out_the_one_picked_counts(talk: Conversation, answer: str, wanted: bool) -> None:
+    items = talk.talker.engine.items
+    value = items.frame["brand"].drop_nulls()[0]
+    assert "Which of them counts?" in talk.say(f"only {value} but no {value}").text
+    reply = talk.say(answer)
+    found = [items.ids.dense(one.item_id) for one in reply.items]
+    assert found
+    assert all((items.frame["brand"][row] == value) == wanted for row in found)
+
+
+def test_a_comparison_in_the_other_direction_takes_the_place_of_the_one_before(talk: Conversation) -> None:
+    prices = talk.talker.engine.items.frame["price"]
+    talk.say("something under 1000")
+    reply = talk.say("cheaper")
+    while "nothing goes further" not in reply.text:
+        lowest = min(prices[talk.talker.engine.items.ids.dense(one.item_id)] for one in reply.items)
+        reply = talk.say("cheaper")
+    turned = talk.say("more expensive")
+    assert "nothing goes further" not in turned.text
+    assert turned.items
+    assert all(prices[talk.talker.engine.items.ids.dense(one.item_id)] > lowest for one in turned.items)
+    assert len(limits(talk)) == 1
+    assert limits(talk)[0].startswith("price >")
+
+
+def test_what_was_shown_and_goes_further_is_named_where_nothing_else_is_left(talk: Conversation) -> None:
+    rows = [int(row) for row in talk.talker.engine.items.frame["price"].arg_sort(nulls_last=True)[:6]]
+    ids, bound = talk.talker.engine.items.ids.ids, talk.talker.engine.items.frame["price"][rows[5]]
+    talk.say(f"something under {bound + 0.001:g}")
+    for _ in range(3):
+        talk.say("something else")
+    talk.state.shown, talk.state.focus = (rows[0],), rows[0]
+    talk.state.offered |= dict.fromkeys(rows)
+    reply = talk.say("more expensive")
+    assert "nothing goes further" not in reply.text
+    assert reply.items
+    assert {one.item_id for one in reply.items} <= {ids[row] for row in rows[1:]}
+
+
+def test_an_older_limit_that_keeps_out_what_goes_further_is_said(talk: Conversation) -> None:
+    prices = talk.talker.engine.items.frame["price"].drop_nulls().sort().to_list()
+    talk.say(f"something under {prices[1]:.2f}")
+    assert talk.state.shown
+    assert f"price under {prices[1]:g} and price over" in talk.say("more expensive").text
+
+
+@pytest.mark.parametrize(("saying", "answer"), [("en", "none of these"), ("en", "no, neither of them"), ("zh", "都不要")])
+def test_none_of_the_values_offered_rules_them_out(talk: Conversation, saying: str, answer: str) -> None:
+    items = talk.talker.engine.items
+    offered = items.frame["brand"].drop_nulls().unique().sort().to_list()[:2]
+    words = next(one for one in talk.talker.phrases if one.language == saying)
+    talk.hear("something")
+    talk.tell(words.say("ask_field", 0, values=words.several(offered, "last")))
+    reply = talk.say(answer)
+    assert reply.items
+    assert not talk.refused
+    assert not {items.frame["brand"][items.ids.dense(one.item_id)] for one in reply.items} & set(offered)
+
+
+def test_none_of_all_that_there_is_goes_on_with_anything(talk: Conversation) -> None:
+    brands = talk.talker.engine.items.frame["brand"].drop_nulls().unique().sort().to_list()
+    talk.hear("something")
+    talk.tell(f"Do you prefer {', '.join(brands)}?")
+    assert talk.say("none of these").items
+    assert limits(talk) == []

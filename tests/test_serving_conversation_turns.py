@@ -16,6 +16,7 @@ from m6rec.serving.conversation.faq import Faq
 from m6rec.serving.conversation.fitting import ruled_out
 from m6rec.serving.conversation.judged import TaskJudge
 from m6rec.serving.conversation.naming import Names
+from m6rec.serving.conversation.policy import _joined
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.state import State
 from m6rec.serving.conversation.understanding import Turn, understand
@@ -248,3 +249,61 @@ def test_what_is_ruled_out_by_words_that_begin_a_clause_elsewhere(rec: Recommend
     brand = next(value for value in rec.engine.items.frame["brand"] if value)
     talk.say(words.format(brand))
     assert [str(one) for one in talk.state.constraints] == [f"brand is not {brand}"]
+
+
+@pytest.mark.parametrize("text", ["not i2, something warm under 60", "not the Harbour kettle, I need something warm under 60"])
+def test_a_wish_behind_a_refused_item_is_no_word_of_that_item(text: str) -> None:
+    turn = heard(text)
+    assert (turn.refused, turn.intent) == ((1,), "refuse")
+    assert "warm under 60" in turn.wish
+
+
+def test_a_value_wished_for_behind_a_refused_item_is_not_ruled_out() -> None:
+    assert "Borea" in heard("not i2, something from Borea").wish
+    assert heard("not i2, too sad").wish == ""  # said of the item still
+
+
+@pytest.mark.parametrize("text", ["I have i2 already", "I have the Harbour kettle already", "got i2 already"])
+def test_what_somebody_has_already_is_no_wish(text: str) -> None:
+    turn = heard(text)
+    assert (turn.had, turn.wish) == ((1,), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "angry"),
+    [
+        ("you guys are awful, I'll sue you", True),
+        ("you lot are pathetic", True),
+        ("I want my money back", False),
+        ("money back for the kettle", False),
+    ],
+)
+def test_whoever_answers_is_spoken_badly_of_and_money_wanted_back_is_no_anger(text: str, angry: bool) -> None:
+    assert (heard(text).intent == "anger") == angry
+
+
+def test_sentences_are_joined_as_their_script_does() -> None:
+    assert _joined("好的，换别的。", "", "我推荐《A》。") == "好的，换别的。我推荐《A》。"
+    assert _joined("All right.", "", "How about “A”?") == "All right. How about “A”?"
+    assert ZH.say("offer", 2, items=ZH.several(["《A》", "《B》", "《C》"], "last")) == "我推荐《A》、《B》或《C》。"
+
+
+@pytest.mark.parametrize(
+    "text", ["tell me about number 7", "how much is the ninth?", "how much is the fifth one please", "第七个多少钱？", "explain option 4"]
+)
+def test_a_place_beyond_the_list_is_none_of_the_list(text: str) -> None:
+    assert heard(text, SHOWN).beyond
+
+
+@pytest.mark.parametrize("text", ["tell me about number 3", "how much is the third?", "第三个多少钱？"])
+def test_a_place_of_the_list_is_asked_about(text: str) -> None:
+    turn = heard(text, SHOWN)
+    assert (turn.intent, turn.about, turn.beyond) == ("ask_item", (2,), False)
+
+
+@pytest.mark.parametrize("text", ["i2", "Harbour kettle", "Harbour kettle!", "“Harbour kettle”"])
+def test_a_name_alone_asks_what_is_known_of_the_item(text: str) -> None:
+    for before in (NOTHING, SHOWN, Before(waiting=True)):
+        turn = heard(text, before)
+        assert (turn.intent, turn.about, turn.wish) == ("ask_item", (1,), "")
+    assert heard("I love the Harbour kettle").intent == "like"

@@ -17,7 +17,7 @@ from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
 from m6rec.serving.conversation.fitting import strange_words
 from m6rec.serving.conversation.judged import TaskJudge
-from m6rec.serving.conversation.limits import excluding, merged, moved, picked, taken_back, without
+from m6rec.serving.conversation.limits import declined, excluding, merged, moved, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.offers import Person
 from m6rec.serving.conversation.policy import Policy
@@ -50,6 +50,8 @@ class Talker:
         self.phrases = [*own, *(built_in_phrases(name) for name in built_in() if name not in {one.language for one in own})]
         self.judge = TaskJudge(engine, self.config)
         self.faq = self._faq()
+        answers = [] if self.faq is None else [cleaned(str(answer), self.config.longest)[0] for answer in self.faq.answers]
+        self.known = tuple(answer for answer in answers if answer)
         self._met = self._words_met()
         self._made_for: object = None
         self.refresh()
@@ -203,9 +205,11 @@ class Conversation:
             and strange_words(self.state.wishes[-1], talker.phrases, talker.engine)
         ):
             self.state.forget_wish()
+        past = self._compared(turn, phrases)
+        if typed is not None:
+            self.state.turn_round(past)
         held = self.state.constraints
         self.state.hear(turn, typed, self._scored(turn))
-        past = self._compared(turn, phrases)
         if past and typed is not None and self.state.constraints != held and talker.policy.lacking(self.state):
             others = replace(typed, constraints=without(typed.constraints, past))
             self.state.constraints = merged(held, others)
@@ -223,6 +227,8 @@ class Conversation:
             named = understand(plain, self.state.before(), self.talker.names, phrases).items
         else:
             named = tuple(row for row in ids.many(list(items)).tolist() if row >= 0)
+        if not named and plain.endswith(self.talker.known):
+            self.state.forget_turn()  # a known answer: its question is no wish
         self.state.tell(named, plain.rstrip().endswith(ASKING) and not named)
         self.state.transcript.append(("assistant", plain))
         self.messages.append({"role": "assistant", "content": text, "items": [ids.ids[row] for row in named]})
@@ -254,7 +260,12 @@ class Conversation:
         of_limits = replace(turn, wish="", liked=(), refused=(), had=(), beyond=False, settles=True, told=None)
         left = picked(held, turn, phrases) if self.state.waiting else None
         if left is not None:
+            self.state.settle(left)
             return replace(of_limits, intent="anything" if left == without(held, excluding(held)) else "refine"), left
+        asked = self.state.transcript[-1][1] if self.state.waiting and self.state.transcript else ""
+        ruled = declined(turn, asked, self.talker.names, phrases, self.talker.phrases)
+        if ruled:  # given up again where nothing is left, see _loosen
+            return replace(of_limits, intent="anything"), merged(held, Typed("", "", ruled, ""))
         left = taken_back(held, turn, phrases, told, bool(shown))
         if left is not None:
             return replace(of_limits, intent="anything"), left

@@ -86,6 +86,8 @@ def feelings(words: Said, named: list[Named], values: list[Named], before: Befor
         asks = asks and not any(one.first <= first < one.last for one in named)  # a title like "Why we run"
         if asks or not (mine or (bare and waiting)):
             cues = [one for one in cues if not (one.judges or (asks and _is(one, "negation", words, phrases)))]
+        wishes = not cues and not clear and phrases.has("recommend", slice_of(words, first, last))
+        carried = NOTHING if wishes else carried  # "not that one, something for hiking"
         of_items = bool(clear)
         feeling = cues[0].kind if cues else carried
         if clear:
@@ -114,7 +116,7 @@ def feelings(words: Said, named: list[Named], values: list[Named], before: Befor
         if phrases.has("none", slice_of(words, first, last)) and not clear:
             felt[REFUSED] += before.shown
         # "not the first one, too sad": what follows is said of the item still; "not from Alpina, under 50" goes on with the wish.
-        of_items = of_items or (not cues and not hard and bool(parts) and parts[-1].of_items)
+        of_items = of_items or (not cues and not hard and not wishes and bool(parts) and parts[-1].of_items)
         parts.append(Part(first, last, cues[0].kind if cues else carried, bool(cues), of_items))
         carried = feeling
     refused = dict.fromkeys(felt[REFUSED])

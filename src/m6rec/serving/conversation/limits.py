@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import says_more
 from m6rec.serving.conversation.understanding import Turn, field_cues, fields_asked
 from m6rec.text.constraints import Constraint, Typed, contradiction
@@ -91,14 +92,34 @@ def taken_back(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: I
     told: fields of the items.  shown: whether items were shown, of which "both" may speak.
     """
     words = said(turn.text)
-    if turn.question or turn.liked or turn.refused or not phrases.has("loosen", words):
+    of_limits = phrases.has("limit", words)
+    if turn.question or turn.liked or turn.items or (turn.refused and not of_limits) or not phrases.has("loosen", words):
         return None
     named = set(fields_asked(words, phrases, told))
     cues = [one for name in ("loosen", "limit", "anything", "both") for one in phrases.cues[name]]
     if says_more(words, [*cues, *phrases.lists["them"], *field_cues(named, phrases)], phrases):
         return None
-    every = phrases.has("limit", words) or (bool(held) and not shown and (phrases.has("both", words) or phrases.listed("them", words)))
+    every = of_limits or (bool(held) and not shown and (phrases.has("both", words) or phrases.listed("them", words)))
     return tuple(one for one in held if one.field not in named) if named else () if every else None
+
+
+def declined(turn: Turn, asked: str, names: Names, phrases: Phrases, every: Iterable[Phrases]) -> tuple[Constraint, ...]:
+    """What "none of these" rules out after "which would you rather have: A, B or C?": the values offered; () for another turn, or another question.
+
+    asked: our newest turn.  every: the phrases of all languages, one of which it is in.
+    """
+    words = said(turn.text)
+    cues = [*phrases.cues["none"], *phrases.cues["no"], *phrases.cues["refuse"], *phrases.lists["them"]]
+    if turn.question or turn.items or not phrases.has("none", words) or says_more(words, cues, phrases):
+        return ()
+    ways = [language.values["sayings"]["ask_field"] for language in every]
+    heads = [way.partition("{values}")[0] for some in ways for way in ([some] if isinstance(some, str) else some)]
+    offered = next((asked.rpartition(head)[2] for head in heads if head and head in asked), "")
+    values: dict[str, list[str]] = {}
+    for one in names.values(said(offered)):
+        values.setdefault(one.field, []).append(one.value)
+    field = max(values, key=lambda name: len(values[name]), default=None)
+    return () if field is None else (Constraint(field, "not in", tuple(values[field])),)
 
 
 def moved(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: int) -> Constraint | None:

@@ -31,6 +31,7 @@ from m6rec.text.phrases import Phrases, said
 WISHES = ("recommend", "refine", "like", "refuse", "more", "anything")
 AGAIN = ("refuse", "more", "anything")  # another list of what was asked for before
 SHORT = 3  # words of a wish that may be a bare name
+WIDE = ("。", "！", "？")  # signs that end a sentence, and no blank behind them
 SMALL = ("greet", "thanks", "bye", "help", "never_mind", "program")
 
 
@@ -67,7 +68,8 @@ class Policy:
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
         known = None
-        silent = turn.intent in SMALL or turn.intent == "repeat" or turn.unseen or turn.settles or (turn.feels and not turn.question)
+        felt = (turn.feels or turn.had) and not turn.question
+        silent = turn.intent in (*SMALL, "repeat") or turn.unseen or turn.settles or turn.beyond or felt
         if self.faq is not None and not silent:
             known = known_answer(self.faq, turn, phrases, self.engine) or deed_answer(self.faq, turn, phrases, self.phrases, self.engine)
         if known is not None:
@@ -165,9 +167,12 @@ class Policy:
         fresh = allowed & self.offers.unseen(state)
         unwanted = Fit(self.engine, ruled_out(state.wishes, self.phrases)).counts > 0
         fresh = fresh & ~unwanted if (fresh & ~unwanted).any() else fresh
-        if turn.intent in AGAIN and fit.known:
+        compared = bool(state.offered) and turn.intent == "refine" and bool(phrases.compared(said(turn.text)))
+        if compared and not fresh.any() and allowed[list(state.offered)].any():
+            return self._still(turn, [item for item in state.offered if allowed[item]], heard, state, phrases)
+        if (turn.intent in AGAIN or compared) and fit.known:
             standing = [item for item in state.offered if allowed[item] and fit.counts[item] > fit.best(fresh)]
-            if standing and turn.intent == "refuse":
+            if standing and (turn.intent == "refuse" or compared):
                 return self._still(turn, standing, heard, state, phrases)
             if not fit.best(fresh) and turn.intent != "anything":
                 return self._made(phrases, turn.intent, _joined(heard, phrases.say("nothing_more", state.turns - 1)))
@@ -196,7 +201,9 @@ class Policy:
 
     def _nothing_past(self, turn: Turn, state: State, phrases: Phrases) -> ChatReply:
         """That nothing is cheaper, and which of those shown is the cheapest."""
-        limits = phrases.several([self._limit(one, phrases) for one in turn.past])
+        signs = {(new.field, new.op) for new in turn.past}
+        older = [one for one in state.constraints if one.field in dict(signs) and (one.field, one.op[:1]) not in signs]
+        limits = phrases.several([self._limit(one, phrases) for one in (*older, *turn.past)])
         shown = [state.focus] if state.focus is not None else list(state.shown)
         reached = meets(self.engine.items, [replace(one, op="<=" if one.op == "<" else ">=") for one in turn.past])
         rows = [row for row in shown if reached[row]]
@@ -333,4 +340,8 @@ class Policy:
 
 
 def _joined(*sentences: str) -> str:
-    return " ".join(one for one in sentences if one)
+    """One behind the other, with a blank between them but for scripts that set none."""
+    joined = ""
+    for one in sentences:
+        joined += (" " if joined and one and not joined.endswith(WIDE) else "") + one
+    return joined

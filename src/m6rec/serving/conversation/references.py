@@ -120,8 +120,12 @@ def beyond(words: Said, before: Before, phrases: Phrases) -> bool:
         felt = phrases.has(REFUSED, words) or phrases.has(LIKED, words)
         cues = [*every, *phrases.cues[REFUSED], *phrases.cues[LIKED]]
         return felt and any(one in words.joined for one in every) and not says_more(words, cues, phrases)
-    if not (phrases.has(REFUSED, words) or phrases.has(LIKED, words) or len(words.words) <= SHORT_TURN):
+    of_items = any(phrases.has(cue, words) for cue in (REFUSED, LIKED, "tell"))
+    asked = [*every, *phrases.lists["question"], *(cue for cues in phrases.fields.values() for cue in cues)]
+    if not of_items and len(words.words) > SHORT_TURN and says_more(words, asked, phrases):
         return False
+    if any(int(words.words[place]) > len(before.shown) for place in _numbered(words, phrases)):
+        return True
     return any(max(places) > len(before.shown) and earliest(patterns, words) is not None for places, patterns in phrases.places.items())
 
 

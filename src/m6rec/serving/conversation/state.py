@@ -6,7 +6,7 @@ It is worked out from the messages alone, turn by turn, so a stateless caller an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from m6rec.serving.conversation.limits import merged
@@ -23,6 +23,8 @@ class State:
 
     named     all items that either side named          said     words of the person, turn by turn, names of items and limits left out
     transcript  (role, text) of every turn              wished    the turn of the newest wish
+    held      the constraints before the newest turn
+    compared  constraints that came of "cheaper" and the like
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
     passed    items that were offered, and left behind by another wish without a word about them
@@ -39,6 +41,8 @@ class State:
     wishes: list[Typed] = field(default_factory=list)
     wished: int = 0
     constraints: tuple[Constraint, ...] = ()
+    held: tuple[Constraint, ...] = ()
+    compared: dict[Constraint, None] = field(default_factory=dict)
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
     passed: dict[int, None] = field(default_factory=dict)
@@ -58,6 +62,7 @@ class State:
     def hear(self, turn: Turn, typed: Typed | None, words: str | None = None) -> None:
         """Take in a turn of the person. typed: its wish, taken apart.  words: of it that are scored, None: all. What was refused once stays refused."""
         self.turns += 1
+        self.held = self.constraints
         self.said.append(turn.words if words is None else words)
         self.transcript.append(("user", turn.text))
         self.named |= dict.fromkeys(turn.items)
@@ -82,6 +87,29 @@ class State:
         """Leave out the newest wish, which nothing answers: what was wished before it still holds."""
         self.wishes.pop()
         self.said[self.wished] = ""
+
+    def settle(self, left: tuple[Constraint, ...]) -> None:
+        """Hold the limits left of those that exclude each other; of a value that does not count the newest wish speaks no longer."""
+        musts = [one for one in self.constraints if one not in left and one.op == "in" and isinstance(one.value, tuple)]
+        gone = {(one.field, value) for one in musts for value in one.value}
+        if self.wishes and gone.intersection(self.wishes[-1].named):
+            named = tuple(pair for pair in self.wishes[-1].named if pair not in gone)
+            self.wishes[-1] = replace(self.wishes[-1], wanted=self.wishes[-1].rest, named=named)
+        self.constraints = left
+
+    def turn_round(self, bounds: Sequence[Constraint]) -> None:
+        """Leave out what older comparisons said of the fields of `bounds` in the other direction: "more expensive" after "cheaper"."""
+        turned = {one for one in self.compared if any(new.field == one.field and new.op != one.op for new in bounds)}
+        self.constraints = tuple(one for one in self.constraints if one not in turned)
+        self.compared |= dict.fromkeys(bounds)
+
+    def forget_turn(self) -> None:
+        """Leave out what the newest turn wishes for, and its words: it was a question."""
+        if self.wishes and self.wished == len(self.said) - 1:
+            self.wishes.pop()
+            self.constraints = self.held
+        if self.said:
+            self.said[-1] = ""
 
     def tell(self, items: Sequence[int], asked: bool) -> None:
         """Take in a turn of ours: the items it offered, and whether it asked something."""

@@ -197,6 +197,9 @@ def understand(
     if not words.words:
         judged, question = None, False
     asks = bool(about and (named or pointed)) and (bool(asked) or phrases.has("tell", words))
+    if named and not unnamed and not felt_of_items(facts):  # a title or an id alone: what is known of it?
+        about, question = facts["items"], True
+        asked = asked or fields_asked(said(str(next(iter(phrases.values["cues"]["tell"]), ""))), phrases, fields)
     question = question or (asks and not felt_of_items(facts) and not phrases.has("recommend", words))
     if judged is not None and len(set(facts["items"])) == 1 and not felt_of_items(facts) and not question and judged.angry(text):
         facts |= {"refused": facts["items"], "feels": True}  # a task is sure that this is said badly of the one item that is named
