@@ -106,6 +106,27 @@ def test_further_words_that_only_rule_out_are_added_and_others_take_the_place(fo
     form.hear(person, "hiking")
     assert (person.interests, person.earlier) == ("hiking", ["running; under 500; not Oakline"])
     assert person.plain()["earlier"] == person.earlier
+    form.hear(person, "zzzqqq")
+    assert form.strange("zzzqqq") == ["zzzqqq"]
+    assert person.interests == "hiking", "a slip of the finger takes nothing away"
+    form.hear(person, "zzzqqq under 400")
+    assert person.interests == "hiking; zzzqqq under 400"
+    form.hear(person, "zzzqqq running")
+    assert person.interests == "zzzqqq running"
+
+
+def test_wrong_answers_are_told_in_the_language_of_the_form(form: Form) -> None:
+    questions = {one.name: one for one in form.questions()}
+    with pytest.raises(UsageError, match="gender 是 '女'；可选：female, male。"):
+        questions["gender"].answer("女", "zh")
+    with pytest.raises(UsageError, match="gender 是 'femle'；您是指“female”吗？"):
+        questions["gender"].answer("femle", "zh")
+    with pytest.raises(UsageError, match=r"gender is 'femle'; did you mean 'female'\?"):
+        questions["gender"].answer("femle")
+    with pytest.raises(UsageError, match="age 是 '四百'；请给出"):
+        questions["age"].answer("四百", "zh")
+    with pytest.raises(UsageError, match="列表中没有第 6 项"):
+        marks("6", 5, "zh")
 
 
 def test_a_like_is_saved_as_the_action_of_that_name(form: Form) -> None:
@@ -157,6 +178,19 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
     assert [line for line in told.splitlines() if "No item has" in line] == [
         f"No item has a word of this: {word}. The list goes by everything else." for word in ("zorbing", "quxing")
     ]
+
+    piped(monkeypatch, "", "", "", "hiking", "zzzqqq", "")
+    found = json.loads(m6rec("onboard", tiny_run, "--json").out)
+    assert (found["interests"], found["earlier"]) == ("hiking", [])
+
+    piped(monkeypatch, "女", "", "", "", "", "")
+    assert "gender 是 '女'；可选：female, male。\n" in m6rec("onboard", tiny_run, "--language", "zh").out
+
+    piped(monkeypatch, "f")
+    refused = m6rec("onboard", tiny_run, "--user", "")
+    assert refused.code == 2
+    assert refused.out == "", "before anything is asked"
+    assert "--user is ''; give the id" in refused.err
 
     piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
     assert "Nothing is left that fits: price > 5000 and price < 1 exclude each other" in m6rec("onboard", tiny_run).out

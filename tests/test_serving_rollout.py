@@ -80,6 +80,28 @@ def test_filters_and_the_repeat_policy_hold_at_every_step(rec: Recommender) -> N
     assert all(step.probability == 1.0 for step in sure)
 
 
+def test_what_typed_text_bounds_and_rules_out_holds_at_every_step(rec: Recommender) -> None:
+    items = rec.engine.items
+    price = dict(zip(items.ids.ids, items.frame["price"].to_list(), strict=True))
+    brand = dict(zip(items.ids.ids, items.frame["brand"].to_list(), strict=True))
+    middle = round(float(np.median([value for value in price.values() if value is not None])))
+    first = rec.recommend(text=f"under {middle}", k=1)[0]
+    cheap = {item for item, value in price.items() if value is not None and value < middle}
+    for text, decoding, profile in (
+        (f"under {middle}", "greedy", None),
+        (f"under {middle}", "sample", None),
+        (None, "greedy", f"under {middle}"),
+    ):
+        steps = rec.continue_sequence(text=text, profile=profile, n=len(price), decoding=decoding)  # type: ignore[arg-type]
+        assert {step.item_id for step in steps} == cheap
+        if decoding == "greedy" and text:
+            assert steps[0].item_id == first.item_id
+    out = brand[first.item_id]
+    others = rec.continue_sequence(text=f"under {middle}, not {out}", n=len(price), decoding="greedy")
+    assert {step.item_id for step in others} == {item for item in cheap if brand[item] != out}
+    assert rec.continue_sequence(text=f"price over {middle + 30} and price under {middle}", n=3) == []
+
+
 def test_what_is_not_allowed_is_said_in_one_line(rec: Recommender) -> None:
     wrong: list[dict[str, Any]] = [{"n": 0}, {"temperature": 0.0}, {"top_p": 2.0}, {"decoding": "beam"}, {"repeat": "often"}]
     for settings in wrong:

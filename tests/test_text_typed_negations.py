@@ -53,6 +53,37 @@ def test_what_a_brand_is_refused_by(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "liked"),
+    [
+        ("no horror please, except by Alpina", "Alpina"),
+        ("no horror except from Alpina", "Alpina"),
+        ("I don't like horror, except from Alpina", "Alpina"),
+        ("nothing from Alpina except comedies", "Comedy"),
+        ("not from Alpina, apart from comedies", "Comedy"),
+        ("no horror or war except by Alpina", "Alpina"),
+        ("不要恐怖，除了Alpina", "Alpina"),
+    ],
+)
+def test_an_exception_to_what_is_ruled_out_is_scored(text: str, liked: str) -> None:
+    typed = understand(text, NAMES)
+    assert typed.constraints == ()
+    assert liked not in typed.unwanted
+    assert liked in {value for _, value in typed.named}
+
+
+@pytest.mark.parametrize(
+    ("text", "constraints"),
+    [
+        ("nothing over 50 except comedies", []),
+        ("no horror. anything except Alpina", [NO_HORROR, NO_ALPINA]),
+        ("under 50, except horror", ["price < 50", NO_HORROR]),
+    ],
+)
+def test_an_exception_to_something_else_is_ruled_out(text: str, constraints: list[str]) -> None:
+    assert sorted(said(text)) == sorted(constraints)
+
+
+@pytest.mark.parametrize(
     ("text", "constraints"),
     [
         ("neither from Northwind nor from Alpina", [NEITHER]),

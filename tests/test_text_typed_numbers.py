@@ -38,6 +38,9 @@ SPELLED = NumberWords(built_in_cues())
         ("1,000", [1000]),
         ("1.5k", [1500]),
         ("1e5", [100000]),
+        ("1.000,50", [1000.5]),
+        ("1.000.000", [1000000]),
+        ("0.125", [0.125]),
         ("2 thousand", [2000]),
         ("several hundred", [None]),
         ("twenty odd", [None]),
@@ -57,6 +60,39 @@ SPELLED = NumberWords(built_in_cues())
 )
 def test_numbers_in_words(text: str, values: list[float | None]) -> None:
     assert [number.value for number in SPELLED.found(text)] == values
+
+
+MARKET = FieldNames(
+    Table(
+        Vocabulary(["a", "b"]),
+        pl.DataFrame({"title": ["a", "b"], "price": [0.5, 2500.0], "rating": [1.0, 5.0], "weight": [2000.0, 9000.0]}),
+        {"title": FieldType.TEXT, "price": FieldType.NUMBER, "rating": FieldType.NUMBER, "weight": FieldType.NUMBER},
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "constraints"),
+    [
+        ("under 1.000 €", ["price < 1000"]),
+        ("under €1.000", ["price < 1000"]),
+        ("under 1.000 euros", ["price < 1000"]),
+        ("between 1.000 and 2.000 dollars", ["price >= 1000", "price <= 2000"]),
+        ("under 1.000,50", ["price < 1000.5"]),
+        ("under 1,000", ["price < 1000"]),
+        ("under 1.000", []),  # both 1 and 1000 are prices here
+        ("price under 1.000", []),
+        ("at least 4.125 stars", ["rating >= 4.125"]),
+        ("over 4.500 grams", ["weight > 4500"]),
+        ("over 1.0001", ["price > 1.0001"]),
+        ("over 0.750", ["price > 0.75"]),
+        ("under 12.50 €", ["price < 12.5"]),
+    ],
+)
+def test_a_point_before_three_digits_is_read_where_it_is_sure(text: str, constraints: list[str]) -> None:
+    typed = understand(text, MARKET)
+    assert [str(one) for one in typed.constraints] == constraints
+    assert constraints or typed.wanted == text, "what is not sure is scored"
 
 
 ONES = ["", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m6rec.base.errors import UsageError
+from m6rec.base.errors import UsageError, shown
 from m6rec.cli.options import Answers, Json, LanguageFile, RunFolder
 from m6rec.cli.output import columns, print_json
 from m6rec.cli.typed_line import typed_line
@@ -41,6 +41,8 @@ def onboard(
     from m6rec.serving.onboarding.form import Form, Person, words
 
     said = words(language)
+    if not user.strip():
+        raise UsageError(f"--user is {shown(user)}; give the id that the person is saved under")
     form, person = Form(Recommender.from_pretrained(run).engine), Person()
     talk = _Talk(said, quiet=as_json)
     talk.say("hello")
@@ -50,14 +52,14 @@ def onboard(
             if not told:
                 break
             try:
-                person.profile[question.name] = question.answer(told)
+                person.profile[question.name] = question.answer(told, language)
                 break
             except UsageError as error:
-                talk.line(f"{error}.")
+                talk.line(str(error))
     talk.say("interests", tags=", ".join(form.tags()))
     person.interests = talk.read(said["prompt"]) or ""
     talk.strange(form.strange(person.interests))
-    answers = _refined(form, person, talk, k)
+    answers = _refined(form, person, talk, k, language)
     if save is not None:
         form.save(person, save, user)
     if as_json:
@@ -66,7 +68,7 @@ def onboard(
         talk.say("saved", folder=save, events=len(person.liked))
 
 
-def _refined(form: Form, person: Person, talk: _Talk, k: int) -> list[Scored]:
+def _refined(form: Form, person: Person, talk: _Talk, k: int, language: str) -> list[Scored]:
     """Lists until an empty answer; the last one."""
     from m6rec.serving.onboarding.form import marks
 
@@ -82,9 +84,9 @@ def _refined(form: Form, person: Person, talk: _Talk, k: int) -> list[Scored]:
                 person.shown += [one.item_id for one in answers]
                 break
             try:
-                found = marks(told, len(answers))
+                found = marks(told, len(answers), language)
             except UsageError as error:
-                talk.line(f"{error}.")
+                talk.line(str(error))
                 continue
             if found is None:
                 form.hear(person, told)

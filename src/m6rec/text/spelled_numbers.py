@@ -1,4 +1,4 @@
-"""Numbers as people write them: "1,000", "1.5k", "two hundred and fifty", "twenty-five", "一百五十", "两百五", "2 thousand", "1.5万".
+"""Numbers as people write them: "1,000", "1.000,50", "1.5k", "two hundred and fifty", "twenty-five", "一百五十", "两百五", "2 thousand", "1.5万".
 
 A run of words of number is read as a whole or not at all: where it makes no number ("several hundred", "二三十"), it has no value, and no part
 of it has one either.
@@ -14,8 +14,10 @@ from functools import cached_property
 from m6rec.text.cues import Cues
 from m6rec.text.words import is_spaceless
 
-_DIGITS = r"\d+(?:,\d+)*(?:\.\d+)?(?:e\d\d?(?!\w)|k(?![a-z]))?"
+_POINTED = r"\d{1,3}(?:\.\d{3}){2,}(?:,\d{1,2})?(?![.,]?\d)|\d{1,3}\.\d{3},\d{1,2}(?![.,]?\d)"  # a point surely parts thousands
+_DIGITS = rf"{_POINTED}|\d+(?:,\d+)*(?:\.\d+)?(?:e\d\d?(?!\w)|k(?![a-z]))?"
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e\d+)?")
+_EITHER = re.compile(r"[1-9]\d{0,2}\.\d{3}")  # "1.000": one, or a thousand
 CENTURIES = (18.0, 19.0, 20.0)  # "nineteen ninety-five"
 
 
@@ -24,12 +26,14 @@ class SpelledNumber:
     """Characters start..end of a text, and the number that they say; None where they say none that can be told.
 
     scale: the word of scale that it ends with ("hundred" of "two hundred", "k" of "2k"), 1 where it has none or goes on after it.
+    grouped: what it says if its point parts thousands ("1.000"), None where it does not or surely does.
     """
 
     start: int
     end: int
     value: float | None
     scale: float = 1.0
+    grouped: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ class NumberWords:
         if kind != "digits":
             word = " ".join(text.split())
             return self.cues.number_scales[word] if kind == "scale" else self.cues.number_words[word]
+        if re.fullmatch(_POINTED, text):
+            return float(text.replace(".", "").replace(",", "."))
         plain = text.removesuffix("k")
         return float(plain.replace(",", "")) * (1000.0 if text != plain else 1.0) if _GROUPED.fullmatch(plain) else -1.0
 
@@ -103,7 +109,10 @@ class NumberWords:
         parted = None if rough or after.match(text, end) else self._parted(run)
         if parted is None:
             return [SpelledNumber(start, end, None)]
-        return [SpelledNumber(part[0].start, part[-1].end, value, self._scale(part[-1], text)) for part, value in parted]
+        written = text[start:end]
+        unsure = _EITHER.fullmatch(written) is not None and re.match(r"[.,]\d", text[end:]) is None
+        grouped = float(written.replace(".", "")) if unsure else None
+        return [SpelledNumber(part[0].start, part[-1].end, value, self._scale(part[-1], text), grouped) for part, value in parted]
 
     def _scale(self, part: _Part, text: str) -> float:
         if part.kind == "digits":

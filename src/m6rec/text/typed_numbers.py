@@ -1,14 +1,15 @@
 """Numbers in what somebody typed, as bounds of number fields: "under 50", "at least 4 stars", "between 20 and 40", "1990s", "50元以下".
 
 A number goes to the field that its unit, or the field's name beside it, points to; without either, to the field that the cues name (`unsaid`) (a
-price), to a year where it reads like one, or to the only number field whose range holds it. A number that no field can hold bounds nothing.
+price), to a year where it reads like one, or to the only number field whose range holds it. A number that no field can hold bounds nothing, nor does
+one that may be two ("1.000"), unless it is money or only one of them lies among the values of its field.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
 
@@ -55,9 +56,12 @@ class _Patterns:
 
 @dataclass(frozen=True)
 class _Number:
+    """grouped: its value if its point parts thousands, None where that is no question."""
+
     value: float
     unit: str | None
     scale: float
+    grouped: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,18 +129,24 @@ def number_spans(text: str, names: FieldNames, cues: Cues, taken: Sequence[tuple
         following = None if unit is not None else patterns.unit.match(text, end)  # "4+ stars"
         if following is not None:
             unit, end = following[1], following.end()
-        values = _scaled(numbers[0], numbers[-1])
         said = match.group()
         sure = bound != "between" or said[0] not in SIGNS or said[-1] not in SIGNS  # "50-100" may be anything
         called = match.groupdict().get("field")
-        if called is None:
-            field = _field(text, start, end, unit, values, names, cues, sure=sure)
-        else:
-            name, field = _called(called, names, cues)
-            field = names.number_field(cues.units[unit]) if unit is not None and field is not None else field
-            if match.start("field") == match.start():
-                start = signs.places[match.end("field") - len(name)]  # not "not price 20-40"
-        take(start, end, field, _said(bound, *values))
+        begins, readings = start, []
+        for one in _readings(numbers, money=unit is not None and not set(cues.units[unit]).isdisjoint(cues.unsaid)):
+            values = _scaled(one[0], one[-1])
+            if called is None:
+                field = _field(text, start, end, unit, values, names, cues, sure=sure)
+            else:
+                name, field = _called(called, names, cues)
+                field = names.number_field(cues.units[unit]) if unit is not None and field is not None else field
+                if match.start("field") == match.start():
+                    begins = signs.places[match.end("field") - len(name)]  # not "not price 20-40"
+            readings.append((field, values))
+        if len(readings) > 1:
+            readings = [(field, values) for field, values in readings if field is not None and _among(values, names.numbers[field])]
+        if len(readings) == 1:
+            take(begins, end, readings[0][0], _said(bound, *readings[0][1]))
     return sorted(found, key=lambda span: span.start)
 
 
@@ -166,6 +176,18 @@ def _joined(signs: _Signs, match: re.Match[str], joined: re.Pattern[str]) -> lis
         found.append(before)
         start = before
     return found
+
+
+def _readings(numbers: Sequence[_Number], *, money: bool) -> list[list[_Number]]:
+    """What the numbers of a bound may say: of money a point before three digits parts thousands, of anything else nobody knows."""
+    if all(number.grouped is None for number in numbers):
+        return [list(numbers)]
+    grouped = [number if number.grouped is None else replace(number, value=number.grouped) for number in numbers]
+    return [grouped] if money else [list(numbers), grouped]
+
+
+def _among(values: Sequence[float], known: tuple[float, float]) -> bool:
+    return all(known[0] <= value <= known[1] for value in values)
 
 
 def _scaled(first: _Number, last: _Number) -> tuple[float, float]:
@@ -277,7 +299,7 @@ def _signs(text: str, patterns: _Patterns, cues: Cues, names: FieldNames | None)
             value, end = value + following.value / 10, following.end  # "九块九"
         said += text[last:start]
         places += range(last, start)
-        numbers[len(said)] = _Number(value, unit, number.scale)
+        numbers[len(said)] = _Number(value, unit, number.scale, number.grouped)
         money = unit is not None and names is not None and plain is not None and names.number_field(cues.units[unit]) == plain
         said.append(MONEY if money else SIGN)
         places.append(start)

@@ -8,7 +8,8 @@ A negation reaches to the end of its clause. It is of one kind of five:
     unclear    an auxiliary without a verb of wanting: "can't decide on horror". It rules nothing out, and nothing after it is a must
     behind     after what it rules out: "horror-free", "恐怖除外"
 
-A negation of a negation ("not without comedy", "never say no to horror") rules nothing out either.
+A negation of a negation ("not without comedy", "never say no to horror") rules nothing out either; of an exception to what is ruled out ("no horror, except
+from Alpina") neither part is sure.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Scope(TypedCues):
         self._mark_suffixes()
         self._take_back()
         self._mark_lesser()
+        self._doubt_exceptions()
         self._doubt_bounds()
 
     def _mark_prefixes(self) -> None:
@@ -199,6 +201,33 @@ class Scope(TypedCues):
                 if self.cue[at] in ("behind", "last"):
                     self.turns[bound] = "in doubt"
                 at += 1
+
+    def _doubt_exceptions(self) -> None:
+        """What is ruled out but for an exception, and the exception: "no horror, except from Alpina", "nothing over 50 except comedies"."""
+        for cue in [at for at, kind in enumerate(self.cue) if kind == "except_"]:
+            comma = cue > 0 and self.words[cue - 1] == ","
+            if comma and self.words[cue] in self.cues.fillers:
+                continue  # "no horror, anything but Alpina"
+            last = cue - comma
+            first = last
+            while first > 0 and not self.stops(first - 1) and self.cue[first - 1] not in ("starts", "wishes"):
+                if self.words[first - 1] == "," and not comma:
+                    break
+                first -= 1
+            refusing = (*NEGATIONS, *BEHIND_KINDS, "directly")
+            if not any(self.cue[at] in refusing and self.cue[at] != "except_" for at in range(first, last)):
+                continue
+            bounds = {self.bounds[at] for at in range(first, last) if self.turns.get(self.bounds[at]) == "turned"}
+            out = [at for at in range(first, last) if self.unwanted[at] and self.kept[at] and self.words[at] not in self.silent]
+            if not out and not bounds:
+                continue
+            end = start = cue + self.length[cue]
+            while end < len(self.words) and not self.stops(end) and (end < self._clause_end(start) or self.unwanted[end]):
+                self.unwanted[end] = False
+                end += 1
+            self._doubt(first, end)
+            for bound in bounds.union(self.bounds[start:end]) - {-1}:
+                self.turns[bound] = "in doubt"
 
     def _listed(self, at: int) -> bool:
         """Whether a comma goes on with a list: short pieces, the last after a word like "or"."""

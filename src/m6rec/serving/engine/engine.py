@@ -366,7 +366,7 @@ class Engine(Writing):
         if user is None and history is None and text is None and profile is None:
             raise UsageError("nobody to go on with; give user, history, text or profile")
         requests = self._request(user, history, text, profile, scenario)
-        allowed = self._without_gone(self._met(scenario, where))
+        allowed = self._without_gone(self._asked_for(text, profile, scenario, where))
         policy = Policy(decoding, temperature, top_p, repeat or self.scorer.task.config.repeat, allowed).checked()
         if self._rollout is None or self._rollout.stale(self.scorer, self.histories):
             self._rollout = Rollout(self.scorer, self.histories, self.retrieval, self.returns)

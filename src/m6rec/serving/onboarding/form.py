@@ -15,7 +15,7 @@ import polars as pl
 import yaml
 
 from m6rec.base.contracts import Scored
-from m6rec.base.errors import UsageError, nearest
+from m6rec.base.errors import UsageError, closest, shown
 from m6rec.base.storage import atomic_folder, write_json
 from m6rec.data.columns import Columns
 from m6rec.data.fields import FieldType
@@ -39,16 +39,16 @@ class Question:
     low: float | None = None
     high: float | None = None
 
-    def answer(self, said: str) -> Any:
-        """The value that was said. Raises UsageError: it is not allowed."""
-        said = said.strip()
+    def answer(self, said: str, language: str = "en") -> Any:
+        """The value that was said. Raises UsageError, in the words of that language: it is not allowed."""
+        said, phrases = said.strip(), words(language)
         if self.low is not None and self.high is not None:
             try:
                 value = float(said)
             except ValueError:
                 value = float("nan")
             if not self.low <= value <= self.high:
-                raise UsageError(f"{self.name} is '{said[:80]}'; give a number from {self.low:g} to {self.high:g}")
+                raise UsageError(phrases["no_number"].format(name=self.name, said=shown(said), low=self.low, high=self.high))
             return value
         if not self.values:
             return said
@@ -58,8 +58,9 @@ class Question:
         begun = [value for key, value in folded.items() if key.startswith(said.casefold())]
         if len(begun) == 1:
             return begun[0]
-        hint = nearest(said[:80], self.values) or f"; one of: {', '.join(self.values)}"
-        raise UsageError(f"{self.name} is '{said[:80]}'{hint}")
+        near = closest(said[:80], self.values)
+        told = phrases["near"].format(near=near) if near else phrases["one_of"].format(values=", ".join(self.values))
+        raise UsageError(phrases["no_value"].format(name=self.name, said=shown(said), told=told))
 
 
 @dataclass
@@ -124,18 +125,26 @@ class Form:
         return list(dict.fromkeys(value for value in said if not value.isdigit()))[:most]
 
     def hear(self, person: Person, told: str) -> None:
-        """Further words: those that only rule out or limit ("not boots", "under 50") are added to what was asked for, others take its place."""
-        if person.interests and self.engine.understood(told).wanted.strip(" ,;.，；。、"):
+        """Further words: those that only rule out or limit ("not boots", "under 50") are added to what was asked for, others take its place; those of
+        which no item has any (`strange`) are dropped where something was asked for before."""
+        typed = self.engine.understood(told)
+        wanted = self._wanted(told)
+        strange = bool(wanted) and self.strange(told) == wanted
+        if not person.interests or not typed.wanted.strip(" ,;.，；。、") or (strange and (typed.constraints or typed.unwanted)):
+            person.interests = "; ".join(part for part in (person.interests, told) if part)
+        elif not strange:
             person.earlier.append(person.interests)
             person.interests = told
-        else:
-            person.interests = "; ".join(part for part in (person.interests, told) if part)
 
     def strange(self, told: str) -> list[str]:
         """Words of what somebody wants that no item has."""
+        return [word for word in self._wanted(told) if not self.engine.understands(word)]
+
+    def _wanted(self, told: str) -> list[str]:
+        """Words that say what somebody wants."""
         plain = {word for name in built_in() for word in built_in_phrases(name).plain}
         wanted = dict.fromkeys(said(self.engine.understood(told).wanted).words)
-        return [word for word in wanted if word not in plain and not word.isdigit() and not self.engine.understands(word)]
+        return [word for word in wanted if word not in plain and not word.isdigit()]
 
     def answer(self, person: Person, k: int = 10) -> list[Scored]:
         """The next list: nothing liked, disliked or shown before stands in it."""
@@ -202,16 +211,16 @@ class Form:
         return names[int(np.bincount(actions).argmax())] if names and actions is not None and len(actions) else None
 
 
-def marks(said: str, count: int) -> tuple[list[int], list[int]] | None:
-    """Places (from 0) that are liked and disliked by "1 4 -3"; None where it is something else. Raises UsageError: no such place."""
-    words = said.replace(",", " ").replace("，", " ").split()
+def marks(said: str, count: int, language: str = "en") -> tuple[list[int], list[int]] | None:
+    """Places (from 0) that are liked and disliked by "1 4 -3"; None where it is something else. Raises UsageError, in the words of that language: no such
+    place."""
     try:
-        numbers = [int(word) for word in words]
+        numbers = [int(word) for word in said.replace(",", " ").replace("，", " ").split()]
     except ValueError:
         return None
     for number in numbers:
         if not 1 <= abs(number) <= count:
-            raise UsageError(f"{number} is no place in the list; give 1 to {count}, or -1 to -{count}")
+            raise UsageError(words(language)["no_place"].format(number=number, count=count))
     return [n - 1 for n in numbers if n > 0], [-n - 1 for n in numbers if n < 0]
 
 
