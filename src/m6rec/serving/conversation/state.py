@@ -90,8 +90,8 @@ class State:
 
     def settle(self, left: tuple[Constraint, ...]) -> None:
         """Hold the limits left of those that exclude each other; of a value that does not count the newest wish speaks no longer."""
-        musts = [one for one in self.constraints if one not in left and one.op == "in" and isinstance(one.value, tuple)]
-        gone = {(one.field, value) for one in musts for value in one.value}
+        musts = [one for one in self.constraints if one not in left and one.op == "in"]
+        gone = {(one.field, value) for one in musts if isinstance(one.value, tuple) for value in one.value}
         if self.wishes and gone.intersection(self.wishes[-1].named):
             named = tuple(pair for pair in self.wishes[-1].named if pair not in gone)
             self.wishes[-1] = replace(self.wishes[-1], wanted=self.wishes[-1].rest, named=named)
