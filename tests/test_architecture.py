@@ -99,6 +99,13 @@ def test_room_opens_with_a_docstring_and_imports_nothing(room: str) -> None:
     assert [module for module in modules if module != "from __future__ import annotations"] == []
 
 
+def test_every_public_name_is_there() -> None:
+    import m6rec
+
+    assert {"ConversationConfig", "Manner", "Recommender"} <= set(m6rec.__all__)
+    assert [name for name in m6rec.__all__ if not hasattr(m6rec, name)] == []
+
+
 def test_configuration_and_commands_load_nothing_heavy() -> None:
     configs = [path for path in SOURCES if path.name == "config.py"]
     names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in configs]

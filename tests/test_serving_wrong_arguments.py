@@ -12,7 +12,7 @@ import pytest
 
 from m6rec import Recommender
 from m6rec.base.arguments import a_list, real_number, whole_number
-from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, shown
+from m6rec.base.errors import DataError, UnknownItemError, UnknownUserError, UsageError, shown
 
 THING = object()
 HI = [{"role": "user", "content": "hi"}]
@@ -219,3 +219,11 @@ def test_checks_by_hand() -> None:
         with pytest.raises(UsageError):
             a_list("ids", wrong, "give ids")
     assert "\n" not in shown(pl.Series(["a", "b"]))
+
+
+def test_no_rows_add_nothing_and_none_is_one_line(tiny_run: Path) -> None:
+    rec = Recommender.from_pretrained(tiny_run)
+    for add in (rec.add_items, rec.add_events):
+        assert add([]) == 0
+        with pytest.raises(DataError, match="there are no rows, but None; give"):
+            add(None)  # type: ignore[arg-type]

@@ -8,15 +8,19 @@ if TYPE_CHECKING:
     from m6rec.base.contracts import Scored
     from m6rec.config import M6RecConfig, load_config
     from m6rec.recommender import Recommender
+    from m6rec.serving.conversation.config import ConversationConfig
+    from m6rec.serving.conversation.written import Manner
 
 __version__ = "0.1.0"
-__all__ = ["M6RecConfig", "Recommender", "Scored", "__version__", "load_config"]
+__all__ = ["ConversationConfig", "M6RecConfig", "Manner", "Recommender", "Scored", "__version__", "load_config"]
 
 _HOMES = {
     "Recommender": "m6rec.recommender",
     "M6RecConfig": "m6rec.config",
     "load_config": "m6rec.config",
     "Scored": "m6rec.base.contracts",
+    "ConversationConfig": "m6rec.serving.conversation.config",
+    "Manner": "m6rec.serving.conversation.written",
 }
 
 

@@ -243,12 +243,13 @@ class Recommender(AnswersInWords):
         return self.engine.similar_items(item, k)
 
     def add_items(self, items: Frame) -> int:
-        """New items (item_id and any of the declared fields), recommendable at once; returns how many.
+        """New items (item_id and any of the declared fields), recommendable at once; returns how many, 0 for an empty list.
 
         Raises:
             DataError: no item_id, a wrong cell, or an id that the catalogue has already; nothing is added then.
         """
-        return self.engine.add_items(frame_of(items))
+        frame = frame_of(items)
+        return self.engine.add_items(frame) if frame.width else 0
 
     def add_events(self, events: Frame) -> int:
         """New events (user_id, item_id, and time, order, action, scenario or value where known), used by the next answer; returns how many.
@@ -258,7 +259,8 @@ class Recommender(AnswersInWords):
         Raises:
             DataError: a wrong cell, or an unknown item, action or scenario; nothing is added then.
         """
-        return self.engine.add_events(frame_of(events))
+        frame = frame_of(events)
+        return self.engine.add_events(frame) if frame.width else 0
 
     def add_exposures(self, exposures: Frame) -> int:
         """What was shown and what came of it (user_id, item_id, time, scenario, and labels of the tasks): counted in the rates that judging reads,
@@ -284,6 +286,8 @@ def frame_of(rows: Frame) -> pl.DataFrame:
     """A table of what a caller gave: a polars frame, a dict of columns, or dicts. Raises DataError."""
     if isinstance(rows, pl.DataFrame):
         return rows
+    if rows is None:
+        raise DataError("there are no rows, but None; give a polars frame, a dict of columns, or dicts")
     try:
         return pl.DataFrame(rows, infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
