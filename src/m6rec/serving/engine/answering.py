@@ -281,7 +281,7 @@ class Answering(Asking):
         plain = {word for name in built_in() for word in built_in_phrases(name).plain}
         wanted = set(words(typed.wanted))
         both = [word for word in dict.fromkeys(words(typed.unwanted)) if word in wanted and word not in plain and self._stands(word)]
-        if both:
+        if both and not typed.contradiction:  # which `why_empty` tells
             notes.append(
                 f"{', '.join(map(shown, both))} is asked for and ruled out as well, so neither counts for much; say which is meant"
             )
