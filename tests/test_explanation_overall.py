@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from conftest import CommandLine
 from m6rec import Recommender
 from m6rec.base.errors import UsageError
-from m6rec.cli.output import width
+from m6rec.cli.output import columns, width
 from m6rec.explanation.gradients import PresentScore, attributions
 from m6rec.explanation.overall import Overall, catalogue_without
 from m6rec.serving.engine.explaining import question_of
@@ -161,3 +161,7 @@ class TestCommand:
     )
     def test_misuse(self, judged_run: Path, m6rec: Callable[..., CommandLine], words: list[str]) -> None:
         m6rec("explain", judged_run, *words).error(2)
+
+
+def test_a_cell_of_a_table_is_one_line_without_control_characters() -> None:
+    assert columns([["boots \x1b[31mred", "a\nb"]], ["what", "item"]) == ["what            item", "boots  [31mred  a b"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from m6rec.base.errors import ConfigError, DataError, Interrupted, UnknownItemError, UsageError
+from m6rec.base.errors import ConfigError, DataError, Interrupted, UnknownItemError, UnknownUserError, UsageError
 from m6rec.explanation.claims import Checked, Facts
 from m6rec.language_model.quick_speaking import QuickSpeaker
 from m6rec.language_model.speaking import WriterSpeaker
@@ -118,6 +118,11 @@ def test_writing_is_the_same_twice_and_keeps_to_what_was_asked(rec: Recommender)
     assert rec.write("search", "u02").kind == "search"
     streamed = "".join(rec.write_stream("search", "u02", decoding="greedy"))
     assert streamed.strip() == rec.write("search", "u02", decoding="greedy").text
+
+
+def test_a_stream_of_somebody_unknown_is_refused_at_the_call(rec: Recommender) -> None:
+    with pytest.raises(UnknownUserError, match="nobody"):
+        rec.write_stream("search", "nobody")
 
 
 def test_a_stream_that_comes_to_nothing_has_the_text_of_a_wider_search(rec: Recommender) -> None:

@@ -26,8 +26,8 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def columns(rows: Sequence[Sequence[str]], header: Sequence[str], *, right: Sequence[int] = ()) -> list[str]:
-    """Aligned text columns; those named in `right` are right-aligned. The last column is never padded."""
-    table = [list(header), *[list(row) for row in rows]]
+    """Aligned text columns, without control characters; those named in `right` are right-aligned. The last column is never padded."""
+    table = [list(header), *[["".join(sign if sign.isprintable() else " " for sign in cell) for cell in row] for row in rows]]
     widths = [max(width(row[position]) for row in table) for position in range(len(header))]
 
     def cell(text: str, position: int) -> str:

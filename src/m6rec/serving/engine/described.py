@@ -44,12 +44,12 @@ class Described:
         for name, value in profile.items():
             if name not in fields and name not in further:
                 near = nearest(str(name), [*fields, *further])
-                found.append(f"'{str(name)[:LONGEST]}' of the profile is no field of users, and is read as words{near}")
+                found.append(f"{_shown(name)} of the profile is no field of users, and is read as words{near}")
             kind = fields.get(name)
             for one in _several(value) if kind in (FieldType.CATEGORY, FieldType.TAGS) and value is not None else ():
                 if not self._known(name, one) and not (kind == FieldType.TAGS and self._understands(str(one))):
                     told = "is left out" if kind == FieldType.TAGS else "is read as words"
-                    found.append(f"no user has {name} '{str(one)[:LONGEST]}', so it {told}{self._hint(name, str(one))}")
+                    found.append(f"no user has {name} {_shown(one)}, so it {told}{self._hint(name, str(one))}")
         return tuple(found[:NAMED])
 
     def _known(self, field: str, value: Any) -> bool:
@@ -68,6 +68,12 @@ class Described:
             column = column.explode() if isinstance(column.dtype, pl.List) else column
             found = self._values[field] = {str(one).casefold(): str(one) for one in column.drop_nulls().unique().to_list()}
         return found
+
+
+def _shown(value: Any) -> str:
+    """In quotes on one line, without characters that nobody sees."""
+    text = "".join(sign if sign.isprintable() else " " for sign in str(value))
+    return f"'{' '.join(text.split())[:LONGEST]}'"
 
 
 def _several(value: Any) -> list[Any]:

@@ -6,7 +6,7 @@ Shapes: B texts.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -221,14 +221,7 @@ class Writing(Changing):
             masks, facts = self._masks(kind, item, user, ask, about), self._facts(kind, item, user, ask, about)
         pieces = stream(speaker, self._decoding(kind, ask), masks, spelling=self._spelling())
         texts = (piece.text for piece in pieces) if facts is None else _checked_sentences(pieces, facts, [] if dropped is None else dropped)
-        begun = False
-        for text in texts:
-            said = text if begun else text.lstrip()
-            if said:
-                begun = True
-                yield said
-        if not begun and (text := self.write(kind, user, item, ask=asked, **about).text):
-            yield text
+        return _begun(texts, lambda: self.write(kind, user, item, ask=asked, **about).text)
 
     def _facts(self, kind: str, item: str | None, user: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> Facts | None:
         """What the text may say of the item; None where nothing is held against it."""
@@ -323,6 +316,18 @@ def _listed(about: Mapping[str, Any]) -> dict[str, Any]:
     if found.get("history") is not None:
         found["history"] = a_list("history", found["history"], HISTORY)
     return found
+
+
+def _begun(texts: Iterable[str], otherwise: Callable[[], str]) -> Iterator[str]:
+    """The pieces from the first that says something on; what `otherwise` gives where none does."""
+    begun = False
+    for text in texts:
+        said = text if begun else text.lstrip()
+        if said:
+            begun = True
+            yield said
+    if not begun and (text := otherwise()):
+        yield text
 
 
 def _of_their_own(ask: HowToWrite, kind: str, user: str | None, item: str | None, about: Mapping[str, Any]) -> HowToWrite:
