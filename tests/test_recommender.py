@@ -32,7 +32,7 @@ def ids(answers: list[Scored]) -> list[str]:
 
 
 def test_public_names() -> None:
-    assert set(m6rec.__all__) == {"M6RecConfig", "Recommender", "Scored", "__version__", "load_config"}
+    assert set(m6rec.__all__) == {"ConversationConfig", "M6RecConfig", "Manner", "Recommender", "Scored", "__version__", "load_config"}
     assert all(getattr(m6rec, name) for name in m6rec.__all__)
 
 
