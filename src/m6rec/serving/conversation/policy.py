@@ -204,7 +204,7 @@ class Policy:
         signs = {(new.field, new.op) for new in turn.past}
         older = [one for one in state.constraints if one.field in dict(signs) and (one.field, one.op[:1]) not in signs]
         limits = phrases.several([self._limit(one, phrases) for one in (*older, *turn.past)])
-        shown = [state.focus] if state.focus is not None else list(state.shown)
+        shown = list(turn.items) or ([state.focus] if state.focus is not None else list(state.shown))
         reached = meets(self.engine.items, [replace(one, op="<=" if one.op == "<" else ">=") for one in turn.past])
         rows = [row for row in shown if reached[row]]
         items = phrases.several([self._called(row, phrases) for row in rows])
