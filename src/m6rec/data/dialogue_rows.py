@@ -83,11 +83,11 @@ def split_dialogues(dataset: Dataset) -> DialogueSplit:
     return DialogueSplit(train, made[VALIDATION][0], made[TEST][0], sequences, words)
 
 
-def all_dialogues(dataset: Dataset) -> tuple[Histories, list[str]]:
-    """The items that each dialogue names, and its words: what serving counts. Raises DataError: there are no dialogues."""
+def all_dialogues(dataset: Dataset) -> tuple[DialogueRows, Histories, list[str]]:
+    """Rows of all dialogues, the items that each names, and its words: what serving counts. Raises DataError: there are no dialogues."""
     if dataset.dialogues is None:
         raise DataError("there are no dialogues; say data.dialogues: <file>")
-    return _read(dataset.dialogues, dataset.items.ids, dataset.items.titles())[1:]
+    return _read(dataset.dialogues, dataset.items.ids, dataset.items.titles())
 
 
 def named_events(frame: pl.DataFrame) -> pl.DataFrame:

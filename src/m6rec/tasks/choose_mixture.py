@@ -38,7 +38,7 @@ LEAST = 1e-30  # probability of what no part knows: keeps the logarithm finite a
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """A batch of requests as the priors need it.
 
     typed csr (B, F)    words (B, N) the text prior of what was typed    recent (B, K)    masses (B, M, K) of the recent items' rows
@@ -173,20 +173,20 @@ class ChooseMixture(ReadsWords, Scorer):
         """What `Agreement.gain` reads: each prior's rows summed over the recent events, weighed by recency^k, and `similar`; float32 (B, N)."""
         return self._counted(self._ask(requests), recency)
 
-    def _counted(self, asked: _Asked, recency: float) -> dict[str, np.ndarray]:
+    def _counted(self, asked: Asked, recency: float) -> dict[str, np.ndarray]:
         sums = sum_rows(list(self._tables().values()), asked.recent, self._counting(asked, recency)[None])[0]
         counted = dict(zip(self.task.parts, sums, strict=True))
         return counted | self._similar(counted)
 
-    def _ask(self, requests: Requests) -> _Asked:
+    def _ask(self, requests: Requests) -> Asked:
         typed = None if "text" in self.switched_off else self._typed_rows(requests)
         words = None
         if typed is not None and TEXT_PART in self.catalogue.priors:
             assert requests.texts is not None
             words = self.catalogue.typed_prior(named_words(requests.texts), self.task.config.prior)
-        return _Asked(requests, typed, words, *self._events(requests.histories))
+        return Asked(requests, typed, words, *self._events(requests.histories))
 
-    def _weighed(self, asked: _Asked) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    def _weighed(self, asked: Asked) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """The softmax's part of the probability, float32 (B, N); what the recent rows' entries count in it (M, B, K); the gates (B, M)."""
         states = self.last_states(asked.requests, asked.typed)  # B W
         softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
@@ -203,7 +203,7 @@ class ChooseMixture(ReadsWords, Scorer):
         return softmax.mul_(gates[:, :1]), within.transpose(1, 0, 2), gates[:, 1:].numpy()
 
     @torch.no_grad()
-    def _together(self, asked: _Asked, dense: DenseTables | None) -> np.ndarray:
+    def _together(self, asked: Asked, dense: DenseTables | None) -> np.ndarray:
         """`scores` without words: all parts are added into one array as they come."""
         softmax, within, _ = self._weighed(asked)
         priors = self._tables()
@@ -222,7 +222,7 @@ class ChooseMixture(ReadsWords, Scorer):
         return scores.add_(gain, alpha=self.agreement.weight).numpy()
 
     @torch.no_grad()
-    def _mixture(self, asked: _Asked) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def _mixture(self, asked: Asked) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Parts of the probability, and what the agreement reads (empty without one), each name -> float32 (B, N)."""
         softmax, within, gates = self._weighed(asked)
         weighings = [within]
@@ -246,7 +246,7 @@ class ChooseMixture(ReadsWords, Scorer):
             return {}
         return {SIMILAR: said_of_similar(graph, self.catalogue.resemblers)}
 
-    def _counting(self, asked: _Asked, recency: float) -> np.ndarray:
+    def _counting(self, asked: Asked, recency: float) -> np.ndarray:
         """float32 (M, B, K): the weights of the recent events in what the agreement reads of the priors."""
         powers = recency ** np.arange(asked.recent.shape[1], dtype=np.float32)
         counting: np.ndarray = (powers * (asked.evidence > 0)).transpose(1, 0, 2)
@@ -341,7 +341,7 @@ class ChooseMixture(ReadsWords, Scorer):
         return recent, evidence
 
     def _events(self, histories: Histories) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`recent`, `masses` and `evidence` of `_Asked`."""
+        """`recent`, `masses` and `evidence` of `Asked`."""
         depth = self.task.config.prior.recent
         place = histories.offsets[1:, None] - 1 - np.arange(depth)  # B K
         inside = place >= histories.offsets[:-1, None]

@@ -1,7 +1,13 @@
 """The item that a dialogue should name next: a choose task over what was named and said so far. It shares the model of the one that reads histories.
 
 Its own are a question added to the states, a vector for every word of the dialogues, gates, transitions counted over dialogues too, and one more part
-of the mixture: what was named in dialogues that sound alike (`dialogue_neighbours.py`).
+of the mixture: what was named in dialogues that sound alike (`dialogue_neighbours.py`). What orders items is the mixture and further signals,
+weighed together (`log_linear.py`):
+
+    next, forward, backward, similar    log(1 + x / .01) of what the agreement of other tasks reads (`agreement.py`), recency .65
+    dialogues, turns                    log(1 + p / .01) of what was named in dialogues, and right after turns, that sound alike
+    content, typed                      log(1 + cosine / .01) of an item's text with the texts of what was named, and with what was said
+    said                                cosine of what is said with all that was said where the item was named
 
 Dimension keys: B requests or rows, R rows, E events, M priors of the catalogue (one more with the neighbours), K recent events, N items, V words, W width.
 """
@@ -23,19 +29,21 @@ from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
 from m6rec.language_model.devices import moved
 from m6rec.language_model.model import LanguageModel
-from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.basket import Question
 from m6rec.tasks.catalogue import Catalogue, grown
 from m6rec.tasks.choose import Bound, Choose, ChooseExamples, OverHistories
-from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, ChooseMixture
+from m6rec.tasks.choose_mixture import LEAST, SOFTMAX_PART, Asked, ChooseMixture
 from m6rec.tasks.config import PriorConfig
 from m6rec.tasks.dialogue_neighbours import DialogueNeighbours, evidence_of
 from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.log_linear import LogLinear
 from m6rec.tasks.prior import TEXT_PART, with_newcomers
 from m6rec.tasks.prior_sums import sum_rows
 from m6rec.tasks.task import TASKS
+from m6rec.text.similarity import query_similarity, similarity_vectors
 
 SAID = "dialogues"  # the part of the mixture
+FLOOR, RECENCY = 0.01, 0.65  # of the signals
 NEWEST_WORDS = 60  # that are read as if typed: a segment holds no more
 
 
@@ -127,7 +135,7 @@ class DialoguePart:
     question: DialogueQuestion
     priors: dict[str, csr_array]
     neighbours: DialogueNeighbours
-    agreement: Agreement
+    pool: LogLinear
 
     def grown(self, extra: int, shared: dict[str, csr_array], config: PriorConfig) -> DialoguePart:
         """With `extra` items more, which borrow what their text neighbours are named with; shared: the grown catalogue's priors."""
@@ -140,9 +148,9 @@ class DialoguePart:
 class DialogueScorer(ChooseMixture):
     """The model asked which item a dialogue should name; `requests.texts` is all that was said. Saved and loaded with the model it reads with."""
 
-    def __init__(self, *args: Any, neighbours: DialogueNeighbours, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, neighbours: DialogueNeighbours, pool: LogLinear, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.neighbours = neighbours
+        self.neighbours, self.pool = neighbours, pool
 
     def scores(self, requests: Requests) -> np.ndarray:
         """float32 (B, N)."""
@@ -151,17 +159,18 @@ class DialogueScorer(ChooseMixture):
     @torch.no_grad()
     def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Scores, and what each part of the mixture gives: name -> float32 (B, N)."""
-        parts, counted = self._named(requests)
-        total = np.sum(list(parts.values()), axis=0, dtype=np.float32)
-        scores = np.log(np.maximum(total, LEAST))
-        if self.agreement.weight:
-            scores += self.agreement.gain(counted(self.agreement.recency))
-        return scores, parts
+        asked, said = replace(self._ask(requests), words=None), self.neighbours.asked(_texts(requests))
+        near = self.neighbours.answers(said)
+        parts = self._named(asked, said, *near)
+        log_p = self._log(parts)
+        return (self.pool.scores(log_p, self._signals(asked, said, near[0])) if self.pool else log_p), parts
 
-    def counted(self, requests: Requests, recency: float) -> dict[str, np.ndarray]:
-        """What `Agreement.gain` reads: sums of the priors' rows over the recent events, what resembles them, and the neighbours' answer."""
-        asked = replace(self._ask(requests), words=None)
-        return self._counted(asked, recency) | {SAID: self._neighbouring(requests)[0]}
+    @torch.no_grad()
+    def evidence(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What `fit_log_linear` weighs: log p, float32 (B, N), and the signals."""
+        asked, said = replace(self._ask(requests), words=None), self.neighbours.asked(_texts(requests))
+        near = self.neighbours.answers(said)
+        return self._log(self._named(asked, said, *near)), self._signals(asked, said, near[0])
 
     def save(self, folder: Path) -> None:
         raise UsageError("what names items in dialogues is saved with its model; save that")
@@ -170,11 +179,11 @@ class DialogueScorer(ChooseMixture):
     def load(cls, folder: Path) -> Self:
         raise UsageError("what names items in dialogues is loaded with its model; load that and ask its `talking`")
 
-    def _named(self, requests: Requests) -> tuple[dict[str, np.ndarray], Any]:
-        asked = replace(self._ask(requests), words=None)  # what was typed is read by the question and its neighbours
-        states = self.last_states(requests, asked.typed)  # B W
+    def _named(self, asked: Asked, words: csr_array, said: np.ndarray, near: np.ndarray) -> dict[str, np.ndarray]:
+        """Parts of the mixture. What was typed is read by the question and its neighbours; said (B, N), near (B,): what the neighbours answer."""
+        requests = asked.requests
+        states = self._asking(super().last_states(requests, asked.typed), words)  # B W
         softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
-        said, near = self._neighbouring(requests)
         own = np.zeros((len(requests), 1, asked.evidence.shape[2]), dtype=np.float32)
         own[:, 0, 0] = evidence_of(near)
         evidence = torch.from_numpy(np.concatenate([asked.evidence, own], axis=1))  # B M+1 K
@@ -187,17 +196,37 @@ class DialogueScorer(ChooseMixture):
         given = sum_rows(tables, asked.recent, within.transpose(1, 0, 2)[None])[0] if tables else []
         parts = {SOFTMAX_PART: softmax.mul_(gates[:, :1]).numpy(), **dict(zip(self.task.parts, given, strict=True))}
         parts[SAID] = said * gates[:, 1 + count :].numpy()
-        return parts, lambda recency: self._counted(asked, recency) | {SAID: said}
+        return parts
 
-    def _neighbouring(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
-        return self.neighbours.answers(self.neighbours.asked(_texts(requests)))
+    @staticmethod
+    def _log(parts: dict[str, np.ndarray]) -> np.ndarray:
+        return np.log(np.maximum(np.sum(list(parts.values()), axis=0, dtype=np.float32), LEAST))
+
+    def _signals(self, asked: Asked, words: csr_array, said: np.ndarray) -> dict[str, np.ndarray]:
+        """The signals of the table at the top of the file, float32 (B, N) each."""
+        counted = self._counted(asked, RECENCY)
+        counted.pop(TEXT_PART, None)  # `content` tells more
+        counted |= {SAID: said, "turns": self.neighbours.said_then(words)}
+        if "text" not in self.switched_off:
+            vectors, bag = self.catalogue.vectors, self.catalogue.bag
+            had = asked.requests.histories
+            ones = np.ones(len(had.items), dtype=np.float32)
+            held = csr_array((ones, had.items.astype(np.int32), had.offsets), shape=(len(had), len(self.catalogue))) @ vectors
+            counted["content"] = query_similarity(vectors, similarity_vectors(csr_array(held), np.ones(vectors.shape[1])))
+            counted["typed"] = query_similarity(vectors, similarity_vectors(bag.texts(list(_texts(asked.requests))), bag.idf))
+        signals = {name: np.log(given / np.float32(FLOOR) + np.float32(1)) for name, given in counted.items()}
+        return signals | {"said": self.neighbours.said_of(words)}
+
+    def _asking(self, states: Tensor, words: csr_array) -> Tensor:
+        """The states with the words said so far."""
+        assert isinstance(self.question, DialogueQuestion)
+        return states + self.question.read(SaidWords.of(words))
 
     def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
         """(B, W): the state after the newest event, with the question and the words said so far."""
-        assert isinstance(self.question, DialogueQuestion)
-        states = super().last_states(requests, typed)  # with what the question asks of everybody
-        with torch.no_grad():
-            return states + self.question.read(SaidWords.of(self.neighbours.asked(_texts(requests))))
+        return self._asking(
+            super().last_states(requests, typed), self.neighbours.asked(_texts(requests))
+        )  # with what the question asks of all
 
     def _typed_rows(self, requests: Requests) -> csr_array | None:
         return super()._typed_rows(_newest_said(requests))
@@ -214,9 +243,9 @@ def talking(part: DialoguePart, scorer: ChooseMixture, catalogue: Catalogue) -> 
         replace(catalogue, priors=part.priors),
         scorer.reader,
         scorer.profiles,
-        agreement=part.agreement,
         question=part.question,
         neighbours=part.neighbours,
+        pool=part.pool,
     )
 
 

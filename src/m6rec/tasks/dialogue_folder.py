@@ -12,10 +12,10 @@ from scipy.sparse import csr_array
 from m6rec.base.errors import CheckpointError
 from m6rec.base.storage import write_json
 from m6rec.language_model.checkpoint import load_into, save_weights
-from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.dialogue import DialoguePart, DialogueQuestion
 from m6rec.tasks.dialogue_neighbours import DialogueNeighbours
+from m6rec.tasks.log_linear import LogLinear
 
 FACTS, TENSORS = "dialogue.json", "dialogue.safetensors"
 FILES = (FACTS, TENSORS)
@@ -30,7 +30,7 @@ def save_dialogue(part: DialoguePart, folder: Path, belongs: dict[str, str]) -> 
         for piece in ("data", "indices", "indptr"):
             tensors[f"{PRIOR}{name}.{piece}"] = torch.from_numpy(np.ascontiguousarray(getattr(table, piece)))
     save_weights(folder / TENSORS, tensors, belongs)
-    write_json(folder / FACTS, {"neighbours": part.neighbours.plain(), "agreement": part.agreement.plain()})
+    write_json(folder / FACTS, {"neighbours": part.neighbours.plain(), "pool": part.pool.plain()})
 
 
 def load_dialogue(folder: Path, tensors: dict[str, torch.Tensor], task: Choose, items: int) -> DialoguePart:
@@ -39,7 +39,7 @@ def load_dialogue(folder: Path, tensors: dict[str, torch.Tensor], task: Choose, 
         told = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         arrays = {name.removeprefix(NEIGHBOURS): value.numpy() for name, value in tensors.items() if name.startswith(NEIGHBOURS)}
         neighbours = DialogueNeighbours.restored(told["neighbours"], arrays)
-        agreement = Agreement(**told["agreement"])
+        pool = LogLinear({name: float(weight) for name, weight in told["pool"].items()})
         priors = {}
         for name in task.parts:
             data, indices, indptr = (tensors[f"{PRIOR}{name}.{piece}"].numpy() for piece in ("data", "indices", "indptr"))
@@ -49,4 +49,4 @@ def load_dialogue(folder: Path, tensors: dict[str, torch.Tensor], task: Choose, 
         raise CheckpointError(f"{folder / FACTS} is damaged ({reason}); restore it from a copy or train again") from None
     question = DialogueQuestion(task.shape.width, len(task.parts), task.config.prior.recent, len(neighbours.vocabulary))
     load_into(question, {n.removeprefix(QUESTION): t for n, t in tensors.items() if n.startswith(QUESTION)}, folder / TENSORS)
-    return DialoguePart(question.eval(), priors, neighbours, agreement)
+    return DialoguePart(question.eval(), priors, neighbours, pool)

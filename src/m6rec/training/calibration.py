@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m6rec.data.splits import Cases
 from m6rec.evaluation.metrics import METRICS, expected_ranks
 from m6rec.tasks.agreement import Agreement, choose_agreement
 from m6rec.tasks.choose_mixture import ChooseMixture
@@ -21,15 +20,11 @@ MOST_CASES = 5_000
 LISTED_CASES = 500  # over a catalogue too large for that many whole rows, so many cases are looked at by their shortlists
 
 
-def calibrate(bench: Workbench, scorer: ChooseMixture, cases: Cases | None = None) -> tuple[Agreement, float]:
-    """The agreement that serves the validation cases best, and the validation metric with it on the cases looked at (drawn by seed).
-
-    cases: of another task, whose whole rows are looked at; None: those of the split.
-    """
-    own, config = cases, bench.config.measured
-    cases = bench.split.validation if own is None else own
+def calibrate(bench: Workbench, scorer: ChooseMixture) -> tuple[Agreement, float]:
+    """The agreement that serves the validation cases best, and the validation metric with it on the cases looked at (drawn by seed)."""
+    config, cases = bench.config.measured, bench.split.validation
     whole = MOST_SCORES // len(bench.dataset.items)  # cases whose whole rows can be held
-    count = min(len(cases), MOST_CASES, max(whole, LISTED_CASES if own is None else 1))
+    count = min(len(cases), MOST_CASES, max(whole, LISTED_CASES))
     rows = np.sort(np.random.default_rng([bench.config.seed, 2]).choice(len(cases), count, replace=False))
     requests, targets = cases.requests.rows(rows), cases.targets.rows(rows)
     excluded = requests.histories if config.exclude_history else None

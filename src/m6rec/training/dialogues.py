@@ -17,21 +17,21 @@ from m6rec.base.contracts import Histories
 from m6rec.data.dialogue_rows import DialogueRows, DialogueSplit, all_dialogues, joined, split_dialogues
 from m6rec.data.transitions import leaving_folds_out, user_folds
 from m6rec.evaluation.metrics import METRICS, expected_ranks
-from m6rec.tasks.agreement import Agreement
 from m6rec.tasks.choose import Choose, ChooseExamples
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.dialogue import Dialogue, DialogueExamples, DialoguePart, DialogueScorer, SaidWords, newest, talking
-from m6rec.tasks.dialogue_neighbours import DialogueNeighbours, evidence_of
+from m6rec.tasks.dialogue_neighbours import DialogueNeighbours, Turns, evidence_of
 from m6rec.tasks.item_encoder import Contents
+from m6rec.tasks.log_linear import LogLinear, fit_log_linear
 from m6rec.tasks.prior import TEXT_PART, PriorValues, countings, fill, graph_tables, part_names
-from m6rec.training.calibration import calibrate
 
 if TYPE_CHECKING:
     from m6rec.training.workbench import Workbench
 
 NAME = "dialogue"
-AGREEMENT = "agreement-dialogue.json"
-METRIC, AT = "ndcg", 10  # what early stopping and the calibration look at
+POOL = "pool-dialogue.json"
+METRIC, AT = "ndcg", 10  # what early stopping looks at
+MOST_SCORES = 20_000_000  # cases x items that the pool is fitted on, a matrix of 80 MB for each signal
 
 
 @dataclass
@@ -53,7 +53,9 @@ class Talking:
     @cached_property
     def neighbours(self) -> DialogueNeighbours:
         """The training dialogues by their words."""
-        return self._neighbours(self.split.words, self.split.sequences)
+        rows = self.split.train
+        items, language = len(self.bench.dataset.items), self.bench.config.text.language
+        return DialogueNeighbours.fit(self.split.words, self.split.sequences, items, language, Turns(rows.texts, rows.targets))
 
     @cached_property
     def counted(self) -> Histories:
@@ -69,21 +71,15 @@ class Talking:
         """With fresh weights."""
         return Dialogue(reader, len(self.neighbours.vocabulary))
 
-    def part(self, task: Dialogue, agreement: Agreement | None = None) -> DialoguePart:
+    def part(self, task: Dialogue, pool: LogLinear | None = None) -> DialoguePart:
         """What answers with the weights of `task` and what the training dialogues count."""
-        return DialoguePart(task.question, self.priors, self.neighbours, agreement or Agreement())
+        return DialoguePart(task.question, self.priors, self.neighbours, pool or LogLinear())
 
     def everything(self, part: DialoguePart) -> DialoguePart:
         """The same with the priors and the neighbours of all dialogues and events: what serves. Words that training did not know have no vector."""
-        sequences, words = all_dialogues(self.bench.dataset)
+        rows, sequences, words = all_dialogues(self.bench.dataset)
         priors = self.bench.catalogue.with_priors(self._with_events(sequences, self.bench.all_had), self.bench.config.choose.prior).priors
-        old = part.neighbours
-        held = old.asked(words)  # by the vocabulary and weights of the training
-        ones = np.ones(len(sequences.items), dtype=np.float32)
-        named = csr_array(
-            (ones, sequences.items.astype(np.int32), sequences.offsets), shape=(len(sequences), len(self.bench.dataset.items))
-        )
-        return replace(part, priors=priors, neighbours=replace(old, rows=held, named=named))
+        return replace(part, priors=priors, neighbours=part.neighbours.over(words, sequences, Turns(rows.texts, rows.targets)))
 
     def examples(self) -> DialogueExamples:
         """Rows of the training dialogues with what the cross-fitted priors say of each target."""
@@ -98,9 +94,9 @@ class Talking:
         choose = ChooseExamples(histories, wanted, values, bench.catalogue.contents, None, targets, self._typed(rows.texts))
         return DialogueExamples(choose, SaidWords.of(said))
 
-    def scorer(self, task: Dialogue, scorer: ChooseMixture, agreement: Agreement | None = None) -> DialogueScorer:
+    def scorer(self, task: Dialogue, scorer: ChooseMixture, pool: LogLinear | None = None) -> DialogueScorer:
         """The model as it is being trained, asked about dialogues."""
-        return talking(self.part(task, agreement), scorer, self.bench.catalogue)
+        return talking(self.part(task, pool), scorer, self.bench.catalogue)
 
     def watched(self) -> dict[str, str]:
         return {NAME: f"{NAME} {METRIC}@{AT}"} if len(self.split.validation) else {}
@@ -116,13 +112,18 @@ class Talking:
         ranks = expected_ranks(asked.scores(cases.requests), cases.targets, cases.requests.histories)
         return {f"{NAME} {METRIC}@{AT}": float(METRICS[METRIC](ranks, cases.targets.offsets, AT).mean())}
 
-    def calibrated(self, task: Dialogue, scorer: ChooseMixture) -> Agreement:
-        """The agreement that serves the validation dialogues best; none where there are none."""
-        rows = self.split.validation
-        return calibrate(self.bench, self.scorer(task, scorer), rows.cases())[0] if len(rows) else Agreement()
-
-    def _neighbours(self, words: list[str], sequences: Histories) -> DialogueNeighbours:
-        return DialogueNeighbours.fit(words, sequences, len(self.bench.dataset.items), self.bench.config.text.language)
+    def pooled(self, task: Dialogue, scorer: ChooseMixture) -> LogLinear:
+        """The pool under which the validation dialogues are most likely (as many rows as memory holds, drawn by seed); none where there are none."""
+        rows, items = self.split.validation, len(self.bench.dataset.items)
+        if not len(rows):
+            return LogLinear()
+        count = min(len(rows), max(1, MOST_SCORES // items))
+        some = np.sort(np.random.default_rng([self.bench.config.seed, 2]).choice(len(rows), count, replace=False))
+        asked = self.scorer(task, scorer)
+        asked.refresh()
+        requests = rows.cases().requests.rows(some)
+        histories = requests.histories
+        return fit_log_linear(*asked.evidence(requests), rows.targets[some], [histories.row(row) for row in range(count)])
 
     def _with_events(self, sequences: Histories, events: Histories) -> Histories:
         """Dialogues first. Where the events were made of the dialogues they are not counted twice."""

@@ -29,8 +29,8 @@ from m6rec.tasks.prior_store import stored_values, too_large
 from m6rec.tasks.spectral_identity import spectral_identity
 from m6rec.tasks.task import Task
 from m6rec.training.calibration import calibrate
-from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
 from m6rec.training.dialogues import NAME as DIALOGUE
+from m6rec.training.dialogues import POOL as DIALOGUE_POOL
 from m6rec.training.freezing import freeze
 from m6rec.training.judged_baselines import judge_beside, usual_baselines
 from m6rec.training.judging import CALIBRATIONS, THRESHOLDS, JudgeValidation, calibrate_judge
@@ -171,7 +171,7 @@ class Fit(Stage):
         if talking is not None:
             dialogue.bind(None)
             with torch.no_grad():
-                write_json(bench.folder(self.name) / DIALOGUE_AGREEMENT, talking.calibrated(dialogue, scorer).plain())
+                write_json(bench.folder(self.name) / DIALOGUE_POOL, talking.pooled(dialogue, scorer).plain())
         if documents is not None:
             with torch.no_grad():
                 reading.fit_mixing(model)

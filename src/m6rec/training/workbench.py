@@ -31,6 +31,7 @@ from m6rec.tasks.choose import Choose, ChooseSizes
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.judge_part import JudgePart, TextPart
+from m6rec.tasks.log_linear import LogLinear
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import BasketPart, Origin
 from m6rec.tasks.text_reader import TextReader
@@ -39,8 +40,8 @@ from m6rec.text.bag import Bag
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.wording import Wording
 from m6rec.training.continued import load_language, shaped, start_of
-from m6rec.training.dialogues import AGREEMENT as DIALOGUE_AGREEMENT
 from m6rec.training.dialogues import NAME as DIALOGUE
+from m6rec.training.dialogues import POOL as DIALOGUE_POOL
 from m6rec.training.dialogues import Talking
 from m6rec.training.judging import NAME as JUDGE
 from m6rec.training.judging import Judging, read_calibrations
@@ -321,8 +322,7 @@ class Workbench:
         if write is not None and self.writing is not None:
             scorer.writing = WritePart(write.eval(), self.writing.inputs)
         if dialogue is not None and self.talking is not None:
-            agreed = Agreement(**read_json(self.folder("fit") / DIALOGUE_AGREEMENT))
-            scorer.dialogue = self.talking.part(dialogue.eval(), agreed)
+            scorer.dialogue = self.talking.part(dialogue.eval(), LogLinear(read_json(self.folder("fit") / DIALOGUE_POOL)))
         return scorer
 
 
