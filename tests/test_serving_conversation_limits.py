@@ -9,7 +9,7 @@ import pytest
 from m6rec import Recommender
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation
-from m6rec.serving.conversation.limits import excluding, merged
+from m6rec.serving.conversation.limits import Limits, excluding, merged, tightest
 from m6rec.text.constraints import Constraint, Typed
 
 UNDER, OVER = Constraint("price", "<", 10.0), Constraint("price", ">", 50.0)
@@ -49,6 +49,47 @@ def test_those_that_exclude_each_other_are_told_from_the_others() -> None:
 )
 def test_what_is_said_last_counts(held: tuple[Constraint, ...], new: Constraint, left: tuple[Constraint, ...]) -> None:
     assert merged(held, Typed("", "", (new,), "")) == left
+
+
+def test_of_bounds_of_one_side_the_tightest_is_said() -> None:
+    assert tightest((UNDER, BORN, Constraint("price", "<=", 10.0), Constraint("price", "<", 12.0), OVER)) == (UNDER, BORN, OVER)
+
+
+def test_a_comparison_stands_beside_what_was_typed_until_another_takes_its_place() -> None:
+    cheaper, dearer, wish = Constraint("price", "<", 7.0), Constraint("price", ">", 3.0), Constraint("price", "<", 5.0)
+    held = Limits((UNDER, BORN)).beside([cheaper])
+    assert held.all == (UNDER, BORN, cheaper)
+    assert held.beside([dearer]).all == (UNDER, BORN, dearer)
+    assert held.turned([dearer]) == Limits((UNDER, BORN))
+    assert held.turned([cheaper]) == held
+    assert held.after(Typed("", "", (wish,), "")) == Limits((BORN, wish))
+    assert held.beside([dearer]).after(Typed("", "", (wish,), "")) == Limits((BORN, wish), (dearer,))
+    assert held.only([BORN, cheaper]) == Limits((BORN,), (cheaper,))
+
+
+@pytest.mark.parametrize(
+    ("limit", "turns"),
+    [("under 60", ["cheaper", "more expensive", "more expensive"]), ("60以下的东西", ["便宜一点的", "贵一点的", "更贵的"])],
+)
+def test_a_limit_that_was_typed_holds_through_comparisons(talk: Conversation, limit: str, turns: list[str]) -> None:
+    prices, ids = talk.talker.engine.items.frame["price"], talk.talker.engine.items.ids
+    replies = [talk.say(limit), *(talk.say(turn) for turn in turns)]
+    assert all(reply.items for reply in replies[:3])
+    assert all(prices[ids.dense(one.item_id)] <= 60 for reply in replies for one in reply.items)
+    assert limits(talk)[0].startswith("price <")
+    assert limits(talk)[0].endswith(" 60")
+    talk.say("make it 40")
+    assert next(one for one in limits(talk) if "<" in one).endswith(" 40")
+    talk.say("drop the price limit")
+    assert limits(talk) == []
+
+
+def test_what_can_not_be_joined_with_a_limit_is_said(talk: Conversation) -> None:
+    items = talk.talker.engine.items
+    dearest = items.ids.ids[int(items.frame["price"].arg_max() or 0)]
+    talk.say("something under 20")
+    assert "price under 20 and price over" in talk.say(f"more expensive than {dearest}").text
+    assert limits(talk) == ["price < 20"]
 
 
 @pytest.mark.parametrize(
@@ -163,8 +204,7 @@ def test_a_comparison_in_the_other_direction_takes_the_place_of_the_one_before(t
     assert "nothing goes further" not in turned.text
     assert turned.items
     assert all(prices[talk.talker.engine.items.ids.dense(one.item_id)] > lowest for one in turned.items)
-    assert len(limits(talk)) == 1
-    assert limits(talk)[0].startswith("price >")
+    assert limits(talk) == ["price < 1000", f"price > {lowest:g}"]
 
 
 def test_what_was_shown_and_goes_further_is_named_where_nothing_else_is_left(talk: Conversation) -> None:

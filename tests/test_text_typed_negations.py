@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m6rec.data.dataset import FieldType, Table, Vocabulary
-from m6rec.serving.conversation.state import merged
+from m6rec.serving.conversation.limits import merged
 from m6rec.text.constraints import meets, understand, why_nothing
 from m6rec.text.cues import built_in_cues
 from m6rec.text.field_names import FieldNames

@@ -168,6 +168,10 @@ class Phrases:
             if earliest(words, text) is not None
         ]
 
+    def first_compared(self, text: Said) -> int | None:
+        """Number of the first word of the earliest comparative; None where there is none."""
+        return earliest([word for signs in self.comparatives.values() for words in signs.values() for word in words], text)
+
     def listed(self, name: str, text: Said) -> bool:
         """Whether a word of one of the lists (question, clauses, it, them) stands in the text."""
         return any(pattern in text.joined for pattern in self.lists[name])

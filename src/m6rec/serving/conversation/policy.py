@@ -14,7 +14,7 @@ from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq
 from m6rec.serving.conversation.fitting import Fit, ruled_out, strange_words, subject, telling_words
 from m6rec.serving.conversation.known import covered_answer, deed_answer, known_answer, says_so
-from m6rec.serving.conversation.limits import excluding
+from m6rec.serving.conversation.limits import excluding, tightest
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.offers import Offers, Person
 from m6rec.serving.conversation.questions import ItemFacts
@@ -204,9 +204,8 @@ class Policy:
         signs = {(new.field, new.op) for new in turn.past}
         older = [one for one in state.constraints if one.field in dict(signs) and (one.field, one.op[:1]) not in signs]
         limits = phrases.several([self._limit(one, phrases) for one in (*older, *turn.past)])
-        shown = list(turn.items) or ([state.focus] if state.focus is not None else list(state.shown))
         reached = meets(self.engine.items, [replace(one, op="<=" if one.op == "<" else ">=") for one in turn.past])
-        rows = [row for row in shown if reached[row]]
+        rows = [row for row in turn.against if reached[row]]
         items = phrases.several([self._called(row, phrases) for row in rows])
         return self._made(phrases, turn.intent, phrases.say("furthest", state.turns - 1, limits=limits, items=items), asked=True)
 
@@ -221,7 +220,7 @@ class Policy:
     def _unmet(self, turn: Turn, state: State, allowed: np.ndarray, phrases: Phrases) -> str:
         """Why nothing can be recommended as it was asked: contradictions, words that nobody knows, limits that nothing meets; "" where something can."""
         number = state.turns - 1
-        limits = [self._limit(one, phrases) for one in state.constraints]
+        limits = [self._limit(one, phrases) for one in tightest(state.constraints)]
         apart = excluding(state.constraints)
         if apart:
             return phrases.say("contradiction", number, limits=phrases.several([self._limit(one, phrases) for one in apart]))

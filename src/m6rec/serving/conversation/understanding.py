@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from m6rec.serving.conversation.asides import aside
+from m6rec.serving.conversation.comparing import held_against
 from m6rec.serving.conversation.feelings import STOPS, Felt, clauses, feelings
 from m6rec.serving.conversation.naming import Named, Names
 from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, says_more, slice_of, spoken_of
@@ -102,6 +103,7 @@ class Turn:
     cut: bool = False
     told: str | None = None  # the intent as a task judges it, where it is sure
     beyond: bool = False  # speaks of a place that the list shown last has not, or of which none was shown
+    against: tuple[int, ...] = ()  # what "cheaper" and the like are held against
     past: tuple[Constraint, ...] = ()  # "cheaper" than what was shown, where nothing that fits is; not held then
     feels: bool = False  # says what is thought of items that it names or counts
     unnamed: str = ""  # the text without names of items
@@ -171,6 +173,7 @@ def understand(
         about = before.shown  # "who is the maker?", of each of those
     if which and len(about) > 1 and not asked:
         asked = tuple(field for field, _ in compared if field in fields)  # "which is the cheapest?"
+    against = held_against(words, felt, before, phrases)
     wish = _wish(words, named, values, phrases, felt)
     unnamed = [place for place in range(len(words.words)) if not _in_name(place, named)]
     pointed = spoken_of(words, phrases)
@@ -189,6 +192,7 @@ def understand(
         "cut": cut,
         "beyond": not named and beyond(words, before, phrases),
         "feels": felt.clearly,
+        "against": against,
         "unnamed": text if len(unspoken) == len(words.words) else _between(words, unspoken),
         "unseen": not named and not values and unseen is not None and unseen(text),
     }
@@ -196,7 +200,7 @@ def understand(
         judged, question = None, False
     if not words.words:
         judged, question = None, False
-    asks = bool(about and (named or pointed)) and (bool(asked) or phrases.has("tell", words))
+    asks = bool(about and (named or pointed)) and ((bool(asked) and not compared) or phrases.has("tell", words))
     if named and not unnamed and not felt_of_items(facts):  # a title or an id alone: what is known of it?
         about, question = facts["items"], True
         asked = asked or fields_asked(said(str(next(iter(phrases.values["cues"]["tell"]), ""))), phrases, fields)
@@ -208,7 +212,8 @@ def understand(
     told = None if judged is None else judged.intent(text)
     facts["told"] = told
     asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, which, phrases))
-    asked_of = asked_of and not (compared and not asked and len(about) == 1)  # "anything cheaper than that?"
+    pointing = bool(spoken) and all(one.pronoun for one in spoken)
+    asked_of = asked_of and not (compared and not asked and not which and (pointing or len(about) == 1))  # "anything cheaper than these?"
     asked_of = asked_of or (bool(asked) and (bare or bool(pointed)) and not before.shown)  # "what does it cost?" of nothing that was shown
     if question and asked_of and (which or bare or any(not one.pronoun for one in spoken)):
         told = None  # of an item that is named, or of those shown
