@@ -92,6 +92,14 @@ def test_what_can_not_be_joined_with_a_limit_is_said(talk: Conversation) -> None
     assert limits(talk) == ["price < 20"]
 
 
+def test_a_refusal_is_heard_where_nothing_is_cheaper(talk: Conversation) -> None:
+    items = talk.talker.engine.items
+    row = int(items.frame["price"].arg_min() or 0)
+    reply = talk.say(f"not {items.ids.ids[row]}, too expensive")
+    assert talk.refused == [items.ids.ids[row]]
+    assert talk.talker.facts.title(row) in reply.text.partition("I find nothing else")[0]
+
+
 @pytest.mark.parametrize(
     ("answer", "left"),
     [

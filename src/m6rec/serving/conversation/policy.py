@@ -158,7 +158,7 @@ class Policy:
         if self.faq is not None and self._out_of_depth(turn, state, phrases):
             return self._hand_over(turn, state, phrases, "unknown")
         if turn.past:
-            return self._nothing_past(turn, state, phrases)
+            return self._nothing_past(turn, heard, state, phrases)
         allowed = self.offers.allowed(state, person)
         unmet = self._unmet(turn, state, allowed, phrases)
         if unmet:
@@ -199,7 +199,7 @@ class Policy:
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
 
-    def _nothing_past(self, turn: Turn, state: State, phrases: Phrases) -> ChatReply:
+    def _nothing_past(self, turn: Turn, heard: str, state: State, phrases: Phrases) -> ChatReply:
         """That nothing is cheaper, and which of those shown is the cheapest."""
         signs = {(new.field, new.op) for new in turn.past}
         older = [one for one in state.constraints if one.field in dict(signs) and (one.field, one.op[:1]) not in signs]
@@ -207,7 +207,8 @@ class Policy:
         reached = meets(self.engine.items, [replace(one, op="<=" if one.op == "<" else ">=") for one in turn.past])
         rows = [row for row in turn.against if reached[row]]
         items = phrases.several([self._called(row, phrases) for row in rows])
-        return self._made(phrases, turn.intent, phrases.say("furthest", state.turns - 1, limits=limits, items=items), asked=True)
+        said_so = phrases.say("furthest", state.turns - 1, limits=limits, items=items)
+        return self._made(phrases, turn.intent, _joined(heard, said_so), asked=True)
 
     def lacking(self, state: State) -> bool:
         """Whether no item meets what is asked: the constraints, or those and any word of the wish that the catalogue knows."""
