@@ -255,3 +255,50 @@ def test_none_of_all_that_there_is_goes_on_with_anything(talk: Conversation) -> 
     talk.tell(f"Do you prefer {', '.join(brands)}?")
     assert talk.say("none of these").items
     assert limits(talk) == []
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        "not {id}, under 20",
+        "not {id} under 20",
+        "under 20 but not {id}",
+        "not {title}, under 20",
+        "not {title} and under 20",
+        "not the second one, under 20",
+        "I hate the second one. Under 20 please",
+        "I already have {id}, and nothing over 20",
+        "不要{id}，20以下",
+        "不要{id}，要20以下的",
+        "20以下，不要{title}",
+        "{title}不要，预算20",
+        "不要第二个，20块以内",
+    ],
+)
+def test_a_refusal_and_a_limit_in_one_turn_both_count(talk: Conversation, turn: str) -> None:
+    items = talk.talker.engine.items
+    second = talk.say("something for hiking").items[1]
+    reply = talk.say(turn.format(id=second.item_id, title=second.title))
+    assert [items.ids.ids[row] for row in (*talk.state.refused, *talk.state.had)] == [second.item_id]
+    assert [str(one).replace("=", "") for one in talk.state.constraints] == ["price < 20"]
+    assert reply.items
+    assert all(items.frame["price"][items.ids.dense(one.item_id)] <= 20 for one in reply.items)
+
+
+@pytest.mark.parametrize("turn", ["no, under 20", "none of these, under 20", "none of these under 20", "都不要，20以下"])
+def test_a_limit_beside_a_refused_list_counts(talk: Conversation, turn: str) -> None:
+    shown = [one.item_id for one in talk.say("something for hiking").items]
+    talk.say(turn)
+    assert sorted(talk.refused) == sorted(shown)
+    assert [str(one).replace("=", "") for one in talk.state.constraints] == ["price < 20"]
+
+
+@pytest.mark.parametrize(
+    "turn",
+    ["not the second one, it is over 5", "not the second one, costs over 5", "not the second one, is over 5", "第二个不要，卖5块以上"],
+)
+def test_what_a_refused_item_costs_is_no_limit(talk: Conversation, turn: str) -> None:
+    second = talk.say("something for hiking").items[1].item_id
+    talk.say(turn)
+    assert talk.refused == [second]
+    assert limits(talk) == []

@@ -58,6 +58,7 @@ HELPING = (
     "which",
     "tell",
     "occasion",
+    "describing",
 )  # cues that mean nothing without others
 LATER = ("awful", "us", "why", "help", "move", "never_mind", "who_answers", "repeat", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})

@@ -104,6 +104,10 @@ class Talker:
         """Whether a wish has a word of the catalogue, or says something that its fields decide."""
         return self.engine.understands(wish) or bool(take_apart(wish, self.fields).constraints)
 
+    def bounds(self, text: str) -> bool:
+        """Whether a text says limits of numbers."""
+        return any(isinstance(one.value, float) for one in take_apart(text, self.fields).constraints)
+
     def unseen(self, text: str) -> bool:
         """Whether most words of a text are met nowhere: in no item, no known question, no dialogue, and not among the words of any language here."""
         if take_apart(text, self.fields).constraints:
@@ -188,7 +192,16 @@ class Conversation:
         plain, cut = cleaned(text, talker.config.longest)
         phrases = talker.phrases_of(plain, self.state.language)
         turn = understand(
-            plain, self.state.before(), talker.names, phrases, talker.judge, talker.facts.told, talker.knows, cut, talker.unseen
+            plain,
+            self.state.before(),
+            talker.names,
+            phrases,
+            talker.judge,
+            talker.facts.told,
+            talker.knows,
+            cut,
+            talker.unseen,
+            talker.bounds,
         )
         typed = None
         limited = self._limited(turn, phrases)
