@@ -59,6 +59,9 @@ HELPING = (
     "tell",
     "occasion",
     "describing",
+    "world",
+    "ours",
+    "opening",
 )  # cues that mean nothing without others
 LATER = ("awful", "us", "why", "help", "move", "never_mind", "who_answers", "repeat", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})

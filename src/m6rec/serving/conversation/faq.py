@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from m6rec.data.columns import Columns
 from m6rec.data.dialogues import ASSISTANT, ROLE, USER, conversations, dialogue_parts
 from m6rec.data.side_tables import faq_table
-from m6rec.serving.conversation.faq_pointing import Pointing
+from m6rec.serving.conversation.faq_pointing import Evidence, Pointing
 from m6rec.serving.conversation.faq_reading import ReadAnswers
 from m6rec.serving.conversation.faq_words import AnswerWords
 from m6rec.text.ngrams import NGrams
@@ -143,6 +143,11 @@ class Faq:
     def elsewhere(self, text: str) -> bool:
         """Whether `text` asks for something that no known question is about, by the groups of its words."""
         return self._pointing.elsewhere(text)
+
+    def evidence(self, text: str, known: Known, catalogue: Collection[str], silent: Collection[str] = ()) -> Evidence:
+        """What the words of `text` say of the answer to a known question; see `Pointing.evidence`."""
+        answer = int(np.searchsorted(self.answers, known.answer))
+        return self._pointing.evidence(text, answer, catalogue, silent)
 
     def beside(self, text: str, catalogue: Collection[str]) -> bool:
         """Whether `text` says a word of the catalogue that no known question and no answer has."""

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 
 from m6rec.serving.conversation.faq_words import AnswerWords, Held
 from m6rec.serving.conversation.word_groups import stems
+from m6rec.text.words import is_spaceless
 
 SINGLE = 0.35  # what a word of no group counts beside a group; and a group of a word that the catalogue has
 BESIDE = 0.1  # a word that only the answer itself has, where questions of others have it
 USUAL = 0.3  # share of the questions of an answer from which on a group belongs to it
 HEARSAY = 0.7  # what a group counts that only answers have, no question
 POINTED, AHEAD = 0.85, 0.3  # of what a group of one answer counts: what points to an answer, and how much further than to any other
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How many words and groups of a text an answer has; of the others, how many other answers have, how many only items or groups (met), how many nobody."""
+
+    own: float
+    other: int
+    met: int
+    strange: int
 
 
 class Pointing:
@@ -58,6 +70,25 @@ class Pointing:
         """Whether a group of the text is in no known question, or in few of any answer's: it asks for something else."""
         terms = self._words.terms(self._words.corrected(text, ()))
         return any(self._usual(self._words.held(term)) < USUAL for term in terms if term[1] >= 0)
+
+    def evidence(self, text: str, answer: int, catalogue: Collection[str], silent: Collection[str] = ()) -> Evidence:
+        """What the words of a text say of an answer; words of one group count once, a word that only the answer itself has half.
+
+        silent: words that only ask; of scripts without spaces characters are counted beside what the answer has, not pairs of them.
+        """
+        text, had = self._words.corrected(text, catalogue), stems(catalogue)
+        own = dict[str | int, float]()
+        other, met, strange = set[str | int](), set[str | int](), set[str | int]()
+        within = self._words.within(text)
+        for word, group in self._words.terms(text):
+            held, key = self._words.held((word, group)), word if group < 0 else group
+            if answer in held:
+                own[key] = min(held[answer], 1.0)
+            elif group >= 0 or not (word in within or word in silent or (len(word) > 1 and is_spaceless(word[0]))):
+                (other if held else met if word in had or self._words.met(word) else strange).add(key)
+        if any(isinstance(key, int) for key in own):
+            own = {key: share for key, share in own.items() if key not in within}
+        return Evidence(sum(own.values()), len(other - own.keys()), len(met), len(strange))
 
     def _usual(self, held: Held) -> float:
         """The largest share of the questions of an answer that have it; 0 where only answers do."""

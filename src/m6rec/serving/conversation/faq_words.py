@@ -94,6 +94,14 @@ class AnswerWords:
         """Every telling word with its group, and the groups that several words say; see `WordGroups.terms`."""
         return self._of.terms(text, self._words)
 
+    def met(self, stem: str) -> bool:
+        """Whether a word of this stem stands in a known question, an answer or a group."""
+        return stem in self._known
+
+    def within(self, text: str) -> frozenset[str]:
+        """The telling words that stand in sayings of groups."""
+        return self._of.within(text)
+
     def held(self, term: Term) -> Held:
         """How many questions of each answer have a group, or a word of none."""
         word, group = term

@@ -54,12 +54,7 @@ class WordGroups:
     def terms(self, text: str, known: Collection[str]) -> list[Term]:
         """Every telling word with its group (-1: none), and ("", group) for groups that several words say; these words count by
         themselves where `known`."""
-        joined = _joined(text)
-        spoken = [
-            (inside, own, group)
-            for saying, gaps, inside, own, group in self._sayings
-            if (gaps.search(joined) if gaps else saying in joined)
-        ]
+        spoken = self._spoken(text)
         inside = frozenset[str]().union(*(some for some, _, _ in spoken))
         parts = frozenset[str]().union(*(own for _, own, _ in spoken))
         terms = [
@@ -69,6 +64,19 @@ class WordGroups:
         ]
         have = {group for _, group in terms}
         return terms + [("", group) for group in dict.fromkeys(group for _, _, group in spoken) if group not in have]
+
+    def within(self, text: str) -> frozenset[str]:
+        """The telling words of a text that stand in what several words of a group say."""
+        return frozenset[str]().union(*(inside for inside, _, _ in self._spoken(text)))
+
+    def _spoken(self, text: str) -> list[tuple[frozenset[str], frozenset[str], int]]:
+        """(telling words, those of them that mean it alone, group) of every saying in a text."""
+        joined = _joined(text)
+        return [
+            (inside, own, group)
+            for saying, gaps, inside, own, group in self._sayings
+            if (gaps.search(joined) if gaps else saying in joined)
+        ]
 
     def corrected(self, text: str, known: Collection[str], catalogue: Collection[str]) -> str:
         """The text with long words of groups where one of their letters was mistyped; words that the catalogue has, or whose stems are known, are none."""
