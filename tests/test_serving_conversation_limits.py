@@ -302,3 +302,19 @@ def test_what_a_refused_item_costs_is_no_limit(talk: Conversation, turn: str) ->
     talk.say(turn)
     assert talk.refused == [second]
     assert limits(talk) == []
+
+
+def test_a_wish_is_kept_through_turns_that_only_compare_and_limit(talk: Conversation) -> None:
+    talk.say("something for hiking")
+    for turn in ("cheaper", "even cheaper", "under 90", "much cheaper", "more expensive", "over 1", "cheaper please"):
+        talk.say(turn)
+    assert "hiking" in talk.state.wanted
+    assert "cheaper" not in talk.state.wanted
+
+
+def test_too_cheap_asks_for_something_dearer(talk: Conversation) -> None:
+    first = talk.say("something for hiking under 1000").items[0].item_id
+    items = talk.talker.engine.items
+    talk.say("not the first one, too cheap")
+    assert talk.refused == [first]
+    assert limits(talk)[-1] == f"price > {items.frame['price'][items.ids.dense(first)]:g}"

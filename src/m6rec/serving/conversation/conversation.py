@@ -15,7 +15,7 @@ from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
-from m6rec.serving.conversation.fitting import strange_words
+from m6rec.serving.conversation.fitting import strange_words, telling_words
 from m6rec.serving.conversation.judged import TaskJudge
 from m6rec.serving.conversation.limits import Limits, declined, excluding, moved, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
@@ -244,9 +244,12 @@ class Conversation:
         """The wish of a turn, taken apart; one that only compares has no words."""
         if turn.beyond or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
             return None
+        compared = bool(phrases.compared(said(turn.text)))
         if not turn.wish:
-            return Typed("", "", (), "") if self._compared(turn, phrases) else None
-        return take_apart(turn.wish, self.talker.fields)
+            return Typed("", "", (), "") if compared and self._compared(turn, phrases) else None
+        typed = take_apart(turn.wish, self.talker.fields)
+        silent = compared and not typed.named and not telling_words(typed.wanted, self.talker.phrases)
+        return replace(typed, wanted="", rest="") if silent else typed  # "even cheaper"
 
     def _compared(self, turn: Turn, phrases: Phrases) -> tuple[Constraint, ...]:
         """What "cheaper" and the like mean: less than all that the turn holds it against."""

@@ -14,7 +14,7 @@ from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.understanding import Turn
 from m6rec.text.constraints import MOST_TYPED, Constraint, Typed
 
-NEWEST_WISHES = 4  # wishes whose words are scored; constraints hold until they are taken back
+NEWEST_WISHES = 4  # wishes whose words are scored, of those that have some; constraints hold until they are taken back
 
 
 @dataclass
@@ -135,7 +135,7 @@ class State:
     @property
     def wanted(self) -> str:
         """The newest wishes in words, "" for none."""
-        return "; ".join(dict.fromkeys(typed.wanted for typed in self.wishes[-NEWEST_WISHES:] if typed.wanted))
+        return "; ".join(list(dict.fromkeys(typed.wanted for typed in self.wishes if typed.wanted))[-NEWEST_WISHES:])
 
     @property
     def fields(self) -> set[str]:
