@@ -103,3 +103,11 @@ def test_a_question_about_the_world_is_none_of_the_shop(rec: Recommender, shop: 
 )
 def test_a_question_about_the_shop_is_answered(rec: Recommender, shop: ConversationConfig, text: str, answer: str) -> None:
     assert rec.conversation(config=shop).say(text).text == answer
+
+
+def test_a_question_that_nobody_here_can_answer_is_no_wish(rec: Recommender, shop: ConversationConfig) -> None:
+    talk = rec.conversation(config=shop)
+    talk.say("something for hiking")
+    for text in ("who invented the card?", "which country is the biggest"):
+        talk.say(text)
+        assert talk.state.wanted == "something for hiking"

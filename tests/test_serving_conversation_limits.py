@@ -318,3 +318,11 @@ def test_too_cheap_asks_for_something_dearer(talk: Conversation) -> None:
     talk.say("not the first one, too cheap")
     assert talk.refused == [first]
     assert limits(talk)[-1] == f"price > {items.frame['price'][items.ids.dense(first)]:g}"
+
+
+@pytest.mark.parametrize("turn", ["I like the second but cheaper", "however, cheaper", "but not the first one", "可是要便宜一点的"])
+def test_words_that_only_join_clauses_are_no_wish(talk: Conversation, turn: str) -> None:
+    talk.say("something for hiking")
+    talk.say(turn)
+    assert talk.talker.policy.offers.fit(talk.state).known == ["hiking"]
+    assert not talk.talker.policy.offers.fit(talk.state).unknown

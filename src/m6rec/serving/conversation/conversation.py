@@ -51,7 +51,8 @@ class Talker:
         self.judge = TaskJudge(engine, self.config)
         self.faq = self._faq()
         answers = [] if self.faq is None else [cleaned(str(answer), self.config.longest)[0] for answer in self.faq.answers]
-        self.known = tuple(answer for answer in answers if answer)
+        answers += [way for phrases in self.phrases for saying in ("again", "hand_over") for way in phrases.values["sayings"][saying]]
+        self.no_wish = tuple(answer for answer in answers if answer)  # what answers a question, or says that nobody here can: no wish
         self._met = self._words_met()
         self._made_for: object = None
         self.refresh()
@@ -234,8 +235,8 @@ class Conversation:
             named = understand(plain, self.state.before(), self.talker.names, phrases).items
         else:
             named = tuple(row for row in ids.many(list(items)).tolist() if row >= 0)
-        if not named and plain.endswith(self.talker.known):
-            self.state.forget_turn()  # a known answer: its question is no wish
+        if not named and plain.endswith(self.talker.no_wish):
+            self.state.forget_turn()
         self.state.tell(named, plain.rstrip().endswith(ASKING) and not named)
         self.state.transcript.append(("assistant", plain))
         self.messages.append({"role": "assistant", "content": text, "items": [ids.ids[row] for row in named]})

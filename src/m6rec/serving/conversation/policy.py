@@ -167,7 +167,7 @@ class Policy:
         fresh = allowed & self.offers.unseen(state)
         unwanted = Fit(self.engine, ruled_out(state.wishes, self.phrases)).counts > 0
         fresh = fresh & ~unwanted if (fresh & ~unwanted).any() else fresh
-        compared = bool(state.offered) and turn.intent == "refine" and bool(phrases.compared(said(turn.text)))
+        compared = bool(state.offered) and turn.intent in ("refine", "like") and bool(phrases.compared(said(turn.text)))
         if compared and not fresh.any() and allowed[list(state.offered)].any():
             return self._still(turn, [item for item in state.offered if allowed[item]], heard, state, phrases)
         if (turn.intent in AGAIN or compared) and fit.known:
