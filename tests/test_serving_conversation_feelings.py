@@ -49,6 +49,15 @@ def heard(text: str, before: Before = SHOWN, phrases: Phrases = EN) -> Turn:
         ("boots that are not heavy", [], []),  # "that" points at nothing
         ("this sucks", [2, 3, 0], []),
         ("is the second one bad?", [], []),
+        ("not the first one, too expensive", [2], []),
+        ("not the first and the third, too expensive", [2, 0], []),
+        ("The first one is not for me. Too expensive.", [2], []),
+        ("not Heat, too expensive", [0], []),
+        ("no, not the first one", [2], []),
+        ("no, I like the second one", [], [3]),
+        ("too expensive, the first one", [2], []),
+        ("no, I loved Up", [2, 3, 0], [1]),  # which is none of those shown
+        ("no, too expensive", [2, 3, 0], []),
     ],
 )
 def test_every_place_is_heard_with_its_own_feeling(text: str, refused: list[int], liked: list[int]) -> None:
@@ -73,6 +82,10 @@ def test_every_place_is_heard_with_its_own_feeling(text: str, refused: list[int]
         ("别再推荐红灯笼", [4], []),
         ("红灯笼不错", [], [4]),
         ("红灯笼好不好？", [], []),
+        ("不要第一个，太贵", [2], []),
+        ("第一个不要，太贵了", [2], []),
+        ("不，不要第一个", [2], []),
+        ("太贵了", [2, 3, 0], []),
     ],
 )
 def test_chinese_places_and_names(text: str, refused: list[int], liked: list[int]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from m6rec import Recommender
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.conversation import Conversation
-from m6rec.serving.conversation.limits import excluding, merged
+from m6rec.serving.conversation.limits import Limits, excluding, merged, tightest
 from m6rec.text.constraints import Constraint, Typed
 
 UNDER, OVER = Constraint("price", "<", 10.0), Constraint("price", ">", 50.0)
@@ -49,6 +49,55 @@ def test_those_that_exclude_each_other_are_told_from_the_others() -> None:
 )
 def test_what_is_said_last_counts(held: tuple[Constraint, ...], new: Constraint, left: tuple[Constraint, ...]) -> None:
     assert merged(held, Typed("", "", (new,), "")) == left
+
+
+def test_of_bounds_of_one_side_the_tightest_is_said() -> None:
+    assert tightest((UNDER, BORN, Constraint("price", "<=", 10.0), Constraint("price", "<", 12.0), OVER)) == (UNDER, BORN, OVER)
+
+
+def test_a_comparison_stands_beside_what_was_typed_until_another_takes_its_place() -> None:
+    cheaper, dearer, wish = Constraint("price", "<", 7.0), Constraint("price", ">", 3.0), Constraint("price", "<", 5.0)
+    held = Limits((UNDER, BORN)).beside([cheaper])
+    assert held.all == (UNDER, BORN, cheaper)
+    assert held.beside([dearer]).all == (UNDER, BORN, dearer)
+    assert held.turned([dearer]) == Limits((UNDER, BORN))
+    assert held.turned([cheaper]) == held
+    assert held.after(Typed("", "", (wish,), "")) == Limits((BORN, wish))
+    assert held.beside([dearer]).after(Typed("", "", (wish,), "")) == Limits((BORN, wish), (dearer,))
+    assert held.only([BORN, cheaper]) == Limits((BORN,), (cheaper,))
+
+
+@pytest.mark.parametrize(
+    ("limit", "turns"),
+    [("under 60", ["cheaper", "more expensive", "more expensive"]), ("60以下的东西", ["便宜一点的", "贵一点的", "更贵的"])],
+)
+def test_a_limit_that_was_typed_holds_through_comparisons(talk: Conversation, limit: str, turns: list[str]) -> None:
+    prices, ids = talk.talker.engine.items.frame["price"], talk.talker.engine.items.ids
+    replies = [talk.say(limit), *(talk.say(turn) for turn in turns)]
+    assert all(reply.items for reply in replies[:3])
+    assert all(prices[ids.dense(one.item_id)] <= 60 for reply in replies for one in reply.items)
+    assert limits(talk)[0].startswith("price <")
+    assert limits(talk)[0].endswith(" 60")
+    talk.say("make it 40")
+    assert next(one for one in limits(talk) if "<" in one).endswith(" 40")
+    talk.say("drop the price limit")
+    assert limits(talk) == []
+
+
+def test_what_can_not_be_joined_with_a_limit_is_said(talk: Conversation) -> None:
+    items = talk.talker.engine.items
+    dearest = items.ids.ids[int(items.frame["price"].arg_max() or 0)]
+    talk.say("something under 20")
+    assert "price under 20 and price over" in talk.say(f"more expensive than {dearest}").text
+    assert limits(talk) == ["price < 20"]
+
+
+def test_a_refusal_is_heard_where_nothing_is_cheaper(talk: Conversation) -> None:
+    items = talk.talker.engine.items
+    row = int(items.frame["price"].arg_min() or 0)
+    reply = talk.say(f"not {items.ids.ids[row]}, too expensive")
+    assert talk.refused == [items.ids.ids[row]]
+    assert talk.talker.facts.title(row) in reply.text.partition("I find nothing else")[0]
 
 
 @pytest.mark.parametrize(
@@ -163,8 +212,7 @@ def test_a_comparison_in_the_other_direction_takes_the_place_of_the_one_before(t
     assert "nothing goes further" not in turned.text
     assert turned.items
     assert all(prices[talk.talker.engine.items.ids.dense(one.item_id)] > lowest for one in turned.items)
-    assert len(limits(talk)) == 1
-    assert limits(talk)[0].startswith("price >")
+    assert limits(talk) == ["price < 1000", f"price > {lowest:g}"]
 
 
 def test_what_was_shown_and_goes_further_is_named_where_nothing_else_is_left(talk: Conversation) -> None:
@@ -207,3 +255,74 @@ def test_none_of_all_that_there_is_goes_on_with_anything(talk: Conversation) -> 
     talk.tell(f"Do you prefer {', '.join(brands)}?")
     assert talk.say("none of these").items
     assert limits(talk) == []
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        "not {id}, under 20",
+        "not {id} under 20",
+        "under 20 but not {id}",
+        "not {title}, under 20",
+        "not {title} and under 20",
+        "not the second one, under 20",
+        "I hate the second one. Under 20 please",
+        "I already have {id}, and nothing over 20",
+        "不要{id}，20以下",
+        "不要{id}，要20以下的",
+        "20以下，不要{title}",
+        "{title}不要，预算20",
+        "不要第二个，20块以内",
+    ],
+)
+def test_a_refusal_and_a_limit_in_one_turn_both_count(talk: Conversation, turn: str) -> None:
+    items = talk.talker.engine.items
+    second = talk.say("something for hiking").items[1]
+    reply = talk.say(turn.format(id=second.item_id, title=second.title))
+    assert [items.ids.ids[row] for row in (*talk.state.refused, *talk.state.had)] == [second.item_id]
+    assert [str(one).replace("=", "") for one in talk.state.constraints] == ["price < 20"]
+    assert reply.items
+    assert all(items.frame["price"][items.ids.dense(one.item_id)] <= 20 for one in reply.items)
+
+
+@pytest.mark.parametrize("turn", ["no, under 20", "none of these, under 20", "none of these under 20", "都不要，20以下"])
+def test_a_limit_beside_a_refused_list_counts(talk: Conversation, turn: str) -> None:
+    shown = [one.item_id for one in talk.say("something for hiking").items]
+    talk.say(turn)
+    assert sorted(talk.refused) == sorted(shown)
+    assert [str(one).replace("=", "") for one in talk.state.constraints] == ["price < 20"]
+
+
+@pytest.mark.parametrize(
+    "turn",
+    ["not the second one, it is over 5", "not the second one, costs over 5", "not the second one, is over 5", "第二个不要，卖5块以上"],
+)
+def test_what_a_refused_item_costs_is_no_limit(talk: Conversation, turn: str) -> None:
+    second = talk.say("something for hiking").items[1].item_id
+    talk.say(turn)
+    assert talk.refused == [second]
+    assert limits(talk) == []
+
+
+def test_a_wish_is_kept_through_turns_that_only_compare_and_limit(talk: Conversation) -> None:
+    talk.say("something for hiking")
+    for turn in ("cheaper", "even cheaper", "under 90", "much cheaper", "more expensive", "over 1", "cheaper please"):
+        talk.say(turn)
+    assert "hiking" in talk.state.wanted
+    assert "cheaper" not in talk.state.wanted
+
+
+def test_too_cheap_asks_for_something_dearer(talk: Conversation) -> None:
+    first = talk.say("something for hiking under 1000").items[0].item_id
+    items = talk.talker.engine.items
+    talk.say("not the first one, too cheap")
+    assert talk.refused == [first]
+    assert limits(talk)[-1] == f"price > {items.frame['price'][items.ids.dense(first)]:g}"
+
+
+@pytest.mark.parametrize("turn", ["I like the second but cheaper", "however, cheaper", "but not the first one", "可是要便宜一点的"])
+def test_words_that_only_join_clauses_are_no_wish(talk: Conversation, turn: str) -> None:
+    talk.say("something for hiking")
+    talk.say(turn)
+    assert talk.talker.policy.offers.fit(talk.state).known == ["hiking"]
+    assert not talk.talker.policy.offers.fit(talk.state).unknown

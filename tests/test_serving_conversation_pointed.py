@@ -89,3 +89,12 @@ def test_a_question_that_few_ask_in_these_words_is_weak_evidence() -> None:
     faq = Faq(frame, plain=EN.plain, same=EN.same)
     assert faq.pointed("how much is it") is None
     assert faq.pointed("how do I send this back") is not None
+
+
+def test_evidence_counts_groups_once_and_what_nobody_has(faq: Faq) -> None:
+    found = faq.pointed("when will my parcel be here?")
+    assert found is not None
+    told = faq.evidence("the huge parcel, the package, by violin or to my lamp, or hours", found, ["lamp"])
+    assert (told.own, told.other, told.met, told.strange) == (1.0, 0, 2, 2)  # lamp and hours; huge and violin
+    told = faq.evidence("is the parcel under warranty", found, [])
+    assert (told.own, told.other, told.strange) == (1.0, 2, 0)  # "under" of the answer to another question, too

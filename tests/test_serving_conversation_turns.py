@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -307,3 +308,36 @@ def test_a_name_alone_asks_what_is_known_of_the_item(text: str) -> None:
         turn = heard(text, before)
         assert (turn.intent, turn.about, turn.wish) == ("ask_item", (1,), "")
     assert heard("I love the Harbour kettle").intent == "like"
+
+
+@pytest.mark.parametrize(
+    "text", ["is there anything cheaper than these?", "anything cheaper than that?", "more expensive than Harbour kettle"]
+)
+def test_asking_for_something_cheaper_asks_nothing_of_what_was_shown(text: str) -> None:
+    assert heard(text, SHOWN).intent == "refine"
+
+
+@pytest.mark.parametrize(
+    "text", ["which is the cheapest?", "is Alpine boots more expensive than Harbour kettle?", "which of these is cheaper?"]
+)
+def test_which_is_cheaper_is_asked_of_what_was_shown(text: str) -> None:
+    assert heard(text, SHOWN).intent == "ask_item"
+
+
+@pytest.mark.parametrize(
+    ("text", "against"),
+    [
+        ("cheaper", (0, 1, 2)),
+        ("cheaper than the second one", (1,)),
+        ("not the first one, too expensive", (0,)),
+        ("I hate Alpine boots, something cheaper than Night lamp", (2,)),
+        ("something cheaper, not the first", (0,)),
+        ("I like the first and the third, but cheaper please", (0, 2)),
+        ("something nice", ()),
+        ("第一个太贵", (0,)),
+        ("便宜一点的", (0, 1, 2)),
+    ],
+)
+def test_cheaper_is_held_against_what_stands_beside_it(text: str, against: tuple[int, ...]) -> None:
+    assert heard(text, SHOWN).against == against
+    assert heard("cheaper", replace(SHOWN, focus=1)).against == (1,)

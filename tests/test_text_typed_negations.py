@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m6rec.data.dataset import FieldType, Table, Vocabulary
-from m6rec.serving.conversation.state import merged
+from m6rec.serving.conversation.limits import merged
 from m6rec.text.constraints import meets, understand, why_nothing
 from m6rec.text.cues import built_in_cues
 from m6rec.text.field_names import FieldNames
@@ -62,6 +62,14 @@ def test_what_a_brand_is_refused_by(text: str) -> None:
         ("not from Alpina, apart from comedies", "Comedy"),
         ("no horror or war except by Alpina", "Alpina"),
         ("不要恐怖，除了Alpina", "Alpina"),
+        ("except comedies nothing from Alpina", "Comedy"),
+        ("Except for comedies, nothing from Alpina please", "Comedy"),
+        ("apart from comedies I want nothing from Alpina", "Comedy"),
+        ("except from Alpina, no horror", "Alpina"),
+        ("except comedies nothing over 50", "Comedy"),
+        ("unless it's a comedy, nothing from Alpina", "Comedy"),
+        ("除了Comedy，不要Alpina的", "Comedy"),
+        ("除了Comedy以外，Alpina的都不要", "Comedy"),
     ],
 )
 def test_an_exception_to_what_is_ruled_out_is_scored(text: str, liked: str) -> None:
@@ -77,6 +85,13 @@ def test_an_exception_to_what_is_ruled_out_is_scored(text: str, liked: str) -> N
         ("nothing over 50 except comedies", []),
         ("no horror. anything except Alpina", [NO_HORROR, NO_ALPINA]),
         ("under 50, except horror", ["price < 50", NO_HORROR]),
+        ("except horror, no war", ["genres is not Horror or War"]),  # of one field: a list
+        ("excluding Alpina, no horror", [NO_ALPINA, NO_HORROR]),
+        ("anything except Alpina, no horror", [NO_ALPINA, NO_HORROR]),
+        ("except Alpina, also no horror", [NO_ALPINA, NO_HORROR]),
+        ("except horror, under 50 and nothing from Alpina", [NO_HORROR, "price < 50", NO_ALPINA]),
+        ("除了Horror，也不要Alpina的", [NO_HORROR, NO_ALPINA]),
+        ("除了Horror都可以，不要Alpina的", [NO_HORROR, NO_ALPINA]),
     ],
 )
 def test_an_exception_to_something_else_is_ruled_out(text: str, constraints: list[str]) -> None:

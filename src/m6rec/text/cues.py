@@ -55,6 +55,8 @@ class Cues(Config):
     )
     attaches: list[str] = Field(default=[], description="joins what lacks something to what is wanted: the negation ends before it")
     except_: list[str] = Field(default=[], alias="except", description="what follows is unwanted; after another negation it is not")
+    apart: list[str] = Field(default=[], description="those of `except` that at the beginning may except from what is ruled out behind")
+    likewise: list[str] = Field(default=[], description="words after which that is ruled out besides: it is no exception then")
     auxiliary: list[str] = Field(default=[], description="rule out with one of `verbs`; with another verb nothing can be told")
     unclear: list[str] = Field(default=[], description="negations of which nothing can be told about what follows")
     verbs: list[str] = Field(default=[], description="verbs of wanting, getting and being")

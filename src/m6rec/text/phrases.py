@@ -58,6 +58,10 @@ HELPING = (
     "which",
     "tell",
     "occasion",
+    "describing",
+    "world",
+    "ours",
+    "opening",
 )  # cues that mean nothing without others
 LATER = ("awful", "us", "why", "help", "move", "never_mind", "who_answers", "repeat", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})
@@ -167,6 +171,10 @@ class Phrases:
             for sign, words in signs.items()
             if earliest(words, text) is not None
         ]
+
+    def first_compared(self, text: Said) -> int | None:
+        """Number of the first word of the earliest comparative; None where there is none."""
+        return earliest([word for signs in self.comparatives.values() for words in signs.values() for word in words], text)
 
     def listed(self, name: str, text: Said) -> bool:
         """Whether a word of one of the lists (question, clauses, it, them) stands in the text."""

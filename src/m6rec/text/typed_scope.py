@@ -9,7 +9,7 @@ A negation reaches to the end of its clause. It is of one kind of five:
     behind     after what it rules out: "horror-free", "恐怖除外"
 
 A negation of a negation ("not without comedy", "never say no to horror") rules nothing out either; of an exception to what is ruled out ("no horror, except
-from Alpina") neither part is sure.
+from Alpina", "except comedies, nothing from Alpina") neither part is sure.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Scope(TypedCues):
         self._take_back()
         self._mark_lesser()
         self._doubt_exceptions()
+        self._doubt_leading_exceptions()
         self._doubt_bounds()
 
     def _mark_prefixes(self) -> None:
@@ -227,6 +228,38 @@ class Scope(TypedCues):
                 end += 1
             self._doubt(first, end)
             for bound in bounds.union(self.bounds[start:end]) - {-1}:
+                self.turns[bound] = "in doubt"
+
+    def _doubt_leading_exceptions(self) -> None:
+        """The same where the exception stands first: "except comedies, nothing from Alpina". Values of one field are a list: "except horror, no war"."""
+        for cue in [at for at, kind in enumerate(self.cue) if kind == "except_" and self.phrase("apart", at)]:
+            start = cue + self.length[cue]
+            ending = (*NEGATIONS, "starts", "wishes", "ends")
+            split = next(
+                (at for at in range(start, len(self.words)) if self.words[at] == "," or self.stops(at) or self.cue[at] in ending), start
+            )
+            if (
+                split == start
+                or self.stops(split)
+                or self.cue[split] == "ends"
+                or not (self._begins_clause(cue) or self.cue[cue - 1] == "joins")
+            ):
+                continue
+            begin = split + (self.words[split] == ",")
+            begin += self.length[begin] if self.cue[begin : begin + 1] in (["starts"], ["wishes"]) else 0
+            end = self._clause_end(begin)
+            fields = [{one.field for one in self.named if low <= one.first < high} for low, high in ((start, split), (begin, end))]
+            bounds = {bound for bound in self.bounds[begin:end] if bound >= 0}
+            refusing = [at for at in range(begin, end) if self.cue[at] in (*NEGATIONS, *BEHIND_KINDS, "directly")]
+            likewise = any(self.phrase("likewise", at) for at in range(begin, end))
+            if not refusing or likewise or not fields[0].isdisjoint(fields[1]) or not (fields[1] or bounds):
+                continue
+            if self.cue[refusing[0]] not in BEHIND_KINDS and any(self.words[at] not in self.silent for at in range(begin, refusing[0])):
+                continue  # "except comedies, under 50 and nothing from Alpina"
+            for at in range(start, split):
+                self.unwanted[at] = False
+            self._doubt(start, end)
+            for bound in bounds:
                 self.turns[bound] = "in doubt"
 
     def _listed(self, at: int) -> bool:

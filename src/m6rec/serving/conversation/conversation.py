@@ -15,9 +15,9 @@ from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
-from m6rec.serving.conversation.fitting import strange_words
+from m6rec.serving.conversation.fitting import strange_words, telling_words
 from m6rec.serving.conversation.judged import TaskJudge
-from m6rec.serving.conversation.limits import declined, excluding, merged, moved, picked, taken_back, without
+from m6rec.serving.conversation.limits import Limits, declined, excluding, moved, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.offers import Person
 from m6rec.serving.conversation.policy import Policy
@@ -51,7 +51,8 @@ class Talker:
         self.judge = TaskJudge(engine, self.config)
         self.faq = self._faq()
         answers = [] if self.faq is None else [cleaned(str(answer), self.config.longest)[0] for answer in self.faq.answers]
-        self.known = tuple(answer for answer in answers if answer)
+        answers += [way for phrases in self.phrases for saying in ("again", "hand_over") for way in phrases.values["sayings"][saying]]
+        self.no_wish = tuple(answer for answer in answers if answer)  # what answers a question, or says that nobody here can: no wish
         self._met = self._words_met()
         self._made_for: object = None
         self.refresh()
@@ -103,6 +104,10 @@ class Talker:
     def knows(self, wish: str) -> bool:
         """Whether a wish has a word of the catalogue, or says something that its fields decide."""
         return self.engine.understands(wish) or bool(take_apart(wish, self.fields).constraints)
+
+    def bounds(self, text: str) -> bool:
+        """Whether a text says limits of numbers."""
+        return any(isinstance(one.value, float) for one in take_apart(text, self.fields).constraints)
 
     def unseen(self, text: str) -> bool:
         """Whether most words of a text are met nowhere: in no item, no known question, no dialogue, and not among the words of any language here."""
@@ -188,7 +193,16 @@ class Conversation:
         plain, cut = cleaned(text, talker.config.longest)
         phrases = talker.phrases_of(plain, self.state.language)
         turn = understand(
-            plain, self.state.before(), talker.names, phrases, talker.judge, talker.facts.told, talker.knows, cut, talker.unseen
+            plain,
+            self.state.before(),
+            talker.names,
+            phrases,
+            talker.judge,
+            talker.facts.told,
+            talker.knows,
+            cut,
+            talker.unseen,
+            talker.bounds,
         )
         typed = None
         limited = self._limited(turn, phrases)
@@ -198,22 +212,16 @@ class Conversation:
                 felt = turn.liked or turn.refused or turn.had
                 turn = replace(turn, intent=turn.intent if felt else "refine", settles=True, told=None)
         else:
-            turn, self.state.constraints = limited
+            turn, self.state.limits = limited
         if (
             self.state.wishes
             and not self.state.wishes[-1].constraints
             and strange_words(self.state.wishes[-1], talker.phrases, talker.engine)
         ):
             self.state.forget_wish()
-        past = self._compared(turn, phrases)
-        if typed is not None:
-            self.state.turn_round(past)
-        held = self.state.constraints
         self.state.hear(turn, typed, self._scored(turn))
-        if past and typed is not None and self.state.constraints != held and talker.policy.lacking(self.state):
-            others = replace(typed, constraints=without(typed.constraints, past))
-            self.state.constraints = merged(held, others)
-            turn = replace(turn, past=() if talker.policy.lacking(self.state) else past)
+        if typed is not None:
+            turn = self._compare(turn, self._compared(turn, phrases))
         self._loosen(turn)
         self.messages.append({"role": "user", "content": text})
         return turn
@@ -227,66 +235,78 @@ class Conversation:
             named = understand(plain, self.state.before(), self.talker.names, phrases).items
         else:
             named = tuple(row for row in ids.many(list(items)).tolist() if row >= 0)
-        if not named and plain.endswith(self.talker.known):
-            self.state.forget_turn()  # a known answer: its question is no wish
+        if not named and plain.endswith(self.talker.no_wish):
+            self.state.forget_turn()
         self.state.tell(named, plain.rstrip().endswith(ASKING) and not named)
         self.state.transcript.append(("assistant", plain))
         self.messages.append({"role": "assistant", "content": text, "items": [ids.ids[row] for row in named]})
 
     def _typed(self, turn: Turn, phrases: Phrases) -> Typed | None:
-        """The wish of a turn, taken apart; "cheaper" is held against what was shown last."""
+        """The wish of a turn, taken apart; one that only compares has no words."""
         if turn.beyond or turn.intent in ("ask_item", "hand_over", "anger", "greet", "thanks", "bye"):
             return None
-        known = self._compared(turn, phrases)
+        compared = bool(phrases.compared(said(turn.text)))
         if not turn.wish:
-            return Typed("", "", known, "") if known else None
+            return Typed("", "", (), "") if compared and self._compared(turn, phrases) else None
         typed = take_apart(turn.wish, self.talker.fields)
-        return replace(typed, constraints=typed.constraints + known) if known else typed
+        silent = compared and not typed.named and not telling_words(typed.wanted, self.talker.phrases)
+        return replace(typed, wanted="", rest="") if silent else typed  # "even cheaper"
 
     def _compared(self, turn: Turn, phrases: Phrases) -> tuple[Constraint, ...]:
-        """What "cheaper" and the like mean: less than all that was shown last, or than what is spoken of."""
-        shown = list(turn.items) if turn.items else [self.state.focus] if self.state.focus is not None else list(self.state.shown)
-        bounds = [self.talker.facts.bound(field, sign, shown) for field, sign in phrases.compared(said(turn.text))]
+        """What "cheaper" and the like mean: less than all that the turn holds it against."""
+        bounds = [self.talker.facts.bound(field, sign, turn.against) for field, sign in phrases.compared(said(turn.text))]
         return tuple(bound for bound in bounds if bound is not None)
+
+    def _compare(self, turn: Turn, past: tuple[Constraint, ...]) -> Turn:
+        """Hold what a turn compares. Where nothing that fits is then, but something is without it, the turn is `past` what there is, and it is not held."""
+        state, lacking = self.state, self.talker.policy.lacking
+        older, held = state.limits.turned(past), state.constraints
+        if past:
+            state.compare(past)
+        if not past or state.constraints == held or not lacking(state):
+            return turn
+        state.limits = older
+        return replace(turn, past=() if lacking(state) else past)
 
     def _scored(self, turn: Turn) -> str:
         """The words of a turn that are scored. Limits are kept by the state, which takes them back, too; here they would hold for ever."""
         typed = take_apart(turn.words, self.talker.fields)
         return typed.wanted if typed.constraints else turn.words
 
-    def _limited(self, turn: Turn, phrases: Phrases) -> tuple[Turn, tuple[Constraint, ...]] | None:
+    def _limited(self, turn: Turn, phrases: Phrases) -> tuple[Turn, Limits] | None:
         """A turn that speaks of the limits held and of nothing else, and the limits after it: it takes some back, says which counts, or moves one."""
-        held, told, shown = self.state.constraints, self.talker.facts.told, self.state.shown
+        limits, told, shown = self.state.limits, self.talker.facts.told, self.state.shown
+        held = limits.all
         of_limits = replace(turn, wish="", liked=(), refused=(), had=(), beyond=False, settles=True, told=None)
         left = picked(held, turn, phrases) if self.state.waiting else None
         if left is not None:
             self.state.settle(left)
-            return replace(of_limits, intent="anything" if left == without(held, excluding(held)) else "refine"), left
+            return replace(of_limits, intent="anything" if left == without(held, excluding(held)) else "refine"), limits.only(left)
         asked = self.state.transcript[-1][1] if self.state.waiting and self.state.transcript else ""
         ruled = declined(turn, asked, self.talker.names, phrases, self.talker.phrases)
         if ruled:  # given up again where nothing is left, see _loosen
-            return replace(of_limits, intent="anything"), merged(held, Typed("", "", ruled, ""))
+            return replace(of_limits, intent="anything"), limits.after(Typed("", "", ruled, ""))
         left = taken_back(held, turn, phrases, told, bool(shown))
         if left is not None:
-            return replace(of_limits, intent="anything"), left
+            return replace(of_limits, intent="anything"), limits.only(left)
         exact = take_apart(turn.text, self.talker.fields).constraints  # "up to 100 then" says by itself what it is
-        limit = None if exact else moved(held, turn, phrases, told, len(shown))
+        limit = None if exact else moved((*limits.compared, *limits.typed), turn, phrases, told, len(shown))
         if limit is not None:
-            return replace(of_limits, intent="refine"), merged(held, Typed("", "", (limit,), ""))
+            return replace(of_limits, intent="refine"), limits.after(Typed("", "", (limit,), ""))
         return None
 
     def _settles(self, turn: Turn, typed: Typed | None) -> bool:
         """Whether a turn says again which of the limits counts that exclude each other."""
         held = self.state.constraints
-        return typed is not None and self.state.waiting and bool(excluding(held)) and not excluding(merged(held, typed))
+        return typed is not None and self.state.waiting and bool(excluding(held)) and not excluding(self.state.limits.after(typed).all)
 
     def _loosen(self, turn: Turn) -> None:
         """Where nothing meets the constraints and the person is open to something else, those that exclude each other are given up, then the newest."""
         state = self.state
         if turn.intent == "anything":
-            state.constraints = without(state.constraints, excluding(state.constraints))
+            state.limits = state.limits.only(without(state.constraints, excluding(state.constraints)))
         while turn.intent == "anything" and state.constraints and self.talker.policy.lacking(state):
-            state.constraints = state.constraints[:-1]
+            state.limits = state.limits.only(state.constraints[:-1])
 
 
 def _behind(words: str, tell: Tell) -> Tell:

@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 from m6rec.data.columns import Columns
 from m6rec.data.dialogues import ASSISTANT, ROLE, USER, conversations, dialogue_parts
 from m6rec.data.side_tables import faq_table
+from m6rec.serving.conversation.faq_pointing import Evidence, Pointing
 from m6rec.serving.conversation.faq_reading import ReadAnswers
 from m6rec.serving.conversation.faq_words import AnswerWords
 from m6rec.text.ngrams import NGrams
@@ -73,6 +74,7 @@ class Faq:
         self.answers, codes = np.unique(frame[Columns.ANSWER].to_numpy(), return_inverse=True)
         self.codes: np.ndarray = codes.astype(np.int64)  # Q: answer of each question
         self._words = AnswerWords(self.questions, self.codes, [str(one) for one in self.answers], plain, same)
+        self._pointing = Pointing(self._words)
         self._contents = [self._words.said(question) for question in self.questions]
         self._states = states
         self._ngrams = NGrams.fit(self.questions, min_count=1)
@@ -129,8 +131,8 @@ class Faq:
         return Known(self.questions[question], str(self.answers[best]), float(scores[best]), float(covered[best]))
 
     def pointed(self, text: str, catalogue: Collection[str] = ()) -> Known | None:
-        """The known question whose answer the groups of words in `text` point to, whatever else it says; see `AnswerWords.pointed`."""
-        answer = self._words.pointed(text, catalogue)
+        """The known question whose answer the groups of words in `text` point to, whatever else it says; see `Pointing.pointed`."""
+        answer = self._pointing.pointed(text, catalogue)
         if answer is None:
             return None
         mine = np.flatnonzero(self.codes == answer)
@@ -140,7 +142,12 @@ class Faq:
 
     def elsewhere(self, text: str) -> bool:
         """Whether `text` asks for something that no known question is about, by the groups of its words."""
-        return self._words.elsewhere(text)
+        return self._pointing.elsewhere(text)
+
+    def evidence(self, text: str, known: Known, catalogue: Collection[str], silent: Collection[str] = ()) -> Evidence:
+        """What the words of `text` say of the answer to a known question; see `Pointing.evidence`."""
+        answer = int(np.searchsorted(self.answers, known.answer))
+        return self._pointing.evidence(text, answer, catalogue, silent)
 
     def beside(self, text: str, catalogue: Collection[str]) -> bool:
         """Whether `text` says a word of the catalogue that no known question and no answer has."""

@@ -72,6 +72,7 @@ def feelings(words: Said, named: list[Named], values: list[Named], before: Befor
     unwanted: list[Named] = []
     parts: list[Part] = []
     judging: set[int] = set()
+    early: list[str] = []  # feelings that stand before anything is named: "no, not the first one"
     waiting: list[Mention] = []  # named in this turn, and nothing said of them so far
     newest: list[Mention] = []  # of the newest clause that named or counted some
     carried, clearly = NOTHING, False
@@ -105,7 +106,10 @@ def feelings(words: Said, named: list[Named], values: list[Named], before: Befor
             newest = clear
         elif cues and not ours and (mine or bare):
             meant = _meant(mine, waiting, newest, before)
-            felt[cues[0].kind] += meant
+            if mine or waiting or newest:
+                felt[cues[0].kind] += meant
+            else:
+                early.append(cues[0].kind)
             clearly = clearly or bool(waiting or newest)
             of_items = bool(meant)
             waiting = []
@@ -119,6 +123,9 @@ def feelings(words: Said, named: list[Named], values: list[Named], before: Befor
         of_items = of_items or (not cues and not hard and not wishes and bool(parts) and parts[-1].of_items)
         parts.append(Part(first, last, cues[0].kind if cues else carried, bool(cues), of_items))
         carried = feeling
+    if not any(item in before.shown for one in spoken if not one.pronoun for item in one.items):
+        for kind in early:
+            felt[kind] += before.shown
     refused = dict.fromkeys(felt[REFUSED])
     liked, had = (tuple(item for item in dict.fromkeys(felt[name]) if item not in refused) for name in (LIKED, HAD))
     return Felt(liked, tuple(refused), had, unwanted, parts, spoken, frozenset(judging), clearly)
@@ -180,9 +187,9 @@ def _nearest(cues: list[Cue], one: Mention, others: list[Mention]) -> Cue | None
 
 def _meant(mine: list[Mention], waiting: list[Mention], newest: list[Mention], before: Before) -> tuple[int, ...]:
     """What a clause without a name speaks of: "it" what was named before it in the turn, else before the turn; a bare feeling what still waits for
-    one, else all that was shown."""
+    one, else what was named last ("not the first one, too expensive"), else all that was shown."""
     if not mine:
-        return tuple(item for one in waiting for item in one.items) or before.shown
+        return tuple(item for one in waiting or newest for item in one.items) or before.shown
     many = any(one.many for one in mine)
     if newest:
         return tuple(item for one in (newest if many else newest[-1:]) for item in one.items)

@@ -29,6 +29,7 @@ def telling_words(text: str, phrases: Collection[Phrases], silent: Collection[st
         for patterns in (
             *(patterns for name, patterns in one.cues.items() if name not in HELPING or name in silent),
             *one.places.values(),
+            one.lists["clauses"],
             *(signs for field in one.comparatives.values() for signs in field.values()),
         ):
             for pattern in patterns:

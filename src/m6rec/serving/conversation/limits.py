@@ -1,14 +1,14 @@
 """The limits of a conversation: how a new one goes with those held, which exclude each other, and how a turn takes them back, picks one, or moves one.
 
 What is said last counts: an older limit that excludes a newer one goes. Limits that exclude each other are held only where one turn says both; then the
-person is asked which of them counts, and the answer settles it.
+person is asked which of them counts, and the answer settles it. What "cheaper" says is held beside the limits that were typed, and takes the place of none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import says_more
@@ -19,6 +19,36 @@ from m6rec.text.phrases import Phrases, Said, earliest, said
 LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a conversation holds: typed, which stays until it is taken back or another takes its place; compared, of "cheaper" and the like, on top of that."""
+
+    typed: tuple[Constraint, ...] = ()
+    compared: tuple[Constraint, ...] = ()
+
+    @property
+    def all(self) -> tuple[Constraint, ...]:
+        return tuple(dict.fromkeys([*self.typed, *self.compared]))
+
+    def after(self, typed: Typed) -> Limits:
+        """After one more wish; a comparison that it replaces or excludes goes as an older limit does."""
+        return Limits(merged(self.typed, typed), without(merged(self.compared, typed), typed.constraints))
+
+    def beside(self, bounds: Sequence[Constraint]) -> Limits:
+        """With what a comparison says, in place of what older ones said of the same fields."""
+        spoken = {one.field for one in bounds}
+        return replace(self, compared=(*(one for one in self.compared if one.field not in spoken), *bounds))
+
+    def turned(self, bounds: Sequence[Constraint]) -> Limits:
+        """Without what older comparisons said of the fields of `bounds` in the other direction: "more expensive" after "cheaper"."""
+        other = [one for one in self.compared if any(new.field == one.field and new.op != one.op for new in bounds)]
+        return self.only(without(self.all, other))
+
+    def only(self, left: Collection[Constraint]) -> Limits:
+        """Those of `left`."""
+        return Limits(*(tuple(one for one in some if one in left) for some in (self.typed, self.compared)))
 
 
 def merged(held: Sequence[Constraint], typed: Typed) -> tuple[Constraint, ...]:
@@ -58,6 +88,17 @@ def excluding(held: Sequence[Constraint]) -> tuple[Constraint, ...]:
             pairs = {one for one in mine if any(contradiction((one, other)) for other in mine)}
             found |= pairs or set(mine)
     return tuple(one for one in held if one in found)
+
+
+def tightest(held: Sequence[Constraint]) -> tuple[Constraint, ...]:
+    """The limits without bounds that tighter ones of the same side say already: of "under 60" and "under 12" the second."""
+    tight: dict[tuple[str, str], Constraint] = {}
+    for one in held:
+        if isinstance(one.value, float) and one.op != "=":
+            key = (one.field, one.op[:1])
+            sign = 1 if key[1] == ">" else -1
+            tight[key] = max(tight.get(key, one), one, key=lambda it: (sign * float(str(it.value)), len(it.op) == 1))
+    return tuple(one for one in held if (one.field, one.op[:1]) not in tight or one in tight.values())
 
 
 def without(held: Iterable[Constraint], gone: Iterable[Constraint]) -> tuple[Constraint, ...]:

@@ -14,7 +14,7 @@ from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq
 from m6rec.serving.conversation.fitting import Fit, ruled_out, strange_words, subject, telling_words
 from m6rec.serving.conversation.known import covered_answer, deed_answer, known_answer, says_so
-from m6rec.serving.conversation.limits import excluding
+from m6rec.serving.conversation.limits import excluding, tightest
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.offers import Offers, Person
 from m6rec.serving.conversation.questions import ItemFacts
@@ -158,7 +158,7 @@ class Policy:
         if self.faq is not None and self._out_of_depth(turn, state, phrases):
             return self._hand_over(turn, state, phrases, "unknown")
         if turn.past:
-            return self._nothing_past(turn, state, phrases)
+            return self._nothing_past(turn, heard, state, phrases)
         allowed = self.offers.allowed(state, person)
         unmet = self._unmet(turn, state, allowed, phrases)
         if unmet:
@@ -167,7 +167,7 @@ class Policy:
         fresh = allowed & self.offers.unseen(state)
         unwanted = Fit(self.engine, ruled_out(state.wishes, self.phrases)).counts > 0
         fresh = fresh & ~unwanted if (fresh & ~unwanted).any() else fresh
-        compared = bool(state.offered) and turn.intent == "refine" and bool(phrases.compared(said(turn.text)))
+        compared = bool(state.offered) and turn.intent in ("refine", "like") and bool(phrases.compared(said(turn.text)))
         if compared and not fresh.any() and allowed[list(state.offered)].any():
             return self._still(turn, [item for item in state.offered if allowed[item]], heard, state, phrases)
         if (turn.intent in AGAIN or compared) and fit.known:
@@ -199,16 +199,16 @@ class Policy:
         text = phrases.say(saying, state.turns - 1, items=phrases.several(offers, "last"))
         return self._made(phrases, turn.intent, _joined(heard, text), items=self._scored(best))
 
-    def _nothing_past(self, turn: Turn, state: State, phrases: Phrases) -> ChatReply:
+    def _nothing_past(self, turn: Turn, heard: str, state: State, phrases: Phrases) -> ChatReply:
         """That nothing is cheaper, and which of those shown is the cheapest."""
         signs = {(new.field, new.op) for new in turn.past}
         older = [one for one in state.constraints if one.field in dict(signs) and (one.field, one.op[:1]) not in signs]
         limits = phrases.several([self._limit(one, phrases) for one in (*older, *turn.past)])
-        shown = list(turn.items) or ([state.focus] if state.focus is not None else list(state.shown))
         reached = meets(self.engine.items, [replace(one, op="<=" if one.op == "<" else ">=") for one in turn.past])
-        rows = [row for row in shown if reached[row]]
+        rows = [row for row in turn.against if reached[row]]
         items = phrases.several([self._called(row, phrases) for row in rows])
-        return self._made(phrases, turn.intent, phrases.say("furthest", state.turns - 1, limits=limits, items=items), asked=True)
+        said_so = phrases.say("furthest", state.turns - 1, limits=limits, items=items)
+        return self._made(phrases, turn.intent, _joined(heard, said_so), asked=True)
 
     def lacking(self, state: State) -> bool:
         """Whether no item meets what is asked: the constraints, or those and any word of the wish that the catalogue knows."""
@@ -221,7 +221,7 @@ class Policy:
     def _unmet(self, turn: Turn, state: State, allowed: np.ndarray, phrases: Phrases) -> str:
         """Why nothing can be recommended as it was asked: contradictions, words that nobody knows, limits that nothing meets; "" where something can."""
         number = state.turns - 1
-        limits = [self._limit(one, phrases) for one in state.constraints]
+        limits = [self._limit(one, phrases) for one in tightest(state.constraints)]
         apart = excluding(state.constraints)
         if apart:
             return phrases.say("contradiction", number, limits=phrases.several([self._limit(one, phrases) for one in apart]))

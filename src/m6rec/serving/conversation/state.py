@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from m6rec.serving.conversation.limits import merged
+from m6rec.serving.conversation.limits import Limits
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.understanding import Turn
 from m6rec.text.constraints import MOST_TYPED, Constraint, Typed
 
-NEWEST_WISHES = 4  # wishes whose words are scored; constraints hold until they are taken back
+NEWEST_WISHES = 4  # wishes whose words are scored, of those that have some; constraints hold until they are taken back
 
 
 @dataclass
@@ -23,8 +23,7 @@ class State:
 
     named     all items that either side named          said     words of the person, turn by turn, names of items and limits left out
     transcript  (role, text) of every turn              wished    the turn of the newest wish
-    held      the constraints before the newest turn
-    compared  constraints that came of "cheaper" and the like
+    limits    what is held of the limits typed and of "cheaper" and the like      held      the same before the newest turn
     shown     the list shown last                       offered  everything that was ever shown
     about     items that the newest turn asked about    focus    the item spoken of last
     passed    items that were offered, and left behind by another wish without a word about them
@@ -40,9 +39,8 @@ class State:
     transcript: list[tuple[str, str]] = field(default_factory=list)
     wishes: list[Typed] = field(default_factory=list)
     wished: int = 0
-    constraints: tuple[Constraint, ...] = ()
-    held: tuple[Constraint, ...] = ()
-    compared: dict[Constraint, None] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    held: Limits = field(default_factory=Limits)
     shown: tuple[int, ...] = ()
     offered: dict[int, None] = field(default_factory=dict)
     passed: dict[int, None] = field(default_factory=dict)
@@ -62,7 +60,7 @@ class State:
     def hear(self, turn: Turn, typed: Typed | None, words: str | None = None) -> None:
         """Take in a turn of the person. typed: its wish, taken apart.  words: of it that are scored, None: all. What was refused once stays refused."""
         self.turns += 1
-        self.held = self.constraints
+        self.held = self.limits
         self.said.append(turn.words if words is None else words)
         self.transcript.append(("user", turn.text))
         self.named |= dict.fromkeys(turn.items)
@@ -80,7 +78,7 @@ class State:
         if typed is not None:
             self.wishes.append(typed)
             self.wished = len(self.said) - 1
-            self.constraints = merged(self.constraints, typed)
+            self.limits = self.limits.after(typed)
         self.unclear = self.unclear + 1 if turn.intent in ("unclear", "again") else 0
 
     def forget_wish(self) -> None:
@@ -95,19 +93,18 @@ class State:
         if self.wishes and gone.intersection(self.wishes[-1].named):
             named = tuple(pair for pair in self.wishes[-1].named if pair not in gone)
             self.wishes[-1] = replace(self.wishes[-1], wanted=self.wishes[-1].rest, named=named)
-        self.constraints = left
+        self.limits = self.limits.only(left)
 
-    def turn_round(self, bounds: Sequence[Constraint]) -> None:
-        """Leave out what older comparisons said of the fields of `bounds` in the other direction: "more expensive" after "cheaper"."""
-        turned = {one for one in self.compared if any(new.field == one.field and new.op != one.op for new in bounds)}
-        self.constraints = tuple(one for one in self.constraints if one not in turned)
-        self.compared |= dict.fromkeys(bounds)
+    def compare(self, bounds: Sequence[Constraint]) -> None:
+        """Hold what the newest wish compares, on top of the limits that were typed."""
+        self.limits = self.limits.beside(bounds)
+        self.wishes[-1] = replace(self.wishes[-1], constraints=(*self.wishes[-1].constraints, *bounds))
 
     def forget_turn(self) -> None:
         """Leave out what the newest turn wishes for, and its words: it was a question."""
         if self.wishes and self.wished == len(self.said) - 1:
             self.wishes.pop()
-            self.constraints = self.held
+            self.limits = self.held
         if self.said:
             self.said[-1] = ""
 
@@ -124,6 +121,11 @@ class State:
         self.waiting = asked
 
     @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """All limits held, those of comparisons last."""
+        return self.limits.all
+
+    @property
     def spoken(self) -> str:
         """The words of the person, of the newest turns as many as can be read at once."""
         turns = [words for words in reversed(self.said) if words]
@@ -133,7 +135,7 @@ class State:
     @property
     def wanted(self) -> str:
         """The newest wishes in words, "" for none."""
-        return "; ".join(dict.fromkeys(typed.wanted for typed in self.wishes[-NEWEST_WISHES:] if typed.wanted))
+        return "; ".join(list(dict.fromkeys(typed.wanted for typed in self.wishes if typed.wanted))[-NEWEST_WISHES:])
 
     @property
     def fields(self) -> set[str]:

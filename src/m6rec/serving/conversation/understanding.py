@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from m6rec.serving.conversation.asides import aside
-from m6rec.serving.conversation.feelings import STOPS, Felt, clauses, feelings
+from m6rec.serving.conversation.comparing import held_against
+from m6rec.serving.conversation.feelings import Felt, clauses, feelings
 from m6rec.serving.conversation.naming import Named, Names
-from m6rec.serving.conversation.references import HAD, REFUSED, Before, about_items, beyond, says_more, slice_of, spoken_of
+from m6rec.serving.conversation.references import Before, about_items, beyond, says_more, slice_of, spoken_of
+from m6rec.serving.conversation.wishing import between, in_name, wished
 from m6rec.text.constraints import Constraint
 from m6rec.text.phrases import Phrases, Said, earliest, said
 from m6rec.text.words import is_spaceless
@@ -44,24 +46,6 @@ Intent = Literal[
 ]
 ASKING = ("?", "？")
 FEW = 3  # words from which a text can be judged angry
-SIGNS = "$€£¥%+"
-WORDLESS = (
-    "greet",
-    "thanks",
-    "bye",
-    "more",
-    "like",
-    "had",
-    "refuse",
-    "yes",
-    "no",
-    "anything",
-    "recommend",
-    "none",
-    "again",
-    "negation",
-    "help",
-)
 SMALL_TALK: tuple[Intent, ...] = ("thanks", "bye", "help", "greet")
 ORDINARY = ("recommend", "more", "like", "greet", "thanks", "bye", "anything")
 KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
@@ -102,6 +86,7 @@ class Turn:
     cut: bool = False
     told: str | None = None  # the intent as a task judges it, where it is sure
     beyond: bool = False  # speaks of a place that the list shown last has not, or of which none was shown
+    against: tuple[int, ...] = ()  # what "cheaper" and the like are held against
     past: tuple[Constraint, ...] = ()  # "cheaper" than what was shown, where nothing that fits is; not held then
     feels: bool = False  # says what is thought of items that it names or counts
     unnamed: str = ""  # the text without names of items
@@ -145,6 +130,7 @@ def understand(
     knows: Callable[[str], bool] | None = None,
     cut: bool = False,
     unseen: Callable[[str], bool] | None = None,
+    bounds: Callable[[str], bool] | None = None,
 ) -> Turn:
     """`text` as a Turn.
 
@@ -153,13 +139,14 @@ def understand(
         fields: of the items that may be asked about.
         knows: whether any word of a text is one of the catalogue; words that nobody knows are no wish by themselves. None: all are.
         unseen: whether most words of a text are met nowhere; what tasks say of such a text is not believed. None: none is.
+        bounds: whether a text says limits of numbers, which beside a refusal are a wish all the same. None: none does.
     """
     words = said(text)
     named = names.items(words, before.known)
     values = [one for one in names.values(words) if not any(item.first <= one.first < item.last for item in named)]
     felt = feelings(words, named, values, before, phrases)
     question = any(sign in text for sign in ASKING) or (
-        bool(words.words) and earliest(phrases.lists["question"], words) == 0 and not _in_name(0, named)
+        bool(words.words) and earliest(phrases.lists["question"], words) == 0 and not in_name(0, named)
     )
     question = question or (any(is_spaceless(word) for word in words.words) and phrases.listed("question", words))
     compared = phrases.compared(words)
@@ -171,8 +158,9 @@ def understand(
         about = before.shown  # "who is the maker?", of each of those
     if which and len(about) > 1 and not asked:
         asked = tuple(field for field, _ in compared if field in fields)  # "which is the cheapest?"
-    wish = _wish(words, named, values, phrases, felt)
-    unnamed = [place for place in range(len(words.words)) if not _in_name(place, named)]
+    against = held_against(words, felt, before, phrases)
+    wish = wished(words, named, values, phrases, felt, bounds)
+    unnamed = [place for place in range(len(words.words)) if not in_name(place, named)]
     pointed = spoken_of(words, phrases)
     unspoken = [place for place in unnamed if place not in pointed or not before.shown]
     strange = bool(wish) and knows is not None and not values and not knows(wish) and not compared
@@ -189,14 +177,15 @@ def understand(
         "cut": cut,
         "beyond": not named and beyond(words, before, phrases),
         "feels": felt.clearly,
-        "unnamed": text if len(unspoken) == len(words.words) else _between(words, unspoken),
+        "against": against,
+        "unnamed": text if len(unspoken) == len(words.words) else between(words, unspoken),
         "unseen": not named and not values and unseen is not None and unseen(text),
     }
     if facts["unseen"]:
         judged, question = None, False
     if not words.words:
         judged, question = None, False
-    asks = bool(about and (named or pointed)) and (bool(asked) or phrases.has("tell", words))
+    asks = bool(about and (named or pointed)) and ((bool(asked) and not compared) or phrases.has("tell", words))
     if named and not unnamed and not felt_of_items(facts):  # a title or an id alone: what is known of it?
         about, question = facts["items"], True
         asked = asked or fields_asked(said(str(next(iter(phrases.values["cues"]["tell"]), ""))), phrases, fields)
@@ -208,7 +197,8 @@ def understand(
     told = None if judged is None else judged.intent(text)
     facts["told"] = told
     asked_of = bool(about) and (bool(asked) or bool(wanted) or _of_it(words, named, which, phrases))
-    asked_of = asked_of and not (compared and not asked and len(about) == 1)  # "anything cheaper than that?"
+    pointing = bool(spoken) and all(one.pronoun for one in spoken)
+    asked_of = asked_of and not (compared and not asked and not which and (pointing or len(about) == 1))  # "anything cheaper than these?"
     asked_of = asked_of or (bool(asked) and (bare or bool(pointed)) and not before.shown)  # "what does it cost?" of nothing that was shown
     if question and asked_of and (which or bare or any(not one.pronoun for one in spoken)):
         told = None  # of an item that is named, or of those shown
@@ -303,7 +293,7 @@ def _of_it(words: Said, named: list[Named], which: bool, phrases: Phrases) -> bo
     """Whether a question is of an item that it names or points at, and of little else: "is it waterproof?"."""
     pointed = spoken_of(words, phrases)
     telling = [
-        place for place, word in enumerate(words.words) if place not in pointed and word not in phrases.plain and not _in_name(place, named)
+        place for place, word in enumerate(words.words) if place not in pointed and word not in phrases.plain and not in_name(place, named)
     ]
     return bool(pointed or named or which) and len(telling) < FEW - 1 and not phrases.has("recommend", words)
 
@@ -336,10 +326,6 @@ def _shouted(text: str) -> bool:
     return text.count("!") > 1 and len(text.split()) > 2 and sum(capitals) > 0.8 * max(len(capitals), 1)
 
 
-def _in_name(start: int, named: list[Named]) -> bool:
-    return any(one.first <= start < one.last for one in named)
-
-
 def fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[str, ...]:
     """Fields that the words ask for: those of the longest cue; a field is asked by its own name too."""
     asked: list[tuple[int, str]] = []
@@ -353,41 +339,3 @@ def fields_asked(words: Said, phrases: Phrases, fields: Iterable[str]) -> tuple[
 def field_cues(fields: Iterable[str], phrases: Phrases) -> list[str]:
     """What fields are asked by: their cues and their own names."""
     return [cue for name in fields for cue in (*phrases.fields.get(name, ()), said(name.replace("_", " ")).joined)]
-
-
-def _wish(words: Said, named: list[Named], values: list[Named], phrases: Phrases, felt: Felt) -> str:
-    """What is wished for or ruled out, in the person's words: names of items and what is said of items left out; "" where nothing is."""
-    cues = {place for cue in WORDLESS for start, end in phrases.spans(cue, words) for place in range(start, end)}
-    cues |= spoken_of(words, phrases)
-    judging = {place for cue in ("bad", "awful") for start, end in phrases.spans(cue, words) for place in range(start, end)}
-    kept, end = "", 0
-    telling = False
-    for part in felt.parts:
-        first, last = part.first, part.last
-        ours = any(first <= one.first < last for one in values)
-        mine = any(first <= one.first < last for one in felt.spoken if not one.pronoun)
-        if part.feeling in (REFUSED, HAD) and not ours and part.of_items and (mine or not part.own):
-            continue  # "I did not like the first one, too sad": what is said of it is no wish
-        places = [place for place in range(first, last) if not _in_name(place, named)]
-        if places:
-            over = any(sign in STOPS for sign in words.text[end : words.starts[places[0]]])  # a negation reaches to the end of its sentence
-            kept += ((". " if over else ", ") if kept else "") + _between(words, places)
-            end = words.ends[places[-1]]
-            silent = cues | judging if part.of_items else cues
-            telling = telling or any(place not in silent and words.words[place] not in phrases.plain for place in places)
-    return kept if telling else ""
-
-
-def _between(words: Said, places: list[int]) -> str:
-    """The words at `places` as they were typed, with what stands between neighbours; "" for none."""
-    if not places:
-        return ""
-    said_so = ""
-    for number, place in enumerate(places):
-        start = words.ends[place - 1] if number and places[number - 1] == place - 1 else words.starts[place]
-        said_so += ("" if not number or start != words.starts[place] or start == words.ends[place - 1] else " ") + words.text[
-            start : words.ends[place]
-        ]
-    after = words.text[words.ends[places[-1]] :]
-    unit = after[: len(after) - len(after.lstrip(SIGNS))]  # "50$", "18+"
-    return said_so + unit
