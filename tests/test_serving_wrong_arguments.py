@@ -100,6 +100,11 @@ WRONG: dict[str, tuple[Wrong, str]] = {
     "chat manner": (lambda r: r.chat(HI, manner=5), "manner is 5; give a m6rec"),
     "split": (lambda r: r.measure_conversation("all"), "split is 'all'; it is validation or test"),
     "new scenario": (lambda r: r.add_scenario(5), "name is 5; give the name of a scenario"),
+    "user of two lines": (lambda r: r.recommend("u05\nu06"), "user is 'u05\\nu06'; an id or a name is text without control characters"),
+    "history with NUL": (lambda r: r.recommend(history=["i03", "i\0"]), "item is 'i\\x00'; an id or a name is text"),
+    "ranked with ESC": (lambda r: r.rank("u05", ["\x1b[2J"]), "item is '\\x1b[2J'; an id or a name is text"),
+    "scenario with tab": (lambda r: r.recommend("u05", scenario="a\tb"), "scenario is 'a\\tb'; an id or a name is text"),
+    "new scenario with tab": (lambda r: r.add_scenario("a\tb"), "name is 'a\\tb'; an id or a name is text"),
     "saved to": (lambda r: r.save_pretrained(5), "folder is 5; give a path"),
     "loaded from": (lambda r: Recommender.from_pretrained(None), "folder is None; give a path"),
     "settings": (lambda r: Recommender.fit("c.yaml", settings="train.epochs=5"), "settings is the text 'train.epochs=5'; give a list"),
@@ -124,6 +129,24 @@ def test_an_id_that_could_be_one_is_unknown(one: Any, rec: Recommender) -> None:
         rec.similar_items(one)
     with pytest.raises(UnknownItemError, match="is not in the catalogue"):
         rec.recommend(history=["i03", one])
+
+
+def test_control_characters_are_refused_where_the_unknown_are_let_in_and_where_rows_come(tiny_run: Path) -> None:
+    lax = Recommender.from_pretrained(tiny_run, unknown="popular")
+    assert lax.recommend("nobody", k=1)
+    assert lax.recommend(history=["nothing"], k=1)
+    for wrong in (lambda: lax.recommend("no\0body"), lambda: lax.recommend(history=["no\x1bthing"])):
+        with pytest.raises(UsageError, match="without control characters"):
+            wrong()
+    items = len(lax.engine.items)
+    for add, rows in (
+        (lax.add_items, [{"item_id": "fine"}, {"item_id": "a\0b"}]),
+        (lax.add_events, [{"user_id": "u\n1", "item_id": "i03"}]),
+        (lax.add_events, [{"user_id": "u1", "item_id": "i03", "scenario": "a\x1b"}]),
+    ):
+        with pytest.raises(DataError, match=r"row \d: \w+ is '[^']*\\[^']*'; an id or a name is text without control characters"):
+            add(rows)
+    assert len(lax.engine.items) == items
 
 
 WRONG_WRITING: dict[str, tuple[dict[str, Any], str]] = {

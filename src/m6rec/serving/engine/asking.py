@@ -66,7 +66,7 @@ class Asking:
         past = self.histories.row(row)
         if history is not None:
             history = a_list("history", history, HISTORY)
-            named = [self._consumed(item) for item in history if self.unknown == "raise" or item in self.items.ids]
+            named = [self._consumed(item) for item in history if not self._passed_over(item)]
             past = self.histories.joined(past, Histories.from_lists([named]))
         asking = self._scenario(scenario)
         check_words(text, profile)
@@ -172,6 +172,8 @@ class Asking:
         if scenario is None or (scenario not in names and scenario in self.scorer.origin.later):
             return -1
         if scenario not in names:
+            if isinstance(scenario, str):
+                an_id("scenario", scenario)
             hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
             raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
         return names.index(scenario)
@@ -202,6 +204,13 @@ class Asking:
         """An item of a history; one that was taken out of the catalogue was consumed all the same."""
         row = self.items.ids.dense(item)
         return row if row >= 0 else self._item(item)
+
+    def _passed_over(self, item: str) -> bool:
+        """Whether an item of a history is left out of it: unknown, where that is allowed."""
+        if self.unknown == "raise" or item in self.items.ids:
+            return False
+        an_id("item", item)
+        return True
 
     def _item(self, item: str) -> int:
         row = self.items.ids.dense(item)
