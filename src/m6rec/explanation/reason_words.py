@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from m6rec.data.dataset import FieldType, Table
 from m6rec.explanation.item_values import values_of
 from m6rec.explanation.phrases import ReasonWords, language_of
-from m6rec.text.template import built_in
+from m6rec.text.template import built_in, filled
 
 MOST_SHARED = 3
 LONGEST_TITLE = 80
@@ -94,7 +94,7 @@ def _of_events(told: Told, words: ReasonWords, names: dict[str, str]) -> str:
     by_verb: dict[str, list[Cited]] = {}
     for one in told.events:
         by_verb.setdefault(words.verbs.get(one.action.casefold(), words.verbs.get("", "")), []).append(one)
-    did = [words.did.format(verb=verb, titles=_titles(some, words)) for verb, some in by_verb.items()]
+    did = [filled(words.did, {"verb": verb, "titles": _titles(some, words)}) for verb, some in by_verb.items()]
     said = words.events.format(did=words.did_also.join(did))
     why = []
     shared = next((one.shared for one in told.events if one.shared), ())[:MOST_SHARED]
@@ -141,7 +141,7 @@ def _fields(pairs: Sequence[tuple[str, str]], words: ReasonWords, names: dict[st
     for field, value in pairs:
         values.setdefault(field, []).append(shortened(value))
     said = [
-        words.field.format(name=names.get(field, field.replace("_", " ")), value=words.separator.join(some))
+        filled(words.field, {"name": names.get(field, field.replace("_", " ")), "value": words.separator.join(some)})
         for field, some in values.items()
     ]
     return _listed(said, words)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,6 +16,7 @@ from m6rec.base.configuration import Config
 from m6rec.base.errors import ConfigError, nearest
 from m6rec.data.fields import FieldType
 from m6rec.text.cues import Cues
+from m6rec.text.words import written_apart
 
 NAME, VALUE = "name", "value"
 
@@ -105,6 +107,26 @@ def placeholders(words: str) -> list[str]:
         if name is not None and (form or conversion or not name.strip()):
             raise ValueError(f"'{words}': a placeholder is one name in braces, such as {{value}}")
     return [name for _, name, _, _ in parsed if name is not None]
+
+
+def filled(words: str, values: Mapping[str, str]) -> str:
+    """`words` with its placeholders replaced; values are never read as templates.
+
+    Where one placeholder follows another with nothing between, as in Chinese, words of a script with blanks stay two words.
+    """
+    said, last = "", ""
+    for before, name in _pieces(words):
+        value = values[name] if name is not None else ""
+        if last and not before and written_apart(last, value):
+            said += " "
+        said += before + value
+        last = value
+    return said
+
+
+@lru_cache(256)
+def _pieces(words: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((before, name) for before, name, _, _ in string.Formatter().parse(words))
 
 
 @cache
