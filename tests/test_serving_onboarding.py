@@ -194,6 +194,8 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
 
     piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
     assert "Nothing is left that fits: price > 5000 and price < 1 exclude each other" in m6rec("onboard", tiny_run).out
+    piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
+    assert "没有符合的物品了：价格高于5000与价格低于1互相矛盾\n" in m6rec("onboard", tiny_run, "--language", "zh").out
 
 
 def test_many_values_stand_in_columns() -> None:

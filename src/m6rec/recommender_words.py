@@ -124,14 +124,18 @@ class AnswersInWords(AnswersUnseen):
         *,
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
+        language: str = "en",
     ) -> str:
         """Why `recommend` has nothing to answer to what was typed: constraints that exclude each other, or that no item meets, or none that
         `where` and the scenario leave; "" where some do.
 
+        Args:
+            language: of the words, "en", "zh", or another that has a file in text/templates.
+
         Raises:
-            UsageError: an unknown field or scenario, a text that is too long.
+            UsageError: an unknown field, scenario or language, a text that is too long.
         """
-        return self.engine.why_empty(text, profile, scenario=scenario, where=where)
+        return self.engine.why_empty(text, profile, scenario=scenario, where=where, language=language)
 
     def explain_overall(
         self,

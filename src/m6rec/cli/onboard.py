@@ -74,7 +74,7 @@ def _refined(form: Form, person: Person, talk: _Talk, k: int, language: str) -> 
 
     while True:
         answers = form.answer(person, k)
-        talk.show(answers, form.why_empty(person) if not answers else "")
+        talk.show(answers, form.why_empty(person, language) if not answers else "")
         while True:
             talk.say("refine")
             told = talk.read(talk.words["prompt"])
@@ -135,7 +135,7 @@ class _Talk:
 
     def show(self, answers: list[Scored], why: str) -> None:
         if not answers:
-            self.say("nothing", why=f": {why}" if why else "")
+            self.say("nothing", why=self.words["why"].format(why=why) if why else "")
             return
         self.say("list")
         for line in columns(

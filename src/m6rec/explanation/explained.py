@@ -147,7 +147,7 @@ def explain(
         cited_drop=drops[-1] if drops else 0.0,
         without=without,
         dropping=dropping,
-        ruled_out=subject.ruled_out,
+        ruled_out=tuple(map(str, subject.ruled_out)),
         said=tuple(said),
         dropped=worded.dropped,
         written=worded.written,

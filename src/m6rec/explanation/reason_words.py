@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from m6rec.data.dataset import FieldType, Table
 from m6rec.explanation.item_values import values_of
 from m6rec.explanation.phrases import ReasonWords, language_of
-from m6rec.text.template import built_in, filled
+from m6rec.text.field_constraints import Constraint
+from m6rec.text.limit_words import limit_words
+from m6rec.text.template import base_template, built_in, filled, packaged
 
 MOST_SHARED = 3
 LONGEST_TITLE = 80
@@ -57,7 +59,7 @@ def shared_values(items: Table, item: int, other: int, worth: dict[tuple[str, st
 
 def reason(told: Told, language: str = "en") -> str:
     """One to three sentences. Raises UsageError: a language without a file."""
-    words, names = language_of(language).reason, built_in(language).names if language in ("en", "zh") else {}
+    words, names = language_of(language).reason, built_in(language).names if language in packaged() else {}
     found = []
     if told.events:
         found.append(_of_events(told, words, names))
@@ -84,10 +86,10 @@ def dropping_words(titles: Sequence[str], language: str = "en") -> str:
     return words.drops.format(titles=_listed([_quoted(title, words) for title in titles], words))
 
 
-def ruled_out_words(limits: Sequence[str], language: str = "en") -> str:
+def ruled_out_words(limits: Sequence[Constraint], language: str = "en") -> str:
     """What was typed keeps the item out of the list."""
-    words = language_of(language).reason
-    return words.ruled_out.format(limits=_listed(list(limits), words))
+    words, template = language_of(language).reason, base_template(language)
+    return words.ruled_out.format(limits=_listed([limit_words(limit, template) for limit in limits], words))
 
 
 def _of_events(told: Told, words: ReasonWords, names: dict[str, str]) -> str:

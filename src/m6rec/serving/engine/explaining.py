@@ -98,7 +98,7 @@ def explain(
         judged=judged,
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
-        ruled_out=tuple(str(one) for one in engine.understood(text, profile).constraints if not meets(engine.items, [one])[row]),
+        ruled_out=tuple(one for one in engine.understood(text, profile).constraints if not meets(engine.items, [one])[row]),
         nothing_said=None if judged is None else context_contents(engine.scorer, judged.part, None),
     )
     writer = _writer(engine, by, item, how, user=user, history=history, profile=profile, scenario=scenario) if words else None

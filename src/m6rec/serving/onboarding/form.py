@@ -164,9 +164,10 @@ class Form:
         chosen = found.at(kept)
         return self.engine._scored(chosen.items, chosen.scores, {})
 
-    def why_empty(self, person: Person) -> str:
+    def why_empty(self, person: Person, language: str = "en") -> str:
         """Why a list is empty; "" where nothing that was typed is to blame."""
-        return self.engine.why_empty(person.interests or None, person.profile or None)
+        language = language if language in self.engine.languages else "en"
+        return self.engine.why_empty(person.interests or None, person.profile or None, language=language)
 
     def save(self, person: Person, folder: Path, user: str) -> None:
         """The person as two tables that a training or `add_events` reads, and all that was said as person.json; whole or not at all.
