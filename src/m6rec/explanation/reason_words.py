@@ -143,7 +143,9 @@ def _fields(pairs: Sequence[tuple[str, str]], words: ReasonWords, names: dict[st
     for field, value in pairs:
         values.setdefault(field, []).append(shortened(value))
     said = [
-        filled(words.field, {"name": names.get(field, field.replace("_", " ")), "value": words.separator.join(some)})
+        words.separator.join(some)
+        if not field
+        else filled(words.field, {"name": names.get(field, field.replace("_", " ")), "value": words.separator.join(some)})
         for field, some in values.items()
     ]
     return _listed(said, words)
