@@ -127,6 +127,19 @@ def never_last(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(word for word, count in said.items() if count >= OFTEN and word not in last)
 
 
+def doubled_words(texts: Iterable[str], share: float = 0.0) -> frozenset[str]:
+    """Words in lower case that the texts say twice in a row ("bye bye"), of all the times that they say them at least this share."""
+    said, twice = Counter[str](), Counter[str]()
+    for text in texts:
+        plain, last = text.lower(), None
+        for match in _LETTERS.finditer(plain):
+            said[match[0]] += 1
+            if last is not None and last[0] == match[0] and plain[last.end() : match.start()].isspace():
+                twice[match[0]] += 1
+            last = match
+    return frozenset(word for word, count in twice.items() if count >= share * said[word])
+
+
 class Ends:
     """A sentence does not end with a word that never ends one."""
 

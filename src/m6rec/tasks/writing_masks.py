@@ -18,6 +18,7 @@ from m6rec.language_model.spelling import Prefix, ends_sentence, readable, whole
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.scripts import script_of, scripts_of
 from m6rec.text.word_spans import word_places
+from m6rec.text.words import SPACELESS
 
 # Two blanks; a comma before another sign; two full stops that are not three; many signs; a text that begins with one.
 _SOUP = re.compile(
@@ -28,6 +29,10 @@ _HALF_DOTS = re.compile(r"(?<!\.)\.\.\Z")
 _CLOSED = re.compile(r"[.!?…。！？]{0,3}[\"'”’」』]?\Z")  # what may stand behind the last word that fits
 _ECHO = re.compile(r"(\b\w+(?: \w+){1,5})[ ,]+\1\Z")  # "the river of the river of"
 _HEARD = 120  # characters in which an echo is heard
+_WORD = re.compile(rf"(?=.*[^\W\d_])(?:(?![{SPACELESS}])[\w'’\-])+")
+_OPENING, _CLOSING = "\"'“‘«([{", ".,;:!?…\"'”’»)]}"
+_GOES_ON = ("signs", "goes on")
+LONG = 4  # letters of a word that is not begun again: fewer begin many words
 _BEHIND = 8  # characters before a token that signs in it may belong with
 
 
@@ -89,10 +94,29 @@ class Words:
 
 
 class Signs:
-    """Signs and blanks as they are written between words, no runs of them; and no words that are said again at once. Names stand as they are."""
+    """Signs and blanks as they are written between words, no runs of them; and no words that are said again at once. Names stand as they are.
+
+    A single word may be said again where it begins another ("the theatre"): of fewer than LONG letters, which begin many, it may be gone on with.
+
+    Args:
+        doubled: words in lower case that are said twice in a row all the same ("bye bye"). Characters of scripts without spaces are no words here.
+    """
+
+    def __init__(self, doubled: Collection[str] = ()) -> None:
+        self.doubled = frozenset(doubled)
 
     def allowed(self, prefix: Prefix) -> np.ndarray | None:
-        return None
+        spelling = prefix.spelling
+        if prefix.opened >= 0 or prefix.cut or not prefix.tokens or prefix.tokens[-1] == spelling.closes:
+            return None
+        twice = _said_twice(prefix.text)
+        if twice is None or twice[1] or len(twice[0]) >= LONG or twice[0] in self.doubled:
+            return None
+        known = spelling.kept.get(_GOES_ON)
+        if known is None:
+            known = np.fromiter((_goes_on(piece) for piece in spelling.pieces), dtype=bool, count=len(spelling))
+            spelling.kept[_GOES_ON] = known
+        return known
 
     def accepts(self, prefix: Prefix, token: int) -> bool:
         if prefix.opened >= 0:
@@ -100,12 +124,21 @@ class Signs:
         spelling = prefix.spelling
         before = prefix.text
         if token in (spelling.end, spelling.opens):
-            return _HALF_DOTS.search(before[-_BEHIND:]) is None
+            return _HALF_DOTS.search(before[-_BEHIND:]) is None and not self._again(prefix, before + " ")
         text = _text(prefix.spelled + spelling.pieces[token])
-        if _ECHO.search(text[-_HEARD:]) is not None:
+        if _ECHO.search(text[-_HEARD:]) is not None or self._again(prefix, text):
             return False
         start = max(len(before) - _BEHIND, 0)
         return all(match.end() <= len(before) - start for match in _SOUP.finditer(text if start == 0 else "\ufeff" + text[start + 1 :]))
+
+    def _again(self, prefix: Prefix, text: str) -> bool:
+        """Whether a text that goes on after `prefix` says a word again at once; a word that ended with a name stood there before."""
+        twice = _said_twice(text)
+        if twice is None or twice[0] in self.doubled:
+            return False
+        word, over = twice
+        closes = bool(prefix.tokens) and prefix.tokens[-1] == prefix.spelling.closes
+        return (over and not closes) or (not over and len(word) >= LONG)
 
 
 class Letters:
@@ -154,17 +187,23 @@ def _fitting(spelled: bytes, scripts: frozenset[str]) -> bool:
 
 
 def writing_masks(
-    words: tuple[int, int] | None = None, banned: BlockedWords | None = None, language: str | None = None, *, single: bool = False
+    words: tuple[int, int] | None = None,
+    banned: BlockedWords | None = None,
+    language: str | None = None,
+    *,
+    single: bool = False,
+    doubled: Collection[str] = (),
 ) -> list[Mask]:
     """The masks for what a caller asked of a text: its length in words, words it must not have, its language; signs as they are written.
 
     Args:
         single: texts of the kind are one sentence.
+        doubled: words in lower case that may be said twice in a row.
 
     Raises:
         UsageError: a length that cannot be, a language that nothing is known of.
     """
-    masks: list[Mask] = [Signs()]
+    masks: list[Mask] = [Signs(doubled)]
     if language is not None:
         masks.append(Letters(scripts_of(language)))
     if words is not None:
@@ -191,6 +230,24 @@ def _last_word_end(text: str) -> int:
     """Where the last word ends, 0 where there is none."""
     places = [stop for start, stop in word_places(text).tolist() if text[start].isalnum()]
     return int(places[-1]) if places else 0
+
+
+def _said_twice(text: str) -> tuple[str, bool] | None:
+    """The word in lower case that a text ends with, where it stood right before it too, and whether it is over; None for none. Numbers are no words."""
+    chunks = text[-_HEARD:].rsplit(None, 2)
+    if len(chunks) < 2:
+        return None
+    word = chunks[-1].rstrip(_CLOSING)
+    before = chunks[-2].lstrip(_OPENING)
+    if len(before) != len(word) or before.casefold() != word.casefold() or not word or not _WORD.fullmatch(word):
+        return None
+    return word.casefold(), len(word) < len(chunks[-1]) or text[-1].isspace()
+
+
+def _goes_on(piece: bytes) -> bool:
+    """Whether a token begins with what may be in a word: a letter, a digit, or a sign that joins."""
+    letter = piece.decode("utf-8", errors="replace")[:1]
+    return letter.isalnum() or letter in ("'", "’", "-", "\ufffd")
 
 
 def _text(spelled: bytes) -> str:
