@@ -13,7 +13,7 @@ from babbler import BYTES, END, Babbler
 from m6rec.base.errors import UsageError
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import decode, stream
-from m6rec.language_model.masks import everything_allowed
+from m6rec.language_model.masks import everything_allowed, joined
 from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence, sentence_count
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
 from m6rec.tasks.known_words import Ends, KnownWords, Vocabulary, doubled_words, never_last, words_in
@@ -181,6 +181,35 @@ def test_signs_are_those_of_written_text() -> None:
         "a ,",
     ):
         assert not allowed(text), text
+
+
+@pytest.mark.parametrize("text", [" at the", " in in", " The", " in THE", " boot the", " there the", " ass", " a-the"])
+def test_behind_a_word_that_may_not_end_few_tokens_are_asked_about(text: str) -> None:
+    """What is left out at once is what would be refused one by one."""
+    letters = [letter.encode() for letter in "abcdefghijklmnopqrstuvwxyzTHE éж鞋"]
+    pieces = [
+        b"",
+        *(bytes([byte]) for byte in range(1, 256)),
+        *letters,
+        *(f" w{n}".encode() for n in range(500)),
+        b"re",
+        b"atre",
+        b" the",
+        b"!",
+    ]
+    spelling = Spelling(pieces, END)
+    known = Vocabulary(words_in(["the theatre there is at a river, in boot assume ass w inner"]))
+    masks = [Signs(), Banned(BlockedWords(["the", "ass"])), KnownWords(known, (), ["the", "ass"])]
+    prefix = Prefix(spelling)
+    for byte in text.encode():
+        prefix = prefix.then(byte)
+    left = joined(masks, prefix)
+    assert left is not None
+    chosen = {token for token in range(len(spelling)) if left[token]}
+    accepted = {token for token in range(len(spelling)) if all(mask.accepts(prefix, token) for mask in masks)}
+    assert accepted <= chosen
+    assert {pieces[token] for token in accepted} & {b"atre", b"u", b"n"}
+    assert len(chosen) < 200
 
 
 def test_a_word_is_said_again_at_once_where_it_is_meant() -> None:

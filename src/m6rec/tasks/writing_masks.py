@@ -7,6 +7,7 @@ tokens in many ways.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from m6rec.base.errors import UsageError
 from m6rec.language_model.masks import Mask
-from m6rec.language_model.spelling import Prefix, ends_sentence, readable, whole_bytes
+from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence, readable, whole_bytes
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.scripts import script_of, scripts_of
 from m6rec.text.word_spans import word_places
@@ -29,8 +30,9 @@ _HALF_DOTS = re.compile(r"(?<!\.)\.\.\Z")
 _CLOSED = re.compile(r"[.!?…。！？]{0,3}[\"'”’」』]?\Z")  # what may stand behind the last word that fits
 _ECHO = re.compile(r"(\b\w+(?: \w+){1,5})[ ,]+\1\Z")  # "the river of the river of"
 _HEARD = 120  # characters in which an echo is heard
-_WORD = re.compile(rf"(?=.*[^\W\d_])(?:(?![{SPACELESS}])[\w'’\-])+")
-_OPENING, _CLOSING = "\"'“‘«([{", ".,;:!?…\"'”’»)]}"
+_WORD = re.compile(rf"(?=.*[^\W\d_])(?:(?![{SPACELESS}_])[\w'’\-])+")
+_OPENING = "\"'“‘«([{"
+_JOINING, _UNSEEN = ("'", "’", "-", "\ufffd"), ("Mn", "Mc", "Me", "Cf")
 _GOES_ON = ("signs", "goes on")
 LONG = 4  # letters of a word that is not begun again: fewer begin many words
 _BEHIND = 8  # characters before a token that signs in it may belong with
@@ -46,7 +48,11 @@ class Banned:
         self.words = words
 
     def allowed(self, prefix: Prefix) -> np.ndarray | None:
-        return None
+        """Behind a banned word only what makes another word of it, told at once: most of the vocabulary would be asked about one by one."""
+        if prefix.opened >= 0 or prefix.cut or not prefix.tokens:
+            return None
+        last = max(len(prefix.spelling.pieces[prefix.tokens[-1]]), 1)
+        return going_on(prefix.spelling) if self.words.begun(prefix.text, last)[1] else None
 
     def accepts(self, prefix: Prefix, token: int) -> bool:
         spelling = prefix.spelling
@@ -110,21 +116,19 @@ class Signs:
         if prefix.opened >= 0 or prefix.cut or not prefix.tokens or prefix.tokens[-1] == spelling.closes:
             return None
         twice = _said_twice(prefix.text)
-        if twice is None or twice[1] or len(twice[0]) >= LONG or twice[0] in self.doubled:
-            return None
-        known = spelling.kept.get(_GOES_ON)
-        if known is None:
-            known = np.fromiter((_goes_on(piece) for piece in spelling.pieces), dtype=bool, count=len(spelling))
-            spelling.kept[_GOES_ON] = known
-        return known
+        begun = twice is not None and not twice[1] and len(twice[0]) < LONG and twice[0] not in self.doubled
+        return going_on(spelling) if begun else None
 
     def accepts(self, prefix: Prefix, token: int) -> bool:
         if prefix.opened >= 0:
             return True
         spelling = prefix.spelling
         before = prefix.text
+        goes_on = self.allowed(prefix)
+        if goes_on is not None and not goes_on[token]:
+            return False
         if token in (spelling.end, spelling.opens):
-            return _HALF_DOTS.search(before[-_BEHIND:]) is None and not self._again(prefix, before + " ")
+            return _HALF_DOTS.search(before[-_BEHIND:]) is None
         text = _text(prefix.spelled + spelling.pieces[token])
         if _ECHO.search(text[-_HEARD:]) is not None or self._again(prefix, text):
             return False
@@ -237,17 +241,26 @@ def _said_twice(text: str) -> tuple[str, bool] | None:
     chunks = text[-_HEARD:].rsplit(None, 2)
     if len(chunks) < 2:
         return None
-    word = chunks[-1].rstrip(_CLOSING)
-    before = chunks[-2].lstrip(_OPENING)
-    if len(before) != len(word) or before.casefold() != word.casefold() or not word or not _WORD.fullmatch(word):
+    before, last = chunks[-2].lstrip(_OPENING).casefold(), chunks[-1].casefold()
+    word = _WORD.match(last) if last.startswith(before) else None
+    if word is None or word[0] != before:
         return None
-    return word.casefold(), len(word) < len(chunks[-1]) or text[-1].isspace()
+    return before, len(before) < len(last) or text[-1].isspace()
+
+
+def going_on(spelling: Spelling) -> np.ndarray:
+    """bool (V,), read-only: tokens that begin with what may be in a word: a letter or its mark, a digit, a sign that joins, something unseen."""
+    known = spelling.kept.get(_GOES_ON)
+    if known is None:
+        known = np.fromiter((_goes_on(piece) for piece in spelling.pieces), dtype=bool, count=len(spelling))
+        known.flags.writeable = False
+        spelling.kept[_GOES_ON] = known
+    return known
 
 
 def _goes_on(piece: bytes) -> bool:
-    """Whether a token begins with what may be in a word: a letter, a digit, or a sign that joins."""
     letter = piece.decode("utf-8", errors="replace")[:1]
-    return letter.isalnum() or letter in ("'", "’", "-", "\ufffd")
+    return letter.isalnum() or letter in _JOINING or (letter != "" and unicodedata.category(letter) in _UNSEEN)
 
 
 def _text(spelled: bytes) -> str:

@@ -299,7 +299,12 @@ class Writing(Changing):
         if item is not None and ask.check and part.write.configs[kind].check:  # also one that came after the training
             numbers = words_in([*told, *numbers_of(self.items, self._item(item))])
             bounds = limits(self.scorer.catalogue.bag.language)
-        return KnownWords(part.inputs.vocabulary, words_in([*told, *record]), words_in(ask.banned), numbers, bounds)
+        return KnownWords(part.inputs.vocabulary, words_in([*told, *record]), _single(ask.banned), numbers, bounds)
+
+
+def _single(banned: Sequence[str]) -> frozenset[str]:
+    """Those of banned words that are one word: of a phrase each word may be written."""
+    return frozenset(run for word in banned for run in words_in([word]) if run == word.strip().lower())
 
 
 def _told(about: Mapping[str, Any]) -> list[str]:
