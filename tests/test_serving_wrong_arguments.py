@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from m6rec import Recommender
-from m6rec.base.arguments import a_list, real_number, whole_number
+from m6rec.base.arguments import a_flag, a_list, real_number, whole_number
 from m6rec.base.errors import DataError, UnknownItemError, UnknownUserError, UsageError, shown
 
 THING = object()
@@ -80,6 +80,11 @@ WRONG: dict[str, tuple[Wrong, str]] = {
     "temperature": (lambda r: r.continue_sequence("u05", temperature="x"), "temperature is 'x'; give a number above 0"),
     "top_p": (lambda r: r.continue_sequence("u05", top_p="x"), "top_p is 'x'; give a share of the probability"),
     "most": (lambda r: r.profile("u05", most="x"), "most is 'x'; give a whole number of interests"),
+    "most of none": (lambda r: r.profile("u05", most=0), "most is 0; give a whole number of interests, 1 or more"),
+    "explained in words": (lambda r: r.explain("u05", "i03", words="no"), "words is 'no'; say True or False"),
+    "explained by gradients": (lambda r: r.explain("u05", "i03", gradients=1), "gradients is 1; say True or False"),
+    "counterfactuals": (lambda r: r.explain("u05", "i03", counterfactuals=None), "counterfactuals is None; say True or False"),
+    "stream": (lambda r: r.chat(HI, stream="no"), "stream is 'no'; say True or False"),
     "profile of": (lambda r: r.profile(["u05"]), "user is ['u05']; give one id"),
     "understand": (lambda r: r.understand(5), "text is 5; give words"),
     "understands": (lambda r: r.understands(5), "text is 5; give words"),
@@ -163,6 +168,7 @@ WRONG_WRITING: dict[str, tuple[dict[str, Any], str]] = {
     "top_p": ({"top_p": "x"}, "top_p is 'x'; give a share"),
     "temperature": ({"temperature": "x"}, "temperature is 'x'; give a number"),
     "seed": ({"seed": "x"}, "seed is 'x'; give a whole number"),
+    "check": ({"check": "yes"}, "check is 'yes'; say True or False"),
     "language": ({"language": ["en"]}, "language is ['en']; give the name of a language"),
     "text": ({"text": 5}, "text is 5; give words"),
     "history": ({"history": 5}, "history is 5; give a list"),
@@ -237,6 +243,11 @@ def test_checks_by_hand() -> None:
     for wrong in (0, 8, 3.0, np.True_, "3"):
         with pytest.raises(UsageError, match=r"k is .*; 1 to 7"):
             whole_number("k", wrong, "1 to 7", 1, 7)
+    assert a_flag("check", np.True_) is True
+    assert a_flag("check", False) is False
+    for wrong in (1, 0.0, "no", None, np.uint8(1)):
+        with pytest.raises(UsageError, match=r"check is .*; say True or False"):
+            a_flag("check", wrong)
     assert a_list("ids", {"b": 1}.keys(), "") == ["b"]
     for wrong in ("ab", b"ab", {"a": 1}, 5, None, np.array("a")):
         with pytest.raises(UsageError):

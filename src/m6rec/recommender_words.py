@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, overload
 
-from m6rec.base.arguments import refused
+from m6rec.base.arguments import a_flag, refused
 from m6rec.base.written import Written
 from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.evaluation.conversed import Conversed
@@ -300,6 +300,7 @@ class AnswersInWords(AnswersUnseen):
         """
         if not isinstance(manner, Manner):
             raise refused("manner", manner, "give a m6rec.serving.conversation.written.Manner")
+        stream = a_flag("stream", stream)
         talker, person = self._talk(config), Person(user, scenario)
         return talker.stream(messages, person, manner) if stream else talker.chat(messages, person, manner)
 

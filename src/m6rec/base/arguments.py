@@ -17,6 +17,7 @@ from m6rec.base.errors import UsageError, shown
 
 CONTROLS = r"\x00-\x1f\x7f-\x9f"  # inside [] of a regular expression: what no id and no name holds
 NO_CONTROLS = "an id or a name is text without control characters (no line break, tab, NUL or escape); take them out"
+NUMPY_FLAGS = (("numpy", "bool"), ("numpy", "bool_"))  # without loading it
 _CONTROL = re.compile(f"[{CONTROLS}]")
 
 
@@ -38,6 +39,13 @@ def real_number(name: str, value: Any, told: str, *, above: float = -math.inf, m
     if not math.isfinite(found) or not above < found <= most:
         raise refused(name, value, told)
     return found
+
+
+def a_flag(name: str, value: Any) -> bool:
+    """True or False; nothing that merely counts as one of them ("no" would count as true). numpy's too."""
+    if not isinstance(value, bool) and (type(value).__module__, type(value).__name__) not in NUMPY_FLAGS:
+        raise refused(name, value, "say True or False")
+    return bool(value)
 
 
 def a_text(name: str, value: Any, told: str) -> str:

@@ -323,7 +323,7 @@ class Engine(Writing):
     @reading
     def profile(self, user: str, most: int = 5) -> Profile:
         """What is held about a user; see `Recommender.profile`. What is learned over everybody is learned once for each state of the data."""
-        row, most = self._user(user), whole_number("most", most, "give a whole number of interests, 0 or more")
+        row, most = self._user(user), whole_number("most", most, "give a whole number of interests, 1 or more", 1)
         if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
             self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
         return self._profiler.of(row, self.histories.row(row))
