@@ -120,7 +120,7 @@ class _Talk:
         if question.values and len(", ".join(question.values)) <= MOST_ON_A_LINE:
             return self.read(self.words["field"].format(name=question.name, values=", ".join(question.values)))
         if question.values:  # a list of its own, in columns
-            self.line(f"{question.name}:")
+            self.line(self.words["free"].format(name=question.name).rstrip())
             for row in in_columns(question.values):
                 self.line(f"  {row}")
         return self.read(self.words["free"].format(name=question.name))

@@ -73,7 +73,7 @@ class Changing(Answering):
         """
         if name is None or not a_text("name", name, "give the name of a scenario, for example add_scenario('live')").strip():
             raise UsageError("a scenario needs a name, for example add_scenario('live')")
-        an_id("name", name)
+        an_id("name", name := name.strip())  # as names in files are read
         if name in self.dataset.scenario_names:
             raise UsageError(f"scenario {shown(name)} is known from the training; ask about it as it is")
         if name not in self.scorer.origin.later:
