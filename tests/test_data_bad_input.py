@@ -141,6 +141,26 @@ BAD = {
         ["column 'action' has 1,001 different values"],
     ),
     "texts without text": ({"events.csv": EVENTS, "t.csv": "user_id,body\nu,x\n"}, {"texts": "t.csv"}, ["t.csv has no column 'text'"]),
+    "control character in an id": (
+        {"events.csv": 'user_id,item_id,time\nu,a,1\nu,"b\nc",2\nv,a,3\nw,"d\ne",4\n'},
+        {},
+        ["events.csv: row 2: item_id is 'b\\nc' (and 1 more)", "text without control characters", "take them out"],
+    ),
+    "control character in a user": (
+        {"events.csv": EVENTS, "users.csv": "user_id,age\nu1,3\nu\x9b,4\n"},
+        {"users": "users.csv"},
+        ["users.csv: row 2: user_id is 'u\\x9b'"],
+    ),
+    "control character in a scenario": (
+        {"events.csv": "user_id,item_id,time,scenario\nu,a,1,shop\nu,b,2,sh\x00op\n"},
+        {},
+        ["row 2: scenario is 'sh\\x00op'"],
+    ),
+    "control character in a dialogue": (
+        {"events.csv": EVENTS, "d.jsonl": '{"dialogue_id": "a\\u001b", "messages": [{"role": "user", "text": "hi"}]}\n'},
+        {"dialogues": "d.jsonl"},
+        ["line 1: dialogue_id is 'a\\x1b'"],
+    ),
     "relations": ({"events.csv": EVENTS, "r.csv": "head,rel,tail\na,b,c\n"}, {"relations": "r.csv"}, ["no column 'relation'", "'rel'"]),
 }
 
@@ -155,6 +175,13 @@ def test_bad_input_is_one_line(tmp_path: Path, name: str) -> None:
     assert len(message) < 400
     for word in words:
         assert word in message
+
+
+def test_texts_and_fields_may_hold_line_breaks_and_ids_are_stripped_of_them(tmp_path: Path) -> None:
+    items = 'item_id,title,maker\n"a\n","One\ntwo","x\ty"\nb,B,z\n'
+    dataset, _ = run(tmp_path, {"events.csv": EVENTS, "items.csv": items}, {"items": {"title": "text", "maker": "id"}}, items="items.csv")
+    assert dataset.items.ids.ids == ["a", "b"]
+    assert dataset.items.frame.row(0) == ("a", "One\ntwo", "x\ty")
 
 
 def test_missing_values_in_events_are_dropped_and_counted(tmp_path: Path) -> None:

@@ -308,6 +308,13 @@ def test_formats_are_recognised(tmp_path: Path) -> None:
         detect_format(tmp_path / "nowhere")
 
 
+def test_ids_with_control_characters_are_not_imported(tmp_path: Path) -> None:
+    source = put(tmp_path / "in", {"events.csv": "user_id,item_id,time\nu,a,1\n", "items.csv": 'item_id,title\na,A\n"b\x00",B\n'})
+    with pytest.raises(DataError, match=r"items of the source: row 2: item_id is 'b\\x00'; .* without control characters"):
+        import_data("table", source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", IMPORTERS.names())
 def test_contract_of_every_importer(tmp_path: Path, name: str) -> None:
     importer = IMPORTERS.get(name)

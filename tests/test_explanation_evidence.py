@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 from m6rec import Recommender
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError
+from m6rec.cli.explain import MOST_LINES, shortened
 from m6rec.data.dataset import FieldType, Table
 from m6rec.explanation.claims import check, facts_of
+from m6rec.explanation.evidence import Evidence
 from m6rec.explanation.explained import Explanation
 from m6rec.explanation.item_values import record_without, scorer_without, values_of
 from m6rec.tasks.catalogue import Catalogue, vector_fields
@@ -150,7 +153,7 @@ def test_what_was_asked_for_rules_an_item_out(rec: Recommender) -> None:
         assert found.rank == 0
         assert found.ruled_out == (f"price < {int(price.max()) - 1}",)  # type: ignore[arg-type]
         assert found.said[0] == f"What was asked for rules it out: {found.ruled_out[0]}."
-    assert "排除" in rec.explain(text=text, item=item, language="zh").said[0]
+    assert rec.explain(text=text, item=item, language="zh").said[0] == f"你的要求排除了它：价格低于{int(price.max()) - 1}。"  # type: ignore[arg-type]
     assert rec.explain(text="over 1", item=item).ruled_out == ()
 
 
@@ -160,6 +163,42 @@ def test_a_field_of_a_known_person(rec: Recommender) -> None:
     found = rec.explain(user, item, words=False, counterfactuals=False)
     fields = {one.what.partition("=")[0] for one in found.evidence if one.kind == "field"}
     assert {"gender", "age", "occupation"} <= fields
+
+
+def test_words_about_a_person_are_evidence_and_a_reason(rec: Recommender) -> None:
+    words = "likes hiking boots"
+    item = rec.recommend(profile=words, k=1)[0]
+    found = rec.explain(profile=words, item=item.item_id)
+    nobody = rec.rank(items=[item.item_id], history=[])[0].score
+    assert found.lifts[words] == pytest.approx(item.score - nobody, abs=1e-4)
+    assert found.lifts[words] > 0
+    assert f"Your profile speaks for it: {words}." in found.reason
+    assert words in found.named
+
+
+def test_what_a_reason_names_stands_in_the_table(rec: Recommender) -> None:
+    """However little it moved the score beside what the item says of itself."""
+    said = 0
+    for user in rec.engine.users.ids.ids[:8]:
+        for item in rec.recommend(user, k=2):
+            found = rec.explain(user, item.item_id, counterfactuals=False)
+            rows = shortened(found)
+            assert len(rows) <= max(MOST_LINES, len(found.named))
+            assert set(found.cited) <= {one.what for one in rows}
+            assert {one.what for one in found.evidence if one.what in found.named} == set(found.named) <= {one.what for one in rows}
+            person = found.reason.partition("Your profile speaks for it: ")[2].partition(".")[0]
+            fields = {name for name in rec.engine.users.fields if re.search(rf"(^| and |, ){name} ", person)}
+            assert fields == {one.what.partition("=")[0] for one in rows if one.kind == "field" and one.what in found.named}
+            said += len(fields)
+    assert said > 0
+
+
+def test_rows_that_are_named_come_before_larger_ones() -> None:
+    rows = [Evidence("item", f"tags={number}", "", 1.0, 0.0) for number in range(2 * MOST_LINES)]
+    rows.insert(5, Evidence("field", "age=30", "age: 30", 0.001, 0.0))
+    found = Explanation("i1", "", "", 10, 0.0, 1, tuple(rows), {}, "", named=("age=30",))
+    assert len(shortened(found)) == MOST_LINES
+    assert rows[5] in shortened(found)
 
 
 class TestTaskOnCandidates:

@@ -197,7 +197,7 @@ def test_words() -> None:
         "Likes hiking (strong, rising): bought Trail boots on 3 May 2024, noticed Hut guide; mostly in shop.",
         "Likes music (slight, expected from the profile).",
     ]
-    assert sentences(found, "zh")[1] == "喜欢hiking（强烈、上升）：2024年5月3日 买过Trail boots、noticedHut guide；多在 shop。"
+    assert sentences(found, "zh")[1] == "喜欢hiking（强烈、上升）：2024年5月3日 买过Trail boots、noticed Hut guide；多在 shop。"
     assert sentences(Profile("u2", 0, {}, [under]))[1] == "Nothing sets u2 apart from the average user yet."
     with pytest.raises(UsageError, match="no explanation is worded in language 'fr'; there are: en, zh"):
         sentences(found, "fr")

@@ -38,6 +38,8 @@ def test_english(told: Told, said: str) -> None:
 def test_chinese() -> None:
     said = "因为你买过《Trail Boots》，也看过《Wool Socks》：它与《Trail Boots》同为类别boots和标签red，而且其他人在《Trail Boots》之后常会走到它。"
     assert reason(Told((BOOTS, SOCKS)), "zh") == said
+    told = Told(values=(("plug", "EU"), ("kind", "product"), ("volts", "230"), ("plug", "欧")))
+    assert reason(told, "zh") == "它是plug EU、欧、种类product和volts 230。"
     assert counterfactual_words(["a"], 14, "zh") == "如果没有《a》，它会排在第 14 位。"
 
 

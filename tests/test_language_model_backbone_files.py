@@ -211,6 +211,20 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) ->
         find_checkpoint("hf:other/model", tmp_path, download=True)
 
 
+@pytest.mark.parametrize("name", ["/nowhere/x", "some/more/parts", "~nobody-of-this-name/x", "./x"])
+def test_a_path_without_a_folder_is_nothing_to_fetch(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"there is no folder .*x; give the folder of a checkpoint|there is no folder .*parts; give"
+    ) as caught:
+        find_checkpoint(f"hf:{name}", tmp_path, download=True)
+    assert "model.download" not in str(caught.value)
+
+
+def test_a_file_instead_of_its_folder(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=f"which is a file; give the folder that it is in: hf:{folder}$"):
+        find_checkpoint(f"hf:{folder / 'model.safetensors'}", Path("/"))
+
+
 def test_fetching_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Only where it is allowed; what goes wrong is one line."""
     hub = pytest.importorskip("huggingface_hub")
@@ -233,13 +247,14 @@ def test_fetching_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folde
 
 
 def test_names_that_are_none() -> None:
-    for name in ("bert", "hf:", "hf: "):
+    for name in ("bert", "hf:", "hf: ", {"hf": None}, 5):  # `--set model.backbone=hf:` is a mapping in YAML
         with pytest.raises(ConfigError, match="write hf: and a folder or a name"):
             ModelConfig.build({"backbone": name})
 
 
 def test_train_says_it_first(folder: Path, tiny_sample: Path, tmp_path: Path, m6rec: Any) -> None:
     (folder / "model.safetensors").write_bytes(b"")
+    assert "write hf: and a folder or a name" in m6rec("train", tiny_sample / "config.yaml", "--set", "model.backbone=hf:").error(2)
     told = m6rec("train", tiny_sample / "config.yaml", "--run", tmp_path / "run", "--set", f"model.backbone=hf:{folder}")
     assert "half downloaded" in told.error(1)
     assert not (tmp_path / "run" / "stages").exists()

@@ -162,7 +162,7 @@ def test_what_is_typed_is_found(engine: Engine) -> None:
         ({"user": "u05", "k": 0}, UsageError, "k is 0"),
         ({"history": "i03"}, UsageError, "history is the text 'i03'; give a list"),
         ({"user": "nobody"}, UnknownUserError, "user 'nobody' is not known"),
-        ({"user": "no\nbody"}, UnknownUserError, "is not known"),
+        ({"user": "no\nbody"}, UsageError, "without control characters"),
         ({"history": ["i03", "i9999"]}, UnknownItemError, "item 'i9999' is not in the catalogue"),
         ({"history": ["x" * 1_000_000]}, UnknownItemError, "is not in the catalogue"),
         ({"user": "u05", "scenario": "shopp"}, UsageError, "no scenario 'shopp'; did you mean 'shop'"),

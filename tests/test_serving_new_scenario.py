@@ -50,7 +50,7 @@ def test_rows_of_no_scenario_stay_without_an_answer_and_strange_ones_are_refused
     assert rec.predict(frame, ["click"])["click"].is_null().to_list() == [True, False]
     with pytest.raises(DataError, match="'live', which training did not know"):
         rec.predict(frame.with_columns(scenario=pl.lit("live")))
-    for name, said in (("feed", "is known from the training"), (" ", "needs a name")):
+    for name, said in (("feed", "is known from the training"), (" feed\n", "is known from the training"), (" ", "needs a name")):
         with pytest.raises(UsageError, match=said):
             rec.add_scenario(name)
 

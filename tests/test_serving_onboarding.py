@@ -139,7 +139,13 @@ def test_a_like_is_saved_as_the_action_of_that_name(form: Form) -> None:
 
 def test_marks_by_number() -> None:
     assert marks("1 4,-3", 5) == ([0, 3], [2])
+    assert marks("1 1 -3 1", 5) == ([0], [2])
+    assert marks("１，−2 －３", 5) == ([0], [1, 2])
     assert marks("more comedies", 5) is None
+    with pytest.raises(UsageError, match="1 is liked and disliked; say one of them"):
+        marks("1 2 -1", 5)
+    with pytest.raises(UsageError, match="第 2 项既喜欢又不喜欢"):
+        marks("-2 2", 5, "zh")
     with pytest.raises(UsageError, match="6 is no place in the list"):
         marks("6", 5)
     with pytest.raises(UsageError, match="no words in 'xx'"):
@@ -183,6 +189,10 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
     found = json.loads(m6rec("onboard", tiny_run, "--json").out)
     assert (found["interests"], found["earlier"]) == ("hiking", [])
 
+    piped(monkeypatch, "", "", "", "hik\x1b[D\x1b[1;5Cing", "\x1b[A\x1bOP", "never read")
+    found = m6rec("onboard", tiny_run, "--json")
+    assert json.loads(found.out)["interests"] == "hiking", "keys are no words, and a line of nothing else is empty"
+
     piped(monkeypatch, "女", "", "", "", "", "")
     assert "gender 是 '女'；可选：female, male。\n" in m6rec("onboard", tiny_run, "--language", "zh").out
 
@@ -194,6 +204,8 @@ def test_a_form_filled_in_by_a_pipe(tiny_run: Path, tmp_path: Path, m6rec: Any, 
 
     piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
     assert "Nothing is left that fits: price > 5000 and price < 1 exclude each other" in m6rec("onboard", tiny_run).out
+    piped(monkeypatch, "", "", "", "under 1 and over 5000 dollars")
+    assert "没有符合的物品了：价格高于5000与价格低于1互相矛盾\n" in m6rec("onboard", tiny_run, "--language", "zh").out
 
 
 def test_many_values_stand_in_columns() -> None:

@@ -111,7 +111,9 @@ def test_ids_derived_from_the_content_make_a_repeat_a_duplicate(opened: Open) ->
 ODD = [
     (Event("u", ""), "event 1: item_id is ''"),
     (Event("", "i"), "event 1: user_id"),
-    (Event("u\x00", "i"), "no text"),
+    (Event("u\x00", "i"), "without control characters"),
+    (Event("u", "i\n2"), r"item_id is 'i\\n2'; an id or a name is text without control characters"),
+    (Event("u", "i", scenario="\x1b[2J"), "scenario is .*without control characters"),
     (Event("u", "\ud800"), "no text"),
     (Event("u" * 600, "i"), "600 characters"),
     (Event("u", "i", time=float("nan")), "time is nan"),

@@ -84,6 +84,10 @@ def test_why_nothing_is_left_counts_the_filters(rec: Recommender, tiny_run: Path
     assert rec.why_empty("under 20", where=dear) == "no item that the filters leave has price < 20"
     assert rec.why_empty("under 20", where={"price": ">100000"}) == "no item is left by the filters, whatever is typed"
     assert rec.why_empty("under 0.001", where=dear) == "no item has price < 0.001"
+    assert rec.why_empty("under 20", where=dear, language="zh") == "筛选后的物品中没有价格低于20的"
+    assert rec.why_empty("under 20", where={"price": ">100000"}, language="zh") == "无论输入什么，筛选后都没有剩下的物品"
+    with pytest.raises(UsageError, match="language is 'fr'; there are: en, zh"):
+        rec.why_empty("under 20", language="fr")
     done = m6rec("recommend", tiny_run, "--text", "under 20", "--where", f"price{dear['price']}")
     assert done.err == "m6rec: note: no item that the filters leave has price < 20\n"  # type: ignore[attr-defined]
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from m6rec import Recommender
-from m6rec.base.arguments import a_list, real_number, whole_number
+from m6rec.base.arguments import a_flag, a_list, real_number, whole_number
 from m6rec.base.errors import DataError, UnknownItemError, UnknownUserError, UsageError, shown
 
 THING = object()
@@ -80,6 +80,11 @@ WRONG: dict[str, tuple[Wrong, str]] = {
     "temperature": (lambda r: r.continue_sequence("u05", temperature="x"), "temperature is 'x'; give a number above 0"),
     "top_p": (lambda r: r.continue_sequence("u05", top_p="x"), "top_p is 'x'; give a share of the probability"),
     "most": (lambda r: r.profile("u05", most="x"), "most is 'x'; give a whole number of interests"),
+    "most of none": (lambda r: r.profile("u05", most=0), "most is 0; give a whole number of interests, 1 or more"),
+    "explained in words": (lambda r: r.explain("u05", "i03", words="no"), "words is 'no'; say True or False"),
+    "explained by gradients": (lambda r: r.explain("u05", "i03", gradients=1), "gradients is 1; say True or False"),
+    "counterfactuals": (lambda r: r.explain("u05", "i03", counterfactuals=None), "counterfactuals is None; say True or False"),
+    "stream": (lambda r: r.chat(HI, stream="no"), "stream is 'no'; say True or False"),
     "profile of": (lambda r: r.profile(["u05"]), "user is ['u05']; give one id"),
     "understand": (lambda r: r.understand(5), "text is 5; give words"),
     "understands": (lambda r: r.understands(5), "text is 5; give words"),
@@ -100,6 +105,11 @@ WRONG: dict[str, tuple[Wrong, str]] = {
     "chat manner": (lambda r: r.chat(HI, manner=5), "manner is 5; give a m6rec"),
     "split": (lambda r: r.measure_conversation("all"), "split is 'all'; it is validation or test"),
     "new scenario": (lambda r: r.add_scenario(5), "name is 5; give the name of a scenario"),
+    "user of two lines": (lambda r: r.recommend("u05\nu06"), "user is 'u05\\nu06'; an id or a name is text without control characters"),
+    "history with NUL": (lambda r: r.recommend(history=["i03", "i\0"]), "item is 'i\\x00'; an id or a name is text"),
+    "ranked with ESC": (lambda r: r.rank("u05", ["\x1b[2J"]), "item is '\\x1b[2J'; an id or a name is text"),
+    "scenario with tab": (lambda r: r.recommend("u05", scenario="a\tb"), "scenario is 'a\\tb'; an id or a name is text"),
+    "new scenario with tab": (lambda r: r.add_scenario("a\tb"), "name is 'a\\tb'; an id or a name is text"),
     "saved to": (lambda r: r.save_pretrained(5), "folder is 5; give a path"),
     "loaded from": (lambda r: Recommender.from_pretrained(None), "folder is None; give a path"),
     "settings": (lambda r: Recommender.fit("c.yaml", settings="train.epochs=5"), "settings is the text 'train.epochs=5'; give a list"),
@@ -126,6 +136,24 @@ def test_an_id_that_could_be_one_is_unknown(one: Any, rec: Recommender) -> None:
         rec.recommend(history=["i03", one])
 
 
+def test_control_characters_are_refused_where_the_unknown_are_let_in_and_where_rows_come(tiny_run: Path) -> None:
+    lax = Recommender.from_pretrained(tiny_run, unknown="popular")
+    assert lax.recommend("nobody", k=1)
+    assert lax.recommend(history=["nothing"], k=1)
+    for wrong in (lambda: lax.recommend("no\0body"), lambda: lax.recommend(history=["no\x1bthing"])):
+        with pytest.raises(UsageError, match="without control characters"):
+            wrong()
+    items = len(lax.engine.items)
+    for add, rows in (
+        (lax.add_items, [{"item_id": "fine"}, {"item_id": "a\0b"}]),
+        (lax.add_events, [{"user_id": "u\n1", "item_id": "i03"}]),
+        (lax.add_events, [{"user_id": "u1", "item_id": "i03", "scenario": "a\x1b"}]),
+    ):
+        with pytest.raises(DataError, match=r"row \d: \w+ is '[^']*\\[^']*'; an id or a name is text without control characters"):
+            add(rows)
+    assert len(lax.engine.items) == items
+
+
 WRONG_WRITING: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({"kind": 5}, "there is no write task 5; those: "),
     "item": ({"item": ["i03"]}, "item is ['i03']; give one id"),
@@ -140,6 +168,7 @@ WRONG_WRITING: dict[str, tuple[dict[str, Any], str]] = {
     "top_p": ({"top_p": "x"}, "top_p is 'x'; give a share"),
     "temperature": ({"temperature": "x"}, "temperature is 'x'; give a number"),
     "seed": ({"seed": "x"}, "seed is 'x'; give a whole number"),
+    "check": ({"check": "yes"}, "check is 'yes'; say True or False"),
     "language": ({"language": ["en"]}, "language is ['en']; give the name of a language"),
     "text": ({"text": 5}, "text is 5; give words"),
     "history": ({"history": 5}, "history is 5; give a list"),
@@ -214,6 +243,11 @@ def test_checks_by_hand() -> None:
     for wrong in (0, 8, 3.0, np.True_, "3"):
         with pytest.raises(UsageError, match=r"k is .*; 1 to 7"):
             whole_number("k", wrong, "1 to 7", 1, 7)
+    assert a_flag("check", np.True_) is True
+    assert a_flag("check", False) is False
+    for wrong in (1, 0.0, "no", None, np.uint8(1)):
+        with pytest.raises(UsageError, match=r"check is .*; say True or False"):
+            a_flag("check", wrong)
     assert a_list("ids", {"b": 1}.keys(), "") == ["b"]
     for wrong in ("ab", b"ab", {"a": 1}, 5, None, np.array("a")):
         with pytest.raises(UsageError):

@@ -13,9 +13,10 @@ from babbler import BYTES, END, Babbler
 from m6rec.base.errors import UsageError
 from m6rec.language_model.config import Decoding
 from m6rec.language_model.decoding import decode, stream
+from m6rec.language_model.masks import everything_allowed, joined
 from m6rec.language_model.spelling import Prefix, Spelling, ends_sentence, sentence_count
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
-from m6rec.tasks.known_words import Ends, KnownWords, Vocabulary, never_last, words_in
+from m6rec.tasks.known_words import Ends, KnownWords, Vocabulary, doubled_words, never_last, words_in
 from m6rec.tasks.writing_masks import Banned, Signs, Words, word_count, writing_masks
 from m6rec.text.blocked_words import BlockedWords
 from m6rec.text.scripts import script_of, scripts_of
@@ -152,8 +153,12 @@ def test_signs_are_those_of_written_text() -> None:
         "Well... it's (really) good, 3.5 of 5!",
         "“Yes.” Then: no?!",
         "好的，很好。再来",
-        "bye bye bye",
         "a: b; c - d",
+        "Very good. Very warm",
+        "at the theatre for foreigners, in India",
+        "the then-known 10 10 of them",
+        "看看 看看, 人人",
+        "great, great",
         "e.g. this",
     ):
         assert allowed(text), text
@@ -165,10 +170,73 @@ def test_signs_are_those_of_written_text() -> None:
         "drives..",
         "no!!!!",
         "the river of the river of",
+        "a great great boot",
+        "Great great",
+        "(warm warm)",
+        "the the boot",
+        "it is the the",
+        "the THE, boot",
+        "очень очень",
         "好，，的",
         "a ,",
     ):
         assert not allowed(text), text
+
+
+@pytest.mark.parametrize("text", [" at the", " in in", " The", " in THE", " boot the", " there the", " ass", " a-the"])
+def test_behind_a_word_that_may_not_end_few_tokens_are_asked_about(text: str) -> None:
+    """What is left out at once is what would be refused one by one."""
+    letters = [letter.encode() for letter in "abcdefghijklmnopqrstuvwxyzTHE éж鞋"]
+    pieces = [
+        b"",
+        *(bytes([byte]) for byte in range(1, 256)),
+        *letters,
+        *(f" w{n}".encode() for n in range(500)),
+        b"re",
+        b"atre",
+        b" the",
+        b"!",
+    ]
+    spelling = Spelling(pieces, END)
+    known = Vocabulary(words_in(["the theatre there is at a river, in boot assume ass w inner"]))
+    masks = [Signs(), Banned(BlockedWords(["the", "ass"])), KnownWords(known, (), ["the", "ass"])]
+    prefix = Prefix(spelling)
+    for byte in text.encode():
+        prefix = prefix.then(byte)
+    left = joined(masks, prefix)
+    assert left is not None
+    chosen = {token for token in range(len(spelling)) if left[token]}
+    accepted = {token for token in range(len(spelling)) if all(mask.accepts(prefix, token) for mask in masks)}
+    assert accepted <= chosen
+    assert {pieces[token] for token in accepted} & {b"atre", b"u", b"n"}
+    assert len(chosen) < 200
+
+
+def test_a_word_is_said_again_at_once_where_it_is_meant() -> None:
+    """In a name, and where known texts or the item say it so."""
+    pieces = [b"", b" Duran", b" go", b" great", b" is", b",", b"ing", b"<", b">", b"."]
+    spelling = Spelling(pieces, END, opens=7, closes=8)
+
+    def written(tokens: list[int], doubled: set[str] | None = None) -> list[int]:
+        """What may follow."""
+        masks, prefix = [Signs(doubled or ())], Prefix(spelling)
+        for token in tokens:
+            assert everything_allowed(masks, prefix)[token]
+            prefix = prefix.then(token)
+        return np.flatnonzero(everything_allowed(masks, prefix)).tolist()
+
+    assert set(range(1, 6)) - set(written([1])) == {1}
+    assert written([2, 2]) == [6], "nothing but what makes another word of it"
+    assert 4 in written([2, 2], {"go"})
+    assert 1 in written([1], {"duran"})
+    for word in (1, 2):
+        name = [7, word, word, 8]
+        assert {END, 3, 4, 5, 9} <= set(written(name)), "a name is written as it is, and the text goes on"
+        assert {3, 4} <= set(written([*name, 5]))
+        assert 4 in written([3, 7, 3, 8])
+    texts = ["bye bye", "great great boots", *["great boots"] * 200, "a a, b b"]
+    assert doubled_words(texts, 0.01) == {"bye", "a", "b"}
+    assert doubled_words(["Duran\n duran; go, go 5 5"]) == {"duran"}
 
 
 def test_nothing_but_an_end_stands_behind_the_last_word_that_fits() -> None:

@@ -13,6 +13,7 @@ from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.text.constraints import MOST_TYPED, Constraint, contradiction, meets, understand, why_nothing
 from m6rec.text.cues import Cues, built_in_cues, telling
 from m6rec.text.field_names import FieldNames
+from m6rec.text.template import built_in
 from m6rec.text.word_spans import Span
 
 
@@ -166,6 +167,13 @@ def test_items_that_meet_constraints_and_why_none_do() -> None:
         "no item has year >= 1980 and"
     )
     assert why_nothing(FILMS, understand("no horror", NAMES["films"]).constraints) == ""
+    chinese = built_in("zh")
+    typed = understand("only horror from the 1980s", NAMES["films"]).constraints
+    assert why_nothing(FILMS, typed, template=chinese).startswith("没有同时满足年份至少1980、")
+    typed = understand("only comedies, no comedies", NAMES["films"]).constraints
+    assert why_nothing(FILMS, typed, template=chinese) == "要求类型为Comedy，同时又要求不为Comedy"
+    apart = [Constraint("size", "in", ("1 to 5", "Back to Black")), Constraint("size", "not in", ("1 to 5", "Back to Black"))]
+    assert contradiction(apart) == "size is asked to be 1 to 5 or Back to Black and not to be that"
 
 
 def test_bad_input() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from m6rec.base.errors import ConfigError, DataError
 from m6rec.data.dataset import Table, Vocabulary
 from m6rec.data.fields import FieldType
-from m6rec.text.template import Bands, built_in
+from m6rec.text.template import Bands, built_in, filled
 from m6rec.text.wording import Wording, band, plain_number
 
 ITEM_FIELDS = {
@@ -40,6 +40,16 @@ def test_chinese() -> None:
     assert Wording("zh").item(item, ITEM_FIELDS) == "类别靴子；防水登山靴；品牌某牌；价格60-80；标签新品、热卖"
     assert Wording("zh").profile(PERSON) == "男，25-34岁，engineer，喜欢sci-fi"
     assert Wording("zh").profile({"年龄": 70}) == "65岁以上"
+
+
+def test_words_of_two_values_stay_two_words_where_a_template_has_nothing_between_them() -> None:
+    fields = {"category": FieldType.CATEGORY, "plug": FieldType.CATEGORY, "volts": FieldType.NUMBER, "labels": FieldType.TAGS}
+    said = Wording("zh").item({"category": "boots", "plug": "EU", "volts": 230, "labels": ["warm", "dry"]}, fields)
+    assert said == "类别boots；plug EU；volts 230；labels warm、dry"
+    assert Wording("zh").item({"plug": "欧标", "labels": ["(new)"]}, fields) == "plug欧标；labels(new)"
+    assert filled("{a}{b}, {a}{c}USB{b}", {"a": "größe", "b": "5", "c": "靴"}) == "größe 5, größe靴USB5"
+    assert filled("{a}{b}", {"a": "ทดสอบ", "b": "боты"}) == "ทดสอบботы"
+    assert filled("{a}{b}", {"a": "한국", "b": "{a}"}) == "한국{a}"
 
 
 def test_same_entities_and_types_in_both_languages() -> None:

@@ -21,6 +21,7 @@ from m6rec.language_model.speaking import WriterSpeaker
 from m6rec.recommender import Recommender
 from m6rec.serving.engine.how_to_write import DRAFTS, HowToWrite
 from m6rec.tasks.drafts import least_words
+from m6rec.tasks.known_words import KnownWords
 from m6rec.tasks.write import VALIDATION, Write, WriteBatch
 from m6rec.tasks.write_part import WriteRequest
 from m6rec.tasks.write_sources import Known
@@ -118,6 +119,12 @@ def test_writing_is_the_same_twice_and_keeps_to_what_was_asked(rec: Recommender)
     assert rec.write("search", "u02").kind == "search"
     streamed = "".join(rec.write_stream("search", "u02", decoding="greedy"))
     assert streamed.strip() == rec.write("search", "u02", decoding="greedy").text
+
+
+def test_of_a_banned_phrase_each_word_may_be_written(rec: Recommender) -> None:
+    ask = HowToWrite(banned=["of the", "Boots ", "well-known", "the"])
+    known = next(mask for mask in rec.engine._masks("reason", "i01", None, ask, {}) if isinstance(mask, KnownWords))
+    assert known.banned == {"boots", "the"}
 
 
 def test_a_stream_of_somebody_unknown_is_refused_at_the_call(rec: Recommender) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import polars as pl
 
-from m6rec.base.arguments import a_path, a_text, list_of_texts, refused
+from m6rec.base.arguments import a_flag, a_path, a_text, list_of_texts, refused
 from m6rec.base.contracts import Scored
 from m6rec.base.errors import CheckpointError, DataError, UsageError
 from m6rec.config import M6RecConfig, load_config
@@ -56,7 +56,7 @@ class Recommender(AnswersInWords):
         else:
             path, settings = a_path("config", config), list_of_texts("settings", settings, "give a list like ['train.epochs=5']")
             settled, source, folder = load_config(path, list(settings)), path.parent, default_folder(path)
-        folder = folder if run is None else a_path("run", run)
+        folder, progress = folder if run is None else a_path("run", run), a_flag("progress", progress)
         from m6rec.training.pipeline import train  # loading a model must not wait for what only training needs
 
         train(settled, source, folder, progress=progress)

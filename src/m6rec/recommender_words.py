@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, overload
 
-from m6rec.base.arguments import refused
+from m6rec.base.arguments import a_flag, refused
 from m6rec.base.written import Written
 from m6rec.data.row_splits import NAMES as PARTS
 from m6rec.evaluation.conversed import Conversed
@@ -124,14 +124,18 @@ class AnswersInWords(AnswersUnseen):
         *,
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
+        language: str = "en",
     ) -> str:
         """Why `recommend` has nothing to answer to what was typed: constraints that exclude each other, or that no item meets, or none that
         `where` and the scenario leave; "" where some do.
 
+        Args:
+            language: of the words, "en", "zh", or another that has a file in text/templates.
+
         Raises:
-            UsageError: an unknown field or scenario, a text that is too long.
+            UsageError: an unknown field, scenario or language, a text that is too long.
         """
-        return self.engine.why_empty(text, profile, scenario=scenario, where=where)
+        return self.engine.why_empty(text, profile, scenario=scenario, where=where, language=language)
 
     def explain_overall(
         self,
@@ -296,6 +300,7 @@ class AnswersInWords(AnswersUnseen):
         """
         if not isinstance(manner, Manner):
             raise refused("manner", manner, "give a m6rec.serving.conversation.written.Manner")
+        stream = a_flag("stream", stream)
         talker, person = self._talk(config), Person(user, scenario)
         return talker.stream(messages, person, manner) if stream else talker.chat(messages, person, manner)
 

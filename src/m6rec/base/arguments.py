@@ -6,6 +6,7 @@ A number may be one of numpy's. A list may be whatever can be gone through and i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from os import PathLike
@@ -13,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from m6rec.base.errors import UsageError, shown
+
+CONTROLS = r"\x00-\x1f\x7f-\x9f"  # inside [] of a regular expression: what no id and no name holds
+NO_CONTROLS = "an id or a name is text without control characters (no line break, tab, NUL or escape); take them out"
+NUMPY_FLAGS = (("numpy", "bool"), ("numpy", "bool_"))  # without loading it
+_CONTROL = re.compile(f"[{CONTROLS}]")
 
 
 def whole_number(name: str, value: Any, told: str, least: int = 0, most: int | None = None) -> int:
@@ -33,6 +39,13 @@ def real_number(name: str, value: Any, told: str, *, above: float = -math.inf, m
     if not math.isfinite(found) or not above < found <= most:
         raise refused(name, value, told)
     return found
+
+
+def a_flag(name: str, value: Any) -> bool:
+    """True or False; nothing that merely counts as one of them ("no" would count as true). numpy's too."""
+    if not isinstance(value, bool) and (type(value).__module__, type(value).__name__) not in NUMPY_FLAGS:
+        raise refused(name, value, "say True or False")
+    return bool(value)
 
 
 def a_text(name: str, value: Any, told: str) -> str:
@@ -76,6 +89,13 @@ def an_id(name: str, value: Any) -> None:
     """Raises UsageError for what can be no id. Ids that are found need no look: this is for the message about one that is not."""
     if not isinstance(value, str | Real):
         raise refused(name, value, "give one id, a text")
+    if has_controls(value):
+        raise refused(name, value, NO_CONTROLS)
+
+
+def has_controls(value: Any) -> bool:
+    """Whether a text holds a character that would end a line, a cell or a text, or that a terminal obeys."""
+    return isinstance(value, str) and _CONTROL.search(value) is not None
 
 
 def a_path(name: str, value: Any) -> Path:

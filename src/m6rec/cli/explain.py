@@ -100,8 +100,10 @@ def show(found: Explanation, language: str) -> None:
 
 
 def shortened(found: Explanation) -> list[Any]:
-    """The evidence that moved the score most, in either direction."""
-    kept = sorted(found.evidence, key=lambda one: -abs(one.lift))[:MOST_LINES]
+    """What the reason names, and the evidence that moved the score most, in either direction."""
+    named = [one for one in found.evidence if one.what in found.named]
+    others = sorted((one for one in found.evidence if one not in named), key=lambda one: -abs(one.lift))
+    kept = [*named, *others[: max(MOST_LINES - len(named), 0)]]
     return [one for one in found.evidence if one in kept]
 
 

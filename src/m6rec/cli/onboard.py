@@ -74,7 +74,7 @@ def _refined(form: Form, person: Person, talk: _Talk, k: int, language: str) -> 
 
     while True:
         answers = form.answer(person, k)
-        talk.show(answers, form.why_empty(person) if not answers else "")
+        talk.show(answers, form.why_empty(person, language) if not answers else "")
         while True:
             talk.say("refine")
             told = talk.read(talk.words["prompt"])
@@ -120,7 +120,7 @@ class _Talk:
         if question.values and len(", ".join(question.values)) <= MOST_ON_A_LINE:
             return self.read(self.words["field"].format(name=question.name, values=", ".join(question.values)))
         if question.values:  # a list of its own, in columns
-            self.line(f"{question.name}:")
+            self.line(self.words["free"].format(name=question.name).rstrip())
             for row in in_columns(question.values):
                 self.line(f"  {row}")
         return self.read(self.words["free"].format(name=question.name))
@@ -135,7 +135,7 @@ class _Talk:
 
     def show(self, answers: list[Scored], why: str) -> None:
         if not answers:
-            self.say("nothing", why=f": {why}" if why else "")
+            self.say("nothing", why=self.words["why"].format(why=why) if why else "")
             return
         self.say("list")
         for line in columns(

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from m6rec.base.arguments import NO_CONTROLS, has_controls
 from m6rec.base.configuration import Config
-from m6rec.base.errors import nearest
+from m6rec.base.errors import nearest, shown
 from m6rec.data.columns import Columns
 
 FieldTypeName = Literal["text", "category", "tags", "number", "id", "vector"]
@@ -168,6 +169,14 @@ class ScenariosConfig(Config):
         default_factory=list,
         description="Scenarios that the data has no rows of yet: asked there, tasks answer from what the scenarios share.",
     )
+
+    @field_validator("later")
+    @classmethod
+    def _names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not name.strip() or has_controls(name):
+                raise ValueError(f"{shown(name)} is no name of a scenario; {NO_CONTROLS}" if name.strip() else "a scenario needs a name")
+        return value
 
 
 class SplitConfig(Config):

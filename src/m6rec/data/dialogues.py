@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from m6rec.base.arguments import NO_CONTROLS, has_controls
 from m6rec.base.errors import DataError, nearest
 from m6rec.data.account import Account
 from m6rec.data.columns import Columns
@@ -199,7 +200,7 @@ def _dialogue(value: Any, place: str) -> list[dict[str, Any]]:
     if part is not None and str(part).lower() not in PARTS:
         raise DataError(f"{place}: split is {shown(part)}; allowed are train, validation and test")
     facts = {
-        ID: str(value[ID]),
+        ID: _text(str(value[ID]), f"{place}: {ID}"),
         Columns.USER: _text(value.get(Columns.USER), f"{place}: user_id"),
         Columns.LANG: _text(value.get(Columns.LANG), f"{place}: lang"),
         Columns.TIME: _seconds(value.get(Columns.TIME), place),
@@ -229,6 +230,8 @@ def _message(message: Any, place: str) -> dict[str, Any]:
 
 
 def _text(value: Any, what: str) -> str | None:
+    if has_controls(value):
+        raise DataError(f"{what} is {shown(value)}; {NO_CONTROLS}")
     if value is None or isinstance(value, str | int):
         return None if value is None or value == "" else str(value)
     raise DataError(f"{what} is {shown(value)}, not a text")

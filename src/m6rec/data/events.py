@@ -14,7 +14,7 @@ from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, ScenariosConfig
 from m6rec.data.exposure_columns import CONTEXT, LABEL, Wanted, exposure_columns, require_columns
 from m6rec.data.readers import read_table, table_stem
-from m6rec.data.schema import SCHEMAS, canonical, ids, no_column, numbers, orders, words
+from m6rec.data.schema import SCHEMAS, canonical, ids, names, no_column, numbers, orders
 from m6rec.data.times import future_error, future_rows, spoken, to_seconds
 
 LIKELY_TIME = re.compile(r"time|date|stamp|(^|_)ts$|when|day", re.IGNORECASE)  # names worth suggesting
@@ -111,7 +111,7 @@ def _typed(
         columns[Columns.ORDER] = orders(frame[Columns.ORDER], file)
     for name in (Columns.SCENARIO, Columns.ACTION):
         if name in frame.columns:
-            columns[name] = words(frame[name], file)
+            columns[name] = names(frame[name], file)
     if Columns.VALUE in frame.columns:
         columns[Columns.VALUE] = numbers(frame[Columns.VALUE], file)
     columns |= outcomes

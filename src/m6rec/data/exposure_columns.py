@@ -15,7 +15,7 @@ from m6rec.base.errors import DataError, nearest
 from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, FieldsConfig
 from m6rec.data.fields import FieldType
-from m6rec.data.schema import MISSING_NUMBERS, canonical, ids, more, numbers, shown, words
+from m6rec.data.schema import MISSING_NUMBERS, canonical, id_values, more, numbers, shown, words
 from m6rec.data.tables import field_column
 
 LABEL, CONTEXT = "label:", "context:"
@@ -73,7 +73,7 @@ def exposure_columns(frame: pl.DataFrame, file: str, wanted: Wanted, data: DataC
     if Columns.PROPENSITY in renamed.columns:
         columns[Columns.PROPENSITY] = _propensities(renamed[Columns.PROPENSITY], file)
     if Columns.LIST in renamed.columns:
-        columns[Columns.LIST] = ids(renamed[Columns.LIST], file)
+        columns[Columns.LIST] = id_values(renamed[Columns.LIST], file)
     if Columns.SPLIT in renamed.columns:
         columns[Columns.SPLIT] = part_codes(renamed[Columns.SPLIT], file)
     return columns

@@ -14,7 +14,7 @@ from m6rec.data.config import DataConfig, ScenariosConfig
 from m6rec.data.exposure_columns import CONTEXT, LABEL, ROW_COLUMNS, Wanted, exposure_columns, require_columns
 from m6rec.data.labels import read_labels
 from m6rec.data.readers import read_table, table_stem
-from m6rec.data.schema import canonical, ids, orders, words
+from m6rec.data.schema import canonical, ids, names, orders
 from m6rec.data.times import future_error, future_rows, spoken, to_seconds
 
 PLAIN_ACTION = "event"  # what events are called beside those of outcomes, where they have no action of their own
@@ -141,7 +141,7 @@ def _scenario(frame: pl.DataFrame, scenarios: ScenariosConfig, file: str, severa
     """The configured column, else 'scenario', else (with several files, by_file) the file's name; None without any."""
     for name in (scenarios.column, Columns.SCENARIO):
         if name is not None and name in frame.columns:
-            return words(frame[name], file).alias(Columns.SCENARIO)
+            return names(frame[name], file).alias(Columns.SCENARIO)
     if several and scenarios.by_file:
         return pl.Series(Columns.SCENARIO, [table_stem(Path(file))] * frame.height)
     return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from m6rec.base.arguments import CONTROLS, NO_CONTROLS
 from m6rec.base.errors import SHOWN as SHOWN
 from m6rec.base.errors import DataError, nearest
 from m6rec.base.errors import shown as shown
@@ -79,7 +80,31 @@ def no_column(frame: pl.DataFrame, column: str, source: str, purpose: str) -> Da
 
 
 def ids(series: pl.Series, source: str) -> pl.Series:
-    """External ids as pl.String; blank, "NaN" and NaN are null; 7 and 7.0 are both "7" (a missing value turns integers to floats).
+    """External ids of users and items as pl.String, as `id_values` reads them.
+
+    Raises:
+        DataError: the column holds lists, objects or times, or an id has a control character.
+    """
+    return without_controls(id_values(series, source), source)
+
+
+def names(series: pl.Series, source: str) -> pl.Series:
+    """Names of scenarios and actions as pl.String, as `words` reads them. Raises DataError as `ids` does."""
+    return without_controls(words(series, source), source)
+
+
+def without_controls(series: pl.Series, source: str) -> pl.Series:
+    """The same, if nothing in it holds a control character. Raises DataError, naming the first row."""
+    if series.dtype == pl.String:
+        wrong = series.str.contains(f"[{CONTROLS}]").fill_null(False)
+        if wrong.any():
+            row = int(wrong.arg_true()[0])
+            raise DataError(f"{source}: row {row + 1}: {series.name} is {shown(series[row])}{more(wrong)}; {NO_CONTROLS}")
+    return series
+
+
+def id_values(series: pl.Series, source: str) -> pl.Series:
+    """Values as pl.String; blank, "NaN" and NaN are null; 7 and 7.0 are both "7" (a missing value turns integers to floats).
 
     Raises:
         DataError: the column holds lists, objects or times.
@@ -139,7 +164,7 @@ def words(series: pl.Series, source: str) -> pl.Series:
         return text.set(text == "", None)
     if series.dtype.is_temporal():
         return series.cast(pl.String)
-    return ids(series, source)
+    return id_values(series, source)
 
 
 def _refuse(series: pl.Series, wrong: pl.Series, source: str, wanted: str) -> None:

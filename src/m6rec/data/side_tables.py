@@ -14,7 +14,7 @@ from m6rec.data.config import DataConfig
 from m6rec.data.dataset import Table
 from m6rec.data.exposure_columns import label_column, part_codes
 from m6rec.data.readers import FILES_READ, file_kind, read_table, require_file, table_stem
-from m6rec.data.schema import SCHEMAS, canonical, ids, words
+from m6rec.data.schema import SCHEMAS, canonical, id_values, ids, words
 from m6rec.data.times import to_seconds
 
 
@@ -89,7 +89,7 @@ def read_relations(data: DataConfig, folder: Path, *, account: Account) -> pl.Da
     frame = read_table(folder / data.relations, separator=data.separator, encoding=data.encoding)
     account.add("relations read", frame.height, data.relations)
     frame = canonical(frame, "relations", data.columns, data.relations)
-    typed = pl.DataFrame([ids(frame[name], data.relations) for name in SCHEMAS["relations"].required])
+    typed = pl.DataFrame([id_values(frame[name], data.relations) for name in SCHEMAS["relations"].required])
     complete = typed.drop_nulls()
     account.add("relations dropped", typed.height - complete.height, f"{data.relations}: no head, relation or tail")
     distinct = complete.unique(maintain_order=True, keep="first")

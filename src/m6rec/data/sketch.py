@@ -30,7 +30,7 @@ from m6rec.data.roles import (
     tokens,
 )
 from m6rec.data.sampling import FileSample
-from m6rec.data.schema import ids, numbers
+from m6rec.data.schema import id_values, numbers
 from m6rec.data.time_roles import is_property, time_roles
 from m6rec.data.times import to_seconds
 
@@ -64,7 +64,7 @@ class Sketch:
         return self.sample.frame
 
     def ids(self, column: str) -> pl.Series:
-        return ids(self.frame[column], self.name)
+        return id_values(self.frame[column], self.name)
 
 
 def sketch(sample: FileSample, *, now: float | None = None) -> Sketch:

@@ -8,7 +8,7 @@ from m6rec.base.errors import DataError
 from m6rec.data.account import Account
 from m6rec.data.dataset import Table, Vocabulary
 from m6rec.data.fields import FieldType
-from m6rec.data.schema import ids, more, no_column, numbers, shown, words
+from m6rec.data.schema import id_values, ids, more, no_column, numbers, shown, words
 
 TAG_SEPARATORS = ("|", ";", ",")
 DTYPES: dict[FieldType, pl.DataType] = {
@@ -72,7 +72,7 @@ def field_column(series: pl.Series, kind: FieldType, source: str, tags_separator
         return vectors(series, source)
     if isinstance(series.dtype, (pl.List, pl.Array)) and kind == FieldType.TEXT:  # paragraphs
         return words(tags(series, source, tags_separator).list.join(" "), source)
-    return ids(series, source) if kind == FieldType.ID else words(series, source)
+    return id_values(series, source) if kind == FieldType.ID else words(series, source)
 
 
 def empty_column(name: str, kind: FieldType, rows: int) -> pl.Series:

@@ -32,7 +32,7 @@ from m6rec.explanation.judged_gradients import judged_attributions
 from m6rec.explanation.lexicon import Lexicon
 from m6rec.explanation.question import EVENT, PROFILE, TYPED, WORD, parts_of
 from m6rec.explanation.reason_words import counterfactual_words, dropping_words, ruled_out_words
-from m6rec.explanation.reasons import LEAST_PRIOR, Worded, Writer, by_template, by_writer, told_of
+from m6rec.explanation.reasons import LEAST_PRIOR, Worded, Writer, by_template, by_writer, named_in, told_of
 from m6rec.explanation.subject import Subject
 
 MOST_CITED = 3  # events that a sentence names
@@ -52,6 +52,7 @@ class Explanation:
     without    what would have been without the events cited; None where none is
     dropping   the smallest set of events without which it leaves the list of `k`; None where it is not in it, or no small set takes it out
     ruled_out  limits in what was typed that the item does not meet ("price < 5"): they keep it out of the list whatever its score
+    named      `what` of the evidence that the reason names: events, words, values
     said       `ruled_out`, `without` and `dropping` in words      dropped  claims taken out of the reason, as they were not true
     written    whether a write task worded the reason, and no template
     attributions  integrated gradients of the items of the history where they were asked for, id -> part of the score
@@ -74,6 +75,7 @@ class Explanation:
     dropping: Counterfactual | None = None
     ruled_out: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     written: bool = False
     attributions: dict[str, float] = field(default_factory=dict)
@@ -117,12 +119,14 @@ def explain(
     evidence += priors_of(priors, LEAST_PRIOR, language)
     cited, drops = greedy_events(subject.score, question, MOST_CITED, LEAST_CITED)
     worded = Worded("", tuple(cited))
+    named: tuple[str, ...] = ()
     if lexicon is not None:
         facts = told_of(subject, evidence, cited, values, priors)
         worded = by_template(subject, lexicon, facts, language) if writer is None else by_writer(subject, lexicon, facts, language, writer)
         if worded.cited != tuple(cited):
             cited = list(worded.cited)
             drops = [float((subject.score(question.whole) - subject.score(question.without_items(cited)))[0])] if cited else []
+        named = named_in(worded, facts, evidence, [ids[one] for one in cited])
     without = dropping = None
     if counterfactuals:
         without = _without(subject, cited) if cited else None
@@ -147,8 +151,9 @@ def explain(
         cited_drop=drops[-1] if drops else 0.0,
         without=without,
         dropping=dropping,
-        ruled_out=subject.ruled_out,
+        ruled_out=tuple(map(str, subject.ruled_out)),
         said=tuple(said),
+        named=named,
         dropped=worded.dropped,
         written=worded.written,
         **(_gradients(subject) if gradients else {}),

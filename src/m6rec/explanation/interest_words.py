@@ -8,6 +8,7 @@ from typing import Any
 
 from m6rec.explanation.interests import CLUSTERS, Interest, Profile, Support
 from m6rec.explanation.phrases import ProfileWords, language_of
+from m6rec.text.template import filled
 
 STRONG, CLEAR = math.log(2.0), math.log(1.25)  # lift; strong also needs a share that is felt
 FELT = 0.15
@@ -56,10 +57,11 @@ def _event(support: Support, words: ProfileWords) -> str:
     action = support.action or ""
     verb = words.verbs.get(action, action)
     if support.time is None:
-        return words.off.format(verb=verb, title=support.title)
+        return filled(words.off, {"verb": verb, "title": support.title})
     day = datetime.fromtimestamp(support.time, UTC)
     month = words.months[day.month - 1] if words.months else str(day.month)
-    return words.on.format(verb=verb, title=support.title, date=words.date.format(day=day.day, month=month, year=day.year))
+    date = words.date.format(day=day.day, month=month, year=day.year)
+    return filled(words.on, {"verb": verb, "title": support.title, "date": date})
 
 
 def _joined(value: Any, join: str) -> str:

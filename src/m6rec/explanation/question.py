@@ -86,6 +86,10 @@ def _words(question: Question) -> list[Part]:
 
 
 def _fields(question: Question) -> list[Part]:
+    """Every field of a described person; words about them are one thing."""
+    if isinstance(question.profile, str) and question.profile.strip():
+        words = " ".join(question.profile.split())
+        return [Part(PROFILE, words, words, question.asked(question.text, None))]
     if not isinstance(question.profile, Mapping):
         return []
     parts = []

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from m6rec.data.dataset import FieldType, Table
 from m6rec.explanation.item_values import values_of
 from m6rec.explanation.phrases import ReasonWords, language_of
-from m6rec.text.template import built_in
+from m6rec.text.field_constraints import Constraint
+from m6rec.text.limit_words import limit_words
+from m6rec.text.template import base_template, built_in, filled, packaged
 
 MOST_SHARED = 3
 LONGEST_TITLE = 80
@@ -57,7 +59,7 @@ def shared_values(items: Table, item: int, other: int, worth: dict[tuple[str, st
 
 def reason(told: Told, language: str = "en") -> str:
     """One to three sentences. Raises UsageError: a language without a file."""
-    words, names = language_of(language).reason, built_in(language).names if language in ("en", "zh") else {}
+    words, names = language_of(language).reason, built_in(language).names if language in packaged() else {}
     found = []
     if told.events:
         found.append(_of_events(told, words, names))
@@ -84,17 +86,17 @@ def dropping_words(titles: Sequence[str], language: str = "en") -> str:
     return words.drops.format(titles=_listed([_quoted(title, words) for title in titles], words))
 
 
-def ruled_out_words(limits: Sequence[str], language: str = "en") -> str:
+def ruled_out_words(limits: Sequence[Constraint], language: str = "en") -> str:
     """What was typed keeps the item out of the list."""
-    words = language_of(language).reason
-    return words.ruled_out.format(limits=_listed(list(limits), words))
+    words, template = language_of(language).reason, base_template(language)
+    return words.ruled_out.format(limits=_listed([limit_words(limit, template) for limit in limits], words))
 
 
 def _of_events(told: Told, words: ReasonWords, names: dict[str, str]) -> str:
     by_verb: dict[str, list[Cited]] = {}
     for one in told.events:
         by_verb.setdefault(words.verbs.get(one.action.casefold(), words.verbs.get("", "")), []).append(one)
-    did = [words.did.format(verb=verb, titles=_titles(some, words)) for verb, some in by_verb.items()]
+    did = [filled(words.did, {"verb": verb, "titles": _titles(some, words)}) for verb, some in by_verb.items()]
     said = words.events.format(did=words.did_also.join(did))
     why = []
     shared = next((one.shared for one in told.events if one.shared), ())[:MOST_SHARED]
@@ -141,7 +143,9 @@ def _fields(pairs: Sequence[tuple[str, str]], words: ReasonWords, names: dict[st
     for field, value in pairs:
         values.setdefault(field, []).append(shortened(value))
     said = [
-        words.field.format(name=names.get(field, field.replace("_", " ")), value=words.separator.join(some))
+        words.separator.join(some)
+        if not field
+        else filled(words.field, {"name": names.get(field, field.replace("_", " ")), "value": words.separator.join(some)})
         for field, some in values.items()
     ]
     return _listed(said, words)

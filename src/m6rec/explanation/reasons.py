@@ -12,14 +12,14 @@ import numpy as np
 
 from m6rec.data.dataset import FieldType
 from m6rec.explanation.claims import Facts, check, facts_of, named_rows
-from m6rec.explanation.evidence import LEAST_LIFT, Evidence
+from m6rec.explanation.evidence import LEAST_LIFT, VALUE, Evidence
 from m6rec.explanation.item_values import ItemValue
 from m6rec.explanation.lexicon import Lexicon
-from m6rec.explanation.question import PROFILE, WORD
-from m6rec.explanation.reason_words import Cited, Told, reason, shared_values
+from m6rec.explanation.question import EVENT, PROFILE, WORD
+from m6rec.explanation.reason_words import Cited, Told, reason, shared_values, shortened
 from m6rec.explanation.subject import Subject
 from m6rec.tasks.prior import GRAPH_PARTS, TEXT_PART
-from m6rec.text.words import normalise
+from m6rec.text.words import normalise, units
 
 LEAST_SAID = 0.1  # share of the lifts of its kind from which a word, a field or a value is said
 MOST_SAID = 3
@@ -55,7 +55,7 @@ def told_of(
     return Told(
         events=tuple(_cited(subject, one, worth, priors) for one in cited),
         typed=tuple(one.what for one in _said(evidence, WORD)),
-        person=tuple((one.what.partition("=")[0], one.what.partition("=")[2]) for one in _said(evidence, PROFILE) if "=" in one.what),
+        person=tuple(_person(one.what, subject) for one in _said(evidence, PROFILE)),
         values=tuple(sorted(worth, key=lambda pair: -worth[pair])[:MOST_SAID]),
     )
 
@@ -99,6 +99,29 @@ def _said(evidence: Sequence[Evidence], kind: str) -> list[Evidence]:
     mine = [one for one in evidence if one.kind == kind and one.lift > LEAST_LIFT]
     total = sum(one.lift for one in mine)
     return [one for one in mine if one.lift >= LEAST_SAID * total][:MOST_SAID]
+
+
+def named_in(worded: Worded, told: Told, evidence: Sequence[Evidence], cited: Sequence[str]) -> tuple[str, ...]:
+    """`what` of the evidence that a reason names: the events cited (ids), and of the words and values that it was worded from those that stand in it; of
+    a written one, of all."""
+    said = f" {' '.join(units(worded.text))} "
+    known = {f"{field}={value}" if field else value for field, value in (*told.person, *told.values)}
+    known |= {*told.typed, *(f"{field}={value}" for one in told.events for field, value in one.shared)}
+
+    def stands(one: Evidence) -> bool:
+        words = units(shortened(one.what.partition("=")[2] or one.what))
+        return (worded.written or one.what in known) and bool(words) and f" {' '.join(words)} " in said
+
+    kinds = (WORD, PROFILE, VALUE)
+    return tuple(one.what for one in evidence if (one.what in cited if one.kind == EVENT else one.kind in kinds and stands(one)))
+
+
+def _person(what: str, subject: Subject) -> tuple[str, str]:
+    """(field, value) of evidence about the reader; ("", words) where words describe them."""
+    if isinstance(subject.question.profile, str):
+        return "", what
+    field, _, value = what.partition("=")
+    return field, value
 
 
 def _cited(subject: Subject, other: int, worth: dict[tuple[str, str], float], priors: dict[str, float]) -> Cited:

@@ -19,6 +19,7 @@ from m6rec.explanation.question import Question
 from m6rec.tasks.choose_mixture import ChooseMixture
 from m6rec.tasks.item_encoder import Contents
 from m6rec.tasks.served_model import ServedModel
+from m6rec.text.field_constraints import Constraint
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Subject:
     places  the item's place in the answer to each of several requests
     judged  how a task on candidates is asked; None: a choose task
     nothing_said  the context of a request that says nothing; None where the task reads none
-    ruled_out  limits in what was typed that the item does not meet, in words
+    ruled_out  limits in what was typed that the item does not meet
     actions names of the codes of the events' actions; empty where those of the events are not known
     """
 
@@ -44,7 +45,7 @@ class Subject:
     context: tuple[tuple[str, str, float], ...] = ()
     exclude: bool = True
     nothing_said: Contents | None = None
-    ruled_out: tuple[str, ...] = ()
+    ruled_out: tuple[Constraint, ...] = ()
 
     @property
     def items(self) -> Table:

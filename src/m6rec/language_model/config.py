@@ -139,10 +139,11 @@ class ModelConfig(Config):
     def _bare_word(cls, adapt: Any) -> Any:
         return {"way": adapt} if isinstance(adapt, str) else adapt
 
-    @field_validator("backbone")
+    @field_validator("backbone", mode="before")
     @classmethod
-    def _known_kind(cls, backbone: str | None) -> str | None:
-        if backbone is not None and not (backbone.startswith("hf:") and backbone[3:].strip()):
+    def _known_kind(cls, backbone: Any) -> Any:
+        """What is no text is refused here too: YAML reads a bare `hf:` as a mapping."""
+        if backbone is not None and not (isinstance(backbone, str) and backbone.startswith("hf:") and backbone[3:].strip()):
             raise ValueError("write hf: and a folder or a name, for example hf:sentence-transformers/all-MiniLM-L6-v2")
         return backbone
 

@@ -15,6 +15,7 @@ _JOINS = ".,!?;:'’"  # signs that make one run of what stands on both sides wi
 _LETTERS = re.compile(rf"(?:(?![{SPACELESS}])[^\W\d_])+")
 _RUN = re.compile(rf"(?:(?![{SPACELESS}])[^\W_])+(?:[{_JOINS}](?:(?![{SPACELESS}])[^\W_])+)*")
 _LAST = re.compile(rf"(?:(?![{SPACELESS}])[^\W\d_])+\Z")
+_AGAIN = re.compile(r"(?<![^\W_])([^\W\d_]+)\s+\1\Z")
 _DIGIT = re.compile(r"\d")
 _BEFORE_NUMBER = " \t$€£¥￥"
 _STOPS = ".!?。！？"
@@ -64,9 +65,29 @@ class KnownWords:
         self.without = Vocabulary(word for word in without if word in words.words and word not in self.further.words)
         self.numbers = None if numbers is None else Vocabulary(numbers)
         self.bounds = tuple(bounds)
+        self.banned = frozenset(without)
+        self._onward: dict[str, np.ndarray] = {}
 
     def allowed(self, prefix: Prefix) -> np.ndarray | None:
-        return None
+        """Behind a word that other masks let nothing but a longer one follow (a banned one, one said again), what makes a known word of it, told at
+        once: few tokens do, and the rest would be asked about one by one."""
+        if prefix.opened >= 0 or prefix.cut:
+            return None
+        tail = prefix.text[-TAIL:].lower()
+        match = _LAST.search(tail)
+        if match is None or not (match[0] in self.banned or _AGAIN.search(tail)):
+            return None
+        known = self._onward.get(match[0])
+        if known is None:
+            pieces = prefix.spelling.pieces
+            known = np.fromiter((self._goes_on(match[0], piece) for piece in pieces), dtype=bool, count=len(pieces))
+            self._onward[match[0]] = known
+        return known
+
+    def _goes_on(self, run: str, piece: bytes) -> bool:
+        """Whether a token may follow a run that may not end yet; what begins with no letter is looked at when it is chosen."""
+        letters = _LETTERS.match(piece.decode("utf-8", errors="ignore").lower())
+        return letters is None or self._may_become(run + letters[0], False)
 
     def accepts(self, prefix: Prefix, token: int) -> bool:
         """Whether the words that this token completes are known, and the one it leaves open can become one that is."""
@@ -125,6 +146,19 @@ def never_last(texts: Iterable[str]) -> frozenset[str]:
             if match.end() == len(plain) or plain[match.end()] in _STOPS:
                 last.add(match[0])
     return frozenset(word for word, count in said.items() if count >= OFTEN and word not in last)
+
+
+def doubled_words(texts: Iterable[str], share: float = 0.0) -> frozenset[str]:
+    """Words in lower case that the texts say twice in a row ("bye bye"), of all the times that they say them at least this share."""
+    said, twice = Counter[str](), Counter[str]()
+    for text in texts:
+        plain, last = text.lower(), None
+        for match in _LETTERS.finditer(plain):
+            said[match[0]] += 1
+            if last is not None and last[0] == match[0] and plain[last.end() : match.start()].isspace():
+                twice[match[0]] += 1
+            last = match
+    return frozenset(word for word, count in twice.items() if count >= share * said[word])
 
 
 class Ends:

@@ -25,7 +25,7 @@ from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.choose import Choose
 from m6rec.tasks.choose_mixture import Profiles
 from m6rec.tasks.config import WriteConfig, WritingConfig
-from m6rec.tasks.known_words import Vocabulary, never_last, words_in
+from m6rec.tasks.known_words import Vocabulary, doubled_words, never_last, words_in
 from m6rec.tasks.text_reader import TextReader
 from m6rec.tasks.write import Write, WriteExamples, WriteSizes, without_end
 from m6rec.tasks.write_memory import AT_HAND, Memory
@@ -35,6 +35,7 @@ from m6rec.tasks.writing_masks import word_count
 from m6rec.text.similarity import similarity_vectors
 from m6rec.text.tokenizer import Tokenizer
 
+USUALLY_TWICE = 0.01  # of the times that a word is said, from which on it is said twice in a row ("bye bye") on purpose
 ENOUGH_TEXTS = 2_000  # that tell whether texts of a kind are one sentence
 
 
@@ -123,6 +124,11 @@ class WriteInputs:
     def never_last(self) -> frozenset[str]:
         """Words that end no sentence of the known texts."""
         return never_last(self._known_texts)
+
+    @cached_property
+    def doubled(self) -> frozenset[str]:
+        """Words that the known texts say twice in a row, and not by a slip; read when first asked for."""
+        return doubled_words(self._known_texts, USUALLY_TWICE)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

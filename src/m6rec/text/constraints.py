@@ -19,8 +19,9 @@ from itertools import pairwise
 from m6rec.base.errors import UsageError
 from m6rec.data.dataset import Table
 from m6rec.text.cues import Cues, built_in_cues, tokens
-from m6rec.text.field_constraints import Constraint, Operation, contradiction, meets, plain, why_nothing
+from m6rec.text.field_constraints import Constraint, Operation, meets, plain
 from m6rec.text.field_names import JOINING, FieldNames, Named
+from m6rec.text.limit_words import contradiction, why_nothing
 from m6rec.text.number_sets import NumberSet
 from m6rec.text.tokenizer import check_text
 from m6rec.text.typed_audience import audience_constraints

@@ -48,15 +48,27 @@ def meets(items: Table, constraints: Sequence[Constraint]) -> np.ndarray:
     return mask
 
 
-def contradiction(constraints: Sequence[Constraint]) -> str:
-    """One sentence on constraints that exclude each other whatever the catalogue holds; "" for none."""
+@dataclass(frozen=True)
+class Unmet:
+    """Why no item is left.
+
+    both      a field is asked to be something and not to be that (limits: the one that says what)     exclude   two bounds exclude each other
+    none      no item meets one limit      together  none meets these together; worded by `limit_words.unmet_words`
+    """
+
+    kind: Literal["both", "exclude", "none", "together"]
+    limits: tuple[Constraint, ...]
+
+
+def excluded(constraints: Sequence[Constraint]) -> Unmet | None:
+    """Constraints that exclude each other whatever the catalogue holds."""
     for field in dict.fromkeys(constraint.field for constraint in constraints):
         mine = [constraint for constraint in constraints if constraint.field == field]
         names = [set(c.value) for c in mine if c.op == "in" and isinstance(c.value, tuple)]
         against = {value for c in mine if c.op == "not in" and isinstance(c.value, tuple) for value in c.value}
         for wanted in names:
             if wanted <= against:
-                return f"{field} is asked to be {' or '.join(sorted(wanted))} and not to be that"
+                return Unmet("both", (Constraint(field, "in", tuple(sorted(wanted))),))
         lows = [c for c in mine if c.op in (">", ">=")]
         highs = [c for c in mine if c.op in ("<", "<=")]
         for low in lows:
@@ -64,36 +76,35 @@ def contradiction(constraints: Sequence[Constraint]) -> str:
                 assert isinstance(low.value, float)
                 assert isinstance(high.value, float)
                 if low.value > high.value or (low.value == high.value and (low.op, high.op) != (">=", "<=")):
-                    return f"{low} and {high} exclude each other"
+                    return Unmet("exclude", (low, high))
                 least, most = (low.value, -1 if low.op == ">=" else 1), (high.value, 1 if high.op == "<=" else -1)
                 if any(first <= least and most <= last for first, last in map(_ends, against)):
-                    return f"{field} is asked to be {stretch(least, most)} and not to be that"
-    return ""
+                    return Unmet("both", (Constraint(field, "in", (stretch(least, most),)),))
+    return None
 
 
-def why_nothing(items: Table, constraints: Sequence[Constraint], allowed: np.ndarray | None = None, among: str = "") -> str:
-    """Why no item is left: the contradiction, or the smallest part of the constraints that no item meets; "" where some items meet all.
+def unmet(items: Table, constraints: Sequence[Constraint], allowed: np.ndarray | None = None) -> Unmet | None:
+    """Constraints that exclude each other, or the smallest part of them that no item meets; None where some items meet all.
 
-    allowed: bool (N,), items that may be answered anyway; None: all.  among: says which those are.
+    allowed: bool (N,), items that may be answered anyway; None: all.
     """
-    of = f"no item {among} has" if among else "no item has"
-    said = contradiction(constraints)
-    if said:
-        return said
+    found = excluded(constraints)
+    if found is not None:
+        return found
     left = np.ones(len(items), dtype=bool) if allowed is None else allowed.copy()
     masks = [_met(items, constraint) for constraint in constraints]
     if not len(masks) or (left & np.logical_and.reduce(masks)).any():
-        return ""
+        return None
     for constraint, mask in zip(constraints, masks, strict=True):
         if not (left & mask).any():
-            return f"{of} {constraint}"
-    kept: list[int] = []
-    for number, mask in enumerate(masks):
+            return Unmet("none", (constraint,))
+    kept: list[Constraint] = []
+    for constraint, mask in zip(constraints, masks, strict=True):
         left &= mask
-        kept.append(number)
+        kept.append(constraint)
         if not left.any():
             break
-    return f"{of} " + " and ".join(str(constraints[number]) for number in kept) + " together"
+    return Unmet("together", tuple(kept))
 
 
 def plain(constraints: Sequence[Constraint]) -> list[Mapping[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import string
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, model_validator
@@ -15,8 +16,10 @@ from m6rec.base.configuration import Config
 from m6rec.base.errors import ConfigError, nearest
 from m6rec.data.fields import FieldType
 from m6rec.text.cues import Cues
+from m6rec.text.field_constraints import Operation
+from m6rec.text.words import written_apart
 
-NAME, VALUE = "name", "value"
+NAME, VALUE, FIELD = "name", "value", "field"
 
 
 class Bands(Config):
@@ -84,6 +87,35 @@ class Entity(Config):
     nothing: str = Field(default="", description="said when nothing is known")
 
 
+class Limits(Config):
+    """How limits that were typed are said, and why nothing meets them."""
+
+    signs: dict[Operation, str] = Field(description="one limit, by its sign; {field} as it is declared, {name} it is called by, {value}")
+    either: str = Field(description="between several values")
+    to: str = Field(description="between the ends of a stretch of numbers")
+    every: str = Field(description="between several limits")
+    both: str = Field(description="{field} or {name} is asked to be {value} and not to be it")
+    exclude: str = Field(description="the limits {first} and {second} exclude each other")
+    none: str = Field(description="no item meets {limits}, one")
+    together: str = Field(description="no item meets {limits}, several, together")
+    none_left: str = Field(description="as none, of the items that filters leave")
+    together_left: str = Field(description="as together, of the items that filters leave")
+    filters: str = Field(description="the filters leave nothing, whatever is typed")
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> Self:
+        several = (self.none, self.together, self.none_left, self.together_left)
+        sentences = [*((words, (FIELD, NAME, VALUE)) for words in (*self.signs.values(), self.both)), (self.exclude, ("first", "second"))]
+        for words, names in [*sentences, *((words, ("limits",)) for words in several)]:
+            for name in placeholders(words):
+                if name not in names:
+                    raise ValueError(f"unknown placeholder '{{{name}}}' in '{words}'; allowed: {', '.join(names)}")
+        missing = next((sign for sign in get_args(Operation) if sign not in self.signs), None)
+        if missing is not None:
+            raise ValueError(f"signs has no '{missing}'; those: {', '.join(get_args(Operation))}")
+        return self
+
+
 class Template(Config):
     """A whole template file."""
 
@@ -91,6 +123,9 @@ class Template(Config):
     entities: dict[str, Entity] = Field(default={}, description="item, profile, query, review, ...")
     names: dict[str, str] = Field(default={}, description="what a field is called in words; others: the field's name, _ read as a blank")
     missing: list[str] = Field(default=[], description="category and tag values that mean nothing is known; capitals make no difference")
+    limits: Limits = Field(
+        default_factory=lambda: english_limits(), description="how what was typed exactly is said; see text/limit_words.py"
+    )
     cues: Cues = Field(default_factory=Cues, description="cue words of typed text, beside the packaged ones; see text/cues/en.yaml")
     decimals: int = Field(default=2, ge=0, le=9, description="decimals of a number at most; zeros at the end are dropped")
 
@@ -107,6 +142,26 @@ def placeholders(words: str) -> list[str]:
     return [name for _, name, _, _ in parsed if name is not None]
 
 
+def filled(words: str, values: Mapping[str, str]) -> str:
+    """`words` with its placeholders replaced; values are never read as templates.
+
+    Where one placeholder follows another with nothing between, as in Chinese, words of a script with blanks stay two words.
+    """
+    said, last = "", ""
+    for before, name in _pieces(words):
+        value = values[name] if name is not None else ""
+        if last and not before and written_apart(last, value):
+            said += " "
+        said += before + value
+        last = value
+    return said
+
+
+@lru_cache(256)
+def _pieces(words: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((before, name) for before, name, _, _ in string.Formatter().parse(words))
+
+
 @cache
 def built_in(language: str) -> Template:
     """The template packaged for a language. Raises ConfigError for a language without one."""
@@ -121,6 +176,11 @@ def built_in(language: str) -> Template:
 def base_template(language: str) -> Template:
     """The packaged template of a language, the English one for a language that a user's own file adds."""
     return built_in(language if language in packaged() else "en")
+
+
+def english_limits() -> Limits:
+    """Those of a language that does not say them."""
+    return built_in("en").limits
 
 
 @cache

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import string
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from m6rec.base.errors import ConfigError, DataError, nearest
 from m6rec.data.dataset import Table
 from m6rec.data.fields import FieldType
 from m6rec.text.cues import Cues, cues_with
-from m6rec.text.template import NAME, VALUE, Bands, Entity, Part, load_template, placeholders
+from m6rec.text.template import NAME, VALUE, Bands, Entity, Part, filled, load_template, placeholders
 
 ROUND_STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 Words = list[str | None]  # one entry a row; None: not known
@@ -181,25 +180,17 @@ def band(value: float, bands: Bands, decimals: int = 2) -> str:
     place = bisect.bisect_right(edges, value)
     low = plain_number(edges[place - 1], decimals) if place else ""
     if place == len(edges):
-        return _replace(bands.above, {"low": low})
+        return filled(bands.above, {"low": low})
     if place == 0:
-        return _replace(bands.below, {"high": plain_number(edges[0], decimals)})
+        return filled(bands.below, {"high": plain_number(edges[0], decimals)})
     high = plain_number(edges[place] - 1 if bands.whole else edges[place], decimals)
-    return _replace(bands.between, {"low": low, "high": high})
-
-
-def _replace(words: str, values: Mapping[str, str]) -> str:
-    return "".join(before + (values[name] if name is not None else "") for before, name, _, _ in string.Formatter().parse(words))
+    return filled(bands.between, {"low": low, "high": high})
 
 
 def _fill(words: str, names: Sequence[str], columns: Sequence[Words]) -> Words:
-    """`words` with its placeholders replaced row by row; None where one of them is not known. Values are never read as templates."""
-    pieces = [(before, names.index(name) if name is not None else None) for before, name, _, _ in string.Formatter().parse(words)]
-    result: Words = []
-    for row in zip(*columns, strict=True):
-        known = all(value for value in row)
-        result.append("".join([before + (row[at] or "" if at is not None else "") for before, at in pieces]) if known else None)
-    return result
+    """`words` with its placeholders replaced row by row, see `filled`; None where one of them is not known."""
+    rows = zip(*columns, strict=True)
+    return [filled(words, dict(zip(names, row, strict=True))) if all(row) else None for row in rows]
 
 
 def _cut(value: str, longest: int) -> str | None:

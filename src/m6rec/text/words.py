@@ -61,6 +61,12 @@ def words(text: str, language: str = "en") -> list[str]:
     return result
 
 
+def written_apart(before: str, after: str) -> bool:
+    """Whether a blank has to stand between two texts so that their words stay two: neither sign is a mark, neither script does without blanks."""
+    ends = before[-1:], after[:1]
+    return all(sign.isalnum() and not is_spaceless(sign) for sign in ends)
+
+
 def placed_units(text: str, language: str = "en") -> list[tuple[str, int, int]]:
     """(unit, start, end) in order: `units` of every run of letters, with the characters of `text` as given that it stands at.
 

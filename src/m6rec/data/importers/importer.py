@@ -20,10 +20,13 @@ from m6rec.base.errors import DataError, UsageError
 from m6rec.base.plugins import Registry
 from m6rec.base.storage import atomic_folder
 from m6rec.data.account import Account
+from m6rec.data.columns import Columns
 from m6rec.data.fields import FieldType
+from m6rec.data.schema import names
 from m6rec.data.store import write_parquet
 
 HEADER = "# Written by `m6rec import`. The types under `fields` may be edited; then: m6rec train config.yaml\n"
+NAMED = (Columns.USER, Columns.ITEM, Columns.SCENARIO, Columns.ACTION)
 TABLES = ("events", "items", "users", "texts", "relations")
 DIALOGUES = "dialogues.jsonl"
 WRITTEN = {"config.yaml", DIALOGUES, *(f"{table}.parquet" for table in TABLES)}
@@ -123,6 +126,8 @@ def write(imported: Imported, out: Path, account: Account) -> None:
                 continue
             if frame.height == 0:
                 raise DataError(f"the source has no {table}; there is nothing to write")
+            for column in (name for name in NAMED if name in frame.columns):
+                names(frame[column], f"{table} of the source")
             write_parquet(frame, folder / f"{table}.parquet")
             data[table] = f"{table}.parquet"
             account.add(f"{table} written", frame.height, f"{table}.parquet: {', '.join(frame.columns)}")

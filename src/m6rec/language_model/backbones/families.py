@@ -352,7 +352,7 @@ def family_of(facts: Facts, name: str) -> Family:
     kind = facts.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(
-            f"{name} is of the family {kind!r} (model_type of its config.json), which is not supported; supported are {', '.join(FAMILIES)}"
+            f"{name} is of the family {kind!r} (model_type of its config.json), which is not supported; name one of those that are: {', '.join(FAMILIES)}"
         )
     return FAMILIES[kind]
 

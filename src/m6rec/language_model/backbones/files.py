@@ -24,6 +24,7 @@ from m6rec.base.extras import require
 CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
 FETCHED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 LARGEST_HEADER = 100_000_000  # as the safetensors library has it
+REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")  # a name of the hub
 SAMPLE = 1 << 20  # bytes at both ends of a file that its fingerprint is made of
 
 
@@ -59,7 +60,7 @@ class CheckpointFiles:
             shards, files = {}, [WEIGHTS] if (self.folder / WEIGHTS).is_symlink() or (self.folder / WEIGHTS).exists() else []
         if not files:
             self._no_weights()
-        gone = [file for file in files if not (self.folder / file).exists()]
+        gone = [file for file in files if not (self.folder / file).is_file()]
         if gone:
             raise CheckpointError(
                 f"{self.name} is half downloaded: {len(gone)} of {len(files)} weight files are missing, first {gone[0]}; fetch it again"
@@ -123,8 +124,15 @@ def find_checkpoint(backbone: str, beside: Path, download: bool = False) -> Chec
         MissingExtraError: it is to be fetched, and the library for that is not installed.
     """
     name = backbone.removeprefix("hf:").strip()
-    folder = beside / Path(name).expanduser()
+    folder = beside / os.path.expanduser(name)  # that of pathlib raises where nobody has the name after ~
+    if folder.is_file():
+        raise ConfigError(f"model.backbone is {backbone}, which is a file; give the folder that it is in: hf:{Path(name).parent}")
     if not folder.is_dir():
+        if not REPOSITORY.fullmatch(name.partition("@")[0]):
+            raise ConfigError(
+                f"model.backbone is {backbone}: there is no folder {folder}; give the folder of a checkpoint in the Hugging Face format, "
+                "or a name of the hub: hf:OWNER/MODEL"
+            )
         kept = _cached(name)
         if kept is None and download:
             kept = _fetched(name)
@@ -144,8 +152,6 @@ def find_checkpoint(backbone: str, beside: Path, download: bool = False) -> Chec
 def _cached(name: str) -> Path | None:
     """The snapshot of a name in the hub's cache, where there is one."""
     repository, _, revision = name.partition("@")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
-        return None
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
     model = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{repository.replace('/', '--')}"
     try:

@@ -5,6 +5,7 @@ Shapes: V vocabulary, D width of the checkpoint's states.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import cast
 
@@ -44,7 +45,7 @@ class Checkpoint:
     def find(cls, config: ModelConfig, beside: Path) -> Checkpoint:
         """The one that `model.backbone` names; relative paths start from `beside`.  Raises as `find_checkpoint` and the class."""
         assert config.backbone is not None
-        adapter = None if config.adapter is None else PeftAdapter(beside / Path(config.adapter).expanduser())
+        adapter = None if config.adapter is None else PeftAdapter(beside / os.path.expanduser(config.adapter))
         return cls(find_checkpoint(config.backbone, beside, config.download), adapter)
 
     @property

@@ -14,7 +14,7 @@ from m6rec.base.errors import DataError
 from m6rec.data.columns import Columns
 from m6rec.data.config import DataConfig, ScenariosConfig
 from m6rec.data.dataset import FieldType, Table
-from m6rec.data.schema import canonical, ids, more, numbers, orders, words
+from m6rec.data.schema import canonical, ids, more, names, numbers, orders
 from m6rec.data.tables import frame_to_table
 from m6rec.data.times import future_error, future_rows, to_seconds
 
@@ -102,7 +102,7 @@ def read_new_events(frame: pl.DataFrame, training: Mapping[str, Any], now: float
         known[Columns.VALUE] = numbers(frame[Columns.VALUE], SOURCE)
     for name in (Columns.ACTION, Columns.SCENARIO):
         if name in frame.columns:
-            known[name] = words(frame[name], SOURCE)
+            known[name] = names(frame[name], SOURCE)
     return NewEvents(
         users=known[Columns.USER].to_list(),
         items=known[Columns.ITEM].to_list(),

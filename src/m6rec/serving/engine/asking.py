@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from m6rec.base.arguments import a_list, a_mapping, a_text, an_id
+from m6rec.base.arguments import a_list, a_mapping, a_text, an_id, refused
 from m6rec.base.contracts import Histories, Requests
 from m6rec.base.errors import UnknownItemError, UnknownUserError, UsageError, nearest
 from m6rec.data.dataset import FieldType, Table
@@ -19,6 +19,7 @@ from m6rec.serving.engine.histories import HistoryStore
 from m6rec.serving.engine.typed import TypedReader
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.text.constraints import Typed, meets
+from m6rec.text.template import Template, built_in, packaged
 
 Unknown = Literal["raise", "popular"]
 MINUTE = 60.0
@@ -66,7 +67,7 @@ class Asking:
         past = self.histories.row(row)
         if history is not None:
             history = a_list("history", history, HISTORY)
-            named = [self._consumed(item) for item in history if self.unknown == "raise" or item in self.items.ids]
+            named = [self._consumed(item) for item in history if not self._passed_over(item)]
             past = self.histories.joined(past, Histories.from_lists([named]))
         asking = self._scenario(scenario)
         check_words(text, profile)
@@ -94,6 +95,18 @@ class Asking:
         if self._typed is None or self._typed.items is not self.items:
             self._typed = TypedReader(self.scorer, self.items)
         return self._typed.read(said)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those that have words for what was typed: the packaged ones, and that of the training."""
+        return tuple(dict.fromkeys((*packaged(), self.scorer.reader.wording.language)))
+
+    def _template(self, language: str) -> Template:
+        """The words of a language: those of the training where it is in that one. Raises UsageError: a language without a file."""
+        own = self.scorer.reader.wording
+        if language not in self.languages:
+            raise refused("language", language, f"there are: {', '.join(self.languages)}")
+        return own.template if language == own.language else built_in(language)
 
     def _meeting(self, text: str | None, profile: Mapping[str, Any] | str | None) -> np.ndarray | None:
         """bool (N,): the items that meet what was typed exactly; None where nothing was."""
@@ -172,6 +185,8 @@ class Asking:
         if scenario is None or (scenario not in names and scenario in self.scorer.origin.later):
             return -1
         if scenario not in names:
+            if isinstance(scenario, str):
+                an_id("scenario", scenario)
             hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
             raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
         return names.index(scenario)
@@ -202,6 +217,13 @@ class Asking:
         """An item of a history; one that was taken out of the catalogue was consumed all the same."""
         row = self.items.ids.dense(item)
         return row if row >= 0 else self._item(item)
+
+    def _passed_over(self, item: str) -> bool:
+        """Whether an item of a history is left out of it: unknown, where that is allowed."""
+        if self.unknown == "raise" or item in self.items.ids:
+            return False
+        an_id("item", item)
+        return True
 
     def _item(self, item: str) -> int:
         row = self.items.ids.dense(item)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from m6rec.base.arguments import a_text
+from m6rec.base.arguments import a_text, an_id
 from m6rec.base.errors import UnknownItemError, UsageError
 from m6rec.data.columns import Columns
 from m6rec.data.dataset import Dataset, Table, Vocabulary
@@ -73,6 +73,7 @@ class Changing(Answering):
         """
         if name is None or not a_text("name", name, "give the name of a scenario, for example add_scenario('live')").strip():
             raise UsageError("a scenario needs a name, for example add_scenario('live')")
+        an_id("name", name := name.strip())  # as names in files are read
         if name in self.dataset.scenario_names:
             raise UsageError(f"scenario {shown(name)} is known from the training; ask about it as it is")
         if name not in self.scorer.origin.later:

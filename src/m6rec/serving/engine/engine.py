@@ -46,10 +46,11 @@ from m6rec.serving.engine.many import MANY, best_allowed, best_of_many
 from m6rec.serving.engine.plausible import score
 from m6rec.serving.engine.rollout import LONGEST, Decoding, Policy, Rollout, Step
 from m6rec.serving.engine.turns import reading
+from m6rec.serving.engine.typed import why_unmet
 from m6rec.serving.engine.writing import Writing
 from m6rec.tasks.choose_mixture import SOFTMAX_PART, ChooseMixture
 from m6rec.tasks.model_folder import ChooseScorer
-from m6rec.text.constraints import Typed, why_nothing
+from m6rec.text.constraints import Typed
 
 Repeat = Literal["exclude", "allow", "model"]
 RANKED = "give a list of item ids to rank"
@@ -124,18 +125,12 @@ class Engine(Writing):
         *,
         scenario: str | None = None,
         where: Mapping[str, Any] | None = None,
+        language: str = "en",
     ) -> str:
         """Why no item can be answered; see `Recommender.why_empty`."""
-        constraints, met = self.understood(text, profile).constraints, self._met(scenario, where)
-        if not constraints:
-            return ""
-        why = why_nothing(self.items, constraints, self._without_gone(None))
-        if why or met is None:
-            return why
-        left = self._without_gone(met)
-        if left is not None and not left.any():
-            return "no item is left by the filters, whatever is typed"
-        return why_nothing(self.items, constraints, left, "that the filters leave")
+        constraints, left = self.understood(text, profile).constraints, self._met(scenario, where)
+        left = None if left is None else self._without_gone(left)
+        return why_unmet(self.items, constraints, self._without_gone(None), left, self._template(language))
 
     @reading
     def understand(self, text: str) -> Typed:
@@ -328,7 +323,7 @@ class Engine(Writing):
     @reading
     def profile(self, user: str, most: int = 5) -> Profile:
         """What is held about a user; see `Recommender.profile`. What is learned over everybody is learned once for each state of the data."""
-        row, most = self._user(user), whole_number("most", most, "give a whole number of interests, 0 or more")
+        row, most = self._user(user), whole_number("most", most, "give a whole number of interests, 1 or more", 1)
         if self._profiler is None or self._profiler.dataset is not self.dataset or self._profiler.most != most:
             self._profiler = Interests(self.scorer, self.histories.compact(), most=most)
         return self._profiler.of(row, self.histories.row(row))

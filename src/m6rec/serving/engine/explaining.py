@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m6rec.base.arguments import a_list, a_text, whole_number
+from m6rec.base.arguments import a_flag, a_list, a_text, whole_number
 from m6rec.base.contracts import Requests
 from m6rec.base.errors import UsageError
 from m6rec.explanation.evidence import LEAST_LIFT
@@ -71,6 +71,9 @@ def explain(
 ) -> Explanation:
     """See `Recommender.explain`. how: the reason is written, where a task writes it."""
     k = whole_number("k", k, ITEMS, 1)
+    words, counterfactuals, gradients = (
+        a_flag(name, value) for name, value in (("words", words), ("counterfactuals", counterfactuals), ("gradients", gradients))
+    )
     check_request(task, context, time)
     a_text("language", language, "give the name of a language, for example 'en'")
     if by is not None:
@@ -98,7 +101,7 @@ def explain(
         judged=judged,
         context=() if judged is None else context_lifts(engine, judged, question, row, context),
         exclude=engine.scorer.task.config.repeat == "exclude",
-        ruled_out=tuple(str(one) for one in engine.understood(text, profile).constraints if not meets(engine.items, [one])[row]),
+        ruled_out=tuple(one for one in engine.understood(text, profile).constraints if not meets(engine.items, [one])[row]),
         nothing_said=None if judged is None else context_contents(engine.scorer, judged.part, None),
     )
     writer = _writer(engine, by, item, how, user=user, history=history, profile=profile, scenario=scenario) if words else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from m6rec.base.arguments import a_text, list_of_texts, real_number, refused, whole_number
+from m6rec.base.arguments import a_flag, a_text, list_of_texts, real_number, refused, whole_number
 from m6rec.base.errors import UsageError, nearest, shown
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class HowToWrite:
         self._take("seed", whole_number("seed", self.seed, "give a whole number, 0 or more"))
         example = shown(self.banned) if isinstance(self.banned, str) else "'word'"
         self._take("banned", tuple(list_of_texts("banned", self.banned, f"give a list of words, for example banned=[{example}]")))
+        self._take("check", a_flag("check", self.check))
         if self.words is not None:
             self._take("words", span_of_words(self.words))
         if self.language is not None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+
+import numpy as np
 
 from m6rec.data.dataset import Table
 from m6rec.tasks.served_model import ServedModel
-from m6rec.text.constraints import Typed, understand
+from m6rec.text.constraints import Constraint, Typed, understand, why_nothing
 from m6rec.text.cues import Cues
 from m6rec.text.field_names import FieldNames
+from m6rec.text.template import Template
 from m6rec.text.word_spans import Span
 
 KEPT = 256  # texts whose reading is kept: one request asks for it several times
@@ -42,3 +46,18 @@ class TypedReader:
             if any(names.value_field([label]) is not None for label in words.sizes.labels[task]):
                 found += words.answers(self.scorer.reader, [text], task)[0]
         return found
+
+
+def why_unmet(
+    items: Table, constraints: Sequence[Constraint], there: np.ndarray | None, left: np.ndarray | None, template: Template
+) -> str:
+    """Why no item meets what was typed, in the words of `template`; "" where some do.
+
+    there: bool (N,), items that may be answered at all, None for all.  left: those of them that filters leave, None without filters.
+    """
+    if not constraints:
+        return ""
+    why = why_nothing(items, constraints, there, template)
+    if why or left is None:
+        return why
+    return why_nothing(items, constraints, left, template, filtered=True) if left.any() else template.limits.filters

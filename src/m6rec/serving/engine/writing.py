@@ -32,7 +32,7 @@ from m6rec.serving.engine.turns import reading
 from m6rec.serving.engine.written_facts import check_written_in, limits, numbers_of, telling_of
 from m6rec.tasks.drafts import by_agreement, least_words
 from m6rec.tasks.item_names import ItemNames, plain_name, spelling_of
-from m6rec.tasks.known_words import Ends, KnownWords, words_in
+from m6rec.tasks.known_words import Ends, KnownWords, doubled_words, words_in
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.tasks.served_model import ServedModel
 from m6rec.tasks.write_part import WritePart, WriteRequest
@@ -285,27 +285,32 @@ class Writing(Changing):
         if words is None and ask.decoding == "agreed":
             words = (least_words(write_part(self.scorer).inputs.usual_words[kind]), MANY)
         single = kind in write_part(self.scorer).inputs.single
-        masks = [*writing_masks(words, banned, ask.language, single=single), self._names.mask(allowed, banned)]
+        told, record = _told(about), [] if item is None else self.scorer.reader.wording.items(self.items.rows([self._item(item)]))
+        doubled = write_part(self.scorer).inputs.doubled | doubled_words([*told, *record])
+        masks = [*writing_masks(words, banned, ask.language, single=single, doubled=doubled), self._names.mask(allowed, banned)]
         if not write_part(self.scorer).write.configs[kind].invent:
-            masks += [Ends(write_part(self.scorer).inputs.never_last), self._known_words(kind, item, ask, about)]
+            masks += [Ends(write_part(self.scorer).inputs.never_last), self._known_words(kind, item, ask, told, record)]
         return masks
 
-    def _known_words(self, kind: str, item: str | None, ask: HowToWrite, about: Mapping[str, Any]) -> KnownWords:
+    def _known_words(self, kind: str, item: str | None, ask: HowToWrite, told: list[str], record: list[str]) -> KnownWords:
         """Words that were read somewhere; of an item that is held against its facts, numbers that are facts, and limits."""
-        part, typed = write_part(self.scorer), about.get("text")
-        said = [
-            *(typed.values() if isinstance(typed, Mapping) else [typed or ""]),
-            *about.get("about", ()),
-            str(about.get("profile") or ""),
-        ]
+        part = write_part(self.scorer)
         numbers, bounds = None, list[str]()
-        if item is not None:  # also one that came after the training
-            row = self._item(item)
-            if ask.check and part.write.configs[kind].check:
-                numbers = words_in([*said, *numbers_of(self.items, row)])
-                bounds = limits(self.scorer.catalogue.bag.language)
-            said += self.scorer.reader.wording.items(self.items.rows([row]))
-        return KnownWords(part.inputs.vocabulary, words_in(said), words_in(ask.banned), numbers, bounds)
+        if item is not None and ask.check and part.write.configs[kind].check:  # also one that came after the training
+            numbers = words_in([*told, *numbers_of(self.items, self._item(item))])
+            bounds = limits(self.scorer.catalogue.bag.language)
+        return KnownWords(part.inputs.vocabulary, words_in([*told, *record]), _single(ask.banned), numbers, bounds)
+
+
+def _single(banned: Sequence[str]) -> frozenset[str]:
+    """Those of banned words that are one word: of a phrase each word may be written."""
+    return frozenset(run for word in banned for run in words_in([word]) if run == word.strip().lower())
+
+
+def _told(about: Mapping[str, Any]) -> list[str]:
+    """What was typed for a text, what it should be about, and who it is for."""
+    typed = about.get("text")
+    return [*(typed.values() if isinstance(typed, Mapping) else [typed or ""]), *about.get("about", ()), str(about.get("profile") or "")]
 
 
 def _listed(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from m6rec.base.arguments import CONTROLS
+
 MOST_ANSWERS = 1000  # k
 MOST_HISTORY = 1000
 MOST_RANKED = 1000
@@ -19,7 +21,7 @@ MOST_KEYS = 64  # of one object
 LATEST = 4_102_444_800.0  # 2100-01-01: a clock that says more is wrong
 
 # No control characters (U+0000 can't be stored, a line break would end a line of a log), not empty.
-ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"
+ID_PATTERN = rf"^[^{CONTROLS}]+$"
 NO_NULL = r"^[^\x00]*$"
 
 

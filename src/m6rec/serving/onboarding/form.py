@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -164,9 +165,10 @@ class Form:
         chosen = found.at(kept)
         return self.engine._scored(chosen.items, chosen.scores, {})
 
-    def why_empty(self, person: Person) -> str:
+    def why_empty(self, person: Person, language: str = "en") -> str:
         """Why a list is empty; "" where nothing that was typed is to blame."""
-        return self.engine.why_empty(person.interests or None, person.profile or None)
+        language = language if language in self.engine.languages else "en"
+        return self.engine.why_empty(person.interests or None, person.profile or None, language=language)
 
     def save(self, person: Person, folder: Path, user: str) -> None:
         """The person as two tables that a training or `add_events` reads, and all that was said as person.json; whole or not at all.
@@ -212,15 +214,21 @@ class Form:
 
 
 def marks(said: str, count: int, language: str = "en") -> tuple[list[int], list[int]] | None:
-    """Places (from 0) that are liked and disliked by "1 4 -3"; None where it is something else. Raises UsageError, in the words of that language: no such
-    place."""
+    """Places (from 0) that are liked and disliked by "1 4 -3", each once, full-width digits and signs too; None where it is something else.
+
+    Raises:
+        UsageError: in the words of that language: no such place, or one that is liked and disliked.
+    """
+    plain = unicodedata.normalize("NFKC", said).replace("\N{MINUS SIGN}", "-")
     try:
-        numbers = [int(word) for word in said.replace(",", " ").replace("，", " ").split()]
+        numbers = list(dict.fromkeys(int(word) for word in plain.replace(",", " ").split()))
     except ValueError:
         return None
     for number in numbers:
         if not 1 <= abs(number) <= count:
             raise UsageError(words(language)["no_place"].format(number=number, count=count))
+        if -number in numbers:
+            raise UsageError(words(language)["both"].format(number=abs(number)))
     return [n - 1 for n in numbers if n > 0], [-n - 1 for n in numbers if n < 0]
 
 

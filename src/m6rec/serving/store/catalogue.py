@@ -12,7 +12,7 @@ from m6rec.base.errors import DataError
 from m6rec.serving.store import tables
 from m6rec.serving.store.database import Writing
 from m6rec.serving.store.deeds import doing
-from m6rec.serving.store.parts import Part, checked_json, checked_name
+from m6rec.serving.store.parts import Part, checked_id, checked_json, checked_name
 from m6rec.serving.store.records import ChangeKind, Row
 
 Kind = Literal["item", "user"]
@@ -178,4 +178,4 @@ def _checked_row(row: Mapping[str, Any], id_column: str, place: int) -> tuple[st
     wrong = next((name for name in fields if not isinstance(name, str) or not name), None)
     if wrong is not None:
         raise DataError(f"row {place}: the field name {wrong!r:.60} is no text")
-    return checked_name(row[id_column], f"row {place}: {id_column}"), fields
+    return checked_id(row[id_column], f"row {place}: {id_column}"), fields

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from m6rec.base.errors import DataError, M6RecError, UsageError
 from m6rec.serving.store import tables
 from m6rec.serving.store.database import Writing, as_json
-from m6rec.serving.store.parts import Part, checked_json, checked_name, from_json, is_text
+from m6rec.serving.store.parts import Part, checked_id, checked_json, checked_name, from_json, is_text, refuse_controls
 from m6rec.serving.store.records import Event, Receipt, StoredEvent
 
 COLUMNS = tuple(column.name for column in tables.events.columns)
@@ -185,16 +185,17 @@ def _is_plain(event: Event) -> bool:
         if text is not None and type(text) is not str:
             return False
     together = f"{user}{item}{action}{scenario}{name}"
-    return len(together) <= MOST_TEXT and together.isascii() and "\x00" not in together
+    return len(together) <= MOST_TEXT and together.isascii() and together.isprintable()
 
 
 def _refuse_odd(event: Event, what: str) -> None:
     """Raises DataError for a text that can't be kept."""
-    checked_name(event.user_id, f"{what}: user_id")
-    checked_name(event.item_id, f"{what}: item_id")
+    checked_id(event.user_id, f"{what}: user_id")
+    checked_id(event.item_id, f"{what}: item_id")
     for name, text in (("action", event.action), ("scenario", event.scenario)):
         if text is not None and not (isinstance(text, str) and len(text) <= MOST_TEXT and is_text(text)):
             raise DataError(f"{what}: {name} is {text!r:.60}; it is text of at most {MOST_TEXT} characters, or nothing")
+        refuse_controls(text, f"{what}: {name}")
     if event.event_id is not None:
         checked_name(event.event_id, f"{what}: event_id")
 

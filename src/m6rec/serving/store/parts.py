@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from m6rec.base.errors import DataError
+from m6rec.base.arguments import NO_CONTROLS, has_controls
+from m6rec.base.errors import DataError, shown
 from m6rec.serving.store.config import StoreConfig
 from m6rec.serving.store.database import Database, as_json
 from m6rec.serving.store.secrets import Secret
@@ -38,6 +39,18 @@ def checked_name(value: Any, what: str) -> str:
     if not is_text(value):
         raise DataError(f"{what} is {value!r:.60}; it holds a character that is no text (NUL or half a surrogate pair)")
     return value
+
+
+def checked_id(value: Any, what: str) -> str:
+    """An id or a name that may be written. Raises DataError as `checked_name` does, and for control characters."""
+    refuse_controls(value, what)
+    return checked_name(value, what)
+
+
+def refuse_controls(value: Any, what: str) -> None:
+    """Raises DataError for a text with control characters."""
+    if has_controls(value):
+        raise DataError(f"{what} is {shown(value)}; {NO_CONTROLS}")
 
 
 def is_text(value: str) -> bool:
