@@ -25,7 +25,7 @@ from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.measured import measured
 from m6rec.serving.conversation.reply import ChatReply
 from m6rec.serving.conversation.written import Manner
-from m6rec.tasks.dialogue_neighbours import DialogueNeighbours
+from m6rec.tasks.dialogue_neighbours import DialogueNeighbours, Turns
 from m6rec.training.pipeline import open_run, train
 
 QUICK = (Phase.explicit, Phase.generate)
@@ -110,6 +110,26 @@ def test_neighbours_by_hand_and_without_oneself() -> None:
     assert found.grown(2).answers(found.asked(["scary"]))[0].shape == (1, 6)
 
 
+def test_turns_and_centroids_by_hand() -> None:
+    named = Histories.from_lists([[0, 1], [2]])
+    turns = Turns(["scary", "scary night clown", "funny"], np.array([0, 1, 2], dtype=np.int32))
+    found = DialogueNeighbours.fit(["scary night clown", "funny"], named, 4, turns=turns)
+    asked = found.asked(["scary", "funny", "nothing of it"])
+    then = found.said_then(asked)
+    assert then[0, 0] > then[0, 1] > 0  # right after that very word; the longer turn is further away
+    assert then[0].sum() == pytest.approx(1, abs=1e-6)
+    assert then[1].tolist() == pytest.approx([0, 0, 1, 0])
+    assert then[2].sum() == 0
+    np.testing.assert_allclose(
+        found.said_of(asked), [[3**-0.5, 3**-0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], atol=1e-6
+    )  # three words of one weight
+    again = DialogueNeighbours.restored(found.plain(), found.tensors())
+    np.testing.assert_array_equal(again.said_then(asked), then)
+    assert found.grown(2).said_then(asked).shape == found.grown(2).said_of(asked).shape == (3, 6)
+    other = found.over(["scary"], Histories.from_lists([[3]]), Turns(["scary"], np.array([3], dtype=np.int32)))
+    assert other.said_then(asked)[0].tolist() == other.said_of(asked)[0].tolist() == pytest.approx([0, 0, 0, 1])
+
+
 def test_histories_are_joined() -> None:
     both = joined(Histories.from_lists([[1, 2], []]), Histories.from_lists([[3]]))
     assert [both.row(row).tolist() for row in range(3)] == [[1, 2], [], [3]]
@@ -156,6 +176,21 @@ def test_it_answers_alike_when_loaded_and_alone(talked: Path) -> None:
     np.testing.assert_allclose(together, single, atol=1e-4)
     parts = scorer.parts(cases)
     assert "dialogues" in parts
+    assert set(scorer.pool.weights) == {
+        "mixture",
+        "next",
+        "forward",
+        "backward",
+        "similar",
+        "dialogues",
+        "turns",
+        "content",
+        "typed",
+        "said",
+    }
+    log_p, signals = scorer.evidence(cases)
+    np.testing.assert_allclose(scorer.pool.scores(log_p, signals), together, atol=1e-6)
+    np.testing.assert_allclose(log_p, np.log(sum(parts.values())), atol=1e-4)
     np.testing.assert_allclose(sum(parts.values()).sum(axis=1), 1.0, atol=1e-3)
 
 

@@ -14,7 +14,7 @@ Dimension keys: B requests or rows, R rows, E events, M priors of the catalogue 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -159,18 +159,14 @@ class DialogueScorer(ChooseMixture):
     @torch.no_grad()
     def answer(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Scores, and what each part of the mixture gives: name -> float32 (B, N)."""
-        asked, said = replace(self._ask(requests), words=None), self.neighbours.asked(_texts(requests))
-        near = self.neighbours.answers(said)
-        parts = self._named(asked, said, *near)
-        log_p = self._log(parts)
-        return (self.pool.scores(log_p, self._signals(asked, said, near[0])) if self.pool else log_p), parts
+        parts, signals = self._named(requests)
+        return (self.pool.scores(_log(parts), signals()) if self.pool else _log(parts)), parts
 
     @torch.no_grad()
     def evidence(self, requests: Requests) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """What `fit_log_linear` weighs: log p, float32 (B, N), and the signals."""
-        asked, said = replace(self._ask(requests), words=None), self.neighbours.asked(_texts(requests))
-        near = self.neighbours.answers(said)
-        return self._log(self._named(asked, said, *near)), self._signals(asked, said, near[0])
+        parts, signals = self._named(requests)
+        return _log(parts), signals()
 
     def save(self, folder: Path) -> None:
         raise UsageError("what names items in dialogues is saved with its model; save that")
@@ -179,9 +175,10 @@ class DialogueScorer(ChooseMixture):
     def load(cls, folder: Path) -> Self:
         raise UsageError("what names items in dialogues is loaded with its model; load that and ask its `talking`")
 
-    def _named(self, asked: Asked, words: csr_array, said: np.ndarray, near: np.ndarray) -> dict[str, np.ndarray]:
-        """Parts of the mixture. What was typed is read by the question and its neighbours; said (B, N), near (B,): what the neighbours answer."""
-        requests = asked.requests
+    def _named(self, requests: Requests) -> tuple[dict[str, np.ndarray], Callable[[], dict[str, np.ndarray]]]:
+        """Parts of the mixture, and what makes the signals. What was typed is read by the question and its neighbours."""
+        asked, words = replace(self._ask(requests), words=None), self.neighbours.asked(_texts(requests))
+        said, near = self.neighbours.answers(words)
         states = self._asking(super().last_states(requests, asked.typed), words)  # B W
         softmax = torch.softmax(states @ self.vectors.T, dim=1)  # B N
         own = np.zeros((len(requests), 1, asked.evidence.shape[2]), dtype=np.float32)
@@ -196,11 +193,7 @@ class DialogueScorer(ChooseMixture):
         given = sum_rows(tables, asked.recent, within.transpose(1, 0, 2)[None])[0] if tables else []
         parts = {SOFTMAX_PART: softmax.mul_(gates[:, :1]).numpy(), **dict(zip(self.task.parts, given, strict=True))}
         parts[SAID] = said * gates[:, 1 + count :].numpy()
-        return parts
-
-    @staticmethod
-    def _log(parts: dict[str, np.ndarray]) -> np.ndarray:
-        return np.log(np.maximum(np.sum(list(parts.values()), axis=0, dtype=np.float32), LEAST))
+        return parts, lambda: self._signals(asked, words, said)
 
     def _signals(self, asked: Asked, words: csr_array, said: np.ndarray) -> dict[str, np.ndarray]:
         """The signals of the table at the top of the file, float32 (B, N) each."""
@@ -224,9 +217,8 @@ class DialogueScorer(ChooseMixture):
 
     def last_states(self, requests: Requests, typed: csr_array | None = None) -> Tensor:
         """(B, W): the state after the newest event, with the question and the words said so far."""
-        return self._asking(
-            super().last_states(requests, typed), self.neighbours.asked(_texts(requests))
-        )  # with what the question asks of all
+        states = super().last_states(requests, typed)  # with what the question asks of everybody
+        return self._asking(states, self.neighbours.asked(_texts(requests)))
 
     def _typed_rows(self, requests: Requests) -> csr_array | None:
         return super()._typed_rows(_newest_said(requests))
@@ -247,6 +239,10 @@ def talking(part: DialoguePart, scorer: ChooseMixture, catalogue: Catalogue) -> 
         neighbours=part.neighbours,
         pool=part.pool,
     )
+
+
+def _log(parts: dict[str, np.ndarray]) -> np.ndarray:
+    return np.log(np.maximum(np.sum(list(parts.values()), axis=0, dtype=np.float32), LEAST))
 
 
 def _texts(requests: Requests) -> Sequence[str]:
