@@ -112,7 +112,7 @@ class DialogueNeighbours:
         """What was named right after words like these, float32 (B, N), rows of sum 1 or 0."""
         found = np.zeros((asked.shape[0], self.named.shape[1]), dtype=np.float32)
         for start in range(0, asked.shape[0], AT_ONCE):
-            near = csr_array(asked[start : start + AT_ONCE] @ self.turns.T).toarray()
+            near = query_similarity(self.turns, csr_array(asked[start : start + AT_ONCE]))
             found[start : start + AT_ONCE] = _to_one(self._sharpened(near) @ self.named_then)
         return found
 
@@ -161,7 +161,7 @@ class DialogueNeighbours:
         return cls(tuple(told["vocabulary"]), arrays["idf"], **tables, sharpness=told["sharpness"], language=told["language"])
 
     def _weights(self, asked: csr_array, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        cosine = csr_array(asked @ self.rows.T).toarray()
+        cosine = query_similarity(self.rows, asked)
         if own is not None:
             cosine[np.arange(len(own)), own] = 0.0
         return self._sharpened(cosine), cosine.max(axis=1, initial=0.0)
