@@ -34,9 +34,8 @@ PRODUCT = (1024, 64, 4096)  # the matrix product that stands for "what the core 
 def operations(bench: Workbench, task: Choose, batch: np.ndarray) -> dict[str, float]:
     """Multiplications and additions of a step in matrix products: forward, and twice that backward."""
     shape = bench.shape
-    assert task.examples is not None
-    assert task._windows is not None
-    slots = len(batch) * int(task._windows.lengths[batch].max())
+    assert task.bound is not None
+    slots = len(batch) * int(task.bound.windows.lengths[batch].max())
     length = slots / len(batch)
     hidden = -(-shape.width * 8 // 3 // 16) * 16
     layer = 4 * shape.width**2 + 3 * shape.width * hidden + 2 * shape.width * length  # attention: the whole square
