@@ -91,11 +91,13 @@ def visit(browser: Any, served: Served) -> Iterator[Callable[..., Any]]:
 
 
 def titles(page: Any) -> list[str]:
+    page.wait_for_load_state()  # a page that is still being read has some of them
     return list(page.locator(".answers h3 a").all_inner_texts())
 
 
 def settled(page: Any, act: Callable[[], Any]) -> None:
     """Do something that makes htmx ask for a new list, and wait until it stands there."""
+    page.wait_for_load_state()  # before that htmx does not listen
     with page.expect_response(lambda answer: "/console/" in answer.url and answer.request.method == "GET"):
         act()
     until(page, "!document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')")
