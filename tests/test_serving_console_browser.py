@@ -100,7 +100,7 @@ def settled(page: Any, act: Callable[[], Any]) -> None:
     page.wait_for_load_state()  # before that htmx does not listen
     with page.expect_response(lambda answer: "/console/" in answer.url and answer.request.method == "GET"):
         act()
-    until(page, "!document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')")
+    until(page, "!document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling, .htmx-added')")
 
 
 def until(page: Any, expression: str, seconds: float = 15.0) -> None:
