@@ -286,9 +286,10 @@ class Conversation:
         ruled = declined(turn, asked, self.talker.names, phrases, self.talker.phrases)
         if ruled:  # given up again where nothing is left, see _loosen
             return replace(of_limits, intent="anything"), limits.after(Typed("", "", ruled, ""))
-        left = taken_back(held, turn, phrases, told, bool(shown))
-        if left is not None:
-            return replace(of_limits, intent="anything"), limits.only(left)
+        back = taken_back(held, turn, phrases, told, bool(shown))
+        if back is not None:
+            self.state.leave_open(back[1])
+            return replace(of_limits, intent="anything"), limits.only(back[0])
         exact = take_apart(turn.text, self.talker.fields).constraints  # "up to 100 then" says by itself what it is
         limit = None if exact else moved((*limits.compared, *limits.typed), turn, phrases, told, len(shown))
         if limit is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import says_more
-from m6rec.serving.conversation.understanding import Turn, field_cues, fields_asked
+from m6rec.serving.conversation.understanding import ASKING, Turn, field_cues, fields_asked
 from m6rec.text.constraints import Constraint, Typed, contradiction
 from m6rec.text.phrases import Phrases, Said, earliest, said
 
@@ -127,21 +127,27 @@ def picked(held: Sequence[Constraint], turn: Turn, phrases: Phrases) -> tuple[Co
     return without(held, asked) if every or drops else None
 
 
-def taken_back(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: bool) -> tuple[Constraint, ...] | None:
-    """The limits left where a turn takes some back and says nothing else: "drop the price limit", "any brand", "forget both limits"; None for another turn.
+def taken_back(
+    held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: bool
+) -> tuple[tuple[Constraint, ...], set[str]] | None:
+    """The limits left where a turn takes some back and says nothing else ("drop the price limit", "any brand", "forget both limits"), and the fields that it
+    leaves open; None for another turn.
 
     told: fields of the items.  shown: whether items were shown, of which "both" may speak.
     """
     words = said(turn.text)
-    of_limits = phrases.has("limit", words)
-    if turn.question or turn.liked or turn.items or (turn.refused and not of_limits) or not phrases.has("loosen", words):
+    of_limits, named = phrases.has("limit", words), set(fields_asked(words, phrases, told))
+    open_to_any = bool(named) and phrases.has("anything", words)  # "什么牌子都行": asks nothing
+    asks = turn.question and not (open_to_any and not any(sign in turn.text for sign in ASKING))
+    if asks or turn.liked or turn.items or (turn.refused and not of_limits) or not (open_to_any or phrases.has("loosen", words)):
         return None
-    named = set(fields_asked(words, phrases, told))
     cues = [one for name in ("loosen", "limit", "anything", "both") for one in phrases.cues[name]]
     if says_more(words, [*cues, *phrases.lists["them"], *field_cues(named, phrases)], phrases):
         return None
     every = of_limits or (bool(held) and not shown and (phrases.has("both", words) or phrases.listed("them", words)))
-    return tuple(one for one in held if one.field not in named) if named else () if every else None
+    if named:
+        return tuple(one for one in held if one.field not in named), named
+    return ((), {one.field for one in held}) if every else None
 
 
 def declined(turn: Turn, asked: str, names: Names, phrases: Phrases, every: Iterable[Phrases]) -> tuple[Constraint, ...]:
