@@ -65,6 +65,10 @@ class Policy:
             known = None if self.faq is None or plainly else known_answer(self.faq, turn, phrases, self.engine)  # "can I return it?"
             told = known or self.facts.answer(turn, phrases, state.turns) or phrases.say("unknown_item", state.turns)
             return self._made(phrases, "ask_item" if known is None else "faq", told)
+        if turn.among:
+            return self._made(
+                phrases, turn.intent, phrases.say("leave_out", state.turns - 1, values=phrases.several(turn.among, "last")), asked=True
+            )
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
         known = None

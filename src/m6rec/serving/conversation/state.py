@@ -97,6 +97,11 @@ class State:
         """Any value of `fields` will do: no wish speaks of one any longer."""
         self._unsay({(field, value) for typed in self.wishes for field, value in typed.named if field in fields})
 
+    def rule_out(self, limit: Constraint) -> None:
+        """Hold a limit that rules values out; no wish speaks of them any longer."""
+        self._unsay({(limit.field, value) for value in limit.value} if isinstance(limit.value, tuple) else ())
+        self.limits = self.limits.after(Typed("", "", (limit,), ""))
+
     def _unsay(self, gone: Collection[tuple[str, str]]) -> None:
         """Leave out of the wishes, and of what was said, the words that name these (field, value)."""
         values = [value for _, value in gone]
