@@ -36,6 +36,7 @@ ADDED = {  # sayings that came later, and the one that a file without them says 
     "program": "help",
     "repeat": "still",
     "leave_out": "unknown_item",
+    "because_had": "because_history",
 }
 HELPING = (
     "bad",

@@ -139,7 +139,7 @@ class Policy:
         """What the items are called, each with the reasons for it, or with `otherwise` where there are none to tell."""
         wanted = [pair for typed in state.wishes for pair in typed.named]
         had = {*state.had, *self.offers.events(person)} - {*state.refused}
-        told = Told(wanted, frozenset(said(state.wanted).words), state.liked, had)
+        told = Told(wanted, frozenset(said(state.wanted).words), state.liked, had, state.had)
         why = reasons(self.engine, self.facts, self.offers.ask(state, person), np.array(items), told, phrases)
         return [
             phrases.say("reason", title=self._called(item, phrases), reasons=told or otherwise)
