@@ -42,6 +42,11 @@ TABLE = Table(
 NAMES, FACTS = Names(TABLE, TITLES, np.ones(4, np.int64), EN.plain | ZH.plain), ItemFacts(TABLE, TITLES)
 
 
+@pytest.fixture(scope="module")
+def rec(tiny_run: Path) -> Recommender:
+    return Recommender.from_pretrained(tiny_run)
+
+
 def pointed(text: str, *shown: int, focus: int | None = None) -> Pointed | None:
     before = Before(shown=shown, focus=focus, known=set(shown), offered=True)
     return pointed_out(text, before, NAMES, FACTS, ZH if any(ord(sign) > 0x3000 for sign in text) else EN)
@@ -98,11 +103,6 @@ def test_other_turns_rule_out_no_value(text: str) -> None:
 
 def test_what_is_not_known_of_an_item_is_not_ruled_out() -> None:
     assert pointed("not that brand", 3) is None
-
-
-@pytest.fixture(scope="module")
-def rec(tiny_run: Path) -> Recommender:
-    return Recommender.from_pretrained(tiny_run)
 
 
 @pytest.fixture

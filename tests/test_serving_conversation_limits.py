@@ -190,18 +190,7 @@ def test_limits_taken_back_refuse_nothing_that_was_shown(talk: Conversation, wor
     assert not talk.refused
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "no brand preference",
-        "any brand is fine",
-        "whatever brand",
-        "not picky about the brand",
-        "the brand doesn't matter",
-        "什么牌子都行",
-        "牌子无所谓",
-    ],
-)
+@pytest.mark.parametrize("words", ["no brand preference", "whatever brand", "not picky about the brand", "什么牌子都行", "牌子无所谓"])
 def test_who_leaves_a_field_open_gets_any_value_of_it_and_the_rest_of_the_wish(talk: Conversation, words: str) -> None:
     items = talk.talker.engine.items
     brand = items.frame.filter(items.frame["category"] == "outdoors")["brand"].drop_nulls()[0]

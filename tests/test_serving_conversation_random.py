@@ -29,7 +29,7 @@ PLACED_REFUSALS = {"no": (1, 2, 3), "none of these": (1, 2, 3), "not the second 
                    "not the first two": (1, 2),
                    "I like the first but not the second and third": (2, 3), "numbers 1 and 3 are bad": (1, 3), "不要第一个和第三个": (1, 3),
                    "我喜欢第二个，第一个和第三个都不好": (1, 3)}  # fmt: skip
-REASONS = re.compile(r"because (?:of|you liked) “(.+?)”|因为(?:您喜欢)?《(.+?)》")
+REASONS = re.compile(r"because (?:of|you liked|you know) “(.+?)”|因为(?:您喜欢|您已经有)?《(.+?)》")
 
 
 @pytest.fixture(scope="module")
