@@ -93,6 +93,50 @@ def test_what_was_typed_may_be_repeated() -> None:
     assert [claim.text for claim in check("This is a drama.", facts).dropped] == ["drama"]
 
 
+READER = {"age": 47, "interests": ["horror stories", "action games"], "diet": "no drama"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your profile speaks for it: age 47 and interests horror stories.",
+        "Your profile speaks for it: interests horror stories, action games and age 47.",
+        "Your profile speaks for it: diet no drama.",
+        "Your profile speaks for it: age 47. It is genres comedy and animation.",
+        "Your profile mentions horror stories, and this comedy is from Pixar.",
+        "Your profile suggests a comedy.",
+    ],
+)
+def test_what_is_said_of_the_reader_is_held_against_the_profile(text: str) -> None:
+    found = check(text, facts_of(Lexicon(table()), 0, profile=READER))
+    assert (found.text, found.dropped) == (text, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "dropped"),
+    [
+        ("Your profile speaks for it: interests comedy.", ["comedy"]),  # so is the film, and the reader has not said it
+        ("Your profile speaks for it: age 48.", ["48"]),
+        ("Your profile mentions horror stories. It is horror.", ["horror"]),
+        ("Your profile mentions horror stories, and this is an action film.", ["action"]),
+    ],
+)
+def test_what_the_profile_does_not_say_goes(text: str, dropped: list[str]) -> None:
+    assert [claim.text for claim in check(text, facts_of(Lexicon(table()), 0, profile=READER)).dropped] == dropped
+
+
+def test_words_about_the_reader_are_held_against_them_in_both_languages() -> None:
+    assert (
+        check(
+            "Your profile speaks for it: loves horror stories, action games.",
+            facts_of(Lexicon(table()), 0, profile="loves horror stories, action games"),
+        ).dropped
+        == ()
+    )
+    chinese = facts_of(Lexicon(table(), "zh"), 0, profile={"interests": ["horror stories", "action games"], "age": 47})
+    assert check("你的资料支持它：interests horror stories、action games和age 47。", chinese).dropped == ()
+
+
 def test_a_limit_may_be_said_as_the_profile_has_it() -> None:
     facts = facts_of(Lexicon(table()), 0, profile={"age": "under 18"})
     assert check("Your profile speaks for it: age under 18.", facts).dropped == ()

@@ -109,6 +109,9 @@ def test_weights_that_are_something_else(folder: Path) -> None:
     assert "without its weights, or is half downloaded" in refusal(folder)
     weights.symlink_to(folder / "gone")  # as an interrupted download leaves the hub's cache
     assert "half downloaded: 1 of 1 weight files" in refusal(folder)
+    weights.unlink()
+    weights.mkdir()
+    assert "half downloaded: 1 of 1 weight files are missing, first model.safetensors" in refusal(folder)
 
 
 def test_shards(folder: Path) -> None:

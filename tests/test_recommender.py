@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -61,6 +61,9 @@ def test_fit_goes_where_the_command_goes(tiny_sample: Path, tmp_path: Path, monk
     with pytest.raises(DataError, match=r"gone\.csv"):
         Recommender.fit(tiny_sample / "config.yaml", settings=["data.events=gone.csv"], progress=False)
     assert list(tmp_path.iterdir()) == [], "nothing half-written"
+    with pytest.raises(UsageError, match="progress is 'no'; say True or False"):
+        Recommender.fit(tiny_sample / "config.yaml", progress=cast(Any, "no"))
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match="did you mean 'events'"):
         Recommender.fit(tiny_sample / "config.yaml", settings=["data.evnts=gone.csv"], progress=False)
     from m6rec.training.run_folder import default_folder

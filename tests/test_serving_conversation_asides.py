@@ -33,7 +33,25 @@ def rec(tiny_run: Path) -> Recommender:
     return Recommender.from_pretrained(tiny_run)
 
 
-@pytest.mark.parametrize("text", ["never mind", "nothing", "no, nothing else", "nothing, thanks", "算了", "没什么", "不用了，谢谢"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "never mind",
+        "nothing",
+        "no, nothing else",
+        "no thanks, nothing else",
+        "no thank you, I'm done",
+        "No, that's it, thanks",
+        "nothing, thanks",
+        "forget it",
+        "算了",
+        "没什么",
+        "不用了，谢谢",
+        "不用，谢谢",
+        "不要了，谢谢",
+        "我不要了",
+    ],
+)
 def test_who_gives_up_is_let_go(rec: Recommender, text: str) -> None:
     for first in ([], ["something for hiking", "anything"]):
         talk = rec.conversation()
@@ -42,6 +60,22 @@ def test_who_gives_up_is_let_go(rec: Recommender, text: str) -> None:
         replies = [talk.say(text) for _ in range(3)]
         assert [(one.intent, one.hand_over, one.items) for one in replies] == [("never_mind", False, [])] * 3
         assert not talk.refused
+
+
+@pytest.mark.parametrize("text", ["no thanks, that's all", "no, bye", "No thank you, goodbye!", "不，再见"])
+def test_who_takes_leave_refuses_nothing(rec: Recommender, text: str) -> None:
+    talk = rec.conversation()
+    talk.say("something for running, anything")
+    reply = talk.say(text)
+    assert (reply.intent, reply.items, talk.refused) == ("bye", [], [])
+
+
+@pytest.mark.parametrize("text", ["I don't want that, I'm done", "都不要了", "no"])
+def test_what_is_said_of_items_beside_is_heard(rec: Recommender, text: str) -> None:
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    shown = [one.item_id for one in talk.say("something for hiking").items]
+    assert talk.say(text).intent == "refuse"
+    assert talk.refused == shown
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from m6rec.data.dataset import FieldType, Table, Vocabulary
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.understanding import Turn, understand
-from m6rec.text.phrases import Phrases, built_in_phrases
+from m6rec.text.phrases import Phrases, built_in_phrases, said
 
 FILMS = ["Heat", "Up", "The Red Lantern", "Night Train", "红灯笼", "Crime, Love and Rain"]
 FRAME = pl.DataFrame({"title": FILMS, "genre": ["crime", "family", "drama", "horror", "drama", "crime"]})
@@ -158,3 +158,45 @@ def test_a_sure_task_refuses_the_one_item_that_is_named() -> None:
 def test_places_of_a_file_are_numbers() -> None:
     with pytest.raises(ConfigError, match="'places' has 'first'; a place is a number from 1"):
         Phrases({**EN.values, "language": "xx", "places": {"first": ["first"]}}, "xx.yaml")
+
+
+BAGS = [
+    "Trail backpack (Aurora collection)",
+    "Trail pole (Ridge collection)",
+    "Trail pole (Aurora collection)",
+    "Heat (uncut)",
+    "登山背包（极光）",
+    "鞋（红）",
+]
+BAG_NAMES = Names(
+    Table(Vocabulary([f"b{row}" for row in range(len(BAGS))]), pl.DataFrame({"title": BAGS}), {"title": FieldType.TEXT}),
+    BAGS,
+    np.ones(len(BAGS), np.int64),
+    EN.plain | ZH.plain,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "refused"),
+    [
+        ("not the Trail backpack", set(), [0]),
+        ("no Trail backpack (Aurora collection) please", set(), [0]),
+        ("not the trail pole", set(), []),  # there are two
+        ("not the trail pole", {0, 2}, [2]),  # of which one was shown
+        ("not the trail pole (ridge collection)", {2}, [1]),
+        ("I hated Heat", set(), [3]),
+        ("not in this heat", {3}, []),
+        ("不要登山背包", set(), [4]),
+        ("不要鞋", set(), []),
+    ],
+)
+def test_a_title_is_named_by_its_beginning_before_a_bracket(text: str, known: set[int], refused: list[int]) -> None:
+    turn = understand(text, Before(known=known), BAG_NAMES, ZH if "不" in text else EN)
+    assert list(turn.refused) == refused
+
+
+def test_a_whole_title_goes_before_the_beginning_of_another() -> None:
+    titles = ["Trail backpack", "Trail backpack (Aurora collection)"]
+    table = Table(Vocabulary(["b0", "b1"]), pl.DataFrame({"title": titles}), {"title": FieldType.TEXT})
+    named = Names(table, titles, np.ones(2, np.int64), EN.plain)
+    assert [one.item for one in named.items(said("not the Trail backpack"), [1])] == [0]

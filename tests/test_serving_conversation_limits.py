@@ -190,6 +190,34 @@ def test_limits_taken_back_refuse_nothing_that_was_shown(talk: Conversation, wor
     assert not talk.refused
 
 
+@pytest.mark.parametrize("words", ["no brand preference", "whatever brand", "not picky about the brand", "什么牌子都行", "牌子无所谓"])
+def test_who_leaves_a_field_open_gets_any_value_of_it_and_the_rest_of_the_wish(talk: Conversation, words: str) -> None:
+    items = talk.talker.engine.items
+    brand = items.frame.filter(items.frame["category"] == "outdoors")["brand"].drop_nulls()[0]
+
+    def brands() -> set[str]:
+        return {items.frame["brand"][items.ids.dense(one.item_id)] for one in reply.items}
+
+    reply = talk.say(f"something from {brand} for running, under 500")
+    assert brands() == {brand}
+    reply = talk.say(words)
+    assert reply.intent == "anything"
+    assert brands() - {brand}
+    assert all(f"brand {brand}" not in talk.say(turn).text for turn in ("more", "why?"))  # nobody asks for it any longer
+    assert limits(talk) == ["price < 500"]
+    assert not talk.refused
+    assert brand.casefold() not in f"{talk.state.wanted} {talk.state.spoken}".casefold()
+    assert "running" in talk.state.wanted
+
+
+def test_which_brand_is_asked_takes_nothing_back(talk: Conversation) -> None:
+    brand = talk.talker.engine.items.frame["brand"].drop_nulls()[0]
+    talk.say(f"something from {brand}")
+    assert talk.say("什么牌子都行吗？").intent != "anything"
+    assert talk.say("what brand is it?").intent == "ask_item"
+    assert limits(talk) == [f"brand is {brand}"]
+
+
 @pytest.mark.parametrize(("answer", "wanted"), [("the first", False), ("the second", True)])
 def test_of_a_value_wanted_and_ruled_out_the_one_picked_counts(talk: Conversation, answer: str, wanted: bool) -> None:
     items = talk.talker.engine.items

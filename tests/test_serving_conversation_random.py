@@ -29,7 +29,7 @@ PLACED_REFUSALS = {"no": (1, 2, 3), "none of these": (1, 2, 3), "not the second 
                    "not the first two": (1, 2),
                    "I like the first but not the second and third": (2, 3), "numbers 1 and 3 are bad": (1, 3), "不要第一个和第三个": (1, 3),
                    "我喜欢第二个，第一个和第三个都不好": (1, 3)}  # fmt: skip
-REASONS = re.compile(r"because (?:of|you liked) “(.+?)”|因为(?:您喜欢)?《(.+?)》")
+REASONS = re.compile(r"because (?:of|you liked|you know) “(.+?)”|因为(?:您喜欢|您已经有)?《(.+?)》")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,7 @@ def test_what_moved_a_score_is_only_said_where_it_is_true_of_the_person(rec: Rec
 
     assert said_of(Told([], (), {}, ())) == []  # 1, 2 and 3 were merely shown; nobody's taste is known; the word was not wished for
     assert said_of(Told([], (), {1: None}, (2,))) == [f"because you liked “{titles[1]}”", f"because of “{titles[2]}”"]
+    assert said_of(Told([], (), {}, (2,), (2,))) == [f"because you know “{titles[2]}” already"]  # they said so, and praised nothing
     assert said_of(Told([], (), {0: None}, ())) == ["people with a taste like yours chose it"]  # no item is a reason for itself
     assert said_of(Told([], (word.casefold(),), {}, ())) == [f"it fits ‘{word}’"]
 

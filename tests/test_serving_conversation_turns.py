@@ -140,6 +140,19 @@ def test_a_limit_is_taken_back(rec: Recommender, turn: str) -> None:
     assert not talk.say("under 0.01, without a doubt").items  # says more than that
 
 
+@pytest.mark.parametrize(
+    ("text", "reason", "praise"),
+    [("I already have {item}", "because you know “", "because you liked"), ("我已经有{item}了", "因为您已经有《", "因为您喜欢")],
+)
+def test_what_somebody_has_is_no_praise_where_it_is_a_reason(rec: Recommender, text: str, reason: str, praise: str) -> None:
+    talk = rec.conversation(config=ConversationConfig(questions=0))
+    reply = talk.say(text.format(item=rec.engine.items.ids.ids[7]))
+    assert reason in reply.text
+    assert praise not in reply.text
+    assert f"because of “{rec.engine.items.titles()[7]}" not in reply.text
+    assert not talk.liked
+
+
 def test_a_newer_limit_takes_the_place_of_the_older_one_in_all_that_is_scored(rec: Recommender) -> None:
     talk = rec.conversation(config=ConversationConfig(questions=0))
     talk.say("something under 0.01")

@@ -55,6 +55,26 @@ def test_rows_of_no_scenario_stay_without_an_answer_and_strange_ones_are_refused
             rec.add_scenario(name)
 
 
+def test_a_mistyped_scenario_may_mean_one_that_came_after_the_training(judged_run: Path) -> None:
+    rec = Recommender.from_pretrained(judged_run)
+    event = {"user_id": "u01", "item_id": "i05", "scenario": "lvie"}
+    frame = pl.DataFrame([event])
+    asked = (
+        lambda: rec.add_events([event]),
+        lambda: rec.recommend("u01", scenario="lvie"),
+        lambda: rec.predict(frame, ["click"]),
+        lambda: rec.add_exposures([{**event, "time": rec.engine.newest, "clicked": 1}]),
+    )
+    for ask in asked:
+        with pytest.raises((DataError, UsageError), match="'lvie'") as caught:
+            ask()
+        assert "did you mean" not in str(caught.value)
+    rec.add_scenario("live")
+    for ask in asked:
+        with pytest.raises((DataError, UsageError), match=r"'lvie'.*did you mean 'live'"):
+            ask()
+
+
 def test_what_happens_in_a_new_scenario_counts_for_users_and_items(judged_run: Path) -> None:
     rec = Recommender.from_pretrained(judged_run)
     rec.add_scenario("live")

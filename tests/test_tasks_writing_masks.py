@@ -208,7 +208,7 @@ def test_behind_a_word_that_may_not_end_few_tokens_are_asked_about(text: str) ->
     chosen = {token for token in range(len(spelling)) if left[token]}
     accepted = {token for token in range(len(spelling)) if all(mask.accepts(prefix, token) for mask in masks)}
     assert accepted <= chosen
-    assert {pieces[token] for token in accepted} & {b"atre", b"u", b"n"}
+    assert {pieces[token] for token in accepted} & {b"atre", b"u", b"n", b"A"}
     assert len(chosen) < 200
 
 
@@ -365,6 +365,34 @@ def test_no_word_is_invented() -> None:
     assert accepted(9, 1)
     assert words_in(["A Caf\u00e9 4you \u597d"]) == {"a", "caf\u00e9", "you", "4you"}
     assert words_in(["Fair at $8.37, e.g. 1,000 or 2x."]) == {"fair", "at", "8.37", "e", "g", "e.g", "1,000", "or", "2x", "x"}
+
+
+def test_capitals_stand_inside_a_word_only_where_they_were_read() -> None:
+    pieces = [b"", b"", b" the", b"Re", b"re", b" i", b"Phone", b"P", b"ad", b"RE", b" TH", b"E", b" There", b"'s", b"'S", b"phone"]
+    spelling = Spelling(pieces, end=1)
+
+    def accepted(mask: KnownWords, *tokens: int) -> bool:
+        prefix = Prefix(spelling)
+        for token in tokens:
+            if not mask.accepts(prefix, token):
+                return False
+            prefix = prefix.then(token)
+        return True
+
+    known = Vocabulary(words_in(["Is there, on the there's iPhone", "ipad"]))
+    for mask in (KnownWords(known), KnownWords(Vocabulary(["the", "there", "there's"]), words_in(["iPhone", "ipad"]))):
+        assert accepted(mask, 2, 4, 1)  # there
+        assert accepted(mask, 12, 13, 1)  # There's
+        assert accepted(mask, 10, 11, 9, 1)  # THERE
+        assert accepted(mask, 5, 6, 1)  # iPhone
+        assert accepted(mask, 5, 15, 1)  # iphone
+        assert not accepted(mask, 2, 3)  # theRe
+        assert not accepted(mask, 2, 9)  # theRE
+        assert accepted(mask, 5, 7)
+        assert not accepted(mask, 5, 7, 8)  # iPad, of which nobody wrote more than ipad
+        assert not accepted(mask, 12, 14)  # There'S
+    assert words_in(["Is it an iPhone or an IPHONE by O'Brien?"]) >= {"iPhone", "iphone", "O'Brien", "o'brien"}
+    assert not words_in(["Is it an iPhone or an IPHONE?"]) & {"Is", "IPHONE"}
 
 
 def test_no_number_is_cut_glued_or_invented() -> None:

@@ -1,7 +1,8 @@
 """What a sentence claims of an item, checked against what is known: names of items, values of fields, numbers.
 
 A value that any item of the catalogue has is a claim wherever it is said; it is true where this item has it (in the field, or in its own
-texts), or, where the sentence speaks of the reader's past ("you liked ..."), where an item of the history has it. What is not true is
+texts), or, where the sentence speaks of the reader's past ("you liked ..."), where an item of the history has it; what goes on from "your
+profile" with a field or the words of the reader's profile is held against that alone. What is not true is
 taken out with the smallest piece of the sentence that can go, and counted. A name that is also a value of some field is true if either is:
 a reading that is generous, never one that finds fault where there may be none.
 """
@@ -19,6 +20,7 @@ from m6rec.explanation.clauses import Clause, Unit, Words, cut, is_element, only
 from m6rec.explanation.lexicon import NAME, Found, Lexicon, Said
 from m6rec.explanation.phrases import language_of
 from m6rec.explanation.telling import word_claims
+from m6rec.text.template import built_in, packaged
 from m6rec.text.words import is_spaceless, placed_units
 
 DENIED_WITHIN = 3  # units between "not" and what it denies
@@ -60,7 +62,8 @@ class Checked:
 class Facts:
     """What a text about one item may say. history: of each item the reader had.  asked: of what was typed, and of the described reader.
 
-    telling: words that are claims though they are no values (`telling.py`); of sentences that a model wrote.
+    telling: words that are claims though they are no values (`telling.py`); of sentences that a model wrote.  fields: of the described reader, as they are
+    said.
     """
 
     lexicon: Lexicon
@@ -68,12 +71,13 @@ class Facts:
     history: tuple[Said, ...] = ()
     asked: Said = field(default_factory=Said)
     telling: frozenset[str] = frozenset()
+    fields: frozenset[tuple[str, ...]] = frozenset()
 
     def true(self, phrase: str, about: str) -> bool:
-        """Whether a name or a value holds; about: of "item", "history", "either" of them, or what was "asked"."""
+        """Whether a name or a value holds; about: of "item", "history", "either" of them, what was "asked", or item and "reader"."""
         of_history = about in ("history", "either") and any(one.has(phrase) for one in self.history)
-        of_item = about in ("item", "either") and self.item.has(phrase)
-        return of_item or of_history or (about in ("asked", "history") and self.asked.has(phrase))
+        of_item = about in ("item", "either", "reader") and self.item.has(phrase)
+        return of_item or of_history or (about in ("asked", "history", "reader") and self.asked.has(phrase))
 
     def numbers(self, about: str) -> list[tuple[str, float]]:
         """The numbers that may be said."""
@@ -97,7 +101,11 @@ def facts_of(
     """
     asked = lexicon.typed(text or "").also(lexicon.person(profile))
     past = tuple(lexicon.facts(int(row)) for row in dict.fromkeys(history))
-    return Facts(lexicon, Said() if item is None else lexicon.facts(int(item)), past, asked, lexicon.telling if strict else frozenset())
+    names = built_in(lexicon.language).names if lexicon.language in packaged() else {}
+    described = () if profile is None or isinstance(profile, str) else profile
+    fields = frozenset(_units(name, lexicon.language) for field in described for name in (field, names.get(field, field)))
+    item_facts = Said() if item is None else lexicon.facts(int(item))
+    return Facts(lexicon, item_facts, past, asked, lexicon.telling if strict else frozenset(), fields)
 
 
 def check(text: str, facts: Facts) -> Checked:
@@ -144,7 +152,7 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
     told = _told_words(said, [*spans, *quotes, *(match.span() for match in numbers)], facts)
     every = [*spans, *quotes, *(match.span() for match in numbers), *((said[first][1], said[last - 1][2]) for first, last in told)]
     clauses = cut(text, said, words, every)
-    scopes = _scopes(text, said, clauses, every, words)
+    scopes = _scopes(text, said, clauses, every, facts)
     claims = [Claim("name", text[slice(*span)], *span, "", "either", True) for span in quotes]
     named = [(one.phrase, span) for one, span in zip(found, spans, strict=True) if one.fields == (NAME,)]
     others = {one: _other(text, said, one, named, facts, words) for one in clauses if facts.telling and one not in scopes}
@@ -159,10 +167,10 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
             past = one.fields == (NAME,) and about == "item" and not element  # "Pruning shears." says that the item is that
             true = facts.true(one.phrase, "either" if past else about)
         if NAME not in one.fields and clause is not None and _denied(said, clause, one.first, words):
-            true = not true
+            true = not true or (about == "asked" and _said_so(said, one, facts.asked))
         kind = "name" if NAME in one.fields else "value"
         label = next((name for name in one.fields if name != NAME), "")
-        claims.append(Claim(kind, text[slice(*span)], *span, "" if kind == "name" else label, "item" if about == "either" else about, true))
+        claims.append(Claim(kind, text[slice(*span)], *span, "" if kind == "name" else label, _held(about), true))
     for first, last in told:
         start, end = said[first][1], said[last - 1][2]
         clause = _clause_of(clauses, start)
@@ -175,12 +183,12 @@ def read_claims(text: str, facts: Facts) -> list[Claim]:
             true = all(any(other.has(phrase) for other in of) for phrase in phrases)
         else:
             true = all(facts.true(phrase, "item" if about == "item" else "either") or facts.asked.has(phrase) for phrase in phrases)
-        claims.append(Claim("word", text[start:end], start, end, "", "item" if about == "either" else about, true))
+        claims.append(Claim("word", text[start:end], start, end, "", _held(about), true))
     for match in numbers:
         clause = _clause_of(clauses, match.start())
         about = _about(scopes, clause, match.start())
         known = facts.numbers("item" if about == "either" else about) + (facts.numbers("history") if about == "either" else [])
-        about = "item" if about == "either" else about
+        about = _held(about)
         of, behind = others.get(clause, NOBODY) if clause is not None else NOBODY
         known = [number for other in of for number in other.numbers] if of and match.start() >= behind else known
         true = _number_true(text, said, match.span(), match[1], match[2], known, facts, about, words)
@@ -257,9 +265,10 @@ def _is_claim(text: str, said: Sequence[Unit], one: Found, lexicon: Lexicon) -> 
 
 
 def _scopes(
-    text: str, said: Sequence[Unit], clauses: Sequence[Clause], spans: Sequence[tuple[int, int]], words: Words
+    text: str, said: Sequence[Unit], clauses: Sequence[Clause], spans: Sequence[tuple[int, int]], facts: Facts
 ) -> dict[Clause, tuple[int, str]]:
-    """For clauses that speak of the past or of what was typed: where the words that say so end, and which of the two."""
+    """For clauses that speak of the past, of what was typed, or of the reader: where the words that say so end, and which of them."""
+    words = _words(facts.lexicon.language)
     found: dict[Clause, tuple[int, str]] = {}
     before: tuple[int, str] | None = None
     sentence = -1
@@ -267,7 +276,11 @@ def _scopes(
         before = before if clause.sentence == sentence else None
         sentence = clause.sentence
         cue = _cue(said, clause, words)
-        if cue is None and before is not None and is_element(text, said, clause, spans, words):
+        if cue is None and before is not None and before[1] == "reader":
+            if _of_reader(said, clause, facts):
+                found[clause] = clause.start, "asked"
+                continue
+        elif cue is None and before is not None and is_element(text, said, clause, spans, words):
             cue = (clause.start, before[1])  # a list goes on
         if cue is not None:
             found[clause] = cue
@@ -278,7 +291,7 @@ def _scopes(
 def _cue(said: Sequence[Unit], clause: Clause, words: Words) -> tuple[int, str] | None:
     inside = [unit for unit in said if clause.start <= unit[1] < clause.end]
     sequence = [unit for unit, _, _ in inside]
-    for kind, phrases in (("history", words.history), ("asked", words.asked)):
+    for kind, phrases in (("history", words.history), ("asked", words.asked), ("reader", words.reader)):
         ends = [
             inside[start + len(phrase) - 1][2]
             for phrase in phrases
@@ -288,6 +301,23 @@ def _cue(said: Sequence[Unit], clause: Clause, words: Words) -> tuple[int, str] 
         if ends:
             return min(ends), kind
     return None
+
+
+def _of_reader(said: Sequence[Unit], clause: Clause, facts: Facts) -> bool:
+    """Whether a clause behind "your profile" goes on with it: it begins with a field of the reader, or says what the profile says."""
+    sequence = tuple(unit for unit, start, _ in said if clause.body <= start < clause.end)
+    return any(sequence[: len(field)] == field for field in facts.fields) or (bool(sequence) and facts.asked.has(" ".join(sequence)))
+
+
+def _said_so(said: Sequence[Unit], one: Found, asked: Said) -> bool:
+    """Whether a denied phrase was said with what denies it: "no meat"."""
+    units = [unit for unit, _, _ in said]
+    return any(asked.has(" ".join(units[first : one.last])) for first in range(max(one.first - DENIED_WITHIN, 0), one.first))
+
+
+def _held(about: str) -> str:
+    """What a claim counts as held against."""
+    return "item" if about in ("either", "reader") else about
 
 
 def _about(scopes: Mapping[Clause, tuple[int, str]], clause: Clause | None, place: int) -> str:

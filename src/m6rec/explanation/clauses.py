@@ -39,6 +39,7 @@ class Words:
         self.language = language
         self.articles = {unit for word in words.articles for unit in units(word, language)}
         self.history, self.asked = self._phrases(words.history), self._phrases(words.asked)
+        self.reader = self._phrases(words.reader)
         self.denied = self._phrases(words.denied)
         self.joints = {
             phrase: kind

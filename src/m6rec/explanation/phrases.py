@@ -26,6 +26,7 @@ class ClaimWords(Config):
     common: list[str] = Field(default=[], description="words that name no item and no value when they stand alone")
     history: list[str] = Field(default=[], description="what speaks of things that the reader had")
     asked: list[str] = Field(default=[], description="what speaks of what the reader typed")
+    reader: list[str] = Field(default=[], description="what speaks of the reader as described")
     denied: list[str] = Field(default=[], description="what turns a claim round")
     lists: list[str] = Field(default=[], description="words that join things of one list")
     joined: list[str] = Field(default=[], description="words that begin a clause which can stand alone without them")

@@ -25,17 +25,26 @@ TAIL = 120  # bytes before the next token in which the word it ends must begin
 
 
 def words_in(texts: Iterable[str]) -> frozenset[str]:
-    """Runs of letters, and runs with digits or joining signs in them ("8.37", "4k", "e.g"), in lower case, of scripts with spaces between words."""
+    """Runs of letters, and runs with digits or joining signs in them ("8.37", "4k", "e.g"), in lower case, of scripts with spaces between words; those that
+    mix capitals and small letters ("iPhone") as they are written, too."""
     found: set[str] = set()
     for text in texts:
         plain = text.lower()
         found.update(_LETTERS.findall(plain))
         found.update(run for run in _RUN.findall(plain) if not run.isalpha())
+        if plain != text:
+            found.update(run for pattern in (_LETTERS, _RUN) for run in pattern.findall(text) if _mixed(run))
     return frozenset(found)
 
 
+def _mixed(run: str) -> bool:
+    """Whether a run is neither in small letters, nor in capitals, nor with a capital first: "iPhone", "theRe"."""
+    small = run.lower()
+    return run not in (small, run.upper(), run[:1].upper() + small[1:])
+
+
 class Vocabulary:
-    """Words in lower case, and how many of them begin with each run of letters, digits and signs."""
+    """Words as `words_in` finds them, and how many of them begin with each run of letters, digits and signs."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words = frozenset(words)
@@ -44,7 +53,8 @@ class Vocabulary:
 
 class KnownWords:
     """Words of at least SHORTEST letters, and every run with a digit or a joining sign, are among `words` or `further`, and not among `without`; a
-    word is not begun that could not be ended. So no number is cut at its point, and none is glued to a word.
+    word is not begun that could not be ended. So no number is cut at its point, and none is glued to a word. Capitals and small letters are mixed inside a
+    word only as they were read: "iPhone", but no "theRe".
 
     Args:
         numbers: the only runs with digits that may be written; None: those of `words` and `further` too.
@@ -96,7 +106,8 @@ class KnownWords:
         spelling = prefix.spelling
         before = prefix.spelled[-TAIL:]
         after = before + spelling.pieces[token]
-        text = after[: whole_bytes(after)].decode("utf-8", errors="ignore").lower()
+        shown = after[: whole_bytes(after)].decode("utf-8", errors="ignore")
+        text = shown.lower()
         begun = len(before[: whole_bytes(before)].decode("utf-8", errors="ignore").lower())
         ends = token in (spelling.end, spelling.opens)
         for match in _RUN.finditer(text):
@@ -110,7 +121,14 @@ class KnownWords:
                 good = self._may_become(run + rest, limit) or (bool(rest) and self._known(run, limit))
             if not good:
                 return False
+            written = shown[match.start() : match.end()]
+            if written != run and len(shown) == len(text) and _mixed(written) and not self._written(written):
+                return False
         return True
+
+    def _written(self, run: str) -> bool:
+        """Whether a known word is written so, or begins so."""
+        return run in self.words.beginnings or run in self.further.beginnings
 
     def _limits(self, text: str) -> bool:
         """Whether a number after `text` is a limit."""

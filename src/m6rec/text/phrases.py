@@ -35,6 +35,8 @@ ADDED = {  # sayings that came later, and the one that a file without them says 
     "never_mind": "greet",
     "program": "help",
     "repeat": "still",
+    "leave_out": "unknown_item",
+    "because_had": "because_history",
 }
 HELPING = (
     "bad",
@@ -62,6 +64,7 @@ HELPING = (
     "world",
     "ours",
     "opening",
+    "pointing",
 )  # cues that mean nothing without others
 LATER = ("awful", "us", "why", "help", "move", "never_mind", "who_answers", "repeat", *HELPING)  # cues that came later: none
 QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "`": "'"})

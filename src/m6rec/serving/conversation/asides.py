@@ -1,4 +1,4 @@
-"""Turns that ask for nothing new: somebody gives up ("never mind"), asks whether a person answers, or wants to see again what was shown."""
+"""Turns that ask for nothing new: somebody gives up ("never mind"), takes leave, asks whether a person answers, or wants to see again what was shown."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from m6rec.serving.conversation.feelings import Felt, clauses
 from m6rec.serving.conversation.references import Before, says_more, slice_of
 from m6rec.text.phrases import Phrases, Said
 
-Aside = Literal["never_mind", "program", "repeat"]
+Aside = Literal["never_mind", "bye", "program", "repeat"]
 
 
 def aside(words: Said, before: Before, felt: Felt, phrases: Phrases, *, question: bool) -> Aside | None:
     """Which of these a turn is; None for another turn."""
     if asks_who_answers(words, before, phrases):
         return "program"
-    silent = [*phrases.cues["never_mind"], *phrases.cues["no"]]
+    silent = [*phrases.cues["never_mind"], *phrases.cues["bye"], *phrases.cues["no"]]
     asked = "?" in words.text or "？" in words.text
-    if phrases.has("never_mind", words) and not felt.spoken and not asked and not says_more(words, silent, phrases):
-        return "never_mind"
+    ending = {place for cue in ("never_mind", "bye") for first, last in phrases.spans(cue, words) for place in range(first, last)}
+    if ending and not asked and ending.issuperset(one.first for one in felt.spoken) and not says_more(words, silent, phrases):
+        if phrases.has("never_mind", words):
+            return "never_mind"
+        if phrases.has("no", words):
+            return "bye"  # "no thanks, bye": nothing is refused
     if phrases.has("repeat", words) and felt.spoken and not felt.clearly and (not question or phrases.has("recommend", words)):
         pointing = [*phrases.lists["it"], *phrases.lists["them"], *(one for some in phrases.places.values() for one in some)]
         cues = [*phrases.cues["repeat"], *phrases.cues["recommend"], *phrases.cues["rest"], *pointing]

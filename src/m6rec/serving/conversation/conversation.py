@@ -15,9 +15,10 @@ from m6rec.data.columns import Columns
 from m6rec.data.schema import shown
 from m6rec.serving.conversation.config import ConversationConfig
 from m6rec.serving.conversation.faq import Faq, with_asked
+from m6rec.serving.conversation.field_pointing import Pointed, pointed_out
 from m6rec.serving.conversation.fitting import strange_words, telling_words
 from m6rec.serving.conversation.judged import TaskJudge
-from m6rec.serving.conversation.limits import Limits, declined, excluding, moved, picked, taken_back, without
+from m6rec.serving.conversation.limits import Limits, declined, excluding, moved, named_out, picked, taken_back, without
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.offers import Person
 from m6rec.serving.conversation.policy import Policy
@@ -192,9 +193,11 @@ class Conversation:
         talker = self.talker
         plain, cut = cleaned(text, talker.config.longest)
         phrases = talker.phrases_of(plain, self.state.language)
+        before = self.state.before()
+        pointed = pointed_out(plain, before, talker.names, talker.facts, phrases)
         turn = understand(
-            plain,
-            self.state.before(),
+            plain if pointed is None or not pointed.rest else pointed.rest,
+            before,
             talker.names,
             phrases,
             talker.judge,
@@ -205,7 +208,9 @@ class Conversation:
             talker.bounds,
         )
         typed = None
-        limited = self._limited(turn, phrases)
+        if pointed is not None and pointed.sure:
+            self.state.rule_out(pointed.limit)
+        limited = self._limited(turn, phrases, pointed)
         if limited is None:
             typed = self._typed(turn, phrases)
             if self._settles(turn, typed):
@@ -219,6 +224,8 @@ class Conversation:
             and strange_words(self.state.wishes[-1], talker.phrases, talker.engine)
         ):
             self.state.forget_wish()
+        if pointed is not None and not pointed.sure:
+            turn = replace(turn, among=pointed.values)
         self.state.hear(turn, typed, self._scored(turn))
         if typed is not None:
             turn = self._compare(turn, self._compared(turn, phrases))
@@ -273,22 +280,30 @@ class Conversation:
         typed = take_apart(turn.words, self.talker.fields)
         return typed.wanted if typed.constraints else turn.words
 
-    def _limited(self, turn: Turn, phrases: Phrases) -> tuple[Turn, Limits] | None:
-        """A turn that speaks of the limits held and of nothing else, and the limits after it: it takes some back, says which counts, or moves one."""
+    def _limited(self, turn: Turn, phrases: Phrases, pointed: Pointed | None) -> tuple[Turn, Limits] | None:
+        """A turn that speaks of the limits held and of nothing else, and the limits after it: it takes some back, says which counts, or moves one, or it rules
+        out no more than what it points at."""
         limits, told, shown = self.state.limits, self.talker.facts.told, self.state.shown
         held = limits.all
         of_limits = replace(turn, wish="", liked=(), refused=(), had=(), beyond=False, settles=True, told=None)
+        if pointed is not None:
+            return None if pointed.rest else (replace(of_limits, intent="refine"), limits)
         left = picked(held, turn, phrases) if self.state.waiting else None
         if left is not None:
             self.state.settle(left)
             return replace(of_limits, intent="anything" if left == without(held, excluding(held)) else "refine"), limits.only(left)
         asked = self.state.transcript[-1][1] if self.state.waiting and self.state.transcript else ""
+        left_out = named_out(turn, asked, self.talker.names, phrases, self.talker.phrases)
+        if left_out is not None:
+            self.state.rule_out(left_out)
+            return replace(of_limits, intent="refine"), self.state.limits
         ruled = declined(turn, asked, self.talker.names, phrases, self.talker.phrases)
         if ruled:  # given up again where nothing is left, see _loosen
             return replace(of_limits, intent="anything"), limits.after(Typed("", "", ruled, ""))
-        left = taken_back(held, turn, phrases, told, bool(shown))
-        if left is not None:
-            return replace(of_limits, intent="anything"), limits.only(left)
+        back = taken_back(held, turn, phrases, told, bool(shown))
+        if back is not None:
+            self.state.leave_open(back[1])
+            return replace(of_limits, intent="anything"), limits.only(back[0])
         exact = take_apart(turn.text, self.talker.fields).constraints  # "up to 100 then" says by itself what it is
         limit = None if exact else moved((*limits.compared, *limits.typed), turn, phrases, told, len(shown))
         if limit is not None:

@@ -144,6 +144,12 @@ def cues_of(words: Said, named: Sequence[Named], phrases: Phrases) -> list[Cue]:
     return sorted((one for one in kept if one.kind != "spared"), key=lambda one: one.first)
 
 
+def cue_of(words: Said, clause: tuple[int, int], one: Mention, named: Sequence[Named], phrases: Phrases) -> Cue | None:
+    """The cue that is meant of a mention in a clause (first word, word after the last)."""
+    inside = [cue for cue in cues_of(words, named, phrases) if clause[0] <= cue.first and cue.last <= clause[1]]
+    return _nearest(_composed(inside, [one], words, phrases), one, [one])
+
+
 def _composed(cues: list[Cue], clear: list[Mention], words: Said, phrases: Phrases) -> list[Cue]:
     """The cues of a clause after negations and likenesses have had their effect; what says no feeling by itself is left out."""
     told: list[Cue] = []

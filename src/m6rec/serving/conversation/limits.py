@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from m6rec.serving.conversation.naming import Names
 from m6rec.serving.conversation.references import says_more
-from m6rec.serving.conversation.understanding import Turn, field_cues, fields_asked
+from m6rec.serving.conversation.understanding import ASKING, Turn, field_cues, fields_asked
 from m6rec.text.constraints import Constraint, Typed, contradiction
-from m6rec.text.phrases import Phrases, Said, earliest, said
+from m6rec.text.phrases import Phrases, Said, earliest, found, said
 
 LOW, HIGH = (">", ">=", "="), ("<", "<=", "=")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -81,13 +81,13 @@ def _replaces(new: Constraint, old: Constraint) -> bool:
 
 def excluding(held: Sequence[Constraint]) -> tuple[Constraint, ...]:
     """Those that exclude each other, in order: the pairs of a field that do, else all limits of a field that do together."""
-    found: set[Constraint] = set()
+    apart: set[Constraint] = set()
     for field in dict.fromkeys(one.field for one in held):
         mine = [one for one in held if one.field == field]
         if contradiction(mine):
             pairs = {one for one in mine if any(contradiction((one, other)) for other in mine)}
-            found |= pairs or set(mine)
-    return tuple(one for one in held if one in found)
+            apart |= pairs or set(mine)
+    return tuple(one for one in held if one in apart)
 
 
 def tightest(held: Sequence[Constraint]) -> tuple[Constraint, ...]:
@@ -127,21 +127,27 @@ def picked(held: Sequence[Constraint], turn: Turn, phrases: Phrases) -> tuple[Co
     return without(held, asked) if every or drops else None
 
 
-def taken_back(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: bool) -> tuple[Constraint, ...] | None:
-    """The limits left where a turn takes some back and says nothing else: "drop the price limit", "any brand", "forget both limits"; None for another turn.
+def taken_back(
+    held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: bool
+) -> tuple[tuple[Constraint, ...], set[str]] | None:
+    """The limits left where a turn takes some back and says nothing else ("drop the price limit", "any brand", "forget both limits"), and the fields that it
+    leaves open; None for another turn.
 
     told: fields of the items.  shown: whether items were shown, of which "both" may speak.
     """
     words = said(turn.text)
-    of_limits = phrases.has("limit", words)
-    if turn.question or turn.liked or turn.items or (turn.refused and not of_limits) or not phrases.has("loosen", words):
+    of_limits, named = phrases.has("limit", words), set(fields_asked(words, phrases, told))
+    open_to_any = bool(named) and phrases.has("anything", words)  # "什么牌子都行": asks nothing
+    asks = turn.question and not (open_to_any and not any(sign in turn.text for sign in ASKING))
+    if asks or turn.liked or turn.items or (turn.refused and not of_limits) or not (open_to_any or phrases.has("loosen", words)):
         return None
-    named = set(fields_asked(words, phrases, told))
     cues = [one for name in ("loosen", "limit", "anything", "both") for one in phrases.cues[name]]
     if says_more(words, [*cues, *phrases.lists["them"], *field_cues(named, phrases)], phrases):
         return None
     every = of_limits or (bool(held) and not shown and (phrases.has("both", words) or phrases.listed("them", words)))
-    return tuple(one for one in held if one.field not in named) if named else () if every else None
+    if named:
+        return tuple(one for one in held if one.field not in named), named
+    return ((), {one.field for one in held}) if every else None
 
 
 def declined(turn: Turn, asked: str, names: Names, phrases: Phrases, every: Iterable[Phrases]) -> tuple[Constraint, ...]:
@@ -153,14 +159,40 @@ def declined(turn: Turn, asked: str, names: Names, phrases: Phrases, every: Iter
     cues = [*phrases.cues["none"], *phrases.cues["no"], *phrases.cues["refuse"], *phrases.lists["them"]]
     if turn.question or turn.items or not phrases.has("none", words) or says_more(words, cues, phrases):
         return ()
-    ways = [language.values["sayings"]["ask_field"] for language in every]
-    heads = [way.partition("{values}")[0] for some in ways for way in ([some] if isinstance(some, str) else some)]
+    offered = _offered(asked, "ask_field", names, every)
+    return () if offered is None else (Constraint(offered[0], "not in", offered[1]),)
+
+
+def named_out(turn: Turn, asked: str, names: Names, phrases: Phrases, every: Iterable[Phrases]) -> Constraint | None:
+    """What an answer to "which shall I leave out: A or B?" rules out: the values that it names or counts, or "both"; None for another turn, or another
+    question. The rest as `declined`."""
+    offered, words = _offered(asked, "leave_out", names, every), said(turn.text)
+    if offered is None or turn.question:
+        return None
+    field, values = offered
+    named = [one for one in names.values(words) if one.field == field and one.value in values]
+    counted = [(place, span) for places, some in phrases.places.items() for one in some for span in found(one, words) for place in places]
+    inside = {place for one in named for place in range(one.first, one.last)} | {at for _, span in counted for at in range(*span)}
+    cues = [*phrases.lists["them"], *(one for name in ("both", "refuse", "no") for one in phrases.cues[name])]
+    if says_more(_only(words, set(range(len(words.words))) - inside), cues, phrases):
+        return None
+    meant = {one.value for one in named}
+    meant |= {values[place - 1 if place > 0 else place] for place, _ in counted if -len(values) <= place <= len(values)}
+    if not meant and (phrases.has("both", words) or phrases.listed("them", words)):
+        meant = set(values)
+    return Constraint(field, "not in", tuple(value for value in values if value in meant)) if meant else None
+
+
+def _offered(asked: str, saying: str, names: Names, every: Iterable[Phrases]) -> tuple[str, tuple[str, ...]] | None:
+    """The field, and its values, that we asked about in these words; None where we did not."""
+    ways = [language.values["sayings"][saying] for language in every]
+    heads = [way.partition("{values}")[0] for some in ways for way in ([some] if isinstance(some, str) else some) if "{values}" in way]
     offered = next((asked.rpartition(head)[2] for head in heads if head and head in asked), "")
     values: dict[str, list[str]] = {}
     for one in names.values(said(offered)):
         values.setdefault(one.field, []).append(one.value)
     field = max(values, key=lambda name: len(values[name]), default=None)
-    return () if field is None else (Constraint(field, "not in", tuple(values[field])),)
+    return None if field is None else (field, tuple(dict.fromkeys(values[field])))
 
 
 def moved(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterable[str], shown: int) -> Constraint | None:
@@ -182,13 +214,16 @@ def moved(held: Sequence[Constraint], turn: Turn, phrases: Phrases, told: Iterab
     if not moves and any(phrases.has(cue, words) for cue in ("recommend", "more", "more_alone", "numbered")):
         return None  # "5 more": how many
     cues = [one for name in ("move", "limit", "unit") for one in phrases.cues[name]]
-    if says_more(_without_digits(words), [*cues, *field_cues(named, phrases)], phrases) or (not moves and value <= shown):
+    if says_more(
+        _only(words, {place for place, word in enumerate(words.words) if not word.isdigit()}), [*cues, *field_cues(named, phrases)], phrases
+    ) or (not moves and value <= shown):
         return None
     return replace(of_field or old, value=value)
 
 
-def _without_digits(words: Said) -> Said:
-    kept = [place for place, word in enumerate(words.words) if not word.isdigit()]
+def _only(words: Said, places: Collection[int]) -> Said:
+    """The words at these places."""
+    kept = sorted(places)
     return Said(
         words.text,
         tuple(words.words[place] for place in kept),

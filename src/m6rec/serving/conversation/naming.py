@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from m6rec.data.dataset import FieldType, Table
 from m6rec.text.phrases import Said, said
-from m6rec.text.words import normalise, singular
+from m6rec.text.words import is_spaceless, normalise, singular
 
 OPENING = '"“«《'  # quotation marks that names stand in
+BRACKETS = re.compile(r"[(（\[【]")
 LONGEST_NAME = 40  # words of a name that are compared
+LEAST_SIGNS = 3  # of a script without spaces in the beginning of a title that names it: fewer are a common word
 MOST_VALUES = 20_000  # different values of one field; more are ids, and nobody says them
 YEAR = range(1800, 2200)
 
@@ -29,7 +32,11 @@ class Named:
 
 
 class Names:
-    """The names of a catalogue: titles and ids of items, values of category and tags fields."""
+    """The names of a catalogue: titles and ids of items, values of category and tags fields.
+
+    The beginning of a title before a bracket ("Trail backpack" of "Trail backpack (Aurora collection)") names it, where it is of no other item; of several
+    that begin so, the one that the conversation spoke of.
+    """
 
     def __init__(self, items: Table, titles: list[str], seen: np.ndarray, plain: Iterable[str]) -> None:
         """titles: what items are called.  seen: int64 (N,), how often each was met; of several with one title the most frequent is meant.
@@ -37,6 +44,7 @@ class Names:
         self.plain = set(plain)
         self.titles = titles
         self._by_words: dict[tuple[str, ...], int] = {}
+        self._by_beginning: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}  # beginning -> whole title -> item
         self._heads: dict[str, int] = {}  # first word of a name -> words of the longest name that begins with it
         for item in np.lexsort((np.arange(len(seen)), seen)).tolist():  # later ones replace earlier ones: the most frequent stays
             words = said(titles[item]).words
@@ -44,6 +52,10 @@ class Names:
                 if 0 < len(name) <= LONGEST_NAME:
                     self._by_words[name] = item
                     self._heads[name[0]] = max(self._heads.get(name[0], 0), len(name))
+            begins = _beginning(titles[item])
+            if begins and begins != _without_year(words):
+                self._by_beginning.setdefault(begins, {})[words] = item
+                self._heads[begins[0]] = max(self._heads.get(begins[0], 0), len(begins))
         self._ids = {name.casefold(): row for row, name in enumerate(items.ids.ids) if _telling(name)}
         self._values: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         self._value_heads: dict[str, int] = {}
@@ -86,17 +98,25 @@ class Names:
         if word in self._ids:
             return Named(place, place + 1, self._ids[word])
         for length in range(min(self._heads.get(word, 0), len(text.words) - place), 0, -1):
-            item = self._by_words.get(text.words[place : place + length])
+            item = whole = self._by_words.get(text.words[place : place + length])
+            if whole is None:
+                item = self._begun(text.words[place : place + length], known)
             if item is None:
                 continue
             last = place + length
-            if length == 1 and item not in known and not self._meant(text, place, item):
+            if length == 1 and (item not in known or whole is None) and not self._meant(text, place, item):
                 continue
             if last < len(text.words) and text.words[last].isdigit() and int(text.words[last]) in YEAR and len(text.words[last]) == 4:
                 item = self._by_words.get(text.words[place : last + 1], item)
                 last += 1
             return Named(place, last, item)
         return None
+
+    def _begun(self, words: tuple[str, ...], known: set[int]) -> int | None:
+        """The one item whose title begins so before a bracket; of several the one of the conversation so far."""
+        items = list(self._by_beginning.get(words, {}).values())
+        spoken = [item for item in items if item in known]
+        return items[0] if len(items) == 1 else spoken[0] if len(spoken) == 1 else None
 
     def _meant(self, text: Said, place: int, item: int) -> bool:
         """Whether a single word is the name of the item: written as the title is, and no common word at the start of a sentence."""
@@ -132,6 +152,14 @@ def _without_year(words: tuple[str, ...]) -> tuple[str, ...]:
     if len(words) > 1 and words[-1].isdigit() and len(words[-1]) == 4 and int(words[-1]) in YEAR:
         return words[:-1]
     return words
+
+
+def _beginning(title: str) -> tuple[str, ...]:
+    """The words of a title before its first bracket; () where it has none, or too little stands before it."""
+    bracket = BRACKETS.search(title)
+    words = () if bracket is None else said(title[: bracket.start()]).words
+    few = sum(is_spaceless(word) for word in words) == len(words) < LEAST_SIGNS
+    return () if few or len(words) > LONGEST_NAME else words
 
 
 def _telling(name: str) -> bool:

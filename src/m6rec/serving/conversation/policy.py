@@ -65,6 +65,10 @@ class Policy:
             known = None if self.faq is None or plainly else known_answer(self.faq, turn, phrases, self.engine)  # "can I return it?"
             told = known or self.facts.answer(turn, phrases, state.turns) or phrases.say("unknown_item", state.turns)
             return self._made(phrases, "ask_item" if known is None else "faq", told)
+        if turn.among:
+            return self._made(
+                phrases, turn.intent, phrases.say("leave_out", state.turns - 1, values=phrases.several(turn.among, "last")), asked=True
+            )
         if turn.intent == "why":
             return self._why(turn, state, person, phrases)
         known = None
@@ -135,7 +139,7 @@ class Policy:
         """What the items are called, each with the reasons for it, or with `otherwise` where there are none to tell."""
         wanted = [pair for typed in state.wishes for pair in typed.named]
         had = {*state.had, *self.offers.events(person)} - {*state.refused}
-        told = Told(wanted, frozenset(said(state.wanted).words), state.liked, had)
+        told = Told(wanted, frozenset(said(state.wanted).words), state.liked, had, state.had)
         why = reasons(self.engine, self.facts, self.offers.ask(state, person), np.array(items), told, phrases)
         return [
             phrases.say("reason", title=self._called(item, phrases), reasons=told or otherwise)

@@ -53,6 +53,11 @@ class ItemFacts:
             return None
         return value in held.to_list() if self.items.fields[field] == FieldType.TAGS else held == value
 
+    def values(self, items: Sequence[int], field: str) -> tuple[str, ...]:
+        """The values of a category or tags field that `items` have, each once."""
+        held: list[Any] = self.items.frame[field].gather(list(items)).to_list()
+        return tuple(dict.fromkeys(one for value in held for one in (value if isinstance(value, list) else [value]) if one is not None))
+
     def answer(self, turn: Turn, phrases: Phrases, number: int) -> str:
         """The answer to a question about items. number: of the turn, which decides the wording."""
         said = []

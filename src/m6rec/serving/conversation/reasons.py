@@ -27,12 +27,14 @@ class Told:
 
     wanted  (field, value) that they asked for      words  what they wished for, word by word
     liked   items they said they like               had    other items that are theirs: they had them, and did not refuse them
+    known   of these the ones they said they have, or know: nobody praised them
     """
 
     wanted: Sequence[tuple[str, str]]
     words: Collection[str]
     liked: Collection[int]
     had: Collection[int]
+    known: Collection[int] = ()
 
 
 def reasons(engine: Engine, facts: ItemFacts, ask: Ask, items: np.ndarray, told: Told, phrases: Phrases) -> list[str]:
@@ -65,7 +67,7 @@ def _said(engine: Engine, facts: ItemFacts, item: int, lifting: list[Evidence], 
         if reason.kind == "event":
             row = engine.items.ids.dense(reason.what)
             if row != item and (row in told.liked or row in told.had):
-                saying = "because_event" if row in told.liked else "because_history"
+                saying = "because_event" if row in told.liked else "because_had" if row in told.known else "because_history"
                 found.append(phrases.say(saying, title=phrases.say("title", title=facts.title(row))))
         elif reason.kind == "typed" and said(reason.what).joined in worded and _wished(reason.what, told, phrases):
             word = reason.what.strip(".,;!?")

@@ -5,13 +5,14 @@ It is worked out from the messages alone, turn by turn, so a stateless caller an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from m6rec.serving.conversation.limits import Limits
 from m6rec.serving.conversation.references import Before
 from m6rec.serving.conversation.understanding import Turn
+from m6rec.serving.conversation.wishing import without_words
 from m6rec.text.constraints import MOST_TYPED, Constraint, Typed
 
 NEWEST_WISHES = 4  # wishes whose words are scored, of those that have some; constraints hold until they are taken back
@@ -87,13 +88,29 @@ class State:
         self.said[self.wished] = ""
 
     def settle(self, left: tuple[Constraint, ...]) -> None:
-        """Hold the limits left of those that exclude each other; of a value that does not count the newest wish speaks no longer."""
+        """Hold the limits left of those that exclude each other; of a value that does not count no wish speaks any longer."""
         musts = [one for one in self.constraints if one not in left and one.op == "in"]
-        gone = {(one.field, value) for one in musts if isinstance(one.value, tuple) for value in one.value}
-        if self.wishes and gone.intersection(self.wishes[-1].named):
-            named = tuple(pair for pair in self.wishes[-1].named if pair not in gone)
-            self.wishes[-1] = replace(self.wishes[-1], wanted=self.wishes[-1].rest, named=named)
+        self._unsay({(one.field, value) for one in musts if isinstance(one.value, tuple) for value in one.value})
         self.limits = self.limits.only(left)
+
+    def leave_open(self, fields: Collection[str]) -> None:
+        """Any value of `fields` will do: no wish speaks of one any longer."""
+        self._unsay({(field, value) for typed in self.wishes for field, value in typed.named if field in fields})
+
+    def rule_out(self, limit: Constraint) -> None:
+        """Hold a limit that rules values out; no wish speaks of them any longer."""
+        self._unsay({(limit.field, value) for value in limit.value} if isinstance(limit.value, tuple) else ())
+        self.limits = self.limits.after(Typed("", "", (limit,), ""))
+
+    def _unsay(self, gone: Collection[tuple[str, str]]) -> None:
+        """Leave out of the wishes, and of what was said, the words that name these (field, value)."""
+        values = [value for _, value in gone]
+        for place, typed in enumerate(self.wishes):
+            if any(pair in gone for pair in typed.named):
+                kept = without_words(typed.wanted, values)
+                named = tuple(pair for pair in typed.named if pair not in gone)
+                self.wishes[place] = replace(typed, wanted=typed.rest if kept == typed.wanted else kept, named=named)
+        self.said = [without_words(words, values) for words in self.said]
 
     def compare(self, bounds: Sequence[Constraint]) -> None:
         """Hold what the newest wish compares, on top of the limits that were typed."""

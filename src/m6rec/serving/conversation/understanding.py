@@ -91,6 +91,7 @@ class Turn:
     feels: bool = False  # says what is thought of items that it names or counts
     unnamed: str = ""  # the text without names of items
     settles: bool = False  # speaks of the limits held, and of nothing else, or says which of them counts
+    among: tuple[str, ...] = ()  # values of which one is ruled out, and it does not tell which
     unseen: bool = False  # most of its words are met nowhere: it is not understood
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from m6rec.serving.conversation.feelings import STOPS, Felt, Part
 from m6rec.serving.conversation.naming import Named
 from m6rec.serving.conversation.references import HAD, REFUSED, spoken_of
-from m6rec.text.phrases import Phrases, Said
+from m6rec.text.phrases import Phrases, Said, found, said
 
 SIGNS = "$€£¥%+"
 WORDLESS = (
@@ -89,3 +89,10 @@ def between(words: Said, places: list[int]) -> str:
     after = words.text[words.ends[places[-1]] :]
     unit = after[: len(after) - len(after.lstrip(SIGNS))]  # "50$", "18+"
     return said_so + unit
+
+
+def without_words(text: str, names: Collection[str]) -> str:
+    """The text without `names`, each as it stands there word by word; the text itself where none does."""
+    words = said(text)
+    gone = {place for name in names for first, last in found(said(name).joined, words) for place in range(first, last)}
+    return between(words, [place for place in range(len(words.words)) if place not in gone]) if gone else text

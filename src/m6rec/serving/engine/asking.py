@@ -187,7 +187,8 @@ class Asking:
         if scenario not in names:
             if isinstance(scenario, str):
                 an_id("scenario", scenario)
-            hint = nearest(scenario, names) or f"; scenarios: {', '.join(names) or 'none'}"
+            known = [*names, *self.scorer.origin.later]
+            hint = nearest(scenario, known) or f"; scenarios: {', '.join(known) or 'none'}"
             raise UsageError(f"there is no scenario {shown(scenario)}{hint}")
         return names.index(scenario)
 

@@ -97,7 +97,7 @@ class Changing(Answering):
         # What a new scenario means to choosing is not known: its events are read as those of no scenario said.
         events = read_new_events(frame, self.scorer.origin.training).without_scenarios(self.scorer.origin.later)
         items = self._items(events.items).astype(np.int32)
-        columns = self.histories.columns(events)
+        columns = self.histories.columns(events, self.scorer.origin.later)
         known = self._with_users([user for user in dict.fromkeys(events.users) if user not in self.users.ids])
         users = known.ids.many(events.users)
         before = {int(user): self.histories.row(int(user)) for user in np.unique(users)}

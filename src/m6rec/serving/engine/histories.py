@@ -5,7 +5,7 @@ Dimension keys: U users, E events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,10 @@ class HistoryStore:
         )
         return known.window(drop_last=np.where((users >= 0) & (users < len(base)), 0, known.lengths))
 
-    def columns(self, events: NewEvents) -> dict[str, Column]:
+    def columns(self, events: NewEvents, later: Sequence[str] = ()) -> dict[str, Column]:
         """Event columns as the loaded histories have them: what those lack is left out, what the events lack is unknown.
+
+        later: scenarios that came after the training, which a mistyped one may mean.
 
         Raises:
             DataError: an action or scenario that training did not know.
@@ -65,7 +67,7 @@ class HistoryStore:
         found: dict[str, Column] = {}
         for column, singular, given in (("actions", "action", events.actions), ("scenarios", "scenario", events.scenarios)):
             if getattr(self.base, column) is not None and given is not None:
-                found[column] = _codes(given, singular, self.names[column], self.usual[column])
+                found[column] = _codes(given, singular, self.names[column], self.usual[column], later if column == "scenarios" else ())
         for column, numbers, dtype in (("times", events.times, np.float64), ("values", events.values, np.float32)):
             if getattr(self.base, column) is not None and numbers is not None:
                 found[column] = numbers.fill_null(float("nan")).to_numpy().astype(dtype)
@@ -144,12 +146,13 @@ def _usual(codes: np.ndarray | None, names: list[str]) -> int:
     return names.index(UNKNOWN) if UNKNOWN in names else int(np.bincount(codes).argmax())
 
 
-def _codes(given: pl.Series, singular: str, names: list[str], usual: int) -> np.ndarray:
-    """int16 (E,)."""
+def _codes(given: pl.Series, singular: str, names: list[str], usual: int, later: Sequence[str]) -> np.ndarray:
+    """int16 (E,). later: names that came after the training."""
     code = {name: number for number, name in enumerate(names)}
     values = given.to_list()
     strange = next((value for value in values if value is not None and value not in code), None)
     if strange is not None:
-        hint = nearest(strange, names) or "; known: " + ", ".join(names)
+        known = [*names, *later]
+        hint = nearest(strange, known) or "; known: " + ", ".join(known)
         raise DataError(f"new events have the {singular} {shown(strange)}, which training did not know{hint}")
     return np.array([usual if value is None else code[value] for value in values], dtype=np.int16)

@@ -280,7 +280,7 @@ def _scenario_codes(part: JudgePart, frame: pl.DataFrame, later: Sequence[str]) 
     codes = dict.fromkeys(later, NEW) | {name: code for code, name in enumerate(names)}
     strange = given.filter(given.is_not_null() & ~given.is_in(list(codes)))
     if len(strange):
-        hint = nearest(strange[0], names) or "; known: " + ", ".join(names)
+        hint = nearest(strange[0], list(codes)) or "; known: " + ", ".join(codes)
         raise DataError(f"{ROWS} have the scenario {shown(strange[0])}, which training did not know{hint}; for a new one: add_scenario")
     return given.replace_strict(codes, default=None, return_dtype=pl.Int64).fill_null(-1).to_numpy(writable=True)
 
