@@ -218,6 +218,26 @@ def test_new_items_are_found_by_what_is_said_at_once(said_run: Path) -> None:
     assert rec.recommend(text="a zylophane lantern", k=1)[0].item_id == "new"
 
 
+def test_the_name_of_a_value_alone_is_a_request(said_run: Path) -> None:
+    """Typed by itself, in a turn of phrase or beside what a profile lists it is asked for; a list of a profile is a taste."""
+    rec = Recommender.from_pretrained(said_run)
+    part = rec.engine.scorer.interest
+    assert part is not None
+    items = rec.engine.items
+    some = [
+        tag for tag in sorted({tag for tags in items.frame["tags"].to_list() for tag in tags or []}) if not part.bag.without_names(tag)
+    ][:2]
+    having = {name for name, tags in zip(items.ids.ids, items.frame["tags"].to_list(), strict=True) if "camping" in (tags or [])}
+    assert having
+    for text in ("camping", "camping, please"):
+        assert part.kind(rec.understand(text).wanted) == "words"
+        assert rec.recommend(text=text, k=1)[0].item_id in having
+    beside = rec.engine.understood("camping", {"interests": some}).wanted
+    assert part.kind(beside) == "words"
+    assert part.kind(rec.engine.understood(None, {"interests": some}).wanted) == "values"
+    assert len(rec.recommend(text="camping", k=10**12)) == len(rec.engine.items)  # no room is made for more than there are
+
+
 def test_a_damaged_file_is_one_line(said_run: Path, tmp_path: Path) -> None:
     import json
     import shutil

@@ -37,6 +37,7 @@ from m6rec.text.lexical import Lexical
 from m6rec.text.similarity import query_similarity, similarity_vectors
 
 GROWING = Lock()  # the first story after items were added makes room for them; another that is asked meanwhile waits
+LISTED = "; "  # between the tastes that a profile lists
 MEANING = 1.0  # of a story's meaning beside its words, whose score is 1 for the best item; chosen on folds of training people
 
 
@@ -84,11 +85,14 @@ class InterestPart:
         self.lexical, self.prior, self.meaning = lexical, told, meaning
 
     def kind(self, text: str) -> Kind:
-        """values: names of categories and tags and nothing else, a taste; words: a request; story: more than anybody asks for in one breath."""
+        """values: a list of names of categories and tags and nothing else, with LISTED between them as in a profile, a taste; words: a request, which one
+        name alone is too; story: more than anybody asks for in one breath."""
         if not text:
             return "profile"
         if len(text) > MOST_REQUESTED:
             return "story"
+        if LISTED.strip() not in text:
+            return "words"
         left = self.bag.without_names(text)
         return "words" if any(word not in self._empty for word in left) else "values"
 

@@ -180,7 +180,7 @@ class Answering(Asking):
         allowed = self._without_gone(allowed)
         judging = self._judges(ask.task)
         ranked = self.config.ranked_in_haste if way else self.config.ranked
-        wanted = count or ask.k
+        wanted = min(count or ask.k, max(len(self.items), 1))
         if judging and ask.items is None and way != "index only":
             wanted = max(wanted, ranked) if not way else min(max(ask.k, ranked), max(wanted, ranked))
         candidates = self._chosen(ask, requests, allowed, wanted, way, found)

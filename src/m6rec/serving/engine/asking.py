@@ -17,6 +17,7 @@ from m6rec.serving.asked import HISTORY
 from m6rec.serving.engine.described import Described
 from m6rec.serving.engine.histories import HistoryStore
 from m6rec.serving.engine.typed import TypedReader
+from m6rec.tasks.interest_part import LISTED
 from m6rec.tasks.model_folder import ChooseScorer
 from m6rec.text.constraints import Typed, meets
 from m6rec.text.template import Template, built_in, packaged
@@ -89,7 +90,8 @@ class Asking:
             UsageError: a text that is too long, or none.
         """
         check_words(text, profile)
-        said = "; ".join(part for part in (text or "", self._interests(profile)) if part)
+        tastes = self._interests(profile)
+        said = ". ".join([text, *tastes]) if text else LISTED.join(tastes)  # a list alone is a taste, see `InterestPart.kind`
         if not said:
             return NOTHING
         if self._typed is None or self._typed.items is not self.items:
@@ -150,15 +152,15 @@ class Asking:
             said = f"; the users' is from {known.min():g} to {known.max():g}" if len(known) else ""
             raise UsageError(f"'{name}' of a profile is {value:g}{said}")
 
-    def _interests(self, profile: Mapping[str, Any] | str | None) -> str:
-        """What a profile says about tastes, as if the person had typed it: words, tags, and what is no field of the users; not age or gender."""
+    def _interests(self, profile: Mapping[str, Any] | str | None) -> list[str]:
+        """What a profile says about tastes, one by one, as if the person had typed it: words, tags, what is no field of the users; not age or gender."""
         if profile is None or isinstance(profile, str):
-            return profile or ""
+            return [profile] if profile else []
         telling = (FieldType.TAGS, FieldType.TEXT)
         known = self._people.without_unknown_tags(profile)
         values = [value for name, value in known.items() if self.users.fields.get(name, FieldType.TAGS) in telling]
         several = [value if isinstance(value, list | tuple | set) else [value] for value in values if value is not None]
-        return "; ".join(str(one) for value in several for one in value)
+        return [str(one) for value in several for one in value]
 
     def _titles(self) -> list[str]:
         """Titles of the catalogue, made once for each state of it."""
