@@ -39,6 +39,17 @@ def test_the_sample_comes_back_as_it_was_written(m6rec: CommandLines, tmp_path: 
     assert set(decided) == {"model", "history", "batch", "epochs", "negatives"}
 
 
+def test_a_table_of_known_questions_is_no_table_of_texts(m6rec: CommandLines, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    rows = "".join(f"How do I send thing number {row} back?,Put it into its box and bring it to a post office.,en\n" for row in range(12))
+    (tmp_path / "faq.csv").write_text(f"question,answer,lang\n{rows}")
+    out = tmp_path / "shop.yaml"
+    assert m6rec("init", tmp_path, "--out", out).code == 0
+    guessed = load_config(out)
+    assert guessed.data.faq == "faq.csv"
+    assert not guessed.data.texts
+
+
 def test_what_exists_is_kept_unless_forced_and_dry_runs_print(m6rec: CommandLines, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     out = tmp_path / "shop.yaml"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from m6rec.base.errors import UsageError
 from m6rec.cli.recommend import conditions, person
 from m6rec.cli.train import default_run
 
@@ -204,6 +205,9 @@ def test_conditions_of_where() -> None:
 def test_person_is_fields_or_words() -> None:
     assert person('age=25 job="web designer"') == {"age": "25", "job": "web designer"}
     assert person("a web designer") == "a web designer"
+    assert person('{"age": 40, "interests": ["hiking"]}') == {"age": 40, "interests": ["hiking"]}
+    with pytest.raises(UsageError, match="is no JSON object"):
+        person('{"age": 40')
 
 
 def test_json_keeps_other_scripts(m6rec: CommandLines, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def explain(
     history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first, separated by commas.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="WORDS", help="What somebody typed.")] = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", metavar="'AGE=25 ...'", help="Who somebody is: field=value pairs, or words.")
+        str | None, typer.Option("--profile", metavar="'AGE=25 ...'", help="Who somebody is: field=value pairs, a JSON object, or words.")
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="The task whose answer is explained; default: the list itself.")] = None,
     scenario: Annotated[str | None, typer.Option("--scenario", help="The scenario that asks.")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -14,6 +15,7 @@ import typer
 from m6rec.base.errors import UsageError
 from m6rec.cli.options import Answers, Json, Repeat, RunFolder
 from m6rec.cli.output import columns, print_json, print_lines
+from m6rec.data.schema import shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +31,7 @@ def recommend(
     history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first, separated by commas.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="WORDS", help="What somebody nobody knows asks for.")] = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", metavar="'AGE=25 ...'", help="Who somebody is: field=value pairs, or words.")
+        str | None, typer.Option("--profile", metavar="'AGE=25 ...'", help="Who somebody is: field=value pairs, a JSON object, or words.")
     ] = None,
     k: Answers = 10,
     scenario: Annotated[str | None, typer.Option("--scenario", help="The scenario that asks.")] = None,
@@ -173,8 +175,15 @@ def conditions(words: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def person(profile: str) -> dict[str, str] | str:
-    """`"age=25 job='web designer'"` as fields; what has no `=` is words about a person. Raises UsageError."""
+def person(profile: str) -> dict[str, Any] | str:
+    """`"age=25 job='web designer'"`, or a JSON object, as fields; what has no `=` is words about a person. Raises UsageError."""
+    if profile.lstrip().startswith("{"):
+        try:
+            fields = json.loads(profile)
+        except ValueError as error:
+            why = f"--profile {shown(profile)} is no JSON object ({error})"
+            raise UsageError(f"{why}; for example --profile 'age=25 job=\"web designer\"'") from None
+        return {str(name): value for name, value in fields.items()}
     if "=" not in profile:
         return profile
     try:

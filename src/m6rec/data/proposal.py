@@ -91,7 +91,7 @@ def propose(sources: list[Path], folder: Path, *, now: float | None = None) -> P
         *task(tables, facts, items),
     ]
     used = [*tables.events, *tables.exposures, *(entity.sketch for entity in (tables.items, tables.users) if entity), *tables.texts]
-    used += [tables.relations] if tables.relations else []
+    used += [part for part in (tables.relations, tables.faq) if part]
     return Proposal(settings, list(dict.fromkeys(part.sample.path for part in used)), tables.unused, hint)
 
 

@@ -60,6 +60,8 @@ def files(tables: Tables, folder: Path, facts: EventFacts) -> list[Setting]:
         settings.append(Setting(("data", "texts"), several(tables.texts), shown, check))
     if tables.relations:
         settings.append(Setting(("data", "relations"), relative(tables.relations), "it has the columns head, relation, tail"))
+    if tables.faq:
+        settings.append(Setting(("data", "faq"), relative(tables.faq), "it has the columns question, answer"))
     return settings
 
 
@@ -124,7 +126,7 @@ def reading(tables: Tables, facts: EventFacts, now: float) -> list[Setting]:
             Setting(("data", "time_unit"), main.unit, f"{SPOKEN_UNITS[main.unit]} since 1970, by the size of the numbers", check)
         )
     parts = [*tables.events, *(entity.sketch for entity in (tables.items, tables.users) if entity), *tables.texts]
-    parts += [tables.relations] if tables.relations else []
+    parts += [part for part in (tables.relations, tables.faq) if part]
     encodings = {part.sample.encoding: part.name for part in parts if part.sample.encoding != "ascii"}
     if len(encodings) > 1:
         files = " and ".join(f"{name} {encoding}" for encoding, name in encodings.items())

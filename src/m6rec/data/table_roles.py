@@ -14,6 +14,7 @@ from m6rec.data.roles import COUNT_WORDS, OUTCOMES, SUBJECTS, Role, subject, tok
 from m6rec.data.sketch import Sketch, is_id_like
 
 RELATIONS = {Columns.HEAD, Columns.RELATION, Columns.TAIL}
+FAQ = {"question", "answer"}
 ENTITIES = {Columns.ITEM: "items", Columns.USER: "users"}
 SAME_EVENTS = 0.5  # share of the events of a file that another has too: then it is no second log
 FOUND_NAMED, FOUND_UNNAMED = 0.05, 0.9  # share of the ids of the events that a table must hold, by how telling its column's name is
@@ -39,6 +40,7 @@ class Tables:
     users: Entity | None = None
     texts: list[Sketch] = field(default_factory=list)
     relations: Sketch | None = None
+    faq: Sketch | None = None
     unused: dict[str, str] = field(default_factory=dict)
 
     def role(self, name: str) -> Role | None:
@@ -77,7 +79,8 @@ def choose_tables(sketches: list[Sketch], unreadable: dict[str, str]) -> Tables:
     tables.events = _without_copies(tables)
     rest = [part for part in rest if part.name not in tables.unused]
     tables.relations = next((part for part in rest if set(part.frame.columns) >= RELATIONS), None)
-    rest = [part for part in rest if part is not tables.relations]
+    tables.faq = next((part for part in rest if set(part.frame.columns) >= FAQ and part.user is None and part.item is None), None)
+    rest = [part for part in rest if part is not tables.relations and part is not tables.faq]
     tables.items = _entity(Columns.ITEM, rest, tables)
     rest = [part for part in rest if tables.items is None or part is not tables.items.sketch]
     tables.users = _entity(Columns.USER, rest, tables)
