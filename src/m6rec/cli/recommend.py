@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from m6rec.base.errors import UsageError
+from m6rec.base.errors import UsageError, shown
 from m6rec.cli.options import Answers, Json, Repeat, RunFolder
 from m6rec.cli.output import columns, print_json, print_lines
-from m6rec.data.schema import shown
 
 if TYPE_CHECKING:
     import polars as pl
